@@ -9,8 +9,8 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.abspath(sys.argv[1]))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kolm_trainer import batches, devices, options, train  # noqa: E402
-from kolm_trainer.errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND  # noqa: E402
+from kolm_trainer import batches, cli, devices, options, train  # noqa: E402
+from kolm_trainer.errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, TrainerError  # noqa: E402
 from kolm_trainer.job import Job, write_bytes, write_json  # noqa: E402
 from pure_case import Case  # noqa: E402
 
@@ -213,6 +213,18 @@ class Weights(Case):
         self.assertEqual(weights, [100 / 270, 100 / 27, 0.0, 100 / 3])
         self.assertAlmostEqual(90 * weights[0] + 9 * weights[1] + weights[3], 100)
         self.assertEqual(train.balanced_weights([1, 0], 2), [1.0, 1.0])
+
+
+class Failures(Case):
+    def test_each_is_an_error_with_a_code(self):
+        for failure, code in ((MemoryError(), RESOURCE_EXHAUSTED), (ModuleNotFoundError("x", name="torch"), FAILED_PRECONDITION),
+                              (ImportError("libcudart.so.12: cannot open shared object file", name="torch"), FAILED_PRECONDITION),
+                              (ImportError(), FAILED_PRECONDITION), (OSError(28, "No space left", "/x"), RESOURCE_EXHAUSTED),
+                              (TrainerError(NOT_FOUND, "a", "b"), NOT_FOUND)):
+            with self.subTest(failure=failure):
+                error = cli._explain(failure)
+                self.assertEqual(error.code, code)
+                self.assertTrue(error.text and error.remedy)
 
 
 class Devices(Case):

@@ -83,6 +83,9 @@ def _explain(failure):
     if isinstance(failure, ModuleNotFoundError):
         return TrainerError(FAILED_PRECONDITION, f"the runtime has no package {failure.name}",
                             "kolm compute setup makes a whole one; or install it in yours")
+    if isinstance(failure, ImportError):
+        return TrainerError(FAILED_PRECONDITION, f"the runtime's package {failure.name or 'of an unknown name'} cannot be loaded: "
+                            f"{str(failure).splitlines()[0] if str(failure) else ''}", "kolm compute setup makes a whole runtime; or repair yours")
     if isinstance(failure, OSError) and failure.filename is not None:
         code = RESOURCE_EXHAUSTED if failure.errno in (28, 122) else INVALID_ARGUMENT
         return TrainerError(code, f"{failure.filename}: {failure.strerror}", "make room, or the file readable")
