@@ -15,10 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
     const artifact_entry *entry = artifact_find(a, name);
     if (entry == NULL)
@@ -26,7 +22,7 @@ static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, ki
     if (entry->size > max_bytes)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "the entry \"%s\" is larger than %zu bytes", name, max_bytes);
     char *bytes = malloc((size_t)entry->size + 1);
-    if (bytes == NULL) return no_memory(err);
+    if (bytes == NULL) return kit_no_memory(err);
     kit_status status = artifact_read_at(a->fd, entry->offset, bytes, (size_t)entry->size, err);
     if (status == KOLM_OK) {
         kit_buf_add(out, bytes, (size_t)entry->size);
@@ -53,7 +49,7 @@ static kit_status load_own(artifact *a, kolm_error_t *err) {
         }
     }
     char(*digests)[KIT_SHA256_HEX] = calloc(a->zip.count, sizeof *digests);
-    if (digests == NULL) return no_memory(err);
+    if (digests == NULL) return kit_no_memory(err);
     kit_status status = artifact_manifest_read(kit_buf_text(&a->manifest_text), a->manifest_text.length, &a->zip,
                                                &a->manifest, digests, err);
     for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++)
@@ -71,7 +67,7 @@ static kit_status open_parts(artifact *a, kolm_error_t *err) {
     a->size = a->mark.size;
     KIT_TRY(artifact_zip_read(a->fd, a->size, &a->zip, err));
     a->entries = calloc(a->zip.count, sizeof *a->entries);
-    if (a->entries == NULL) return no_memory(err);
+    if (a->entries == NULL) return kit_no_memory(err);
     for (size_t i = 0; i < a->zip.count; i++) {
         const artifact_zip_entry *from = &a->zip.entries[i];
         a->entries[i] = (artifact_entry){.name = from->name, .offset = from->data, .size = from->size};
@@ -85,7 +81,7 @@ static kit_status open_taken(int fd, const char *shown, artifact **out_artifact,
     artifact *a = calloc(1, sizeof *a);
     if (a == NULL) {
         close(fd);
-        return no_memory(err);
+        return kit_no_memory(err);
     }
     a->fd = fd;
     kit_status status = open_parts(a, err);
@@ -225,7 +221,7 @@ static kit_status scan_entries(scan *s, uint64_t at, const uint8_t *bytes, size_
 
 static kit_status scan_file(scan *s, unsigned what, artifact_stop_fn stop, void *stop_user, kolm_error_t *err) {
     uint8_t *chunk = malloc(ARTIFACT_CHUNK);
-    if (chunk == NULL) return no_memory(err);
+    if (chunk == NULL) return kit_no_memory(err);
     kit_status status = KOLM_OK;
     for (uint64_t at = 0; at < s->a->size && status == KOLM_OK;) {
         uint64_t left = s->a->size - at;

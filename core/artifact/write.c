@@ -26,10 +26,6 @@ typedef struct writer {
     uint8_t *chunk;
 } writer;
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 typedef struct named {
     const char *name;
     const artifact_file *file;
@@ -108,7 +104,7 @@ static kit_status list_entries(writer *w, kolm_error_t *err) {
     w->files = calloc(count, sizeof *w->files);
     w->digests = calloc(count, sizeof *w->digests);
     kit_status status = KOLM_OK;
-    if (all == NULL || w->zip.entries == NULL || w->files == NULL || w->digests == NULL) status = no_memory(err);
+    if (all == NULL || w->zip.entries == NULL || w->files == NULL || w->digests == NULL) status = kit_no_memory(err);
     if (status == KOLM_OK) {
         for (size_t i = 0; i < w->spec->file_count; i++)
             all[i] = (named){w->spec->files[i].name, &w->spec->files[i]};
@@ -251,7 +247,7 @@ static kit_status check_target(int fd, kolm_error_t *err) {
 kit_status artifact_write(const artifact_spec *spec, int fd, artifact_identity *out_identity, kolm_error_t *err) {
     writer w = {.spec = spec, .fd = fd, .chunk = malloc(ARTIFACT_CHUNK)};
     *out_identity = (artifact_identity){0};
-    kit_status status = w.chunk != NULL ? KOLM_OK : no_memory(err);
+    kit_status status = w.chunk != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = check_target(fd, err);
     if (status == KOLM_OK) status = artifact_manifest_check(spec->manifest, err);
     if (status == KOLM_OK) status = check_files(spec, err);

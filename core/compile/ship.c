@@ -15,10 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 /* ---- The manifest */
 
 static cJSON *rows_digest(uint64_t rows, const char *sha256) {
@@ -106,7 +102,7 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
 static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kolm_error_t *err) {
     artifact_file *files = calloc(c->payload_count + 1, sizeof *files);
     cJSON *manifest = make_manifest(c);
-    kit_status status = files != NULL && manifest != NULL ? KOLM_OK : no_memory(err);
+    kit_status status = files != NULL && manifest != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) {
         size_t count = 0;
         for (; count < c->payload_count; count++)
@@ -310,7 +306,7 @@ static kit_status write_receipts(compile *c, const receipt_key *key, const char 
     };
     fill_airgap(c, &r, mechanisms);
     kit_status status =
-        parameters != NULL && measured != NULL && fence != NULL && kscore != NULL ? KOLM_OK : no_memory(err);
+        parameters != NULL && measured != NULL && fence != NULL && kscore != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = receipt_write(&r, key, c->chain_path, sidecar, &c->head, err);
     cJSON_Delete(parameters);
     cJSON_Delete(measured);

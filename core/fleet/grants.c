@@ -21,10 +21,6 @@ struct fleet_grants {
     fleet_policy *policy; /* the caller's */
 };
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 /* ---- The file */
 
 static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_error_t *err) {
@@ -54,7 +50,7 @@ static kit_status read_bytes(const char *path, kit_buf *out, kolm_error_t *err) 
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = check_file(fd, path, &size, err);
     char *bytes = status == KOLM_OK ? malloc((size_t)size + 1) : NULL;
-    if (status == KOLM_OK && !bytes) status = no_memory(err);
+    if (status == KOLM_OK && !bytes) status = kit_no_memory(err);
     if (status == KOLM_OK) status = kit_read_exact(fd, bytes, (size_t)size, err);
     if (status == KOLM_OK) kit_buf_add(out, bytes, (size_t)size);
     if (status == KOLM_OK) status = kit_buf_ok(out, err);
@@ -109,7 +105,7 @@ kit_status fleet_grants_read(kolm_session *session, cJSON **out_grants, kolm_err
     kit_status status = read_all(path, out_grants, err);
     free(path);
     if (status == KOLM_OK && !*out_grants) *out_grants = cJSON_CreateObject();
-    return status == KOLM_OK && !*out_grants ? no_memory(err) : status;
+    return status == KOLM_OK && !*out_grants ? kit_no_memory(err) : status;
 }
 
 kit_status fleet_grants_load(kolm_session *session, fleet_policy *policy, fleet_grants **out_grants,
@@ -124,7 +120,7 @@ kit_status fleet_grants_load(kolm_session *session, fleet_policy *policy, fleet_
     }
     free(path);
     *out_grants = grants;
-    return grants ? KOLM_OK : no_memory(err);
+    return grants ? KOLM_OK : kit_no_memory(err);
 }
 
 void fleet_grants_free(fleet_grants *grants) {
@@ -281,7 +277,7 @@ static kit_status write_all(const char *path, cJSON *grants, const char *name, c
         good = kit_json_put(json, "grants", grants);
     else
         cJSON_Delete(grants);
-    kit_status status = good ? kit_json_canonical(json, &text, err) : no_memory(err);
+    kit_status status = good ? kit_json_canonical(json, &text, err) : kit_no_memory(err);
     if (status == KOLM_OK) kit_buf_char(&text, '\n');
     if (status == KOLM_OK) status = kit_buf_ok(&text, err);
     if (status == KOLM_OK) status = kit_write_file(path, 0600, text.data, text.length, err);
@@ -322,7 +318,7 @@ kit_status fleet_grant_give(kolm_session *session, const host_backend *row, cons
                 kit_json_put(grant, "what", fleet_asks_json(row)) && kit_json_put_string(grant, "at", at);
     if (good) return change(session, row->name, grant, &had, err);
     cJSON_Delete(grant);
-    return no_memory(err);
+    return kit_no_memory(err);
 }
 
 kit_status fleet_grant_take(kolm_session *session, const char *name, bool *out_had, kolm_error_t *err) {

@@ -16,10 +16,6 @@ const char *fleet_reap_fate_name(fleet_reap_fate fate) {
     return names[fate];
 }
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 void fleet_reap_free(fleet_reap *reap) {
     free(reap->at);
     lease_list_free(&reap->owned);
@@ -70,7 +66,7 @@ static void leave_without_backend(fleet_reaped *r, const char *why) {
 static kit_status sort_out(const lease_list *list, const char *journal, fleet_reap *out, kolm_error_t *err) {
     out->at = calloc(list->count + 1, sizeof *out->at);
     out->owned.at = calloc(list->count + 1, sizeof *out->owned.at);
-    if (!out->at || !out->owned.at) return no_memory(err);
+    if (!out->at || !out->owned.at) return kit_no_memory(err);
     out->owned.room = list->count + 1;
     for (size_t i = 0; i < list->count; i++) {
         const lease_entry *e = &list->at[i];
@@ -221,7 +217,7 @@ static kit_status ask_all(kolm_session *session, fleet_registry *registry, const
     asking a = {.items = calloc(out->count + 1, sizeof *a.items), .of = calloc(out->count + 1, sizeof *a.of)};
     const fleet_call call = {
         .slot = HOST_SLOT_RECLAIM, .airgap = o->airgap, .timeout_ms = o->timeout_ms, .finish = o->finish};
-    kit_status status = a.items && a.of ? KOLM_OK : no_memory(err);
+    kit_status status = a.items && a.of ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) choose(registry, &call, home, out, h, &a);
     if (status == KOLM_OK && a.count > 0) status = fleet_call_reclaims(session, registry, a.items, a.count, &call, err);
     for (size_t i = 0; status == KOLM_OK && i < a.count; i++)
@@ -240,7 +236,7 @@ static kit_status work(kolm_session *session, fleet_registry *registry, const fl
                        const store_home *home, const lease_list *list, fleet_reap *out, kolm_error_t *err) {
     fleet_registry *own = NULL;
     held h = {.at = calloc(list->count + 1, sizeof *h.at)};
-    kit_status status = h.at ? KOLM_OK : no_memory(err);
+    kit_status status = h.at ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK && out->count > 0 && o->airgap != SESSION_AIRGAP_OFF)
         leave_all(out, "run `kolm compute reap --yes` where the network is allowed", "--airgap keeps its backend out");
     else if (status == KOLM_OK && out->count > 0) {

@@ -15,10 +15,6 @@
 
 static const host_call_options no_options;
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 const char *host_verdict_name(host_verdict verdict) {
     static const char *const names[] = {"ok",        "failed",    "not implemented",        "could not load",
                                         "crashed",   "timed out", "exited without a reply", "interrupted",
@@ -80,7 +76,7 @@ static void run_init(host_run *run, const host_backend *backend, const char *slo
 /* Makes the run ready, or gives its verdict. Takes args. */
 static kit_status prepare(const host_registry *registry, host_run *run, cJSON *args, kolm_error_t *err) {
     run->args = args;
-    if (!args) return no_memory(err);
+    if (!args) return kit_no_memory(err);
     if (!may_call(registry, run->backend, run->options, run->result)) return KOLM_OK;
     if (run->options->airgap_strict && run->options->network)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "a call cannot have the airgap and the network");
@@ -240,7 +236,7 @@ static kit_status call_runs(const host_registry *registry, host_run *runs, cJSON
         kolm_error_t why = KIT_ERROR_INIT;
         kit_status one = prepare(registry, &runs[i], args[i], &why);
         if (one == KOLM_OK) continue;
-        if (one == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
+        if (one == KOLM_E_RESOURCE_EXHAUSTED) status = kit_no_memory(err);
         runs[i].result->verdict = HOST_NOT_LOADED;
         runs[i].result->own_fault = one == KOLM_E_UNKNOWN; /* a disk that fails, say */
         runs[i].result->error = why;
@@ -268,7 +264,7 @@ static kit_status call_all(const host_registry *registry, const host_backend *co
                            kolm_error_t *err) {
     host_run *runs;
     cJSON **args;
-    if (!make_runs(count, &runs, &args)) return no_memory(err);
+    if (!make_runs(count, &runs, &args)) return kit_no_memory(err);
     for (size_t i = 0; i < count; i++) {
         run_init(&runs[i], rows[i], slot, options, &out_results[i]);
         args[i] = args_for(rows[i], question);
@@ -283,7 +279,7 @@ kit_status host_reclaim_all(const host_registry *registry, host_reclaim_item *it
                             const host_call_options *options, kolm_error_t *err) {
     host_run *runs;
     cJSON **args;
-    if (!make_runs(count, &runs, &args)) return no_memory(err);
+    if (!make_runs(count, &runs, &args)) return kit_no_memory(err);
     for (size_t i = 0; i < count; i++) {
         run_init(&runs[i], items[i].row, HOST_CALL_RECLAIM, options ? options : &no_options, &items[i].result);
         runs[i].lease_fd = items[i].lease_fd;

@@ -46,10 +46,6 @@ static kit_status expected(kolm_error_t *err, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected %s", what);
 }
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 /* A string of 1..most bytes without control characters (C1 included: U+0080..U+009F is C2 80..9F). */
 static bool plain_text(const cJSON *item, size_t most) {
     if (!cJSON_IsString(item)) return false;
@@ -200,7 +196,7 @@ static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, 
     if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) > NAMES_MAX) return expected(err, what);
     if (cJSON_GetArraySize(item) == 0) return KOLM_OK;
     *out = calloc(NAMES_MAX, sizeof **out);
-    if (!*out) return no_memory(err);
+    if (!*out) return kit_no_memory(err);
     const cJSON *one;
     cJSON_ArrayForEach(one, item) {
         if (!environment_name(one)) return expected(err, what);
@@ -268,7 +264,7 @@ static kit_status read_requires(const cJSON *item, host_manifest *m, kolm_error_
     if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) > REQUIRES_MAX) return expected(err, what);
     if (cJSON_GetArraySize(item) == 0) return KOLM_OK;
     m->requires = calloc(REQUIRES_MAX, sizeof *m->requires);
-    if (!m->requires) return no_memory(err);
+    if (!m->requires) return kit_no_memory(err);
     const cJSON *one;
     cJSON_ArrayForEach(one, item) {
         if (!cJSON_IsObject(one) || cJSON_GetArraySize(one) != 1) return expected(err, what);
@@ -479,7 +475,7 @@ kit_status host_manifest_parse(const char *name, const char *text, size_t length
     kolm_error_t local = KIT_ERROR_INIT;
     if (!err) err = &local; /* the context of an error is built on its text */
     host_manifest *m = calloc(1, sizeof *m);
-    kit_status status = m ? KOLM_OK : no_memory(err);
+    kit_status status = m ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = kit_strdup(name, &m->name, err);
     if (status == KOLM_OK && length > HOST_MANIFEST_MAX_BYTES)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "it is larger than %u bytes", HOST_MANIFEST_MAX_BYTES);

@@ -15,10 +15,6 @@ void host_names_free(host_names *names) {
     *names = (host_names){0};
 }
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 static bool stem_of(const char *file, size_t n, const char *suffix, size_t m, size_t *out_length) {
     if (file[0] == '.' || n <= m || memcmp(file + n - m, suffix, m) != 0) return false;
     *out_length = n - m;
@@ -36,11 +32,11 @@ static kit_status append(char ***list, size_t *count, char *name, kolm_error_t *
         char **grown = realloc(*list, (*count > 0 ? 2 * *count : 16) * sizeof *grown);
         if (!grown) {
             free(name);
-            return no_memory(err);
+            return kit_no_memory(err);
         }
         *list = grown;
     }
-    if (!name) return no_memory(err);
+    if (!name) return kit_no_memory(err);
     (*list)[(*count)++] = name;
     return KOLM_OK;
 }
@@ -53,7 +49,7 @@ static kit_status add(host_names *names, const char *file, kolm_error_t *err) {
     bool plugin = STEM_OF(file, n, HOST_SUFFIX, &length);
     if (!plugin && !STEM_OF(file, n, ".json", &length)) return KOLM_OK;
     char *stem = strndup(file, length);
-    if (!stem) return no_memory(err);
+    if (!stem) return kit_no_memory(err);
     char *version = (char *)(uintptr_t)host_stem_version(stem);
     if (version) version[-1] = '\0';
     bool named = host_name_ok(stem);

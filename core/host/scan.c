@@ -12,10 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path,
                        const char *more) KIT_MUST_USE;
 static kit_status note(host_registry *registry, kolm_error_t *err, const char *text, const char *path,
@@ -27,7 +23,7 @@ static kit_status note(host_registry *registry, kolm_error_t *err, const char *t
     if (grown) registry->notes = grown;
     char *taken = grown ? kit_buf_take(&line) : NULL;
     kit_buf_free(&line);
-    if (!taken) return no_memory(err);
+    if (!taken) return kit_no_memory(err);
     registry->notes[registry->note_count++].text = taken;
     return KOLM_OK;
 }
@@ -50,7 +46,7 @@ static kit_status insert_row(host_registry *registry, host_backend *row, kolm_er
     host_backend *grown = registry->rows;
     if ((registry->count & (registry->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
         grown = realloc(grown, (registry->count > 0 ? 2 * registry->count : 16) * sizeof *grown);
-        if (!grown) return no_memory(err);
+        if (!grown) return kit_no_memory(err);
         registry->rows = grown;
     }
     size_t at = registry->count;
@@ -115,7 +111,7 @@ static kit_status name_row(const char *stem, host_backend *row, kolm_error_t *er
     row->name = kit_buf_take(&name);
     kit_buf_free(&shown);
     kit_buf_free(&name);
-    if (!row->name || !row->stem) return no_memory(err);
+    if (!row->name || !row->stem) return kit_no_memory(err);
     row->version = host_stem_version(row->stem);
     return KOLM_OK;
 }
@@ -156,16 +152,16 @@ static kit_status admit_row(const host_scan_options *options, host_backend *row)
 static kit_status add_row(host_registry *registry, const host_directory *dir, const struct read_row *read,
                           kolm_error_t *err) {
     host_backend row = read->row;
-    kit_status status = read->made == KOLM_OK ? KOLM_OK : no_memory(err);
+    kit_status status = read->made == KOLM_OK ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK && (read->filled != KOLM_OK || admit_row(dir->options, &row) != KOLM_OK)) {
         row.state = HOST_ROW_REFUSED;
-        if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
+        if (row.why.code == KOLM_E_RESOURCE_EXHAUSTED) status = kit_no_memory(err);
         if (!row.why.remedy[0])
             kit_copy(row.why.remedy, sizeof row.why.remedy, "install it again, or remove what is left of it");
     }
     host_backend *first = status == KOLM_OK ? in_front(registry, row.name) : NULL;
     if (first) yield_to(first, &row);
-    if (row.spare && !(row.instead = calloc(1, sizeof *row.instead))) status = no_memory(err);
+    if (row.spare && !(row.instead = calloc(1, sizeof *row.instead))) status = kit_no_memory(err);
     if (row.instead) row.instead->struct_size = (uint32_t)sizeof *row.instead;
     row.spare = row.spare && row.instead;
     kolm_error_t *why = row.spare ? row.instead : &row.why;
@@ -173,7 +169,7 @@ static kit_status add_row(host_registry *registry, const host_directory *dir, co
     if (row.state == HOST_ROW_OK || row.spare)
         row.granted = !dir->options->grant || dir->options->grant(dir->options->grant_user, &row, why) == KOLM_OK;
     bool refused = row.state == HOST_ROW_REFUSED || ((row.state == HOST_ROW_OK || row.spare) && !row.granted);
-    if (status == KOLM_OK && refused && why->code == KOLM_E_RESOURCE_EXHAUSTED) status = no_memory(err);
+    if (status == KOLM_OK && refused && why->code == KOLM_E_RESOURCE_EXHAUSTED) status = kit_no_memory(err);
     if (status == KOLM_OK) status = insert_row(registry, &row, err);
     if (status != KOLM_OK) row_free(&row);
     return status;
@@ -185,7 +181,7 @@ static kit_status add_row(host_registry *registry, const host_directory *dir, co
 static kit_status add_batch(host_registry *registry, const host_directory *dir, char *const *stems, size_t count,
                             kolm_error_t *err) {
     batch b = {.dir = dir, .stems = stems, .rows = calloc(count > 0 ? count : 1, sizeof *b.rows)};
-    if (!b.rows) return no_memory(err);
+    if (!b.rows) return kit_no_memory(err);
     host_each(count, read_row, &b);
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < count; i++) {
@@ -217,7 +213,7 @@ static kit_status add_rows(host_registry *registry, host_directory *dir, const h
 
 static kit_status add_searched(host_registry *registry, const host_place *place, kolm_error_t *err) {
     host_searched *grown = realloc(registry->searched, (registry->searched_count + 1) * sizeof *grown);
-    if (!grown) return no_memory(err);
+    if (!grown) return kit_no_memory(err);
     registry->searched = grown;
     host_searched *one = &grown[registry->searched_count];
     *one = (host_searched){.origin = place->origin, .why = KIT_ERROR_INIT};
@@ -298,7 +294,7 @@ static kit_status add_environment(host_places *places, host_registry *registry, 
     while (at && *at) {
         size_t n = strcspn(at, ":");
         char *one = n > 0 ? strndup(at, n) : NULL;
-        if (n > 0 && !one) return no_memory(err);
+        if (n > 0 && !one) return kit_no_memory(err);
         kit_status status = KOLM_OK;
         if (one && one[0] == '/')
             status = host_places_add(places, one, HOST_ORIGIN_PATH, err);
@@ -391,7 +387,7 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
     if (!options) options = &usual;
     host_places places = {0};
     host_registry *registry = calloc(1, sizeof *registry);
-    if (!registry) return no_memory(err);
+    if (!registry) return kit_no_memory(err);
     kit_status status = collect_places(options, registry, &places, err);
     if (status == KOLM_OK) find_program(registry, places.program);
     if (status == KOLM_OK) find_trainer(registry, places.trainer);

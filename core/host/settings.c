@@ -21,10 +21,6 @@
 static const char *const type_names[HOST_SETTING_TYPES] = {"string", "path", "boolean", "integer",
                                                            "number", "list", "map"};
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 static kit_status expected(kolm_error_t *err, const char *key, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\": expected %s", key, what);
 }
@@ -300,7 +296,7 @@ static kit_status read_values(const cJSON *item, host_setting *s, kolm_error_t *
     int count = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : 0;
     if (count < 1 || count > VALUES_MAX || !(s->types & TEXTS)) return expected(err, "values", what);
     s->values = calloc((size_t)count, sizeof *s->values);
-    if (!s->values) return no_memory(err);
+    if (!s->values) return kit_no_memory(err);
     for (const cJSON *one = item->child; one; one = one->next) {
         if (!plain_text(one, 120)) return expected(err, "values", what);
         KIT_TRY(kit_strdup(one->valuestring, &s->values[s->value_count], err));
@@ -355,11 +351,11 @@ static kit_status read_default(const cJSON *item, host_setting *s, kolm_error_t 
     if (cJSON_IsString(item))
         kit_buf_str(&text, item->valuestring);
     else if (kit_json_line(item, &text, err) != KOLM_OK)
-        return no_memory(err);
+        return kit_no_memory(err);
     while (text.length > 0 && text.data[text.length - 1] == '\n')
         text.data[--text.length] = '\0';
     s->default_text = kit_buf_take(&text);
-    return s->default_text ? KOLM_OK : no_memory(err);
+    return s->default_text ? KOLM_OK : kit_no_memory(err);
 }
 
 static kit_status read_known_keys(const cJSON *object, kit_buf *unread, kolm_error_t *err) {
@@ -402,7 +398,7 @@ static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread,
     if (count < 0 || count > HOST_SETTINGS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected an array of at most %d objects", HOST_SETTINGS_MAX);
     out->at = calloc((size_t)count + 1, sizeof *out->at);
-    if (!out->at) return no_memory(err);
+    if (!out->at) return kit_no_memory(err);
     for (const cJSON *one = array->child; one; one = one->next) {
         const cJSON *key = kit_json_get(one, "key");
         if (!cJSON_IsObject(one) || !key_ok(key) || host_settings_find(out, key->valuestring))

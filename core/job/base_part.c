@@ -16,10 +16,6 @@ typedef struct line {
     size_t length, name_length;
 } line;
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 /* False at the end, and at what is no line of a digest. */
 static bool take_line(const char **at, line *out) {
     const char *end = strchr(*at, '\n'), *size = strstr(*at, "  ");
@@ -217,5 +213,5 @@ kit_status job_base_seen(const cJSON *memory, const char *digest, const char *li
     if (good) return KOLM_OK;
     cJSON_Delete(*out);
     *out = NULL;
-    return no_memory(err);
+    return kit_no_memory(err);
 }

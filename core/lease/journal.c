@@ -26,10 +26,6 @@ struct lease_journal {
     int fd; /* O_APPEND, and the lock */
 };
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 static void journal_free(lease_journal *journal) {
     if (!journal) return;
     if (journal->fd >= 0) close(journal->fd);
@@ -48,7 +44,7 @@ static kit_status path_of(const char *directory, const char *prefix, const char 
 
 static kit_status journal_new(const store_home *home, const char *id, lease_journal **out, kolm_error_t *err) {
     lease_journal *journal = calloc(1, sizeof *journal);
-    if (!journal) return no_memory(err);
+    if (!journal) return kit_no_memory(err);
     journal->home = home;
     journal->fd = -1;
     kit_copy(journal->id, sizeof journal->id, id);
@@ -75,7 +71,7 @@ static kit_status write_head(int fd, const char *backend, const char *job, kolm_
     kit_buf line = {0};
     bool good = kit_json_put_u64(head, "journal", 1) && kit_json_put_string(head, "backend", backend) &&
                 kit_json_put_string(head, "job", job);
-    kit_status status = good ? kit_json_line(head, &line, err) : no_memory(err);
+    kit_status status = good ? kit_json_line(head, &line, err) : kit_no_memory(err);
     kit_buf_char(&line, '\n');
     if (status == KOLM_OK) status = kit_buf_ok(&line, err);
     if (status == KOLM_OK) status = kit_write_all(fd, line.data, line.length, err);
@@ -170,7 +166,7 @@ static kit_status read_file(const char *path, const char *id, lease_list *list, 
     if (status == KOLM_OK || status == KOLM_E_NOT_FOUND || status == KOLM_E_RESOURCE_EXHAUSTED) return status;
     /* What may be rented is to be seen all the same, and hides no other journal. */
     lease_entry *entry = lease_list_add(list);
-    if (!entry) return no_memory(err);
+    if (!entry) return kit_no_memory(err);
     entry->state = LEASE_DAMAGED;
     kit_copy(entry->journal, sizeof entry->journal, id);
     kit_format(entry->backend, sizeof entry->backend, "%.*s", (int)(strrchr(id, '-') - id), id);

@@ -17,10 +17,6 @@
 #define DAY_MS 86400000u
 #define PAST_BYTES_MAX (64u << 20)
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 /* ---- Lines */
 
 static kit_status put_line(const lease_entry *e, kit_buf *out, kolm_error_t *err) {
@@ -33,7 +29,7 @@ static kit_status put_line(const lease_entry *e, kit_buf *out, kolm_error_t *err
                 kit_json_put_u64(line, "begun", e->begun_ms) && kit_json_put_u64(line, "gone", e->gone_ms) &&
                 (known ? kit_json_put_u64(line, "billed_micro_usd", e->billed_micro_usd)
                        : kit_json_put_null(line, "billed_micro_usd"));
-    kit_status status = good ? kit_json_line(line, out, err) : no_memory(err);
+    kit_status status = good ? kit_json_line(line, out, err) : kit_no_memory(err);
     kit_buf_char(out, '\n');
     cJSON_Delete(line);
     return status;
@@ -83,7 +79,7 @@ static kit_status read_lines(kit_lines *lines, const volatile sig_atomic_t *stop
         lease_entry *entry = status == KOLM_OK ? lease_list_add(list) : NULL;
         if (status == KOLM_OK && !entry) {
             cJSON_Delete(line);
-            return no_memory(err);
+            return kit_no_memory(err);
         }
         if (!entry || !take_line(line, entry)) {
             if (entry) list->count--;

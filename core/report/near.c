@@ -33,10 +33,6 @@ typedef struct finder {
     near_found (*found)[REPORT_NEAR_MAX];
 } finder;
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 /* ---- Features */
 
 static void put_feature(finder *f, uint64_t hash) {
@@ -104,7 +100,7 @@ static kit_status take_features(finder *f, const char *text, kolm_error_t *err) 
         return room == 0 ? KOLM_OK
                          : kit_fail(err, KOLM_E_INTERNAL, "", "cannot normalise a text: %s", utf8proc_errmsg(room));
     utf8proc_int32_t *characters = malloc(((size_t)room + 1) * sizeof *characters);
-    if (characters == NULL) return no_memory(err);
+    if (characters == NULL) return kit_no_memory(err);
     room = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, characters, room, options);
     if (room > 0) room = utf8proc_normalize_utf32(characters, room, options);
     if (room > 0) put_characters(f, characters, (size_t)room);
@@ -210,7 +206,7 @@ kit_status near_find(const char *path, const char *const *texts, size_t count, c
     f.rows = calloc(NEAR_BUCKETS, sizeof *f.rows);
     f.asked = calloc(NEAR_BUCKETS, sizeof *f.asked);
     f.features = malloc(FEATURES_MAX * sizeof *f.features);
-    kit_status status = f.rows != NULL && f.asked != NULL && f.features != NULL ? KOLM_OK : no_memory(err);
+    kit_status status = f.rows != NULL && f.asked != NULL && f.features != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = each_row(&f, path, count_row, err);
     if (status == KOLM_OK) status = ask(&f, texts, err);
     if (status == KOLM_OK) status = each_row(&f, path, compare_row, err);

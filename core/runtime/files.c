@@ -36,10 +36,6 @@ typedef struct list {
     size_t count;
 } list;
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static void list_free(list *l) {
     for (size_t i = 0; i < l->count; i++)
         free(l->at[i].path);
@@ -50,7 +46,7 @@ static void list_free(list *l) {
 /* Takes path. */
 static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *err) {
     kit_status status = KOLM_OK;
-    if (path == NULL) return no_memory(err);
+    if (path == NULL) return kit_no_memory(err);
     if (strchr(path, '\n') != NULL || l->count >= ENTRIES_MOST)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                           "remove the runtime with `kolm compute setup NAME --remove`, and create it again",
@@ -58,7 +54,7 @@ static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *
     if (status == KOLM_OK && (l->count & (l->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
         entry *grown = realloc(l->at, (l->count > 0 ? 2 * l->count : 64) * sizeof *grown);
         if (grown == NULL)
-            status = no_memory(err);
+            status = kit_no_memory(err);
         else
             l->at = grown;
     }
@@ -126,7 +122,7 @@ static kit_status add_interpreter(list *l, kolm_error_t *err) {
     size_t n = strlen(l->top);
     if ((strncmp(real, l->top, n) == 0 && real[n] == '/') || kit_trust_owner_number(&st) == 0) return KOLM_OK;
     char *copy = strdup(real);
-    return copy ? add(l, copy, &st, err) : no_memory(err);
+    return copy ? add(l, copy, &st, err) : kit_no_memory(err);
 }
 
 static kit_status look(const kolm_session *session, const char *top, list *out, kolm_error_t *err) {

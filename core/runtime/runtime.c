@@ -15,10 +15,6 @@
 
 #define ABOUT_MAX (1u << 20) /* bytes of a runtime.json */
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 cJSON *runtime_about(const char *path) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     kit_buf file = {0}, python = {0};
@@ -46,7 +42,7 @@ kit_status runtime_of(kolm_session *session, const char *name, cJSON **out_value
     const cJSON *runtimes = kit_json_get(config, "runtimes");
     if (!runtimes || !kit_json_get_string(runtimes, name, &python)) {
         *out_value = cJSON_CreateNull();
-        return *out_value ? KOLM_OK : no_memory(err);
+        return *out_value ? KOLM_OK : kit_no_memory(err);
     }
     kit_buf_fmt(&place, "%s/%s/%s", store_home_path(home), store_place_name(STORE_RUNTIMES), name);
     kit_status status = kit_buf_ok(&place, err);
@@ -63,7 +59,7 @@ kit_status runtime_of(kolm_session *session, const char *name, cJSON **out_value
         return KOLM_OK;
     }
     cJSON_Delete(value);
-    return status != KOLM_OK ? status : no_memory(err);
+    return status != KOLM_OK ? status : kit_no_memory(err);
 }
 
 void runtime_text(const cJSON *value, kit_buf *out) {

@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static kit_status add(const char *root, const char *name, cJSON *runtimes, kolm_error_t *err) {
     kit_buf whole = {0}, python = {0};
     kit_buf_fmt(&whole, "%s/%s/runtime.json", root, name);
@@ -22,7 +18,7 @@ static kit_status add(const char *root, const char *name, cJSON *runtimes, kolm_
     if (status == KOLM_OK) status = kit_buf_ok(&python, err);
     bool there = false;
     if (status == KOLM_OK) status = kit_path_exists(whole.data, &there, err);
-    if (status == KOLM_OK && there && !kit_json_put_string(runtimes, name, python.data)) status = no_memory(err);
+    if (status == KOLM_OK && there && !kit_json_put_string(runtimes, name, python.data)) status = kit_no_memory(err);
     kit_buf_free(&whole);
     kit_buf_free(&python);
     return status;
@@ -39,7 +35,7 @@ kit_status session_runtimes_add(const store_home *home, cJSON *config, kolm_erro
         cJSON *runtimes = cJSON_GetObjectItemCaseSensitive(config, "runtimes");
         if (runtimes == NULL) runtimes = cJSON_AddObjectToObject(config, "runtimes");
         const char *name = NULL;
-        if (runtimes == NULL) status = no_memory(err);
+        if (runtimes == NULL) status = kit_no_memory(err);
         if (status == KOLM_OK) status = kit_directory_next(listing, root, &name, err);
         while (status == KOLM_OK && name != NULL) {
             if (host_name_ok(name) && cJSON_IsObject(runtimes) && kit_json_get(runtimes, name) == NULL)

@@ -13,10 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 static kit_status read_site(const char *path, cJSON **out_site, kolm_error_t *err) {
     struct stat info;
     *out_site = NULL;
@@ -56,8 +52,9 @@ kit_status session_site_merge(kolm_session *session, kolm_error_t *err) {
     session->config_site_path = NULL;
     KIT_TRY(kit_path_join(session_machine_dir, "config.json", &session->config_site_path, err));
     KIT_TRY(read_site(session->config_site_path, &session->config_site, err));
-    return session->config_site == NULL || add_missing(session->config_site, session->config_kept, 2) ? KOLM_OK
-                                                                                                      : no_memory(err);
+    return session->config_site == NULL || add_missing(session->config_site, session->config_kept, 2)
+               ? KOLM_OK
+               : kit_no_memory(err);
 }
 
 static const cJSON *member(const cJSON *config, const char *section, const char *name, const char *key) {

@@ -31,6 +31,10 @@ START_TEST(errors_say_what_and_what_to_do) {
     ck_assert_int_eq(kit_fail(NULL, KOLM_E_ABORTED, "", "x"), KOLM_E_ABORTED);
     ck_assert_int_eq(kit_fail_errno(NULL, ENOENT, "x"), KOLM_E_NOT_FOUND);
     ck_assert_uint_eq(err.struct_size, sizeof err);
+    ck_assert_int_eq(kit_no_memory(&err), KOLM_E_RESOURCE_EXHAUSTED);
+    ck_assert_str_eq(err.text, "out of memory");
+    ck_assert_str_ne(err.remedy, "");
+    ck_assert_int_eq(kit_no_memory(NULL), KOLM_E_RESOURCE_EXHAUSTED);
 }
 END_TEST
 

@@ -10,10 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-}
-
 static kit_status bad(kolm_error_t *err, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                     "kolm starts this program itself; kolm and kolm-host may be of different versions",
@@ -24,7 +20,7 @@ static kit_status bad(kolm_error_t *err, const char *what) {
 static kit_status read_line(int fd, char **out, size_t *out_length, kolm_error_t *err) {
     size_t capacity = 65536, length = 0;
     char *text = malloc(capacity);
-    if (!text) return no_memory(err);
+    if (!text) return kit_no_memory(err);
     for (;;) {
         ssize_t n = read(fd, text + length, capacity - 1 - length);
         if (n < 0 && errno == EINTR) continue;
@@ -54,7 +50,7 @@ static kit_status take_secrets(child_request *out, kolm_error_t *err) {
     const cJSON *list = kit_json_get(out->json, HOST_KEY_SECRETS);
     int count = cJSON_IsObject(list) ? cJSON_GetArraySize(list) : 0;
     out->secrets = calloc((size_t)count + 1, sizeof *out->secrets);
-    if (!out->secrets) return no_memory(err);
+    if (!out->secrets) return kit_no_memory(err);
     const cJSON *one;
     cJSON_ArrayForEach(one, list) {
         child_value *secret = &out->secrets[out->secret_count++];

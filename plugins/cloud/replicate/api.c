@@ -17,10 +17,6 @@ static kit_status malformed(const char *what, kolm_error_t *err) {
                     "Replicate answered in a way that kolm does not know: %s", what);
 }
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 /* ---- What was asked for */
 
 static kit_status read_input(kit_queue_task *task, kolm_error_t *err) {
@@ -96,7 +92,7 @@ kit_status replicate_begin(kit_queue_task *task, kolm_error_t *err) {
     KIT_TRY(check_trainer(task, err));
     bool good = kit_json_put_string(task->report, "trainer", r->trainer) &&
                 kit_json_put_string(task->report, "trainer_version", r->trainer_version);
-    return good ? KOLM_OK : no_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 void replicate_close(kit_queue_task *task) {
@@ -259,7 +255,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     (void)name; /* Replicate knows no names of jobs */
     *out_may_exist = false;
     cJSON *body = training_body(task);
-    if (body == NULL) return no_memory(err);
+    if (body == NULL) return kit_no_memory(err);
     kit_format(path, sizeof path, "/v1/models/%s/versions/%s/trainings", own(task)->trainer,
                own(task)->trainer_version);
     kit_status status = create(task, path, body, out_handle, out_may_exist, err);
@@ -419,7 +415,8 @@ static kit_status predict(void *state, const char *name, char out_handle[KIT_REN
     *out_may_exist = false;
     bool good = kit_json_put_string(input, own(task)->prompt_field, own(task)->question) &&
                 kit_json_put_string(body, "version", task->model.version);
-    kit_status status = good ? create(task, "/v1/predictions", body, out_handle, out_may_exist, err) : no_memory(err);
+    kit_status status =
+        good ? create(task, "/v1/predictions", body, out_handle, out_may_exist, err) : kit_no_memory(err);
     cJSON_Delete(body);
     return status;
 }

@@ -22,10 +22,6 @@ static kit_status malformed(const char *what, kolm_error_t *err) {
                     "Together AI answered in a way that kolm does not know: %s", what);
 }
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static bool is_text(const cJSON *object, const char *key, const char *wanted) {
     const char *text = NULL;
     return kit_json_get_string(object, key, &text) && strcmp(text, wanted) == 0;
@@ -59,13 +55,13 @@ kit_status together_begin(kit_queue_task *task, kolm_error_t *err) {
                 kit_json_put_u64(task->report, "dropout_micro", t->dropout_micro) &&
                 kit_json_put_u64(task->report, "epochs", t->epochs) &&
                 kit_json_put_u64(task->report, "learning_rate_micro", t->learning_rate_micro);
-    return good ? KOLM_OK : no_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 kit_status together_row(kit_queue_task *task, const cJSON *row, kit_buf *out, kolm_error_t *err) {
     cJSON *line = cJSON_CreateObject(), *messages = NULL;
     kit_status status = kit_queue_messages(row, task->model.system, true, &messages, err);
-    if (status == KOLM_OK && !kit_json_put(line, "messages", messages)) status = no_memory(err);
+    if (status == KOLM_OK && !kit_json_put(line, "messages", messages)) status = kit_no_memory(err);
     if (status == KOLM_OK) status = kit_json_line(line, out, err);
     while (out->length > 0 && out->data[out->length - 1] == '\n')
         out->data[--out->length] = '\0';
@@ -265,7 +261,7 @@ static kit_status price(void *state, kit_queue_price *out, kolm_error_t *err) {
     kit_queue_task *task = state;
     kit_service_reply reply = {0};
     cJSON *body = job_body(task, task->model.version);
-    if (body == NULL) return no_memory(err);
+    if (body == NULL) return kit_no_memory(err);
     const kit_service_call call = {.path = "/v1/fine-tunes/estimate-price", .body = body}; /* it changes nothing */
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
     bool said = false;
@@ -302,7 +298,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     cJSON *body = job_body(task, task->model.version);
     if (body == NULL || !put_rest(body, own(task), name, task->job != NULL ? task->job->seed : 42)) {
         cJSON_Delete(body);
-        return no_memory(err);
+        return kit_no_memory(err);
     }
     const kit_service_call call = {.path = "/v1/fine-tunes", .body = body, .repeat = KIT_HTTP_CREATE};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
@@ -537,7 +533,7 @@ kit_status together_answer(kit_queue_task *task, const cJSON *question, kit_buf 
     kit_service_reply reply = {0};
     KIT_TRY(kit_queue_messages(question, task->model.system, false, &messages, err));
     cJSON *body = question_body(task, messages);
-    if (body == NULL) return no_memory(err);
+    if (body == NULL) return kit_no_memory(err);
     /* asking twice costs the tokens of one answer, and nothing is left of it */
     const kit_service_call call = {.path = "/v1/chat/completions", .body = body};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);

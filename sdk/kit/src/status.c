@@ -48,6 +48,10 @@ static const errno_fact errno_facts[] = {
     {EINTR, KOLM_E_CANCELLED, ""},
 };
 
+kit_status kit_no_memory(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+}
+
 kit_status kit_fail_errno(kolm_error_t *err, int errno_value, const char *text_format, ...) {
     errno_fact fact = {errno_value, KOLM_E_UNKNOWN, ""};
     for (size_t i = 0; i < sizeof errno_facts / sizeof errno_facts[0]; i++)

@@ -5,10 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static kit_status write_json(const char *path, const cJSON *value, kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = kit_json_canonical(value, &text, err);
@@ -40,7 +36,7 @@ kit_status queue_model_write(const kit_queue_task *task, const char *path, kolm_
         kit_json_put_string(value, "job", m->job) && kit_json_put_string(value, "base", m->base) &&
         kit_json_put_u64(value, "max_tokens", m->max_tokens) && kit_json_put_string(value, "system", m->system) &&
         (m->file[0] != '\0' ? kit_json_put(value, "adapter", adapter_of(m)) : kit_json_put_null(value, "adapter"));
-    kit_status status = good ? write_json(path, value, err) : no_memory(err);
+    kit_status status = good ? write_json(path, value, err) : kit_no_memory(err);
     cJSON_Delete(value);
     return status;
 }
@@ -85,7 +81,7 @@ kit_status queue_result_write(const kit_queue_task *task, char *out_toolchain, s
         good = kit_json_put(value, "report", report);
         report = NULL;
     }
-    kit_status status = good ? kit_path_join(task->job->dir, "result.json", &path, err) : no_memory(err);
+    kit_status status = good ? kit_path_join(task->job->dir, "result.json", &path, err) : kit_no_memory(err);
     if (status == KOLM_OK) status = write_json(path, value, err);
     cJSON_Delete(report);
     cJSON_Delete(value);

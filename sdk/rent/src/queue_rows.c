@@ -18,10 +18,6 @@ static bool add_message(cJSON *list, const char *role, const char *content) {
     return good;
 }
 
-static kit_status no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static kit_status take_messages(const cJSON *given, cJSON *list, kolm_error_t *err) {
     const cJSON *item = NULL;
     cJSON_ArrayForEach(item, given) {
@@ -33,7 +29,7 @@ static kit_status take_messages(const cJSON *given, cJSON *list, kolm_error_t *e
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that takes them",
                             "a row has a message of the role '%s'%s; here the roles are system, user and assistant",
                             role, known ? " with calls of tools" : "");
-        if (!add_message(list, role, content)) return no_memory(err);
+        if (!add_message(list, role, content)) return kit_no_memory(err);
     }
     return KOLM_OK;
 }
@@ -69,20 +65,20 @@ kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_an
     const char *input = NULL, *output = NULL;
     const cJSON *given = kit_json_get(row, "messages");
     cJSON *list = cJSON_CreateArray();
-    kit_status status = list != NULL ? KOLM_OK : no_memory(err);
+    kit_status status = list != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK && kit_json_get(row, "tools") != NULL)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that takes them",
                           "a row has tools, which are not passed on here");
     if (status == KOLM_OK && system != NULL && system[0] != '\0' && !has_system(given) &&
         !add_message(list, "system", system))
-        status = no_memory(err);
+        status = kit_no_memory(err);
     if (status == KOLM_OK && given != NULL) {
         status = take_messages(given, list, err);
     } else if (status == KOLM_OK) {
         if (!kit_json_get_string(row, "input", &input) || (with_answer && !kit_json_get_string(row, "output", &output)))
             status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "a row lacks input or output");
         else if (!add_message(list, "user", input) || (with_answer && !add_message(list, "assistant", output)))
-            status = no_memory(err);
+            status = kit_no_memory(err);
     }
     if (status == KOLM_OK) status = check_turns(list, with_answer, err);
     if (status == KOLM_OK)

@@ -33,6 +33,9 @@ kit_status kit_fail(kolm_error_t *err, int32_t code, const char *remedy, const c
  * ALREADY_EXISTS, EINTR -> CANCELLED, else UNKNOWN) and a remedy for the common ones. */
 kit_status kit_fail_errno(kolm_error_t *err, int errno_value, const char *text_format, ...) KIT_PRINTF(3, 4);
 
+/* RESOURCE_EXHAUSTED: "out of memory", with its remedy. */
+kit_status kit_no_memory(kolm_error_t *err);
+
 /* Puts "context: " in front of err->text; returns err->code. */
 kit_status kit_fail_context(kolm_error_t *err, const char *context_format, ...) KIT_PRINTF(2, 3);
 
