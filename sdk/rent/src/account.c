@@ -93,12 +93,17 @@ static kit_status keep_pace(kit_rent_account *a, bool creates, kolm_error_t *err
 
 /* ---- Asking */
 
-static void explain(const kit_rent_account *a, const kit_http_answer *http, kolm_error_t *err) {
+/* The body of a refusal stays in the answer: it may name what was created all the same. */
+static void explain(const kit_rent_account *a, const kit_http_answer *http, kit_rent_answer *answer,
+                    kolm_error_t *err) {
     cJSON *body = NULL;
-    if (a->site->explain == NULL || http->status < 300) return;
+    if (http->status < 300) return;
     if (kit_json_parse(kit_buf_text(&http->body), http->body.length, &body, NULL) != KOLM_OK) body = NULL;
-    (void)a->site->explain(http->status, cJSON_IsObject(body) ? body : NULL, err);
-    cJSON_Delete(body);
+    if (cJSON_IsObject(body))
+        answer->json = body;
+    else
+        cJSON_Delete(body);
+    if (a->site->explain != NULL) (void)a->site->explain(http->status, answer->json, err);
 }
 
 static kit_status read_body(const kit_http_answer *http, kit_rent_answer *answer, kolm_error_t *err) {
@@ -141,7 +146,7 @@ kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, 
         answer->status = http.status;
         answer->may_exist = creates && http.may_have_happened;
         if (status != KOLM_OK)
-            explain(a, &http, err);
+            explain(a, &http, answer, err);
         else if ((status = read_body(&http, answer, err)) != KOLM_OK)
             answer->may_exist = creates; /* something was done, and nobody can tell what */
         if (status != KOLM_OK) status = err->code;

@@ -60,7 +60,9 @@ typedef struct kit_rent_account {
     kit_rent_wish wish;
     char key_name[KIT_RENT_NAME_BYTES];    /* of the key of this rental at the provider; "" where nothing is rented */
     char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" where nothing is rented */
-    uint32_t creates;                      /* requests that may have created something, for tests */
+    char noted
+        [KIT_RENT_HANDLE_BYTES]; /* the provider's own, "" at first: a handle for which something is done already */
+    uint32_t creates;            /* requests that may have created something, for tests */
     /* The rest is the account's own. */
     kit_http *http;
     kit_secret *token;
@@ -91,7 +93,7 @@ typedef struct kit_rent_question {
 
 /* Zero-initialise it. */
 typedef struct kit_rent_answer {
-    cJSON *json;    /* an object; NULL if there was no body, or none that is JSON */
+    cJSON *json;    /* an object, also that of a refusal; NULL if there was no body, or none that is JSON */
     int status;     /* of HTTP; 0: none came */
     bool may_exist; /* CREATE and KEYED failed, and it may have happened */
 } kit_rent_answer;
