@@ -204,6 +204,11 @@ class MachineCloud(Cloud):
         self.launches += 1
         number = len(self.instances) + 10
         instance.address = "127.0.%d.%d" % (number // 250, number % 250 + 1)
+        if instance.public is not None:
+            self.admit(instance)
+
+    def admit(self, instance):
+        """Lets its key in."""
         if self.port is not None:
             threading.Thread(target=self.open_account, args=(instance, instance.public), daemon=True).start()
 

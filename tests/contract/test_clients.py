@@ -182,6 +182,45 @@ while not isinstance(second.status(), fal_client.Completed):
             self.assertEqual((answer.status_code, answer.headers["Content-Type"], answer.json()["status"]), (422, "application/problem+json", 422), change)
         self.assertEqual(server.launches, 1)
 
+    def test_vast(self):
+        """Its command line, judged by what it prints: it exits with 0 when it is refused, too. Each start of it asks for the names of GPUs."""
+        from vast_cloud import Vast
+        server = self.serve(Vast(boot=0.2))
+
+        def vastai(*words, key=server.key):
+            return subprocess.run([os.path.join(os.path.dirname(sys.executable), "vastai"), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, timeout=60, check=False, cwd=self.dir,
+                                  env={"PATH": os.environ["PATH"], "HOME": self.dir, "VAST_URL": server.url(), "VAST_API_KEY": key, "VASTAI_NO_UPDATE_CHECK": "1"}).stdout
+        self.assertEqual(json.loads(vastai("show", "user", "--raw"))["credit"], 25.0)
+        offers = json.loads(vastai("search", "offers", "gpu_ram>=40 num_gpus=1", "--raw", "-o", "dph_total", "--storage", "50"))
+        self.assertEqual([one["gpu_name"] for one in offers], ["RTX A6000", "A100 PCIE", "H100 SXM"])
+        self.assertAlmostEqual(offers[0]["dph_total"], 0.39)
+        started = vastai("create", "instance", str(offers[0]["id"]), "--image", "x", "--disk", "50", "--ssh", "--direct", "--label", "by-its-client", "--cancel-unavail")
+        self.assertIn("Started. {'success': True, 'new_contract': ", started)
+        self.assertEqual((server.running(), server.launches), (["by-its-client"], 1))
+        one = server.instances[0]
+        self.assertEqual((one.body["runtype"], one.body["cancel_unavail"]), ("ssh_direc ssh_proxy", True))
+        self.assertIn("'success': True", vastai("attach", "ssh", str(one.id), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== me"))
+        self.assertEqual(len(one.keys), 1)
+        while (seen := json.loads(vastai("show", "instance", str(one.id), "--raw")))["actual_status"] != "running":
+            pass
+        self.assertEqual((seen["label"], seen["ports"]["22/tcp"][0]["HostPort"]), ("by-its-client", "10022"))
+        self.assertAlmostEqual(seen["dph_total"], 0.39)
+        server.page = 1
+        self.assertIn("Started.", vastai("create", "instance", str(offers[1]["id"]), "--image", "x", "--label", "the-second"))
+        self.assertEqual([row["label"] for row in json.loads(vastai("show", "instances", "--raw"))], ["by-its-client", "the-second"])  # two pages
+        for instance in server.instances:
+            self.assertIn("destroying instance %d." % instance.id, vastai("destroy", "instance", str(instance.id), "-y"))
+        while server.running():
+            pass
+        self.assertIn("no such instance", vastai("destroy", "instance", str(one.id), "-y"))
+        self.assertIn("not found", vastai("show", "instance", str(one.id)))
+        self.assertIn("there is no ask 1", vastai("create", "instance", "1", "--image", "x"))
+        self.assertIn("Invalid user key", vastai("show", "user", key="wrong"))
+        server.no_capacity, server.refuses = {"A100 PCIE"}, "200"
+        self.assertIn("it cannot be scheduled", vastai("create", "instance", str(offers[1]["id"]), "--image", "x"))
+        self.assertEqual((server.launches, server.running()), (2, []))
+
 
 if __name__ == "__main__":
     wanted = os.environ.get("KOLM_TEST_CLIENTS")
