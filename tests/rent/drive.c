@@ -109,7 +109,8 @@ static kit_status work(const char *what, bool *out_done) {
 }
 
 static kit_status arm(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err) {
-    (void)user, (void)box, (void)err;
+    (void)user, (void)err;
+    printf("log 1 arms %s\n", box->address);
     return work("armed", out_done);
 }
 

@@ -83,4 +83,41 @@ class RunPod:
         return {}  # the port is what RunPod tells
 
 
-PROVIDERS = {one.name: one for one in (Lambda, RunPod)}
+class Vast:
+    name, variable = "vast", "KOLM_VAST_TOKEN"
+    records = ("instance",)
+    kinds = ("RTX 3090", "RTX A6000", "A100 PCIE", "H100 SXM")
+    memory = ((40 * 10**9, "RTX A6000"), (52 * 10**9, "A100 PCIE"))
+    launch = 1
+    boot = 20
+    price = 0.14 + 50 * 0.144 / 720  # and 50 GB of disk
+    risen = "price has risen from 0.1500 to 0.2500 USD"
+    told = range(2, 21)  # there is no word for one that is ending
+    untold = 0
+    none_left = "Vast.ai has this offer no more"
+    device = "1x RTX 3090 (24 GB), Sweden, SE: "
+    detected = "available Vast.ai takes the token: 25.00 USD of credit"
+    check = "/api/v0/users/current/"
+    unknown = "Vast.ai does not know this key"
+    remedy = "make a key on https://cloud.vast.ai/manage-keys/"
+    nothing_fits = "Vast.ai has nothing that fits"
+    refusals = ((Fault(403), 7, "broken", "this key of Vast.ai may not do that"),
+                (Fault(402), 9, "broken", "the credit of this Vast.ai account is too low"),
+                (Fault("html"), 9, "broken", "the address that was asked is not Vast.ai's API"))
+    reached = "available the token is set; Vast.ai could not be"
+
+    @staticmethod
+    def ends(line):
+        return line.startswith("DELETE ")
+
+    @staticmethod
+    def make(**world):
+        from vast_cloud import Vast as Server
+        return Server(**world)
+
+    @staticmethod
+    def settings(cloud):
+        return {}  # the port is what Vast.ai tells
+
+
+PROVIDERS = {one.name: one for one in (Lambda, RunPod, Vast)}

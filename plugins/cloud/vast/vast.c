@@ -1,25 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Vast.ai: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* Vast.ai: machines of its marketplace over SSH. The slots are the SDK's; this is the table. */
+#include "api.h"
 
-#define VARIABLE "KOLM_VAST_TOKEN"
-#define WHERE "https://cloud.vast.ai/manage-keys/"
-#define RUNTIME "marketplace SSH"
-#define TOKENS_PER_SECOND_3B 5000u /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+#include "kolm/backend.h"
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+const kit_vm vast_vm = {
+    .machine = {.name = "Vast.ai",
+                .can = KIT_RENT_CAN_NAME,
+                .settle_ms = 60000,
+                .offers = vast_offers,
+                .create = vast_create,
+                .look = vast_look,
+                .list = vast_list,
+                .destroy = vast_destroy},
+    .site = {.name = "vast",
+             .title = "Vast.ai",
+             .token = "KOLM_VAST_TOKEN",
+             .where = "https://cloud.vast.ai/manage-keys/",
+             .base = "https://console.vast.ai",
+             .scheme = "Bearer ",
+             .gap_ms = 3000,         /* of destroying; looking asks for 2, registering a key for 1 */
+             .create_gap_ms = 16500, /* 4.5, and 12 that are added after a creation */
+             .explain = vast_explain},
+    .user = "root",
+    .runtime = "marketplace SSH",
+    .place = "Vast.ai",
+    .tokens_per_second_3b = 5000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .check = vast_check,
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_lora(args, TOKENS_PER_SECOND_3B, out_result);
-}
+KIT_VM_SLOTS(vast_vm)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "vast", .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "", .detect = detect,        .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "vast",           .version = KOLM_VERSION,
+    .vendor = "kolm",         .licence = "Apache-2.0",
+    .homepage = "",           KIT_VM_TABLE,
 };

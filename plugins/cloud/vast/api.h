@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The requests to Vast.ai's API and what its answers mean; nothing about time, money or order. */
+#ifndef VAST_API_H
+#define VAST_API_H
+
+#include "kolm/rent/vm.h"
+
+/*
+ * https://docs.vast.ai/api-reference, and what its command line vastai 1.9.1 sends. Paths end with a slash.
+ *   GET    /api/v0/users/current/        the account, and its credit in USD
+ *   POST   /api/v0/bundles/              a search: {"offers": [...]}; gpu_ram in MiB of one GPU; dph_total USD an hour, with the storage of
+ *                                        allocated_storage GB in it; inet_down_cost and inet_up_cost USD a GB, on top
+ *   PUT    /api/v0/asks/{offer}/         {"success": true, "new_contract": id}. cancel_unavail: a refusal, where otherwise a stopped
+ *                                        instance would be left whose storage is billed. A refusal that has new_contract all the same
+ *                                        left one: it is destroyed
+ *   POST   /api/v0/instances/{id}/ssh/   lets a key into this instance; those of the account are not touched
+ *   GET    /api/v0/instances/{id}/       {"instances": {...}}, or null: there is none
+ *   GET    /api/v1/instances/            pages; next_token is the after_token of the next
+ *   DELETE /api/v0/instances/{id}/       with its disk. One that is only stopped is billed
+ * Failures are {"success": false, "error": code, "msg": text}, with any status, 200 too; some lack the code. Decided is by the code, then
+ * by the status. A 404 that is no such object is a proxy's. No key against creating twice and no unique labels: the label is looked
+ * for. Least pauses: creations 4.5 s (12 more after one), ends 3 s, looks 2 s, keys 1 s, ten searches a minute.
+ */
+
+extern const kit_vm vast_vm; /* the table: vast.c */
+
+bool vast_explain(int http_status, const cJSON *body, kolm_error_t *err);
+kit_status vast_check(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+kit_status vast_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
+                       kolm_error_t *err) KIT_MUST_USE;
+kit_status vast_create(void *state, const kit_rent_offer *offer, const char *name,
+                       char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) KIT_MUST_USE;
+kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status vast_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
+                     kolm_error_t *err) KIT_MUST_USE;
+kit_status vast_destroy(void *state, const char *handle, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
