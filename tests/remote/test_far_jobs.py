@@ -41,6 +41,24 @@ class Jobs(Case):
         self.assertEqual(far.ask("status", job=ID)["state"], "absent")
         self.assertEqual(os.listdir(self.path("jobs")), [])
 
+    def test_no_results_of_a_job_that_was_begun_again(self):
+        """Two follow a job to its end; one takes its results, drops it, and asks the same again. The other must not find nothing made."""
+        far = self.far()
+        go = self.path("go")
+        os.mkfifo(go)
+        far.make(ID, {}, script("open('result.json','w').write('{}')"))
+        with FarEnd(self.home) as other:
+            other.follow(ID)
+            far.follow(ID)
+            far.ask("drop", job=ID)
+            self.refused(other.try_ask("results", job=ID, names=["result.json"]), 5, "is not here")
+            far.make(ID, {}, script("open(%r).read();open('result.json','w').write('{}')" % go))
+            self.refused(other.try_ask("results", job=ID, names=["result.json"]), 5, "has not ended")
+            with open(go, "w"):
+                pass
+            other.follow(ID)
+            self.assertEqual([f["name"] for f in other.ask("results", job=ID, names=["result.json"])["files"]], ["result.json"])
+
     def test_a_large_result_comes_in_order_and_from_any_place(self):
         far = self.far()
         far.make(ID, {}, script("import os;open('big','wb').write(bytes(range(251))*20000)"))

@@ -18,11 +18,12 @@ class Results(object):
         """The files that a job made, with their digests. Those that have no more than "send" bytes together are sent at once, as if get
         had asked for one after the other."""
         job, limit = self.job(request), count_of(request, "send") if "send" in request else -1
-        # Another connection may drop the job just now: what is gone halfway through would look like a job that made nothing.
+        # Another connection may drop the job just now, and a third one begin it again: what is gone halfway through, or not there yet, would
+        # look like a job that made nothing.
         held = lock(job.lock_path, True)
         try:
-            if not job.exists():
-                raise Refused(NOT_FOUND, "job %s is not here" % job.name, "run the same command again")
+            if job.state()["state"] != "done":
+                raise Refused(NOT_FOUND, "job %s is not here, or has not ended" % job.name, "run the same command again")
             names = [name for asked in list_of(request, "names") for name in self.below(job, asked)]
             files = [self.offer(job, name, request.get("adopt") is True) for name in names]
         finally:
