@@ -8,8 +8,13 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import real  # noqa: E402
+
+# All that a job imports: jobs are forks, and find it loaded.
+import peft  # noqa: E402,F401
 import tinybase  # noqa: E402
 import torch  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, LlamaForCausalLM  # noqa: E402,F401
+
 from kolm_trainer.answer import Text, Trie  # noqa: E402
 
 TEAMS = tinybase.rows(160, 11, tinybase.team)
