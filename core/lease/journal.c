@@ -191,7 +191,7 @@ bool lease_any(const store_home *home) {
     return any;
 }
 
-/* "vast-0123456789abcdef" of "vast-0123456789abcdef.jsonl"; false for what is not the name of a journal. */
+/* "acme-0123456789abcdef" of "acme-0123456789abcdef.jsonl"; false for what is not the name of a journal. */
 static bool id_of(const char *name, char out[LEASE_ID_BYTES]) {
     size_t n = strlen(name), end = strlen(LEASE_SUFFIX);
     if (name[0] == '.' || n <= end + 17 || n - end >= LEASE_ID_BYTES || strcmp(name + n - end, LEASE_SUFFIX) != 0)

@@ -40,7 +40,7 @@
  * Times are milliseconds since 1970. Any thread; a lease_journal belongs to one at a time.
  */
 
-#define LEASE_ID_BYTES 64u            /* "vast-0123456789abcdef" */
+#define LEASE_ID_BYTES 64u            /* "acme-0123456789abcdef" */
 #define LEASE_LINE_MAX 16384u         /* bytes; a longer line is a damaged one */
 #define LEASE_JOURNAL_MAX (16u << 20) /* bytes; no call writes so many */
 #define LEASE_ENTRIES_MAX 4096u       /* that are listed of one journal */

@@ -75,7 +75,7 @@ typedef struct reading {
     bool failed; /* memory is out */
 } reading;
 
-/* "vast" of "vast-0123456789abcdef". */
+/* "acme" of "acme-0123456789abcdef". */
 static void backend_of(const char *id, char out[33]) {
     const char *dash = strrchr(id, '-');
     size_t n = dash ? (size_t)(dash - id) : strlen(id);

@@ -237,8 +237,9 @@ typedef struct kolm_lease {
     uint32_t event;                    /* KOLM_LEASE_* */
     uint64_t price_micro_usd_per_hour; /* with INTENT and HANDLE: what it costs while it exists; UINT64_MAX unknown */
     uint64_t billed_micro_usd;         /* with GONE: what it cost, 0 if it never existed; UINT64_MAX unknown */
-    const char *name;   /* what the provider shows and finds it by: A-Z, a-z, 0-9, '.', '_', '-', never "".
-                                          Each name is used once, for ever: make it of random digits */
+    /* What the provider shows and finds it by: A-Z, a-z, 0-9, '.', '_', '-', never "". A name is never used again, so it
+     * contains random digits. */
+    const char *name;
     const char *handle; /* with HANDLE: the provider's own id, printable ASCII without blanks; else "" */
     const char *kind;   /* with INTENT: one word of a-z, "instance" or "job"; else "" */
     const char *place;  /* with INTENT: region or account, as the user names it, never ""; else "" */
