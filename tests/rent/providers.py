@@ -9,17 +9,32 @@ for room in ("contract", "remote"):
 from cloud import Fault  # noqa: E402
 
 
-class Lambda:
+class Provider:
+    """What most providers have in common."""
+    launch = 1  # number of the request that launches
+    boot = 20  # seconds, on the test's clock
+    untold = 0  # dollars: what is billed beside a risen price that is reported, until the machine is ended
+
+    @staticmethod
+    def ends(line):
+        """Whether a request ends a machine."""
+        return line.startswith("DELETE ")
+
+    @staticmethod
+    def settings(cloud):
+        """Of the backend, beside the address of the server."""
+        return {}  # the port for SSH is what the provider reports
+
+
+class Lambda(Provider):
     name, variable = "lambda", "KOLM_LAMBDA_TOKEN"
     records = ("instance", "key")  # what a rental puts on record, in order
     kinds = ("gpu_1x_a10", "gpu_1x_a100_sxm4", "gpu_1x_h100_pcie", "gpu_8x_h100_sxm5")  # the cheapest first
     memory = ((40 * 10**9, "gpu_1x_a100_sxm4"), (41 * 10**9, "gpu_1x_h100_pcie"))  # bytes of a GPU, and which is the cheapest then
-    launch = 2  # number of the request that launches
-    boot = 20  # seconds, on the test's clock
+    launch = 2
     price = 0.75
     risen = "price has risen from 0.7500 to 0.8500 USD"  # by ten cents
     told = (2, 3, 4)  # how often a machine that takes 100 s to end is told to
-    untold = 0  # dollars: what is billed beside a risen price that is told, until the machine is ended
     none_left = "no machine of that type left"
     device = "1x A10 (24 GB PCIe), us-east-1: "
     detected = "available Lambda takes the token: 6 offers now, from 0.75 USD an hour"
@@ -33,7 +48,6 @@ class Lambda:
 
     @staticmethod
     def ends(line):
-        """Whether a request ends a machine."""
         return line.endswith("/terminate")
 
     @staticmethod
@@ -46,13 +60,11 @@ class Lambda:
         return {"ssh_port": cloud.port}
 
 
-class RunPod:
+class RunPod(Provider):
     name, variable = "runpod", "KOLM_RUNPOD_TOKEN"
     records = ("instance",)
     kinds = ("NVIDIA RTX A5000", "NVIDIA L40S", "NVIDIA A100 80GB PCIe", "NVIDIA H100 80GB HBM3")
     memory = ((40 * 10**9, "NVIDIA L40S"), (49 * 10**9, "NVIDIA A100 80GB PCIe"))
-    launch = 1
-    boot = 20
     price = 0.27 + 50 * 0.1 / 720  # and 50 GB of disk
     risen = "price has risen from 0.2769 to 0.3700 USD"
     told = range(2, 21)  # there is no word for a pod that is ending: it runs until it is gone
@@ -70,30 +82,19 @@ class RunPod:
     reached = "available the token is set; RunPod could not be"
 
     @staticmethod
-    def ends(line):
-        return line.startswith("DELETE ")
-
-    @staticmethod
     def make(**world):
         from runpod_cloud import RunPod as Server
         return Server(**world)
 
-    @staticmethod
-    def settings(cloud):
-        return {}  # the port is what RunPod tells
 
-
-class Vast:
+class Vast(Provider):
     name, variable = "vast", "KOLM_VAST_TOKEN"
     records = ("instance",)
     kinds = ("RTX 3090", "RTX A6000", "A100 PCIE", "H100 SXM")
     memory = ((40 * 10**9, "RTX A6000"), (52 * 10**9, "A100 PCIE"))
-    launch = 1
-    boot = 20
     price = 0.14 + 50 * 0.144 / 720  # and 50 GB of disk
     risen = "price has risen from 0.1500 to 0.2500 USD"
     told = range(2, 21)  # there is no word for one that is ending
-    untold = 0
     none_left = "Vast.ai has this offer no more"
     device = "1x RTX 3090 (24 GB), Sweden, SE: "
     detected = "available Vast.ai takes the token: 25.00 USD of credit"
@@ -107,17 +108,9 @@ class Vast:
     reached = "available the token is set; Vast.ai could not be"
 
     @staticmethod
-    def ends(line):
-        return line.startswith("DELETE ")
-
-    @staticmethod
     def make(**world):
         from vast_cloud import Vast as Server
         return Server(**world)
-
-    @staticmethod
-    def settings(cloud):
-        return {}  # the port is what Vast.ai tells
 
 
 PROVIDERS = {one.name: one for one in (Lambda, RunPod, Vast)}
