@@ -34,8 +34,8 @@
  *
  * Strings are UTF-8, NUL terminated, and a single line unless the field says otherwise. A string is never NULL; use ""
  * if there is none. A string passed by the host is valid until the slot returns. A string passed to a host function is
- * copied before that function returns. The identity strings of the table must stay valid until the process exits. A text
- * that fills its array may end in the middle of a character, as snprintf leaves it.
+ * copied before that function returns. The identity strings of the table must stay valid until the process exits. Text
+ * truncated to fit its array may end in the middle of a character, as with snprintf.
  *
  * Numbers. Counts and amounts (bytes, steps, seconds, money) are at most INT64_MAX; UINT64_MAX means unknown where the
  * field says so. A double is finite; NaN means none where the field says so. Reserved fields must be 0.
@@ -178,7 +178,7 @@ typedef struct kolm_device {
     uint64_t free_memory_bytes;  /* KOLM_MEMORY_UNKNOWN if not readable */
     uint32_t index;              /* position among the devices of this backend, from 0, in report order */
     uint32_t units;              /* cores, multiprocessors or compute units; 0 unknown */
-    const char *name;            /* as the driver spells it, "NVIDIA H100 80GB HBM3"; never "" */
+    const char *name;            /* as reported by the driver, "NVIDIA H100 80GB HBM3"; never "" */
     const char *id;              /* stable and unique on this machine: PCI address or UUID; "" if none */
     const char *driver;          /* driver name and version; "" if none */
     const char *runtime;         /* the runtime that would train on it, with version; "" if not found */
@@ -226,23 +226,23 @@ typedef struct kolm_holding {
     const char *note;                  /* "" or one line: what it is, or its state */
 } kolm_holding_t;
 
-/* ---- Since 1.2: one event in the life of something that costs money while it exists (a lease: a rented machine, a job in
- * a provider's queue). What is not on record as GONE is ended by kolm through reclaim, once the call that recorded it has
- * ended, however it ended. */
-#define KOLM_LEASE_INTENT 0u /* it is about to be created: from here on something of this name may exist */
-#define KOLM_LEASE_HANDLE 1u /* it exists, or it has another handle than before */
+/* ---- Since 1.2: one event in the life of a lease, which is a resource that costs money while it exists (a rented
+ * machine, a job in a provider's queue). Once the call that recorded a lease has ended, for whatever reason, kolm calls
+ * reclaim for it unless GONE was recorded. */
+#define KOLM_LEASE_INTENT 0u /* about to be created: from now on a resource of this name may exist */
+#define KOLM_LEASE_HANDLE 1u /* it exists, or its handle has changed */
 #define KOLM_LEASE_GONE 2u   /* the provider no longer has it, or it was never created */
 typedef struct kolm_lease {
     uint32_t struct_size;
     uint32_t event;                    /* KOLM_LEASE_* */
     uint64_t price_micro_usd_per_hour; /* with INTENT and HANDLE: what it costs while it exists; UINT64_MAX unknown */
     uint64_t billed_micro_usd;         /* with GONE: what it cost, 0 if it never existed; UINT64_MAX unknown */
-    /* What the provider shows and finds it by: A-Z, a-z, 0-9, '.', '_', '-', never "". A name is never used again, so it
-     * contains random digits. */
+    /* Its name at the provider, by which it can be found there: A-Z, a-z, 0-9, '.', '_', '-', never "". A name must not
+     * be reused, so it should contain random digits. */
     const char *name;
     const char *handle; /* with HANDLE: the provider's own id, printable ASCII without blanks; else "" */
     const char *kind;   /* with INTENT: one word of a-z, "instance" or "job"; else "" */
-    const char *place;  /* with INTENT: region or account, as the user names it, never ""; else "" */
+    const char *place;  /* with INTENT: region or account, as named by the user, never ""; else "" */
     const char *note;   /* "" or one line: what it is */
 } kolm_lease_t;
 
@@ -288,14 +288,14 @@ typedef struct kolm_host_v1 {
     /* Since 1.1. Reports one remote resource. Only for status, at most KOLM_HOLDINGS_MAX times. */
     void (*holding)(void *user, const kolm_holding_t *holding);
 
-    /* Since 1.2. Puts one event on record. Only for train, infer, test and reclaim, and only if the call may use the network.
-     * When it returns KOLM_OK the record is on the disk, in the journal of kolm, and stays there if kolm, this process or
-     * the machine ends in the next instant. Anything else: it is not on record, so create nothing. out_error is filled.
-     * KOLM_E_PERMISSION_DENIED in another slot, or without network; KOLM_E_INVALID_ARGUMENT for a record that breaks the
-     * rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that was used in this call, or is open on record;
-     * KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and without a slot reclaim;
-     * KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has no effect and returns
-     * KOLM_OK. In reclaim the name of its arguments is on record, and no other, and an INTENT is
+    /* Since 1.2. Records one event. Only for train, infer, test and reclaim, and only if the call may use the network.
+     * KOLM_OK means that the record is durable: it is on disk, in kolm's journal, and survives a crash of kolm, of this
+     * process or of the machine. On any other result nothing was recorded and out_error is filled: create nothing.
+     * KOLM_E_PERMISSION_DENIED in another slot, or without network; KOLM_E_INVALID_ARGUMENT for a record that breaks
+     * the rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that was used in this call, or is open
+     * on record; KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and without a
+     * slot reclaim; KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has no
+     * effect and returns KOLM_OK. In reclaim only the name in its arguments counts as recorded, and an INTENT is
      * KOLM_E_PERMISSION_DENIED. */
     int32_t (*lease)(void *user, const kolm_lease_t *lease, kolm_error_t *out_error);
 } kolm_host_v1_t;
@@ -305,8 +305,9 @@ typedef struct kolm_host_v1 {
 #define KOLM_FEATURE_MODEL_SLICES (1ull << 1) /* both: infer reads model files as (path, offset, size), see job.json */
 #define KOLM_FEATURES_KNOWN (KOLM_FEATURE_NETWORK | KOLM_FEATURE_MODEL_SLICES)
 
-/* ---- detect: is this backend usable here and now? Must be cheap: it starts no training runtime, uses no network unless
- * args->allow_network is 1, and respects the deadline (time_left_ms). Reports devices through host->device. */
+/* ---- detect: is this backend usable here and now? Must be cheap: it must not start a training runtime, must not use
+ * the network unless args->allow_network is 1, and must respect the deadline (time_left_ms). Reports devices through
+ * host->device. */
 #define KOLM_DETECT_AVAILABLE 0u /* usable */
 #define KOLM_DETECT_ABSENT 1u    /* not present: normal, no warning (no such card, no token) */
 #define KOLM_DETECT_BROKEN 2u    /* present but not usable: a warning (driver and library differ) */
@@ -426,20 +427,21 @@ typedef struct kolm_status_result {
     char summary[256]; /* one line: what was queried, "2 machines"; may be "" */
 } kolm_status_result_t;
 
-/* ---- reclaim, since 1.2: ends what a lease names, and returns whether it is still there. kolm calls it for each lease
- * without a GONE whose call has ended, once per start until the outcome is GONE; so it must be idempotent, and must not wait
- * long (time_left_ms): what is being ended is RUNNING, and the next call looks again. The name is always on record, the handle
- * only if the call lived long enough: without one, look for the name. A backend that calls host->lease must have this slot.
- * Returns KOLM_OK whenever the provider answered; an error counts as UNKNOWN. kolm puts GONE on record. */
-#define KOLM_RECLAIM_RUNNING 0u /* it is still there, and may be billed */
-#define KOLM_RECLAIM_GONE 1u    /* the provider does not have it, and could not have it any more: it is settled */
-#define KOLM_RECLAIM_UNKNOWN 2u /* the provider does not say, or it is too early to believe that there is nothing */
+/* ---- reclaim, since 1.2: ends a lease, and reports whether it still exists. kolm calls it for each lease without a
+ * GONE whose call has ended, once each time kolm starts, until the outcome is GONE. It must be idempotent and must not
+ * wait long (time_left_ms): report RUNNING for a resource that is still shutting down; the next call checks it again.
+ * The name is always known, the handle only if the call got far enough to record one: if it is "", look the resource up
+ * by name. A backend that calls host->lease must have this slot. Returns KOLM_OK whenever the provider answered; an
+ * error counts as UNKNOWN. kolm records GONE itself. */
+#define KOLM_RECLAIM_RUNNING 0u /* it still exists, and may be billed */
+#define KOLM_RECLAIM_GONE 1u    /* the provider does not have it, and it cannot appear later */
+#define KOLM_RECLAIM_UNKNOWN 2u /* the provider does not say, or it is too early to conclude that it does not exist */
 typedef struct kolm_reclaim_args {
     uint32_t struct_size;
     uint32_t allow_network; /* 0 or 1 */
     uint64_t age_seconds;   /* since the INTENT */
-    const char *name;       /* as it was recorded, like all that follows */
-    const char *handle;     /* the last one; "" if there is none on record */
+    const char *name;       /* as recorded; so are the fields below */
+    const char *handle;     /* the latest; "" if none was recorded */
     const char *kind;
     const char *place;
 } kolm_reclaim_args_t;
@@ -448,7 +450,7 @@ typedef struct kolm_reclaim_result {
     uint32_t struct_size;
     uint32_t outcome;          /* KOLM_RECLAIM_* */
     uint64_t billed_micro_usd; /* with GONE: what it cost; UINT64_MAX unknown */
-    char summary[256];         /* one line: what was done, or what is in the way; may be "" */
+    char summary[256];         /* one line: what was done, or what prevented it; may be "" */
 } kolm_reclaim_result_t;
 
 /* ---- Slots. Each returns a KOLM_E_* code. All pointers are non-NULL, valid until return, and owned by the caller. */

@@ -111,13 +111,14 @@ class host {
         s.note = note.c_str();
         raw_->test_step(raw_->user, &s);
     }
-    /* Puts one event of a lease on record; throws if it is not, also under a kolm before 1.2: then create nothing. */
+    /* Records one event of a lease. Throws if it was not recorded (always, if the host is older than ABI 1.2): create
+     * nothing then. */
     void lease(kolm_lease_t l) const {
         kolm_error_t err{};
         err.struct_size = sizeof err;
         l.struct_size = sizeof l;
         if (!KOLM_HAS(kolm_host_v1_t, raw_, lease) || raw_->lease == nullptr)
-            throw failure(KOLM_E_UNIMPLEMENTED, "this kolm keeps no record of what is rented", "install a newer kolm");
+            throw failure(KOLM_E_UNIMPLEMENTED, "this version of kolm cannot record leases", "install a newer kolm");
         std::int32_t code = raw_->lease(raw_->user, &l, &err);
         if (code != KOLM_OK) throw failure(code, err.text, err.remedy);
     }
@@ -126,7 +127,7 @@ class host {
     }
     /* Throws CANCELLED if the user asked to stop. Call it in every loop. */
     void heed() const {
-        if (cancelled()) throw failure(KOLM_E_CANCELLED, "stopped, as it was asked to");
+        if (cancelled()) throw failure(KOLM_E_CANCELLED, "stopped on request");
     }
     std::int64_t time_left_ms() const {
         return raw_->time_left_ms(raw_->user);
@@ -182,7 +183,7 @@ inline std::int32_t caught(kolm_error_t *err) noexcept {
     } catch (const std::exception &e) {
         return fail(err, KOLM_E_INTERNAL, e.what(), "report this to the author of the backend");
     } catch (...) {
-        return fail(err, KOLM_E_INTERNAL, "it threw something that is no std::exception",
+        return fail(err, KOLM_E_INTERNAL, "it threw something that is not a std::exception",
                     "report this to the author of the backend");
     }
 }

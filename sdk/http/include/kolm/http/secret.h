@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Secrets as a type: nothing prints one, it is sent only in the header that names it, and it is wiped when freed. */
+/* Secrets as a type: it cannot be printed, is sent only in the header that carries it, and is wiped when freed. */
 #ifndef KOLM_HTTP_SECRET_H
 #define KOLM_HTTP_SECRET_H
 
@@ -11,18 +11,18 @@ extern "C" {
 
 /*
  * There is no function that returns the text of a secret: kit_http_header carries the object itself, and only the
- * code that writes the header of a request reads it. What a server sends back may repeat a token, so every text
- * that this library makes (errors, log lines, recordings) passes through kit_secret_redact.
+ * code that writes the header of a request reads it. A server may echo a token, so every text that this library
+ * produces (errors, log lines, recordings) passes through kit_secret_redact.
  *
- * A kit_secret is constant once made; any number of threads may use it. What libcurl copies while it sends a
- * request lies in memory that libcurl frees without wiping it; the copies of this library are wiped.
+ * A kit_secret is constant once made; any number of threads may use it. libcurl does not wipe the copies that it makes
+ * while it sends a request; the copies of this library are wiped.
  */
 typedef struct kit_secret kit_secret;
 
 #define KIT_SECRET_BYTES_MAX 16384u /* longer than any token, and shorter than what servers accept in a header */
 
 /* length bytes at text, copied: 1 to KIT_SECRET_BYTES_MAX printable ASCII characters, no blanks; else
- * INVALID_ARGUMENT. The error names `what` ("KOLM_ACME_TOKEN") and nothing of the secret. */
+ * INVALID_ARGUMENT. The error names `what` ("KOLM_ACME_TOKEN") and contains no part of the secret. */
 kit_status kit_secret_new(const char *what, const char *text, size_t length, kit_secret **out,
                           kolm_error_t *err) KIT_MUST_USE;
 /* The value of an environment name that the manifest lists under auth or secrets, from host->secret.
@@ -37,8 +37,8 @@ kit_status kit_secret_split(const kit_secret *secret, const char *what, char sep
 void kit_secret_free(kit_secret *secret);
 
 /* Appends text, with each run of at least KIT_SECRET_SHOWN_MAX + 1 bytes that is part of one of the secrets (the
- * whole secret if it is shorter than that) replaced by "[secret]". So a token that was cut, or stands in a URL, is
- * found too. */
+ * whole secret if it is shorter than that) replaced by "[secret]". A truncated token, or one within a URL, is found
+ * too. */
 #define KIT_SECRET_SHOWN_MAX 7u
 void kit_secret_redact(const kit_secret *const *secrets, size_t count, const char *text, size_t length, kit_buf *out);
 

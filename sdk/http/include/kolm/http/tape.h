@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recordings of what was asked and answered, for contract tests: secrets cannot get into one, and a replay touches
- * no network. */
+/* Recordings of requests and answers for contract tests, without secrets; a replay does not use the network. */
 #ifndef KOLM_HTTP_TAPE_H
 #define KOLM_HTTP_TAPE_H
 
@@ -18,32 +17,31 @@ extern "C" {
  *   {"request": ..., "failure": {"curl": CODE, "sent": BOOL, "stage": N, "status": N}}
  *     (status 0: none came; curl: the number of libcurl; stage: 0 resolving to 5 receiving)
  *
- * What is never written, whoever says it:
+ * Never written, whichever side sent it:
  *   - a secret of the request: a header with one becomes "[secret]", and in every other text each run of eight of
  *     its bytes (kit_secret_redact);
  *   - cookies, and headers of an answer whose name speaks of a token, key, secret, signature or credential;
  *   - in JSON bodies of either side the texts of members whose name ends in token, secret, password, signature,
  *     credential, credentials, jwt, cookie, authorization, api_key, access_key, private_key or secret_key: "[hidden]",
- *     so that a key that was made by the request does not get in. Case, '-' and '_' do not count in any of these names:
- *     privateKey is one of them;
+ *     so that a key created by the request is not recorded. Case, '-' and '_' are ignored in all these names:
+ * privateKey is one of them;
  *   - values in the query of a URL, be it the one asked for or one in a JSON text or a Location header, if their
  *     name speaks of the same, and of those that presigned addresses have (X-Amz-..., X-Goog-..., Signature, Policy,
  *     Expires, sig, se, sp, sv);
  *   - bodies that are not UTF-8, over 1 MiB, or of requests that come from a file or in parts: their size alone,
  *     "body_size"; such an answer cannot be replayed.
- * Reading a recording before it is published is still wise: names and e-mail addresses are not secrets to this
- * program.
+ * Read a recording before you publish it: this program does not treat names and e-mail addresses as secrets.
  *
  * Replay: each try takes the next line, and fails with FAILED_PRECONDITION if method, URL, or body are not those
  * of the line (compared as they would be written). There are no pauses. Both: of one thread at a time.
  */
 typedef struct kit_http_tape kit_http_tape;
 
-/* The file appears when the tape is closed; one that is there is replaced. */
+/* The file is written when the tape is closed, and replaces an existing one. */
 kit_status kit_http_tape_record(const char *path, kit_http_tape **out, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_http_tape_replay(const char *path, kit_http_tape **out, kolm_error_t *err) KIT_MUST_USE;
-/* Writes what was recorded. A replay that did not come to the end of its lines is FAILED_PRECONDITION. OK if NULL.
- * The tape is freed in any case. */
+/* Writes what was recorded. FAILED_PRECONDITION if a replay did not use all lines. OK if NULL. The tape is freed in any
+ * case. */
 kit_status kit_http_tape_close(kit_http_tape *tape, kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Machines as people write them, [user@]host[:port], and which addresses are private. Nothing here asks the network. */
+/* Machines as people write them, [user@]host[:port], and which addresses are private. Nothing here uses the network. */
 #ifndef KOLM_KIT_ADDRESS_H
 #define KOLM_KIT_ADDRESS_H
 
@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* The parts of a text, which they point into. What a user and a host may consist of is the caller's to check. */
+/* The parts of a text; they point into it. The caller must check the characters of user and host. */
 typedef struct kit_endpoint {
     const char *user; /* NULL if there is none */
     size_t user_length;
@@ -29,19 +29,19 @@ typedef enum kit_endpoint_fault {
     KIT_ENDPOINT_PORT,    /* not a number from 1 to 65535 */
 } kit_endpoint_fault;
 
-/* The user ends at the last '@', as a user may hold one and a host never. Outside of brackets one colon sets a port apart, and more
- * of them make an IPv6 address. Ranges that are no longer of use are left unset after a fault. */
+/* The user ends at the last '@', because a user may contain one and a host may not. Outside of brackets, a single colon
+ * precedes a port; several colons mean an IPv6 address. After a fault *out is incomplete. */
 kit_endpoint_fault kit_endpoint_split(const char *text, kit_endpoint *out);
 
-/* A whole text that is a number from 1 to 65535. */
+/* Parses a port: the whole text must be a number from 1 to 65535. */
 bool kit_parse_port(const char *text, uint16_t *out);
 
 /* Whether an address is one of the local machine or network: loopback (127/8, ::1), private (10/8, 172.16/12, 192.168/16, RFC 1918;
- * fc00::/7, RFC 4193), link-local (169.254/16, RFC 3927; fe80::/10, RFC 4291), or one of those of IPv4 mapped into IPv6. bytes: in
- * network order, 4 of them for AF_INET and 16 for AF_INET6; false for another family. */
+ * fc00::/7, RFC 4193), link-local (169.254/16, RFC 3927; fe80::/10, RFC 4291), or one of these IPv4 addresses mapped
+ * into IPv6. bytes: in network order, 4 of them for AF_INET and 16 for AF_INET6; false for another family. */
 bool kit_address_is_private(int family, const void *bytes);
-/* The same of a text: an address without brackets or zone, or "localhost". False for any other name: it would have to be looked
- * up. */
+/* The same for a text: an address without brackets or zone, or "localhost". False for any other name, which would need
+ * a lookup. */
 bool kit_host_is_private(const char *host, size_t length);
 
 #ifdef __cplusplus

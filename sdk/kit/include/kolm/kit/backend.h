@@ -15,10 +15,10 @@ int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const cha
 
 /* ---- Tokens */
 /* Answers detect for a service that only needs a token: AVAILABLE when the secret `variable` is set and plausible (8 to 4096
- * printable ASCII characters without blanks), BROKEN when it is set and cannot be a token, ABSENT otherwise; AVAILABLE too when it is set and its value withheld. Touches no
- * network.
- * Nothing of the token but its last four characters (of at least twelve) is ever put into the result. where: the page
- * on which a person gets one. */
+ * printable ASCII characters without blanks), BROKEN when it is set and cannot be a token, ABSENT otherwise; AVAILABLE
+ * too if it is set and its value is withheld. Does not use the network.
+ * The result never contains more of the token than its last four characters (of at least twelve). where: the page where
+ * users get a token. */
 int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const char *where, const char *runtime,
                          kolm_detect_result_t *out_result, kolm_error_t *out_error);
 
@@ -26,19 +26,20 @@ int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const
 bool kit_setting(const kolm_host_v1_t *host, const char *key, const char *fallback, char *out_text, size_t capacity);
 
 /* ---- CUDA_VISIBLE_DEVICES and its relatives: a comma-separated list of indices or of UUID prefixes that begin with "GPU-" or
- * "MIG-", in any case. NULL: everything is visible, and the position is the index; as the CUDA documentation has it, the list ends
- * at the first entry that is neither. uuid may be NULL, index UINT32_MAX: known by the other alone. Returns the position in the list, or -1 when the device is not visible. */
+ * "MIG-", in any case. NULL: everything is visible, and the position is the index; as documented for CUDA, the list
+ * ends at the first entry that is neither. uuid may be NULL, or index UINT32_MAX, if not known. Returns the position in
+ * the list, or -1 when the device is not visible. */
 int kit_visible_position(const char *list, uint32_t index, const char *uuid);
 
 /* ---- Estimates for LoRA training
- * tokens = epochs * (input bytes / 4 + 16 a row): about four bytes of English are a token, and each row has its template;
- * rate = tokens a second of a 3B model on this silicon, times 1.6 up to 1.5B parameters, 1 to 3B, 0.55 to 7B, 0.30 to 14B, 0.15
- * to 30B and 0.07 above; duration = cold start + tokens / rate. A guess from a table: KOLM_CONFIDENCE_NONE. Fills
- * everything of the result; price decides the cost where it is per hour, and parts of a micro-dollar are dropped. epochs 0
- * means 3, base_parameters 0 means 3B, a rate of 0 that nothing is known. What does not fit is UINT64_MAX - 1. */
+ * tokens = epochs * (input bytes / 4 + 16 a row): about four bytes of English make a token, and each row is wrapped in
+ * a template; rate = tokens a second of a 3B model on this silicon, times 1.6 up to 1.5B parameters, 1 to 3B, 0.55 to
+ * 7B, 0.30 to 14B, 0.15 to 30B and 0.07 above; duration = cold start + tokens / rate. A guess from a table:
+ * KOLM_CONFIDENCE_NONE. Fills the whole result; with a price per hour the cost is rounded down to a micro-dollar.
+ * epochs 0 means 3, base_parameters 0 means 3B, a rate of 0 unknown. Overflow gives UINT64_MAX - 1. */
 int32_t kit_estimate_lora(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, kolm_cost_result_t *out_result);
-/* The same for services whose bill does not follow the clock: the duration is estimated, the cost is unknown, and basis says
- * what it depends on. billing is KOLM_BILLING_PER_TOKEN or _PER_CALL. */
+/* The same for services that do not bill by time: the duration is estimated, the cost is unknown, and basis states what
+ * it depends on. billing is KOLM_BILLING_PER_TOKEN or _PER_CALL. */
 int32_t kit_estimate_unpriced(const kolm_cost_args_t *args, uint32_t tokens_per_second_3b, uint32_t billing,
                               const char *basis, kolm_cost_result_t *out_result);
 

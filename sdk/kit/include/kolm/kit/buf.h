@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* Zero-initialise it. After a failed append `failed` stays true and further appends do nothing, so that a chain of
- * appends is checked once, with kit_buf_ok. data is NULL only when nothing was ever appended. */
+/* Zero-initialise it. After a failed append `failed` stays true and further appends do nothing: check a chain of
+ * appends once, with kit_buf_ok. data is NULL only when nothing was ever appended. */
 typedef struct kit_buf {
     char *data;
     size_t length;
@@ -19,7 +19,7 @@ typedef struct kit_buf {
     bool failed;
 } kit_buf;
 
-void kit_buf_free(kit_buf *buf);  /* leaves a zeroed buf; NULL is fine */
+void kit_buf_free(kit_buf *buf);  /* leaves a zeroed buf; no-op if NULL */
 void kit_buf_clear(kit_buf *buf); /* length 0, memory kept */
 void kit_buf_add(kit_buf *buf, const void *bytes, size_t length);
 void kit_buf_str(kit_buf *buf, const char *text);
@@ -27,7 +27,7 @@ void kit_buf_char(kit_buf *buf, char c);
 void kit_buf_fmt(kit_buf *buf, const char *format, ...) KIT_PRINTF(2, 3);
 /* OK, or RESOURCE_EXHAUSTED with a text. */
 kit_status kit_buf_ok(const kit_buf *buf, kolm_error_t *err) KIT_MUST_USE;
-/* The text of buf ("" when empty); belongs to buf. */
+/* The text of buf ("" if empty); owned by buf. */
 const char *kit_buf_text(const kit_buf *buf);
 /* Hands the text to the caller, who frees it; buf is zeroed. NULL only when the buffer failed. */
 char *kit_buf_take(kit_buf *buf);
@@ -36,7 +36,7 @@ char *kit_buf_take(kit_buf *buf);
 bool kit_copy(char *out, size_t capacity, const char *text);
 /* printf into an array, with the same rules. */
 bool kit_format(char *out, size_t capacity, const char *format, ...) KIT_PRINTF(3, 4);
-/* strdup that accepts NULL (gives NULL) and fills err when memory is out. */
+/* strdup that accepts NULL (and returns NULL) and fills err if out of memory. */
 kit_status kit_strdup(const char *text, char **out, kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus

@@ -26,7 +26,7 @@ typedef struct kit_job {
     uint64_t seed;
     char *effort;                    /* "quick", "normal" or "high" */
     uint64_t rows;                   /* rows of train.jsonl */
-    uint64_t labels;                 /* distinct outputs when they form a closed set, else 0 */
+    uint64_t labels;                 /* number of distinct outputs if they form a closed set, else 0 */
     cJSON *options;                  /* recipe options, an object; never NULL */
     kit_job_model_file *model_files; /* infer only */
     size_t model_file_count;
@@ -35,7 +35,7 @@ typedef struct kit_job {
 /* Reads and checks DIR/job.json. Unknown keys are ignored; a missing or mistyped one is INVALID_ARGUMENT. */
 kit_status kit_job_read(const char *dir, kit_job **out, kolm_error_t *err) KIT_MUST_USE;
 void kit_job_free(kit_job *job);
-/* The model file called name, or NOT_FOUND. Belongs to job. */
+/* The model file called name, or NOT_FOUND. Owned by job. */
 kit_status kit_job_model(const kit_job *job, const char *name, const kit_job_model_file **out,
                          kolm_error_t *err) KIT_MUST_USE;
 

@@ -11,12 +11,12 @@ extern "C" {
 #endif
 
 /*
- * A lock belongs to the open file: it is released when its last descriptor is closed, also by a process that is killed. A child
- * that inherits the descriptor holds the lock too. Threads of one process exclude each other only if each opens the file itself.
- * Locks work across process and pid namespaces, where process numbers would mean nothing.
+ * A lock belongs to the open file: it is released when its last descriptor is closed, even if the process is killed. A
+ * child that inherits the descriptor holds the lock too. Threads of one process exclude each other only if each opens
+ * the file itself. Locks work across processes and pid namespaces, where process ids would be meaningless.
  *
- * A lock file is not removed by whoever holds it, unless everybody who takes it asks kit_lock_names afterwards: otherwise two
- * processes would hold locks on two files of one name.
+ * The holder must not remove a lock file, unless all users call kit_lock_names after taking the lock: otherwise two
+ * processes could hold locks on two files of the same name.
  */
 
 /* Opens path for locking, and creates it (0600) if it is missing; a symbolic link is refused. The caller closes *out_fd. */
@@ -25,16 +25,16 @@ kit_status kit_lock_open(const char *path, int *out_fd, kolm_error_t *err) KIT_M
 /* Takes the lock if it is free. UNAVAILABLE if another process holds it; UNIMPLEMENTED if the file system has no locks (some network
  * ones). shown names the file in an error. */
 kit_status kit_lock_try(int fd, const char *shown, kolm_error_t *err) KIT_MUST_USE;
-/* Waits for it as long as it takes. CANCELLED if a signal arrived meanwhile. */
+/* Waits without a time limit. CANCELLED if interrupted by a signal. */
 kit_status kit_lock_hold(int fd, const char *shown, kolm_error_t *err) KIT_MUST_USE;
-/* Waits for at most wait_ms, looking 50 times a second: UNAVAILABLE then. stop may be NULL; CANCELLED once it returns true, or if it
- * is NULL and a signal arrived. */
+/* Waits for at most wait_ms, trying 50 times a second; then UNAVAILABLE. stop may be NULL. CANCELLED once stop returns
+ * true or, without stop, if interrupted by a signal. */
 kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop)(void *user), void *user,
                          kolm_error_t *err) KIT_MUST_USE;
 
-/* True if fd still has a name: a lock on a file that was removed meanwhile has no effect. */
+/* True if the file still has a name: a lock on a removed file has no effect. */
 bool kit_lock_is_linked(int fd);
-/* True if fd is what path names now: the lock is the one that others would find. */
+/* True if path still names the file of fd, so that others will find this lock. */
 bool kit_lock_names(int fd, const char *path);
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one way functions of kolm report failure: a code that must be used, and a record that says what, to what, and what to do. */
+/* How functions of kolm report failure: a code that must be checked, and a record with what happened, to what, and what
+ * to do next. */
 #ifndef KOLM_KIT_STATUS_H
 #define KOLM_KIT_STATUS_H
 
@@ -24,11 +25,11 @@ typedef int32_t kit_status;
 #define KIT_ERROR_INIT                                                                                                 \
     { .struct_size = (uint32_t)sizeof(kolm_error_t) }
 
-/* Fills err (which may be NULL) and returns code, so that `return kit_fail(...)` is the usual form. remedy may be "".
- * The text is formatted; it is cut at a UTF-8 boundary when it does not fit. */
+/* Fills err (which may be NULL) and returns code, for use as `return kit_fail(...)`. remedy may be "". The text is
+ * formatted, and truncated at a UTF-8 boundary if it does not fit. */
 kit_status kit_fail(kolm_error_t *err, int32_t code, const char *remedy, const char *text_format, ...) KIT_PRINTF(4, 5);
 
-/* The same with ": " and the words of errno_value appended, and the code chosen from it (ENOENT -> NOT_FOUND,
+/* The same with ": " and the message of errno_value appended, and the code chosen from it (ENOENT -> NOT_FOUND,
  * EACCES/EPERM/EROFS -> PERMISSION_DENIED, ENOSPC/EDQUOT/ENOMEM/EMFILE -> RESOURCE_EXHAUSTED, EEXIST ->
  * ALREADY_EXISTS, EINTR -> CANCELLED, else UNKNOWN) and a remedy for the common ones. */
 kit_status kit_fail_errno(kolm_error_t *err, int errno_value, const char *text_format, ...) KIT_PRINTF(3, 4);
@@ -36,7 +37,7 @@ kit_status kit_fail_errno(kolm_error_t *err, int errno_value, const char *text_f
 /* RESOURCE_EXHAUSTED: "out of memory", with its remedy. */
 kit_status kit_no_memory(kolm_error_t *err);
 
-/* Puts "context: " in front of err->text; returns err->code. */
+/* Prepends "context: " to err->text; returns err->code. */
 kit_status kit_fail_context(kolm_error_t *err, const char *context_format, ...) KIT_PRINTF(2, 3);
 
 /* "NOT_FOUND" for KOLM_E_NOT_FOUND; static. */

@@ -21,15 +21,15 @@ size_t kit_utf8_valid(const char *bytes, size_t length);
 /* Decodes one code point of valid UTF-8 at bytes; *out_length gets 1..4. length must be at least 1. */
 uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
 
-/* Appends text for a terminal or a log: control characters (C0, DEL, C1), line separators, marks that turn the
- * direction of writing, and invalid UTF-8 become \xNN, the rest stays. */
+/* Appends text for a terminal or a log: control characters (C0, DEL, C1), line separators, bidirectional controls and
+ * invalid UTF-8 become \xNN; the rest is unchanged. */
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
-/* Whether kit_buf_escaped would leave it as it is: UTF-8 that no terminal obeys. */
+/* Whether kit_buf_escaped would leave it unchanged: valid UTF-8 without anything that a terminal interprets. */
 bool kit_text_is_plain(const char *bytes, size_t length);
 
-/* The name of names (count of them, NULL entries skipped) that is nearest to word by edit distance (a swap of neighbours
- * counts as one edit; a beginning or an ending of a name is near too, and so are other capitals), or NULL when none is near enough to be what was
- * meant. The result is one of names. */
+/* The entry of names (count of them, NULL entries skipped) nearest to word by edit distance (swapping two adjacent
+ * characters counts as one edit; prefixes, suffixes and differences in case are near too), or NULL if none is close
+ * enough to be a likely typo. */
 const char *kit_nearest(const char *word, const char *const *names, size_t count);
 
 void kit_hex(const uint8_t *bytes, size_t length, char *out_text);  /* 2 * length + 1 bytes, lower case */

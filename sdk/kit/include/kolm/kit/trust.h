@@ -13,36 +13,38 @@ extern "C" {
 #endif
 
 /*
- * Who may own it, and which permissions it may not have. "self" is the effective user of this process, "unmapped" an owner that
- * this user namespace does not map (kolm/kit/owner.h). Only the file itself is looked at: whoever may write in a directory above it
- * can replace it.
+ * Who may own a file, and which permissions it must not have. "self" is the effective user of this process, "unmapped"
+ * an owner that this user namespace does not map (kolm/kit/owner.h). Only the file itself is checked: a user who may
+ * write to a directory above it can still replace it.
  */
 typedef enum kit_trust {
     KIT_TRUST_PRIVATE, /* self; no permission for group and others: tokens */
-    KIT_TRUST_MADE, /* the same, and unmapped if this process is, too: what it made itself, such as scratch and sockets */
-    KIT_TRUST_SECRET, /* self or root; no permission for group and others: keys, which root may have put there */
-    KIT_TRUST_OWN,    /* self or root; no writing by group and others: what says whom or what to trust */
+    KIT_TRUST_MADE,    /* the same, also unmapped if this process is: what it created itself, such as scratch and
+                       sockets */
+    KIT_TRUST_SECRET,  /* self or root; no permission for group and others: keys, which root may have put there */
+    KIT_TRUST_OWN,     /* self or root; no writing by group and others: what decides whom or what to trust */
     KIT_TRUST_SETTING, /* self, root or unmapped; no writing by group and others: a configuration, also of a rootless container */
-    KIT_TRUST_SHARED, /* self, root, or unmapped if this process is, too; no writing by others. A group's is for the caller to check */
+    KIT_TRUST_SHARED, /* self, root, or unmapped if this process is, too; no writing by others. The caller must check
+                         the group */
 } kit_trust;
 
 typedef enum kit_trust_fault {
     KIT_TRUST_GOOD,
     KIT_TRUST_OWNER, /* it belongs to another user */
-    KIT_TRUST_MODE,  /* it has a permission that it may not have */
+    KIT_TRUST_MODE,  /* it has a permission that it must not have */
 } kit_trust_fault;
 
-/* The owner is looked at first. Any thread. */
+/* Checks the owner first. Any thread. */
 kit_trust_fault kit_trust_stat(kit_trust policy, const struct stat *info);
 
-/* Creates a directory (0700) in a place where others may write too, such as /tmp; one that exists must be as KIT_TRUST_MADE says, and
- * not a symbolic link: PERMISSION_DENIED otherwise, without a remedy, and anybody may have made it. */
+/* Creates a directory (0700) where others may write too, such as in /tmp. If it exists, it must satisfy KIT_TRUST_MADE
+ * and not be a symbolic link: otherwise PERMISSION_DENIED, without a remedy (any user may have created it). */
 kit_status kit_trust_make_directory(const char *path, kolm_error_t *err) KIT_MUST_USE;
 
-/* Whose a file is. */
+/* The owner of a file. */
 kit_owner kit_trust_owner(const struct stat *info);
-unsigned long kit_trust_owner_number(const struct stat *info); /* to be shown */
-/* A directory of root's in which users cannot rename or remove each other's files, as /tmp is. */
+unsigned long kit_trust_owner_number(const struct stat *info); /* for display */
+/* A directory owned by root in which users cannot rename or remove each other's files, such as /tmp. */
 bool kit_trust_is_sticky(const struct stat *info);
 
 #ifdef __cplusplus
