@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An account at a provider: its token, its address, and one function that asks it something in JSON. */
+/* An account at a provider: its token, its address, and one function that sends a JSON request. */
 #ifndef KOLM_RENT_ACCOUNT_H
 #define KOLM_RENT_ACCOUNT_H
 
@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-vm. What the API file of a provider needs so that it only builds paths and reads JSON: every function of its
- * kit_rent_provider gets a kit_rent_account as its state.
+ * In libkolm-kit-vm. What the API file of a provider needs, so that it only has to build paths and read JSON: every
+ * function of its kit_rent_provider gets a kit_rent_account as its state.
  *
  *     static kit_status look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) {
  *         kit_rent_answer answer = {0};
@@ -25,24 +25,25 @@ extern "C" {
  *         return status;
  *     }
  *
- * Not safe for several threads at once. The token is read once, and is in the header of requests to `base` alone.
+ * Not thread-safe. The token is read once, and sent only in the header of requests to `base`.
  */
 
 #define KIT_RENT_PATH 512
 
-/* What a provider says of itself, for all its accounts; constant. */
+/* Properties of a provider, the same for all accounts; constant. */
 typedef struct kit_rent_site {
     const char *name;   /* "lambda", of the backend */
     const char *title;  /* "Lambda", for people */
     const char *token;  /* "KOLM_LAMBDA_TOKEN" */
-    const char *where;  /* the page on which a person gets one */
+    const char *where;  /* the page where users get one */
     const char *base;   /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
     const char *scheme; /* before the token in Authorization: "Bearer " */
     uint32_t
-        gap_ms; /* between two requests, as the provider asks for; 0: none. Not kept on http://, which is this machine */
-    uint32_t create_gap_ms; /* between two creations */
-    /* Puts the provider's own words for a failure in place of those of HTTP: fills err (code, text, remedy) from the body of an error
-     * and returns true, or returns false and leaves it. body may be NULL. NULL: there is nothing to add. */
+        gap_ms; /* minimum time between two requests, as the provider demands; 0: none. Ignored for http://, which is
+                   this machine */
+    uint32_t create_gap_ms; /* minimum time between two creations */
+    /* Replaces the HTTP error by the provider's own: fills err (code, text, remedy) from the body of an error and
+     * returns true, or returns false and leaves err unchanged. body may be NULL. NULL: nothing to add. */
     bool (*explain)(int http_status, const cJSON *body, kolm_error_t *err);
 } kit_rent_site;
 
@@ -58,60 +59,59 @@ typedef struct kit_rent_account {
     const kit_rent_site *site;
     const kolm_host_v1_t *host;
     kit_rent_wish wish;
-    char key_name[KIT_RENT_NAME_BYTES];    /* of the key of this rental at the provider; "" where nothing is rented */
-    char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" where nothing is rented */
+    char key_name[KIT_RENT_NAME_BYTES];    /* name of this rental's key at the provider; "" if nothing is rented */
+    char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" if nothing is rented */
     char noted
-        [KIT_RENT_HANDLE_BYTES]; /* the provider's own, "" at first: a handle for which something is done already */
+        [KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: a handle for which something has already been done */
     uint32_t creates;            /* requests that may have created something, for tests */
-    /* The rest is the account's own. */
+    /* The rest is private. */
     kit_http *http;
     kit_secret *token;
     kit_rent_ears *ears; /* the host as the requests see it */
     char base[512];
     int64_t asked_ms, created_ms; /* when; 0: never */
-    bool hurried;                 /* no gaps, and next to no pauses: for tests with a clock of their own */
+    bool hurried;                 /* no gaps and minimal pauses: for tests with a clock of their own */
 } kit_rent_account;
 
-/* Reads the token and the setting `api`. UNAUTHENTICATED without a token, PERMISSION_DENIED without network. wish and hurried of
- * *out count, the rest is filled; it must not move. */
+/* Reads the token and the setting `api`. UNAUTHENTICATED without a token, PERMISSION_DENIED without network. wish and
+ * hurried of *out are inputs, the rest is filled; it must not be moved. */
 kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t *host, kit_rent_account *out,
                                  kolm_error_t *err) KIT_MUST_USE;
 /* Wipes the token. No-op on a zeroed record. */
 void kit_rent_account_close(kit_rent_account *account);
-/* From here on requests are made though the user asked to stop: what was rented is to be ended. */
+/* From now on requests are sent even if the user asked to stop, in order to end what was rented. */
 void kit_rent_account_insist(kit_rent_account *account);
 
 typedef struct kit_rent_question {
     const char *method; /* NULL: GET, or POST with a body */
-    const char
-        *path; /* behind base; begins with a slash. What came from outside must be escaped, or known to be harmless:
+    const char *path;   /* appended to base; begins with a slash. Untrusted parts must be escaped, or checked with
                            kit_rent_is_id */
-    const cJSON *body; /* NULL: none */
+    const cJSON *body;  /* NULL: none */
     kit_http_repeat repeat;
     const char *key; /* with KEYED */
 } kit_rent_question;
 
 /* Zero-initialise it. */
 typedef struct kit_rent_answer {
-    cJSON *json;    /* an object, also that of a refusal; NULL if there was no body, or none that is JSON */
-    int status;     /* of HTTP; 0: none came */
-    bool may_exist; /* CREATE and KEYED failed, and it may have happened */
+    cJSON *json;    /* an object, also for an error status; NULL if the body was empty or not JSON */
+    int status;     /* of HTTP; 0: none received */
+    bool may_exist; /* CREATE or KEYED failed, and may have taken effect */
 } kit_rent_answer;
 void kit_rent_answer_free(kit_rent_answer *answer);
 
-/* Asks and waits, with the tries of kolm/http: at most 20 s for READ and CHANGE, 90 s for what creates. OK: 2xx and a JSON object (or no
- * body). Failures: those of kit_http_send in the words of site->explain; DATA_LOSS for a body that is not JSON, after which something
- * may exist. */
+/* Sends the request and waits, with the retries of kolm/http: at most 20 s for READ and CHANGE, 90 s for requests that
+ * create. OK: 2xx and a JSON object (or no body). Errors: those of kit_http_send as reworded by site->explain;
+ * DATA_LOSS for a body that is not JSON, after which something may exist. */
 kit_status kit_rent_ask(kit_rent_account *account, const kit_rent_question *question, kit_rent_answer *answer,
                         kolm_error_t *err) KIT_MUST_USE;
 
-/* An id of a provider that may stand in a path and on a record: 1 to 120 letters, digits, '-', '_'. */
+/* Whether a provider's id is safe in a path and in a record: 1 to 120 letters, digits, '-', '_'. */
 bool kit_rent_is_id(const char *text);
-/* A text of an object, cut to fit; "" if it is missing or not a text. */
+/* A string member of an object, truncated to fit; "" if it is missing or not a string. */
 void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capacity);
-/* For explain(): adds what the provider said, as text of others, to the sentence in err; "" adds nothing. */
+/* For explain(): appends the provider's message, marked as a quotation, to the text in err; "" appends nothing. */
 void kit_rent_quote(const char *said, kolm_error_t *err);
-/* For offers(): adds one to the *count in out. Once it is full the cheapest stay. */
+/* For offers(): adds one to the *count in out. Once it is full, the cheapest are kept. */
 void kit_rent_offer_keep(const kit_rent_offer *offer, kit_rent_offer *out, size_t capacity, size_t *count);
 
 #ifdef __cplusplus

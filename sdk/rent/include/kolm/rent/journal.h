@@ -11,26 +11,26 @@ extern "C" {
 #endif
 
 /*
- * plan.journal = &kit_rent_host_journal and plan.journal_user = a kit_rent_host of train, infer, test or reclaim: what the
- * machine puts on record is on the disk when the function returns, and kolm calls reclaim for whatever is not gone at the
- * end. Under a kolm before 1.2, or without the network, intent fails, and so nothing is created. Any thread.
+ * plan.journal = &kit_rent_host_journal and plan.journal_user = a kit_rent_host of train, infer, test or reclaim: a
+ * record is on disk when the function returns, and kolm calls reclaim for everything that is not gone at the end. With
+ * a kolm older than 1.2, or without network, intent fails, so nothing is created. Any thread.
  */
 typedef struct kit_rent_host {
     const kolm_host_v1_t *host;
     const char *kind;  /* "instance" or "job" */
-    const char *place; /* region or account, as the user names it; never "" */
+    const char *place; /* region or account, as named by the user; never "" */
 } kit_rent_host;
 
 extern const kit_rent_journal kit_rent_host_journal;
 
-/* For plan.prefix: BACKEND, '-' and 16 random digits of a-f and 0-9, which no other job has. backend is at most 23 bytes of
- * what a prefix may have. UNKNOWN if the system gives no random bytes. */
+/* For plan.prefix: BACKEND, '-' and 16 random hexadecimal digits, unique to the job. backend: at most 23 bytes, of
+ * those allowed in a prefix. UNKNOWN if the system has no random bytes. */
 #define KIT_RENT_PREFIX_BYTES 41u
 kit_status kit_rent_make_prefix(const char *backend, char out[KIT_RENT_PREFIX_BYTES], kolm_error_t *err) KIT_MUST_USE;
 
-/* What reclaim answers for a machine that began with kit_rent_reclaim: GONE in the state gone, with the bill UNKNOWN, as the
- * time at which it ended is not known; RUNNING while it is being destroyed, and in lost with a handle; else UNKNOWN. The
- * summary is the error, if there was one. */
+/* What reclaim returns for a state machine begun with kit_rent_reclaim: GONE in the state gone, with an unknown bill,
+ * because it is not known when it ended; RUNNING while it is being destroyed, and in lost with a handle; else UNKNOWN.
+ * The summary is the error, if any. */
 void kit_rent_reclaimed(const kit_rent *rent, kolm_reclaim_result_t *out_result);
 
 #ifdef __cplusplus

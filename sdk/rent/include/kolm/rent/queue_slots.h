@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The slots of a backend whose provider takes jobs: detect, cost, train, infer, test, status and reclaim over one
- * constant table, so that a provider is that table and a file that builds and reads its JSON. */
+ * constant table, so a provider consists of that table and a file that builds and reads its JSON. */
 #ifndef KOLM_RENT_QUEUE_SLOTS_H
 #define KOLM_RENT_QUEUE_SLOTS_H
 
@@ -47,13 +47,13 @@ extern "C" {
 
 struct kit_queue_backend;
 
-/* What hosted.json says. */
+/* The contents of hosted.json. */
 typedef struct kit_queue_model {
-    char model[KIT_QUEUE_TEXT];   /* the provider's name for what was trained */
-    char version[KIT_QUEUE_TEXT]; /* "" where it has none */
+    char model[KIT_QUEUE_TEXT];   /* the provider's name for the trained model */
+    char version[KIT_QUEUE_TEXT]; /* "" if it has none */
     char job[KIT_RENT_HANDLE_BYTES];
     char base[KIT_QUEUE_TEXT];
-    char file[64]; /* of the adapter below model/, "" where the provider does not hand it out */
+    char file[64]; /* path of the adapter below model/, "" if the provider does not offer it for download */
     char sha256[KIT_SHA256_HEX];
     uint64_t size;
     uint64_t max_tokens; /* of an answer */
@@ -72,40 +72,40 @@ typedef struct kit_queue_task {
     char rows_sha256[KIT_SHA256_HEX];
     uint64_t parameters; /* of the model, for the score */
     kit_queue_model model;
-    cJSON *report; /* train: begin() adds what was asked for */
+    cJSON *report; /* train: begin() adds the request */
     void *own;     /* own_bytes, zeroed */
 } kit_queue_task;
 
-/* Tells status of one thing that is kept at the provider. */
+/* Reports one resource at the provider to status. */
 typedef void (*kit_queue_tell)(void *user, const char *kind, const char *name, const char *handle, bool in_use,
                                const char *note);
 
 typedef struct kit_queue_backend {
     const kit_service_site *site;
     const kit_queue_provider *queue; /* its state is the kit_queue_task; NULL: it does not train */
-    const char *recipe;              /* that train takes */
+    const char *recipe;              /* accepted by train */
     const char *runtime;             /* of detect */
     const char *basis;               /* of cost: what the bill depends on */
     uint32_t billing;                /* KOLM_BILLING_PER_TOKEN or _PER_CALL */
     uint32_t tokens_per_second_3b;   /* kit_estimate_unpriced */
     size_t own_bytes;
-    uint64_t poll_ms; /* between two looks; 0: 5 s */
-    /* One cheap call that needs the token. about: what was learned, for people; may stay "". */
+    uint64_t poll_ms; /* polling interval; 0: 5 s */
+    /* One cheap call that needs the token. about: what it returned, for the user; may stay "". */
     kit_status (*check)(kit_queue_task *task, char *about, size_t capacity, kolm_error_t *err);
     /* train: reads the options and settings into own, task->model.base and task->report. */
     kit_status (*begin)(kit_queue_task *task, kolm_error_t *err);
-    /* train: appends the line that is uploaded for a row of train.jsonl, without its LF; what the provider would refuse is
-     * INVALID_ARGUMENT. */
+    /* train: appends the line that is uploaded for a row of train.jsonl, without its LF; INVALID_ARGUMENT if the
+     * provider would reject it. */
     kit_status (*row)(kit_queue_task *task, const cJSON *row, kit_buf *out, kolm_error_t *err);
-    /* infer: before the first question: whether this model can be asked here. NULL: nothing to prepare. */
+    /* infer: called before the first question: whether this model can be used here. NULL: nothing to prepare. */
     kit_status (*open)(kit_queue_task *task, kolm_error_t *err);
-    /* infer: appends the answer. *out_confidence is 0 where the provider does not say how sure the answer is. */
+    /* infer: appends the answer. *out_confidence is 0 if the provider does not report one. */
     kit_status (*answer)(kit_queue_task *task, const cJSON *question, kit_buf *out, double *out_confidence,
                          kolm_error_t *err);
-    /* test, step 2: whether the model, or the trainer, is there; note: what was seen. INVALID_ARGUMENT: the settings do not
-     * say which, and the step is skipped. NULL: skipped. */
+    /* test, step 2: whether the model, or the trainer, is available; note: what was found. INVALID_ARGUMENT: the
+     * settings do not name one, and the step is skipped. NULL: skipped. */
     kit_status (*probe)(kit_queue_task *task, char *note, size_t capacity, kolm_error_t *err);
-    /* status: what of kolm's is there, by names that begin with "kolm-". NULL: nothing can be listed. */
+    /* status: lists kolm's resources, by names that begin with "kolm-". NULL: nothing can be listed. */
     kit_status (*list)(kit_queue_task *task, kit_queue_tell tell, void *user, kolm_error_t *err);
     void (*close)(kit_queue_task *task); /* frees what own points to; NULL: nothing */
 } kit_queue_backend;
@@ -157,22 +157,22 @@ kit_status kit_queue_count(const kit_queue_task *task, const char *key, uint64_t
                            kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_queue_micro(const kit_queue_task *task, const char *key, uint64_t fallback, uint64_t *out,
                            kolm_error_t *err) KIT_MUST_USE;
-/* Parameters of a model: --set parameters_b, else the size in its name ("Llama-3.1-8B-Instruct" has 8e9); they say what an
- * answer reads, for the K-score. INVALID_ARGUMENT asks for the option if neither says it. */
+/* Parameters of a model: --set parameters_b, else the size in its name ("Llama-3.1-8B-Instruct" has 8e9); used for the
+ * K-score, as the amount that an answer reads. INVALID_ARGUMENT, asking for the option, if neither gives it. */
 kit_status kit_queue_size(kit_queue_task *task, const char *model, kolm_error_t *err) KIT_MUST_USE;
 /* Downloads url into model/FILE and fills task->model's file, sha256 and size. */
 kit_status kit_queue_download(kit_queue_task *task, const char *url, const char *file, kolm_error_t *err) KIT_MUST_USE;
-/* For answer(), where an answer is a job too: submits it by a provider without upload, waits, fetches. A job that answers
- * ends by itself within minutes, so it is not on record; all other rules of kit_queue hold: an unclear submit is not
- * repeated, and what is given up after most_ms is cancelled until that is final. */
+/* For answer(), if an answer is a job too: submits it to a provider without upload, waits, fetches. Such a job ends by
+ * itself within minutes, so it is not recorded; all other rules of kit_queue hold: an unclear submit is not repeated,
+ * and a job that is given up after most_ms is cancelled until that is final. */
 kit_status kit_queue_ask(kit_queue_task *task, const kit_queue_provider *provider, uint64_t most_ms,
                          kolm_error_t *err) KIT_MUST_USE;
-/* The conversation of a row or a question as {"role","content"} of the roles system, user and assistant, in the order that
- * chat services require; `system` (may be NULL) goes before it if it has none. INVALID_ARGUMENT for other roles, for tools,
- * and for any other order. The caller deletes *out. */
+/* The conversation of a row or a question as {"role","content"} of the roles system, user and assistant, in the order
+ * that chat services require; `system` (may be NULL) is prepended if there is no system message. INVALID_ARGUMENT for
+ * other roles, for tools, and for any other order. The caller deletes *out. */
 kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_answer, cJSON **out,
                               kolm_error_t *err) KIT_MUST_USE;
-/* Forwards progress, phase "training"; UINT64_MAX for a total that is not known. */
+/* Forwards progress, phase "training"; total: UINT64_MAX if not known. */
 void kit_queue_progress(const kit_queue_task *task, uint64_t step, uint64_t total);
 /* Logs one INFO line that begins with the backend's name. */
 void kit_queue_say(const kit_queue_task *task, const char *format, ...) KIT_PRINTF(2, 3);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Renting a machine as a machine of states: one step a call, over a table that a provider fills; nothing is
- * created off the record, and nothing is left running. */
+/* Renting a machine, as a state machine: one step per call, over a table that the provider fills. Nothing is created
+ * without a record, and nothing is left running. */
 #ifndef KOLM_RENT_RENT_H
 #define KOLM_RENT_RENT_H
 
@@ -13,8 +13,8 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-rent. A provider brings a constant kit_rent_provider: how to ask what there is, create, look,
- * list, destroy. All that has to do with order, money, time and repetition is here:
+ * In libkolm-kit-rent. A provider supplies a constant kit_rent_provider: how to query offers, create, look, list,
+ * destroy. Order, money, time and retries are handled here:
  *
  *   planned --> intent --> created --> ready --> armed --> running --> collected --> destroying --> gone
  *      ^           |          |          |         |          |                          ^   |
@@ -22,30 +22,28 @@ extern "C" {
  *      +-----------+ (not created: the next offer)             (whatever goes wrong)
  *
  *   planned      an offer is chosen: the cheapest that is left
- *   intent       it is on record that something of this name may exist; it is created once, and if that is unclear
+ *   intent       a box of this name is recorded as possibly existing; it is created once, and if that is unclear
  *                looked for by its name
- *   created      it has a handle, which is on record; it boots
- *   ready        it runs at no more than the price that was agreed on, and has an address
- *   armed        a watchdog on it will end it without us; that was read back
- *   running      it works
- *   collected    what it made is here
- *   destroying   it is ended, again and again, until the provider says that it is not there
- *   gone         nothing of ours is left; off the record. The end
- *   lost         it could not be ended, or nobody knows whether it is there. It stays on record. The end of this
- *                machine, and work for the reaper
+ *   created      it has a handle, which is recorded; it boots
+ *   ready        it runs, costs no more than the agreed price, and has an address
+ *   armed        a watchdog on it will end it without us; this was read back
+ *   running      the job runs
+ *   collected    the results are here
+ *   destroying   it is being ended; repeated until the provider reports that it is gone
+ *   gone         nothing of ours is left; the record is closed. Final
+ *   lost         it could not be ended, or it is unclear whether it exists. The record stays open. Final here; the
+ *                reaper takes over
  *
  * Rules that hold by construction, whatever the functions of a provider return, and that a test drives through
  * every order of outcomes:
- *   - create() is called only after journal->intent() said that it is durable, with the name that was recorded, and
- *     once for each name
- *   - a name is taken off the record only when create() said that nothing was created, or the provider no longer has
- *     it
- *   - at most one box of a machine exists at a time
- *   - after the first failure, a cancel, the deadline or the budget, the way leads to destroying and nowhere else
+ *   - create() is called only after journal->intent() confirmed a durable record of that name, and once per name
+ *   - a record is closed only when create() reported that nothing was created, or the provider no longer has it
+ *   - at most one box exists at a time
+ *   - after the first failure, a cancel, the deadline or the budget, the only way leads to destroying
  *
  * Steps. kit_rent_step does at most one call to the provider or to the work, writes the new state and returns;
- * `due_ms` says when to call it again. It never waits, so one thread can run many. After kill -9 the record is
- * enough: kit_rent_reclaim begins with what the journal has.
+ * `due_ms` says when to call it again. It never blocks, so one thread can run many. After kill -9 the record suffices:
+ * kit_rent_reclaim starts from the journal.
  *
  * Not here: HTTP (kolm/http/http.h), SSH (kolm/kit/ssh.h), the wording of a provider's JSON. One kit_rent belongs
  * to one thread at a time.
@@ -70,24 +68,24 @@ typedef enum kit_rent_state {
 } kit_rent_state;
 
 typedef struct kit_rent_offer {
-    char id[KIT_RENT_HANDLE_BYTES]; /* what create() needs to know it again */
+    char id[KIT_RENT_HANDLE_BYTES]; /* what create() needs to identify it */
     char what[96];                  /* for people: "1x H100 80 GB, us-east" */
-    uint64_t micro_usd_per_hour;    /* all that is billed while it exists: machine, disk, address */
+    uint64_t micro_usd_per_hour;    /* everything that is billed while it exists: machine, disk, address */
     uint64_t micro_usd_once;        /* start-up, minimum */
 } kit_rent_offer;
 
 typedef enum kit_rent_life {
-    KIT_RENT_BOOTING, /* also what a provider says that nobody knows: not final */
+    KIT_RENT_BOOTING, /* also for a status that is not documented: not final */
     KIT_RENT_UP,      /* runs, and has an address */
     KIT_RENT_ENDING,
-    KIT_RENT_ENDED, /* final, and not billed. A stopped box that is still billed is not ended: report ENDING */
+    KIT_RENT_ENDED, /* final, and not billed. For a stopped box that is still billed, report ENDING */
 } kit_rent_life;
 
 typedef struct kit_rent_box {
     char handle[KIT_RENT_HANDLE_BYTES];
     char name[KIT_RENT_NAME_BYTES];
     kit_rent_life life;
-    uint64_t micro_usd_per_hour; /* as the provider says now; UINT64_MAX if it does not */
+    uint64_t micro_usd_per_hour; /* as the provider reports it now; UINT64_MAX if it does not */
     char address[256];           /* HOST or HOST:PORT for SSH; "" while it has none */
     char host_key[64];           /* "SHA256:...", or "" */
 } kit_rent_box;
@@ -99,26 +97,26 @@ typedef struct kit_rent_box {
 typedef struct kit_rent_provider {
     const char *name;
     uint32_t can;
-    /* so long after create() was called a box that exists is seen by look() and list(); 0: 120 s */
+    /* time until a new box is visible to look() and list(); 0: 120 s */
     uint64_t settle_ms;
-    /* Those that satisfy the wish, in any order. */
+    /* The offers that meet the requirements, in any order. */
     kit_status (*offers)(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err);
-    /* Creates a box of that name. *out_may_exist is kit_http_answer.may_have_happened; false with a failure says
-     * that nothing was created. RESOURCE_EXHAUSTED, ABORTED, NOT_FOUND and UNAVAILABLE then mean that this offer
-     * is not to be had, and the next one is tried; anything else ends it. */
+    /* Creates a box of that name. *out_may_exist is kit_http_answer.may_have_happened; false with a failure means that
+     * nothing was created. RESOURCE_EXHAUSTED, ABORTED, NOT_FOUND and UNAVAILABLE then mean that this offer is not
+     * available, and the next one is tried; any other code ends it. */
     kit_status (*create)(void *state, const kit_rent_offer *offer, const char *name,
                          char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err);
-    /* NOT_FOUND only if it is the provider's own answer that there is no such box. */
+    /* NOT_FOUND only if the provider itself answered that there is no such box. */
     kit_status (*look)(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err);
     /* All boxes whose name begins with prefix, all pages. NULL without KIT_RENT_CAN_NAME. */
     kit_status (*list)(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err);
-    /* Deletes, for good, with its disks. What it returns is a hint only: look() and list() decide. */
+    /* Deletes it permanently, with its disks. The result is only a hint: look() and list() decide. */
     kit_status (*destroy)(void *state, const char *handle, kolm_error_t *err);
 } kit_rent_provider;
 
-/* What is done with the box. Each returns soon; OK and *out_done false: not yet, call again. A failure of
- * UNAVAILABLE or DEADLINE_EXCEEDED is tried again, any other ends it. */
+/* What is done with the box. Each returns soon; OK and *out_done false: not yet, call again. UNAVAILABLE and
+ * DEADLINE_EXCEEDED are retried, any other failure ends it. */
 typedef struct kit_rent_work {
     kit_status (*arm)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
     kit_status (*run)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
@@ -129,11 +127,11 @@ typedef struct kit_rent_work {
 typedef struct kit_rent_journal {
     kit_status (*intent)(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err);
     kit_status (*handle)(void *user, const char *name, const char *handle, kolm_error_t *err);
-    /* billed: what a box of that name cost, by the clock and the price; 0: there was none; UINT64_MAX: not known */
+    /* billed: what a box of that name cost, time multiplied by price; 0: there was none; UINT64_MAX: not known */
     kit_status (*gone)(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err);
 } kit_rent_journal;
 
-/* Zero-initialise it; read as long as the machine lives. */
+/* Zero-initialise it; it must stay valid as long as the kit_rent. */
 typedef struct kit_rent_plan {
     const kit_rent_provider *provider;
     void *provider_state;
@@ -141,26 +139,28 @@ typedef struct kit_rent_plan {
     void *work_user;
     const kit_rent_journal *journal;
     void *journal_user;
-    const char *prefix;        /* of names: at most 40 bytes of a-z, 0-9 and '-'; the machine appends "-1", "-2" */
-    uint64_t budget_micro_usd; /* 0: none */
-    uint64_t rate_micro_usd_per_hour; /* the most that an offer may cost an hour; 0: any */
+    const char *prefix;               /* of names: at most 40 bytes of a-z, 0-9 and '-'; "-1", "-2" are appended */
+    uint64_t budget_micro_usd;        /* 0: none */
+    uint64_t rate_micro_usd_per_hour; /* the highest price per hour; 0: any */
     uint64_t deadline_ms;             /* from the first step; 0: none */
     uint64_t boot_ms;                 /* from creation to an address; 0: 15 min */
-    uint64_t give_up_ms;              /* of destroying and of looking for an unclear box; 0: 30 min */
-    uint64_t poll_ms;                 /* between two looks; 0: 5 s. Four times that after a minute */
+    uint64_t give_up_ms;              /* for destroying a box, and for finding one whose creation is unclear; 0: 30
+                                         min */
+    uint64_t poll_ms;                 /* polling interval; 0: 5 s. Four times that after a minute */
     uint32_t offers_most;             /* offers that are tried; 0: 5 */
 } kit_rent_plan;
 
 typedef struct kit_rent {
     kit_rent_state state;
-    int64_t due_ms;       /* call kit_rent_step no earlier, on the clock that it is given */
+    int64_t due_ms;       /* do not call kit_rent_step earlier; on the clock passed to it */
     kit_rent_offer offer; /* chosen */
     char name[KIT_RENT_NAME_BYTES];
-    kit_rent_box box;         /* as last seen; handle "" while there is none */
-    kolm_error_t error;       /* the first thing that went wrong; code 0 so far nothing */
-    kolm_error_t barred;      /* code not 0: the last request was refused for its token, and nothing is known */
-    uint64_t spent_micro_usd; /* by the clock and the price, up to now, all offers */
-    /* The rest is the machine's own. */
+    kit_rent_box box;         /* as last seen; handle is "" while there is none */
+    kolm_error_t error;       /* the first error; code 0: none so far */
+    kolm_error_t barred;      /* if code is not 0: the last request was refused because of its token, so nothing is
+                                 known */
+    uint64_t spent_micro_usd; /* time multiplied by price up to now, over all offers */
+    /* The rest is private. */
     const kit_rent_plan *plan;
     kit_rent_offer offers[KIT_RENT_OFFERS_MAX];
     size_t offer_count;
@@ -171,18 +171,18 @@ typedef struct kit_rent {
     uint64_t spent_before;
 } kit_rent;
 
-/* Fails with INVALID_ARGUMENT if the plan lacks something. Calls nothing. */
+/* INVALID_ARGUMENT if the plan is incomplete. Makes no call to the provider. */
 kit_status kit_rent_begin(kit_rent *rent, const kit_rent_plan *plan, int64_t now_ms, kolm_error_t *err) KIT_MUST_USE;
-/* With what a journal has: a name, and its handle, or "" if the record ends with the intent; age_ms: since the
- * intent was written. It is looked for and ended. Of the plan provider, journal and times count. */
+/* Starts from a journal record: a name, and its handle, or "" if only the intent was recorded; age_ms: since the intent
+ * was written. Finds the box and ends it. Only provider, journal and times of the plan are used. */
 kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle,
                             uint64_t age_ms, int64_t now_ms, kolm_error_t *err) KIT_MUST_USE;
-/* now_ms: of any clock that does not go back. cancel: the user wants it to end. Does nothing in gone and lost. */
+/* now_ms: of any monotonic clock. cancel: the user asked to stop. No-op in gone and lost. */
 void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel);
-/* The machine is at its end; it succeeded if rent->error.code is 0 and the state is gone. */
+/* Whether the state is final; it succeeded if rent->error.code is 0 and the state is gone. */
 bool kit_rent_ended(const kit_rent *rent);
-/* A handle as reclaim accepts one, so that what a record says cannot become another path of the provider: letters, digits,
- * '-', '_', '.', ':', the first not a dot; "" is one. */
+/* Whether reclaim accepts a handle, so that a record cannot lead to another path of the provider: letters, digits, '-',
+ * '_', '.', ':', the first not a dot; "" is accepted. */
 bool kit_rent_is_handle(const char *text);
 const char *kit_rent_state_name(kit_rent_state state);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A provider's API as a backend sees it: an address, a token, and one function that asks it something. */
+/* A provider's API as seen by a backend: an address, a token, and one function that sends a request. */
 #ifndef KOLM_RENT_SERVICE_H
 #define KOLM_RENT_SERVICE_H
 
@@ -10,10 +10,10 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-queue, over libkolm-kit-http, which has the policy of tries, redirects and bounds. The token is in the
- * header of requests to the provider's own origin (scheme, host and port of its address) and of those hosts that the
- * site names; every other address, such as a presigned one, gets none. The user's setting `api` replaces the address;
- * then the token goes there and nowhere else. http:// is taken for loopback addresses only.
+ * In libkolm-kit-queue, over libkolm-kit-http, which has the policy for retries, redirects and limits. The token is
+ * sent only to the provider's own origin (scheme, host and port of its address) and to the hosts that the site lists;
+ * any other address, such as a presigned one, does not get it. The user's setting `api` replaces the address; then the
+ * token is sent only there. http:// is accepted for loopback addresses only.
  *
  * Failures are those of kit_http_send; of 401, 402 and 403 the text names the provider and the variable with the token,
  * and the remedy the page where a token is made. What the provider said is in the text, with the token removed.
@@ -24,13 +24,14 @@ typedef struct kit_service_site {
     const char *name;     /* of the backend: "together" */
     const char *title;    /* for people: "Together AI" */
     const char *variable; /* "KOLM_TOGETHER_TOKEN" */
-    const char *where;    /* the page on which a person gets a token */
-    const char *money;    /* the page on which a person pays */
+    const char *where;    /* the page where users get a token */
+    const char *money;    /* the billing page */
     const char *base;     /* "https://api.together.ai", no slash at its end */
     const char *scheme;   /* before the token in Authorization: "Bearer " */
-    char halves;          /* what separates the two halves of a token, ':'; 0: it has none */
+    char halves;          /* separator of the two halves of a token, such as ':'; 0: not in two halves */
     const char
-        *hosts[4]; /* hosts beside that of base that get the token; a first '.' means all below it. NULL: no more */
+        *hosts[4]; /* hosts that get the token in addition to that of base; a leading '.' includes all subdomains. NULL:
+        *none */
 } kit_service_site;
 
 typedef struct kit_service {
@@ -38,17 +39,17 @@ typedef struct kit_service {
     const kolm_host_v1_t *host;
     char base[512];
     bool moved; /* base is the setting `api` */
-    /* The user's wish to stop ends calls with CANCELLED until this is set: what was begun must be ended all the same. A
-     * call that creates is never ended by it, as its answer says what there is to end. */
+    /* Until this is set, a request to stop ends calls with CANCELLED; afterwards calls go through, in order to end what
+     * was begun. A call that creates is never cancelled, because its answer names what must be ended. */
     bool deaf;
-    /* The rest is its own. */
+    /* The rest is private. */
     kolm_host_v1_t ears;
     kit_http *http;
     kit_secret *token;
 } kit_service;
 
 /* UNAUTHENTICATED without a token or with half of one, INVALID_ARGUMENT for a wrong setting, PERMISSION_DENIED without
- * network. *out must not move; close it in every case. */
+ * network. *out must not be moved; close it in every case. */
 kit_status kit_service_open(const kit_service_site *site, const kolm_host_v1_t *host, kit_service *out,
                             kolm_error_t *err) KIT_MUST_USE;
 void kit_service_close(kit_service *service); /* wipes the token; no-op on a zeroed record */
@@ -56,8 +57,8 @@ void kit_service_close(kit_service *service); /* wipes the token; no-op on a zer
 /* Zero-initialise it. */
 typedef struct kit_service_call {
     const char *method; /* NULL: GET, or POST with a body */
-    const char *path;   /* behind the address, with its slash; or a whole URL */
-    bool presigned;     /* the address is the permission: the token is not sent, whatever the host */
+    const char *path;   /* appended to the address, with a leading slash; or a whole URL */
+    bool presigned;     /* the URL itself grants access: the token is not sent, whatever the host */
     const cJSON *body;
     kit_http_repeat repeat;
     const kit_http_header *headers; /* more of them, at most 8 */
@@ -76,26 +77,26 @@ typedef struct kit_service_call {
 
 /* Zero-initialise it before its first use. */
 typedef struct kit_service_reply {
-    cJSON *json; /* of the body, whatever the status; NULL if there was none, or none that is JSON */
+    cJSON *json; /* the body, whatever the status; NULL if it was empty or not JSON */
     kit_http_answer http;
     bool may_exist; /* it failed, and something may have been created */
 } kit_service_reply;
 void kit_service_reply_free(kit_service_reply *reply);
 
-/* OK: 2xx, and a body that is JSON, or none, or one that went into a file. DATA_LOSS for any other; then may_exist is
- * true for what creates. */
+/* OK: 2xx, and a body that is JSON, empty, or was written to a file. DATA_LOSS for any other body; may_exist is true
+ * then if the request creates. */
 kit_status kit_service_ask(kit_service *service, const kit_service_call *call, kit_service_reply *reply,
                            kolm_error_t *err) KIT_MUST_USE;
 /* Whether the token would be sent to this URL. */
 bool kit_service_is_ours(const kit_service *service, const char *url);
-/* What the provider says in the body of an error, the token removed; "" if it says nothing. */
+/* The provider's message in the body of an error, with the token removed; "" if there is none. */
 void kit_service_words(const kit_service *service, const cJSON *body, char *out, size_t capacity);
 
-/* An id of a provider that may stand in a path and on a record: 1 to 120 letters, digits, '-', '_', '.'. */
+/* Whether a provider's id is safe in a path and in a record: 1 to 120 letters, digits, '-', '_', '.'. */
 bool kit_service_is_id(const char *text);
 /* "owner/name", each of them such an id. */
 bool kit_service_is_path(const char *text);
-/* A text of an object, cut to fit; "" if it is missing or not a text. Returns whether there is one that is not "". */
+/* A string member of an object, truncated to fit; "" if it is missing or not a string. Returns whether it is not "". */
 bool kit_service_text(const cJSON *object, const char *key, char *out, size_t capacity);
 
 #ifdef __cplusplus

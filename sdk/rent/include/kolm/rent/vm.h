@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slots of a backend that rents machines and works on them over SSH, over one constant table: all a provider writes is that
- * table and a file that builds and reads its JSON. */
+/* The slots of a backend that rents machines and works on them over SSH, over one constant table: a provider writes
+ * only that table and a file that builds and reads its JSON. */
 #ifndef KOLM_RENT_VM_H
 #define KOLM_RENT_VM_H
 
@@ -51,7 +51,7 @@ extern "C" {
  *   poll_seconds   between two looks at a machine that starts or ends; 5 unless it is set, four times that after a minute
  */
 
-/* What something cost on a day, for people. */
+/* A reference price on a given day, for display. */
 typedef struct kit_vm_price {
     const char *what; /* "1x A100 (40 GB SXM4)" */
     uint64_t micro_usd_per_hour;
@@ -64,16 +64,16 @@ typedef struct kit_vm {
     const char *runtime;           /* for detect: "on-demand SSH" */
     const char *place;             /* for records and status, before the region: "Lambda" */
     uint32_t tokens_per_second_3b; /* as in kit_estimate_lora */
-    bool off_ends_bill;            /* a machine that turns itself off is not billed any more */
+    bool off_ends_bill;            /* a machine that turns itself off is no longer billed */
     bool no_gpu;                   /* its machines may have none */
     const kit_vm_price *prices;    /* reference */
     size_t price_count;
     const char *priced_on; /* "2026-11-29" */
-    /* The cheapest request that a token is needed for. out_note: what there is to say of the account, one line, or "".
-     * NULL: offers(), and the note counts them. */
+    /* The cheapest request that needs a token. out_note: a line about the account, or "". NULL: offers(), and the note
+     * counts them. */
     kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);
-    /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. A key is listed, looked at and
-     * destroyed by the machine's functions, with a handle that begins with KIT_VM_KEY, and costs nothing. */
+    /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. Keys are listed, looked
+     * up and destroyed by the functions for machines, with a handle that begins with KIT_VM_KEY, and cost nothing. */
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err);
 } kit_vm;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where an SSH target is and how to reach it: [user@]host[:port], and what ssh_config(5) says about that host. */
+/* Parses an SSH target, [user@]host[:port], and what ssh_config(5) configures for that host. */
 #ifndef KOLM_KIT_SSH_CONFIG_H
 #define KOLM_KIT_SSH_CONFIG_H
 
@@ -43,23 +43,23 @@ typedef enum kit_ssh_checking {
     KIT_SSH_CHECK_OFF, /* "no", "off" */
 } kit_ssh_checking;
 
-/* What the configuration says about one host. Free with kit_ssh_config_free; zeroed is fine. NULL, 0 and false: not
- * set, where nothing else is said. */
+/* What the configuration says about one host. Free with kit_ssh_config_free; it may be zeroed. NULL, 0 and false mean
+ * not set unless stated otherwise. */
 typedef struct kit_ssh_config {
     char *host_name;             /* HostName with %h replaced, in small letters; the host itself when not set */
     char *user;                  /* the target's, else User */
     uint16_t port;               /* the target's, else Port */
     kit_ssh_list identity_files; /* in order, expanded; "none" is dropped */
-    bool identity_files_set;     /* IdentityFile was said: the default names do not apply, even if the list is empty */
+    bool identity_files_set;     /* IdentityFile was given: the default names do not apply, even if the list is empty */
     kit_ssh_list certificate_files;
-    bool certificate_files_set; /* then FILE-cert.pub beside a key is not looked for */
+    bool certificate_files_set; /* then FILE-cert.pub next to a key is not used */
     bool identities_only;
     char *identity_agent;    /* IdentityAgent, expanded: a socket, or "none"; NULL when not set or SSH_AUTH_SOCK */
     kit_ssh_list proxy_jump; /* hops in the order of travel, each as [user@]host[:port]; empty: direct */
     kit_ssh_list known_hosts;
-    bool known_hosts_set; /* UserKnownHostsFile was said; with an empty list: "none" */
+    bool known_hosts_set; /* UserKnownHostsFile was given; with an empty list: "none" */
     kit_ssh_list global_known_hosts;
-    bool global_known_hosts_set; /* likewise; not said: /etc/ssh/ssh_known_hosts and ssh_known_hosts2 */
+    bool global_known_hosts_set; /* likewise; not given: /etc/ssh/ssh_known_hosts and ssh_known_hosts2 */
     char *host_key_alias;        /* in small letters */
     kit_ssh_checking host_key_checking;
     bool hash_known_hosts;
@@ -69,11 +69,11 @@ typedef struct kit_ssh_config {
     /* Lists of algorithms as written, with their leading +, - or ^. */
     char *ciphers, *macs, *kex_algorithms, *host_key_algorithms, *pubkey_algorithms;
     uint32_t least_rsa_bits; /* RequiredRSASize */
-    kit_ssh_list notes;      /* what was skipped and may matter, a sentence each: "FILE line 4: BindAddress ..." */
+    kit_ssh_list notes;      /* what was skipped and may matter, one sentence each: "FILE line 4: BindAddress ..." */
 } kit_ssh_config;
 
-/* Reads what the configuration says about a target, as ssh_config(5) of OpenSSH 9 has it, so that `ssh -G` gives the
- * same: the first value wins (IdentityFile and CertificateFile add up); Host with *, ? and !; Match with all, host,
+/* Reads the configuration for a target, as documented in ssh_config(5) of OpenSSH 9, with the same results as `ssh -G`:
+ * the first value wins (IdentityFile and CertificateFile add up); Host with *, ? and !; Match with all, host,
  * originalhost, user, localuser, final and canonical, each also negated, and the second pass that final asks for;
  * Include with ~, patterns and at most 16 levels, relative names being in ~/.ssh (in /etc/ssh for the system's file);
  * "Key value", "Key=value", quotes, comments. Lines of other hosts are checked too: a file that ssh refuses is refused
@@ -85,9 +85,8 @@ typedef struct kit_ssh_config {
  * StrictHostKeyChecking, User, UserKnownHostsFile. Not followed, with a note: BindAddress, BindInterface,
  * CanonicalizeHostname, CheckHostIP, KnownHostsCommand, NoHostAuthenticationForLocalhost, PKCS11Provider, ProxyCommand,
  * PubkeyAuthentication no, VerifyHostKeyDNS, and Match with exec (no command of a configuration is ever run),
- * localnetwork, tagged, version, sessiontype and command, whose blocks are left out. What makes no difference to a
- * connection that runs one program is passed over; a keyword that no ssh knows is an error, unless IgnoreUnknown names
- * it.
+ * localnetwork, tagged, version, sessiontype and command, whose blocks are left out. Keywords that are irrelevant to a
+ * connection that runs one program are ignored; an unknown keyword is an error, unless IgnoreUnknown lists it.
  *
  * ~, ~user and ${VARIABLE} are replaced where ssh does it: in IdentityFile, CertificateFile, UserKnownHostsFile and
  * IdentityAgent, with the tokens %% %C %d %h %i %k %L %l %n %p %r %u; ~ alone in GlobalKnownHostsFile and
@@ -96,21 +95,21 @@ typedef struct kit_ssh_config {
  * exist, are errors.
  *
  * path NULL: ~/.ssh/config, then /etc/ssh/ssh_config, either of which may be absent; "none": no file; else that file,
- * which must exist. A file that belongs to neither root nor this user, or that others may write, is refused, as by ssh.
- * Errors name file and line. */
+ * which must exist. A file that is owned by neither root nor this user, or is writable by others, is refused, as ssh
+ * does. Errors name file and line. */
 kit_status kit_ssh_config_resolve(const char *path, const kit_ssh_target *target, kit_ssh_config *out_config,
                                   kolm_error_t *err) KIT_MUST_USE;
-/* The same for a host alone: no user, no port. */
+/* The same for a host without user and port. */
 kit_status kit_ssh_config_read(const char *path, const char *host, kit_ssh_config *out_config,
                                kolm_error_t *err) KIT_MUST_USE;
-/* The same over the text of one file, without Include (each gives a note): no file is touched. For tests and fuzzing.
+/* The same over the text of one file, without Include (each produces a note): no file is read. For tests and fuzzing.
  */
 kit_status kit_ssh_config_parse(const char *text, size_t length, const char *host, kit_ssh_config *out_config,
                                 kolm_error_t *err) KIT_MUST_USE;
-void kit_ssh_config_free(kit_ssh_config *config); /* leaves it zeroed; NULL is fine */
+void kit_ssh_config_free(kit_ssh_config *config); /* leaves it zeroed; no-op if NULL */
 
-/* A path of the settings: ~, ~user and ${VARIABLE} replaced as above. INVALID_ARGUMENT when what comes of it does not
- * begin with a slash. The caller frees *out_path. */
+/* Expands a path from the settings: ~, ~user and ${VARIABLE} as above. INVALID_ARGUMENT if the result is not absolute.
+ * The caller frees *out_path. */
 kit_status kit_ssh_path(const char *text, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 
 /* True when host matches a comma-separated list of patterns with *, ? and a leading !, letters in any case. A negated

@@ -12,42 +12,44 @@ extern "C" {
 
 /*
  * The trainer is a directory with a __main__.py; the interpreter is the user's own or that of a virtual environment.
- * kolm gives both as settings of the backend: runtime.python and runtime.trainer, absolute paths. It is started as
+ * kolm passes both as settings of the backend: runtime.python and runtime.trainer, absolute paths. It is started as
  *
  *     PYTHON -s -B TRAINER VERB --device D --threads N ...        VERB: probe, train, infer, selftest
  *
  * without a shell, in a process group of its own, with an environment of its own: no user site, no PYTHONPATH, no token,
  * caches inside the scratch directory, the telemetry of every library off, nothing fetched. (-s and not -I: that ignores
  * PYTHONHASHSEED too, and so the order of sets would differ from run to run.) On its standard output it writes the events
- * of job-protocol.md, which go to host->log, progress and metric; a line that is no event is reported and skipped.
+ * of job-protocol.md, which go to host->log, progress and metric; a line that is not an event is reported and skipped.
  *
- * How it ends. An error event becomes out_error. No result: an error with the last lines of its standard error. The user
- * stops it, or time is up: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or DEADLINE_EXCEEDED; it
- * writes a checkpoint before it ends, and the same job directory goes on from there. No runtime: FAILED_PRECONDITION.
+ * How it ends. An error event becomes out_error. No result: an error with the last lines of its standard error. If the
+ * user stops it or the deadline passes: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or
+ * DEADLINE_EXCEEDED; it writes a checkpoint before it exits, and a later run in the same job directory continues from
+ * there. No runtime: FAILED_PRECONDITION.
  *
- * All functions are called on the thread of the slot and return when the child is gone.
+ * All functions must be called on the thread of the slot and return after the child has exited.
  */
 typedef struct kit_trainer {
     const char *device;     /* cpu, cuda, rocm, mps, directml or mlx */
-    uint32_t processes;     /* of a training, one a device; above 1 under torch.distributed.run. 0 and 1: one */
-    const char *const *env; /* beside what every trainer gets, NULL ended: "NAME=VALUE", or "NAME" to pass on this
-                               process's own, if it has one. NULL: nothing */
+    uint32_t processes;     /* for training, one per device; more than 1 under torch.distributed.run. 0 and 1: one */
+    const char *const *env; /* in addition to what every trainer gets, NULL terminated: "NAME=VALUE", or "NAME" to pass
+                               on this process's own, if it has one. NULL: nothing */
     const char *backend;    /* its name, for remedies; NULL: "local-" and the device */
-    uint32_t steps_before;  /* of test: those that the backend has reported before */
+    uint32_t steps_before;  /* test: number of steps that the backend has already reported */
 } kit_trainer;
 
 #define KIT_TRAINER_RUNTIME 128
 #define KIT_TRAINER_MISSING 256
 
 /* What would run a job, without starting Python: out_runtime "torch 2.13.0, transformers 5.2.0, peft 0.21.2" from the names of the
- * *.dist-info directories beside the interpreter (PREFIX/bin/python, PREFIX/lib/python3.X/site-packages); of a layout
- * that is not known "PATH, versions unknown". Returns true when nothing is known to be missing; otherwise out_missing says
- * what is, in one sentence without its end, and out_remedy (256 bytes too) what to do. All are "" where they say nothing. */
+ * *.dist-info directories beside the interpreter (PREFIX/bin/python, PREFIX/lib/python3.X/site-packages); for an
+ * unknown layout "PATH, versions unknown". Returns true if nothing is known to be missing; otherwise out_missing says
+ * what is, in one sentence without a full stop, and out_remedy (256 bytes too) what to do. Each is "" if it does not
+ * apply. */
 bool kit_trainer_runtime(const kolm_host_v1_t *host, const kit_trainer *trainer, char out_runtime[KIT_TRAINER_RUNTIME],
                          char out_missing[KIT_TRAINER_MISSING], char out_remedy[KIT_TRAINER_MISSING]);
 
-/* detect, for a device that was found: AVAILABLE with reason and runtime when the runtime is whole; otherwise ABSENT, with
- * reason, what is missing, and the remedy. */
+/* detect, for a device that was found: AVAILABLE with reason and runtime if the runtime is complete; otherwise ABSENT,
+ * with reason, what is missing, and the remedy. */
 int32_t kit_trainer_detected(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *reason,
                              kolm_detect_result_t *out_result);
 
@@ -59,11 +61,12 @@ int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer
 int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_infer_args_t *args,
                           kolm_infer_result_t *out_result, kolm_error_t *out_error);
 /* Writes the model of an infer job into the empty directory target, the adapter added into the weights of the base: a
- * directory that transformers loads. For whoever has a host table; kolm itself has. */
+ * directory that transformers loads. Usable by any caller with a host table, such as kolm itself. */
 int32_t kit_trainer_merge(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *job_dir,
                           const char *target, uint32_t threads, kolm_error_t *out_error);
 /* The test slot, in four steps: the runtime (Python is not started), the device (probe), a dry run (selftest: a tiny
- * model, trained twice), and the answers that it gave. The metric test.reproducible.lora is 1 when both were the same bytes. */
+ * model, trained twice), and the answers that it gave. The metric test.reproducible.lora is 1 if both runs gave the
+ * same bytes. */
 int32_t kit_trainer_test(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_test_args_t *args,
                          kolm_test_result_t *out_result, kolm_error_t *out_error);
 
