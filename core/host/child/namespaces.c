@@ -282,22 +282,41 @@ static void end_all(int number) {
     kill(0, SIGKILL);
 }
 
+/* From here on a signal tells that the maker of the namespace has died, for which this process learns nothing else: its parent has
+ * number 0 in here, dead or alive. It waits in start_first until it reads this, or has died before. */
+static void await_death_signal(const int ready[2]) {
+    prctl(PR_SET_PDEATHSIG, SIGRTMAX);
+    close(ready[0]);
+    if (write(ready[1], "", 1) != 1) _exit(0);
+}
+
+static bool is_alone(void) {
+    return kill(-1, 0) != 0 && errno == ESRCH;
+}
+
 /* Ends when the worker does that nobody waits for any more, or takes longer than the grace; orphans are buried. */
-static _Noreturn void be_first(void) {
+static _Noreturn void be_first(const int ready[2]) {
+    static const struct timespec moment = {.tv_nsec = 50000000};
     sigset_t all;
+    bool orphan = false;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL); /* what is not blocked would be ignored */
-    prctl(PR_SET_PDEATHSIG, SIGRTMAX);
+    await_death_signal(ready);
     if (child_cancelled()) child_last_resort(); /* it came too early to be heard */
     if (syscall(SYS_CLOSE_RANGE, 0u, ~0u, 0u) != 0)
         for (int fd = 0; fd < 1024; fd++)
             close(fd);
     for (;;) {
-        int number = sigwaitinfo(&all, NULL);
-        if (number == SIGRTMAX) child_last_resort();
+        /* The end of number 2 is not seen here, and when that was before there was a worker, no other will come. */
+        int number = orphan ? sigtimedwait(&all, NULL, &moment) : sigwaitinfo(&all, NULL);
+        if (number == SIGRTMAX) {
+            orphan = true;
+            child_last_resort();
+        }
         if (number == SIGALRM) _exit(0);
         for (pid_t ended; (ended = waitpid(-1, NULL, WNOHANG)) > 0;)
             if (ended == WORKER) _exit(0);
+        if (orphan && is_alone()) _exit(0);
     }
 }
 
@@ -331,11 +350,25 @@ static kit_status no_process(kolm_error_t *err, int why) {
     return kit_fail_errno(err, why, "cannot set up the fence around the backend: fork");
 }
 
+static kit_status start_first(kolm_error_t *err) {
+    int ready[2];
+    char byte;
+    ssize_t got;
+    if (pipe2(ready, O_CLOEXEC) != 0) return no_process(err, errno);
+    first = fork();
+    if (first == 0) be_first(ready);
+    int why = first < 0 ? errno : ECHILD;
+    close(ready[1]);
+    do
+        got = read(ready[0], &byte, 1);
+    while (got < 0 && errno == EINTR);
+    close(ready[0]);
+    return got == 1 ? KOLM_OK : no_process(err, why);
+}
+
 /* Returns in the worker. */
 static kit_status split(const child_request *request, kolm_error_t *err) {
-    first = fork();
-    if (first == 0) be_first();
-    if (first < 0) return no_process(err, errno);
+    KIT_TRY(start_first(err));
     next = fork();
     if (next < 0) return no_process(err, errno);
     caller = (pid_t)request->parent;
