@@ -233,16 +233,21 @@ START_TEST(utf8_is_checked) {
 }
 END_TEST
 
+/* The UTF-8 of a code point; returns its length. */
+static size_t encode(uint32_t point, char bytes[4]) {
+    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    size_t length = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    for (size_t i = length - 1; i > 0; i--, point >>= 6)
+        bytes[i] = (char)(0x80 | (point & 63));
+    bytes[0] = (char)(lead[length] | point);
+    return length;
+}
+
 START_TEST(every_code_point_survives) {
     for (uint32_t point = 1; point <= 0x10FFFF; point++) {
         if (point >= 0xD800 && point <= 0xDFFF) continue;
-        char bytes[5];
-        size_t want = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4, got = 0;
-        static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
-        uint32_t rest = point;
-        for (size_t i = want - 1; i > 0; i--, rest >>= 6)
-            bytes[i] = (char)(0x80 | (rest & 63));
-        bytes[0] = (char)(lead[want] | rest);
+        char bytes[4];
+        size_t want = encode(point, bytes), got = 0;
         if (kit_utf8_valid(bytes, want) != want || kit_utf8_next(bytes, want, &got) != point || got != want)
             ck_abort_msg("U+%04X", (unsigned)point);
     }
@@ -260,6 +265,22 @@ START_TEST(terminals_get_no_control_characters) {
                                          "2J\\x0A\\x7F\\xC2\\x9B\\xFF\xC3\xA9\\xE2\\x80\\xAE\\xE2\\x81\\xA6\\xE2\\x80\\"
                                          "xA9\\xE2\\x80\\x8E\\xD8\\x9C\xD8\xA7\xE2\x80\x94\\x00");
     kit_buf_free(&buf);
+}
+END_TEST
+
+START_TEST(plain_is_what_is_shown_unescaped) {
+    kit_buf shown = {0};
+    for (uint32_t point = 1; point <= 0x10FFFF; point++) {
+        if (point >= 0xD800 && point <= 0xDFFF) continue;
+        char bytes[6] = "a";
+        size_t length = 1 + encode(point, bytes + 1);
+        bytes[length++] = 'z';
+        kit_buf_clear(&shown);
+        kit_buf_escaped(&shown, bytes, length);
+        if (kit_text_is_plain(bytes, length) != (shown.length == length)) ck_abort_msg("U+%04X", (unsigned)point);
+    }
+    ck_assert(!kit_text_is_plain("abc\xC2", 4) && !kit_text_is_plain("\xFF", 1) && kit_text_is_plain("", 0));
+    kit_buf_free(&shown);
 }
 END_TEST
 
@@ -364,6 +385,7 @@ int main(void) {
     tcase_add_test(cases, utf8_is_checked);
     tcase_add_test(cases, every_code_point_survives);
     tcase_add_test(cases, terminals_get_no_control_characters);
+    tcase_add_test(cases, plain_is_what_is_shown_unescaped);
     tcase_add_test(cases, base64_vectors);
     tcase_add_test(cases, base64_is_strict);
     tcase_add_test(cases, hexadecimal);

@@ -108,18 +108,6 @@ static bool turns_direction(const unsigned char *p) {
            ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
 }
 
-bool kit_text_is_plain(const char *bytes, size_t length) {
-    const unsigned char *s = (const unsigned char *)bytes;
-    for (size_t i = 0; i < length;) {
-        size_t step = sequence(s + i, length - i);
-        if (step == 0 || s[i] < 0x20 || s[i] == 0x7F) return false;
-        if (step == 2 && s[i] == 0xC2 && s[i + 1] < 0xA0) return false;
-        if (step == 3 && turns_direction(s + i)) return false;
-        i += step;
-    }
-    return true;
-}
-
 /* Bytes from the start of it that stay as they are whatever follows. */
 static size_t plain_length(const char *bytes, size_t length) {
     size_t n = 0;
@@ -132,6 +120,19 @@ static size_t plain_length(const char *bytes, size_t length) {
 static size_t marks_direction(const unsigned char *p, size_t step) {
     if (step == 3 && p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0x8E || p[2] == 0x8F)) return 3;
     return step == 2 && p[0] == 0xD8 && p[1] == 0x9C ? 2 : 0;
+}
+
+bool kit_text_is_plain(const char *bytes, size_t length) {
+    const unsigned char *s = (const unsigned char *)bytes;
+    for (size_t i = 0; (i += plain_length(bytes + i, length - i)) < length;) {
+        size_t step = sequence(s + i, length - i);
+        if (step == 0 || s[i] < 0x20 || s[i] == 0x7F) return false;
+        if (step == 2 && s[i] == 0xC2 && s[i + 1] < 0xA0) return false;
+        if (step == 3 && turns_direction(s + i)) return false;
+        if (marks_direction(s + i, step) > 0) return false;
+        i += step;
+    }
+    return true;
 }
 
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length) {
