@@ -46,15 +46,10 @@ static kit_status expected(kolm_error_t *err, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected %s", what);
 }
 
-/* A string of 1..most bytes without control characters (C1 included: U+0080..U+009F is C2 80..9F). */
 static bool plain_text(const cJSON *item, size_t most) {
     if (!cJSON_IsString(item)) return false;
-    const unsigned char *s = (const unsigned char *)item->valuestring;
-    size_t n = 0;
-    for (; s[n]; n++) {
-        if (s[n] < 0x20 || s[n] == 0x7f || (s[n] == 0xc2 && s[n + 1] < 0xa0)) return false;
-    }
-    return n >= 1 && n <= most;
+    size_t length = strlen(item->valuestring);
+    return length >= 1 && length <= most && kit_text_is_plain(item->valuestring, length);
 }
 
 static bool integer(const cJSON *item, double least, double most, uint32_t *out) {

@@ -60,11 +60,8 @@ static kit_status read_outputs(const cJSON *item, host_recipe *r, kolm_error_t *
 static kit_status read_summary(const cJSON *item, host_recipe *r, kolm_error_t *err) {
     static const char what[] = "\"summary\" to be a sentence of 1 to 240 bytes without control characters";
     if (!cJSON_IsString(item)) return expected(err, what);
-    kit_buf shown = {0};
     size_t length = strlen(item->valuestring);
-    kit_buf_escaped(&shown, item->valuestring, length);
-    bool plain = length >= 1 && length <= 240 && shown.length == length;
-    kit_buf_free(&shown);
+    bool plain = length >= 1 && length <= 240 && kit_text_is_plain(item->valuestring, length);
     return plain ? kit_strdup(item->valuestring, &r->summary, err) : expected(err, what);
 }
 

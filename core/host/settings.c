@@ -261,12 +261,13 @@ kit_status host_settings_check(const host_settings *settings, const char *const 
 static bool plain_text(const cJSON *item, size_t most) {
     if (!cJSON_IsString(item)) return false;
     size_t length = strlen(item->valuestring);
-    kit_buf shown = {0};
-    kit_buf_escaped(&shown, item->valuestring, length);
-    bool plain = length >= 1 && length <= most && shown.length == length;
-    kit_buf_free(&shown);
-    return plain;
+    return length >= 1 && length <= most && kit_text_is_plain(item->valuestring, length);
 }
+
+/* The keys of one setting, each looked up once: manifests are read at every start. */
+enum { KEY, TYPE, SUMMARY, DEFAULT, REQUIRED, VALUES, MIN, MAX, ITEMS, FIELDS, INHERITS, KEYS };
+static const char *const key_names[KEYS] = {"key", "type", "summary", "default", "required", "values",
+                                            "min", "max",  "items",   "fields",  "inherits"};
 
 static bool key_ok(const cJSON *item) {
     if (!cJSON_IsString(item) || !islower((unsigned char)item->valuestring[0])) return false;
@@ -305,8 +306,8 @@ static kit_status read_values(const cJSON *item, host_setting *s, kolm_error_t *
     return KOLM_OK;
 }
 
-static kit_status read_range(const cJSON *object, host_setting *s, kolm_error_t *err) {
-    const cJSON *least = kit_json_get(object, "min"), *most = kit_json_get(object, "max");
+static kit_status read_range(const cJSON *const found[KEYS], host_setting *s, kolm_error_t *err) {
+    const cJSON *least = found[MIN], *most = found[MAX];
     if ((least && !cJSON_IsNumber(least)) || (most && !cJSON_IsNumber(most)))
         return expected(err, least && !cJSON_IsNumber(least) ? "min" : "max", "a number");
     s->has_min = least != NULL;
@@ -317,17 +318,18 @@ static kit_status read_range(const cJSON *object, host_setting *s, kolm_error_t 
     return KOLM_OK;
 }
 
-static kit_status read_flag(const cJSON *object, const char *key, bool *out, kolm_error_t *err) {
-    const cJSON *item = kit_json_get(object, key);
+static kit_status read_flag(const cJSON *const found[KEYS], int key, bool *out, kolm_error_t *err) {
+    const cJSON *item = found[key];
     if (!item) return KOLM_OK;
     *out = cJSON_IsTrue(item) != 0;
-    return cJSON_IsBool(item) ? KOLM_OK : expected(err, key, "true or false");
+    return cJSON_IsBool(item) ? KOLM_OK : expected(err, key_names[key], "true or false");
 }
 
 static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread, host_settings *out, kolm_error_t *err);
 
-static kit_status read_holder(const cJSON *object, bool inner, kit_buf *unread, host_setting *s, kolm_error_t *err) {
-    const cJSON *items = kit_json_get(object, "items"), *fields = kit_json_get(object, "fields");
+static kit_status read_holder(const cJSON *const found[KEYS], bool inner, kit_buf *unread, host_setting *s,
+                              kolm_error_t *err) {
+    const cJSON *items = found[ITEMS], *fields = found[FIELDS];
     s->items = items ? type_of(items) : BIT(HOST_SETTING_STRING);
     if (items && (!(s->types & BIT(HOST_SETTING_LIST)) || !s->items || (s->items & HOLDERS) || fields))
         return expected(err, "items", "the type of a list's items: string, path, boolean, integer or number");
@@ -335,7 +337,7 @@ static kit_status read_holder(const cJSON *object, bool inner, kit_buf *unread, 
         return expected(err, "fields", "to stand in a list or map of the outer settings");
     if ((s->types & BIT(HOST_SETTING_MAP)) && !fields)
         return expected(err, "fields", "the settings of a map's objects");
-    KIT_TRY(read_flag(object, "inherits", &s->inherits, err));
+    KIT_TRY(read_flag(found, INHERITS, &s->inherits, err));
     if (s->inherits && !fields) return expected(err, "inherits", "to stand beside \"fields\"");
     if (!fields) return KOLM_OK;
     kit_status status = read_settings(fields, true, unread, &s->fields, err);
@@ -358,38 +360,41 @@ static kit_status read_default(const cJSON *item, host_setting *s, kolm_error_t 
     return s->default_text ? KOLM_OK : kit_no_memory(err);
 }
 
-static kit_status read_known_keys(const cJSON *object, kit_buf *unread, kolm_error_t *err) {
-    static const char *const known[] = {"key", "type", "summary", "default", "required", "values",
-                                        "min", "max",  "items",   "fields",  "inherits"};
-    const size_t count = sizeof known / sizeof *known;
+static kit_status unknown(const cJSON *object, const cJSON *item, kit_buf *unread, kolm_error_t *err) {
+    char shown[WHERE_MAX];
+    if (unread) {
+        place(kit_json_get(object, "key")->valuestring, item->string, shown);
+        kit_buf_fmt(unread, ", %s", shown);
+        return KOLM_OK;
+    }
+    place("unknown key", item->string, shown);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s", shown);
+}
+
+static kit_status find_keys(const cJSON *object, kit_buf *unread, const cJSON *found[KEYS], kolm_error_t *err) {
     for (const cJSON *item = object->child; item; item = item->next) {
-        size_t i = 0;
-        while (i < count && strcmp(known[i], item->string) != 0)
+        int i = 0;
+        while (i < KEYS && (key_names[i][0] != item->string[0] || strcmp(key_names[i], item->string) != 0))
             i++;
-        if (i < count || strncmp(item->string, "x-", 2) == 0) continue;
-        char shown[WHERE_MAX];
-        if (unread) {
-            place(kit_json_get(object, "key")->valuestring, item->string, shown);
-            kit_buf_fmt(unread, ", %s", shown);
-            continue;
-        }
-        place("unknown key", item->string, shown);
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%s", shown);
+        if (i < KEYS)
+            found[i] = item;
+        else if (strncmp(item->string, "x-", 2) != 0)
+            KIT_TRY(unknown(object, item, unread, err));
     }
     return KOLM_OK;
 }
 
 static kit_status read_one(const cJSON *object, bool inner, kit_buf *unread, host_setting *s, kolm_error_t *err) {
-    const cJSON *summary = kit_json_get(object, "summary"), *values = kit_json_get(object, "values");
-    KIT_TRY(read_known_keys(object, unread, err));
-    KIT_TRY(read_type(kit_json_get(object, "type"), s, err));
-    if (!plain_text(summary, 240)) return expected(err, "summary", "a sentence of 1 to 240 bytes");
-    KIT_TRY(kit_strdup(summary->valuestring, &s->summary, err));
-    if (values) KIT_TRY(read_values(values, s, err));
-    KIT_TRY(read_range(object, s, err));
-    KIT_TRY(read_flag(object, "required", &s->required, err));
-    KIT_TRY(read_holder(object, inner, unread, s, err));
-    return read_default(kit_json_get(object, "default"), s, err);
+    const cJSON *found[KEYS] = {0};
+    KIT_TRY(find_keys(object, unread, found, err));
+    KIT_TRY(read_type(found[TYPE], s, err));
+    if (!plain_text(found[SUMMARY], 240)) return expected(err, "summary", "a sentence of 1 to 240 bytes");
+    KIT_TRY(kit_strdup(found[SUMMARY]->valuestring, &s->summary, err));
+    if (found[VALUES]) KIT_TRY(read_values(found[VALUES], s, err));
+    KIT_TRY(read_range(found, s, err));
+    KIT_TRY(read_flag(found, REQUIRED, &s->required, err));
+    KIT_TRY(read_holder(found, inner, unread, s, err));
+    return read_default(found[DEFAULT], s, err);
 }
 
 static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread, host_settings *out,
