@@ -46,6 +46,14 @@ class Instances(unittest.TestCase):
                           "onstart": "touch ~/.no_auto_tmux", "cancel_unavail": True})
         self.assertEqual([key.split()[0] for key in one.keys], ["ssh-ed25519"])  # once, though it is looked at again and again
 
+    def test_a_404_with_an_unknown_code_says_nothing(self):
+        """Long after the instance would have been seen."""
+        cloud = self.cloud(boot=200)
+        cloud.error = lambda status: {"success": False, "error": "moved_elsewhere", "msg": "not here"}
+        cloud.always = lambda request: Fault(404) if cloud.instances and 80 < cloud.clock.now() - cloud.instances[0].born < 150 else None
+        run = self.drive(cloud)
+        self.assertEqual((run.ends["machine"][:2], cloud.running(), run.open()), (("gone", 0), [], []), run.ends)
+
     def test_only_these_requests_are_made(self):
         """The account's keys are not touched, nothing is stopped, no bid is made, no key is in an address."""
         cloud = self.cloud(deaf=1)

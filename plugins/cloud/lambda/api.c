@@ -16,79 +16,39 @@ static const cJSON *data_of(const kit_rent_answer *answer) {
     return kit_json_get(answer->json, "data");
 }
 
-static kit_status strange(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Lambda's new format",
-                    "Lambda's answer has no %s", what);
-}
-
 static kit_status get(kit_rent_account *a, const char *path, kit_rent_answer *answer, kolm_error_t *err) {
     return kit_rent_ask(a, &(kit_rent_question){.path = path}, answer, err);
 }
 
-/* Sends body, which it frees. */
-static kit_status post(kit_rent_account *a, const char *path, cJSON *body, kit_http_repeat repeat,
-                       kit_rent_answer *answer, kolm_error_t *err) {
-    kit_status status =
-        kit_rent_ask(a, &(kit_rent_question){.path = path, .body = body, .repeat = repeat}, answer, err);
-    cJSON_Delete(body);
-    return status;
-}
-
 /* ---- Failures: by their codes, as the words change */
 
-typedef struct refusal {
-    const char *code;
-    int32_t means;
-    const char *text, *remedy;
-} refusal;
-
-static const refusal refusals[] = {
-    {"global/invalid-api-key", KOLM_E_UNAUTHENTICATED,
+const kit_rent_refusal lambda_refusals[] = {
+    {"global/invalid-api-key", 0, KOLM_E_UNAUTHENTICATED,
      "Lambda does not know this key: it was deleted there, or KOLM_LAMBDA_TOKEN has only a part of it",
      "make a key on " KEYS_PAGE " and set KOLM_LAMBDA_TOKEN to the whole of it"},
-    {"global/account-inactive", KOLM_E_FAILED_PRECONDITION, "the Lambda account of this key is not active",
+    {"global/account-inactive", 0, KOLM_E_FAILED_PRECONDITION, "the Lambda account of this key is not active",
      "sign in to https://cloud.lambda.ai and complete its billing"},
-    {"global/invalid-address", KOLM_E_FAILED_PRECONDITION, "Lambda has no valid billing address of this account",
+    {"global/invalid-address", 0, KOLM_E_FAILED_PRECONDITION, "Lambda has no valid billing address of this account",
      "sign in to https://cloud.lambda.ai and complete its billing"},
-    {"global/quota-exceeded", KOLM_E_FAILED_PRECONDITION, "the quota of this Lambda account is used up",
+    {"global/quota-exceeded", 0, KOLM_E_FAILED_PRECONDITION, "the quota of this Lambda account is used up",
      "end machines on https://cloud.lambda.ai/instances, or ask Lambda for a higher quota"},
-    {"global/object-does-not-exist", KOLM_E_NOT_FOUND, "Lambda has no such object", ""},
-    {"global/duplicate", KOLM_E_ALREADY_EXISTS, "Lambda has one of that name", "run it again"},
-    {"instance-operations/launch/insufficient-capacity", KOLM_E_RESOURCE_EXHAUSTED,
+    {"global/object-does-not-exist", 0, KOLM_E_NOT_FOUND, "Lambda has no such object", ""},
+    {"global/duplicate", 0, KOLM_E_ALREADY_EXISTS, "Lambda has one of that name", "run it again"},
+    {"instance-operations/launch/insufficient-capacity", 0, KOLM_E_RESOURCE_EXHAUSTED,
      "Lambda has no machine of that type left in that region", "try again later, or allow other types and regions"},
-    {"instance-operations/launch/file-system-in-wrong-region", KOLM_E_FAILED_PRECONDITION,
+    {"instance-operations/launch/file-system-in-wrong-region", 0, KOLM_E_FAILED_PRECONDITION,
      "the file system is in another region than the machine", "choose the region of the file system"},
+    {NULL, 403, KOLM_E_PERMISSION_DENIED, "this key of Lambda may not do that",
+     "make a key with all rights on " KEYS_PAGE},
+    {0},
 };
 
-/* What Lambda says beside its code, shown as text of others. */
-static void add_message(const cJSON *error, kolm_error_t *err) {
-    char message[200];
-    kit_rent_text(error, "message", message, sizeof message);
-    kit_rent_quote(message, err);
-}
-
-bool lambda_explain(int http_status, const cJSON *body, kolm_error_t *err) {
-    char code[100];
+bool lambda_read_refusal(int http_status, const cJSON *body, kit_rent_said *out) {
     const cJSON *error = kit_json_get(body, "error");
-    kit_rent_text(error, "code", code, sizeof code);
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        if (strcmp(refusals[i].code, code) == 0) {
-            (void)kit_fail(err, refusals[i].means, refusals[i].remedy, "%s", refusals[i].text);
-            add_message(error, err);
-            return true;
-        }
-    if (http_status == 403 && code[0] != '\0')
-        (void)kit_fail(err, KOLM_E_PERMISSION_DENIED, "make a key with all rights on " KEYS_PAGE,
-                       "this key of Lambda may not do that (%s)", code);
-    else if (http_status == 404 || http_status == 410)
-        /* not Lambda's own: a proxy, or an API that was retired. It says nothing of the object */
-        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                       "check the setting api of backends.lambda; a newer kolm may know a newer address",
-                       "the address that was asked is not Lambda's API any more (HTTP %d)", http_status);
-    else
-        return false;
-    add_message(error, err);
-    return true;
+    (void)http_status;
+    kit_rent_text(error, "code", out->code, sizeof out->code);
+    kit_rent_text(error, "message", out->words, sizeof out->words);
+    return out->code[0] != '\0';
 }
 
 /* ---- Types */
@@ -171,7 +131,7 @@ static kit_status read_types(const kit_rent_account *a, const cJSON *types, kit_
     wanted w;
     *out_count = 0;
     KIT_TRY(read_wanted(a, &w, err));
-    if (!cJSON_IsObject(types)) return strange("list of types", err);
+    if (!cJSON_IsObject(types)) return kit_rent_strange(a, "list of types", err);
     cJSON_ArrayForEach(entry, types) add_regions(&w, entry, out, capacity, out_count);
     return KOLM_OK;
 }
@@ -240,8 +200,8 @@ kit_status lambda_create(void *state, const kit_rent_offer *offer, const char *n
     cJSON *body = launch_body(state, offer, name);
     out_handle[0] = '\0';
     *out_may_exist = false;
-    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    kit_status status = post(state, "/instance-operations/launch", body, KIT_HTTP_CREATE, &answer, err);
+    kit_status status =
+        kit_rent_send(state, "POST", "/instance-operations/launch", body, KIT_HTTP_CREATE, &answer, err);
     *out_may_exist = status == KOLM_OK || answer.may_exist;
     const cJSON *id = cJSON_GetArrayItem(kit_json_get(data_of(&answer), "instance_ids"), 0);
     if (status == KOLM_OK && cJSON_IsString(id) && kit_rent_is_id(id->valuestring))
@@ -256,7 +216,7 @@ static kit_status look_at_instance(kit_rent_account *a, const char *handle, kit_
     kit_format(path, sizeof path, "/instances/%s", handle);
     kit_status status = get(a, path, &answer, err);
     if (status == KOLM_OK && (!read_instance(data_of(&answer), out) || strcmp(out->handle, handle) != 0))
-        status = strange("such instance", err);
+        status = kit_rent_strange(a, "such instance", err);
     kit_rent_answer_free(&answer);
     return status;
 }
@@ -271,7 +231,7 @@ static kit_status terminate(kit_rent_account *a, const char *handle, kolm_error_
         cJSON_Delete(body);
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     }
-    kit_status status = post(a, "/instance-operations/terminate", body, KIT_HTTP_CHANGE, &answer, err);
+    kit_status status = kit_rent_send(a, "POST", "/instance-operations/terminate", body, KIT_HTTP_CHANGE, &answer, err);
     cJSON_ArrayForEach(one, kit_json_get(data_of(&answer), "terminated_instances")) {
         char found[KIT_RENT_HANDLE_BYTES];
         kit_rent_text(one, "id", found, sizeof found);
@@ -299,7 +259,7 @@ static kit_status find_key(kit_rent_account *a, const char *handle, const char *
     kit_rent_answer answer = {0};
     const cJSON *key;
     kit_status status = get(a, "/ssh-keys", &answer, err);
-    if (status == KOLM_OK && !cJSON_IsArray(data_of(&answer))) status = strange("list of keys", err);
+    if (status == KOLM_OK && !cJSON_IsArray(data_of(&answer))) status = kit_rent_strange(a, "list of keys", err);
     if (status == KOLM_OK) status = kit_fail(err, KOLM_E_NOT_FOUND, "", "Lambda has no such key");
     if (status == KOLM_E_NOT_FOUND) cJSON_ArrayForEach(key, data_of(&answer)) {
             kit_rent_box box;
@@ -319,7 +279,7 @@ kit_status lambda_key_add(kit_rent_account *a, char out_handle[KIT_RENT_HANDLE_B
     kit_rent_box box = {0};
     cJSON *body = cJSON_CreateObject();
     (void)(kit_json_put_string(body, "name", a->key_name) && kit_json_put_string(body, "public_key", a->public_key));
-    kit_status status = post(a, "/ssh-keys", body, KIT_HTTP_CREATE, &answer, err);
+    kit_status status = kit_rent_send(a, "POST", "/ssh-keys", body, KIT_HTTP_CREATE, &answer, err);
     bool clear = status == KOLM_OK && read_key(data_of(&answer), &box);
     *out_may_exist = status == KOLM_OK || answer.may_exist;
     kit_rent_answer_free(&answer);
@@ -357,13 +317,6 @@ kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) {
     return is_key(handle) ? delete_key(state, handle, err) : terminate(state, handle, err);
 }
 
-static void add_box(const kit_rent_box *box, bool good, const char *prefix, kit_rent_box *out, size_t capacity,
-                    size_t *count) {
-    if (!good || strncmp(box->name, prefix, strlen(prefix)) != 0) return;
-    if (*count < capacity) out[*count] = *box;
-    (*count)++;
-}
-
 /* Keys first: who is looking for a machine must not get an older state of it than of its key. */
 kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err) {
@@ -374,10 +327,10 @@ kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_
         kit_rent_box box;
         const cJSON *one;
         kit_status status = get(state, paths[i], &answer, err);
-        if (status == KOLM_OK && !cJSON_IsArray(data_of(&answer))) status = strange("list", err);
+        if (status == KOLM_OK && !cJSON_IsArray(data_of(&answer))) status = kit_rent_strange(state, "list", err);
         if (status == KOLM_OK) cJSON_ArrayForEach(one, data_of(&answer)) {
                 bool good = i == 0 ? read_key(one, &box) : read_instance(one, &box);
-                add_box(&box, good, prefix, out, capacity, out_count);
+                if (good) kit_rent_box_keep(&box, prefix, out, capacity, out_count);
             }
         kit_rent_answer_free(&answer);
         KIT_TRY(status);

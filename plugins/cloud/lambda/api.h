@@ -18,7 +18,8 @@
 
 extern const kit_vm lambda_vm; /* the table: lambda.c */
 
-bool lambda_explain(int http_status, const cJSON *body, kolm_error_t *err);
+extern const kit_rent_refusal lambda_refusals[];
+bool lambda_read_refusal(int http_status, const cJSON *body, kit_rent_said *out);
 kit_status lambda_key_add(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err) KIT_MUST_USE;
 kit_status lambda_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,

@@ -5,7 +5,6 @@
 #include "kolm/kit/backend.h"
 #include "kolm/kit/buf.h"
 
-#include <math.h>
 #include <string.h>
 
 #define KEYS_PAGE "https://console.runpod.io/user/settings"
@@ -18,32 +17,30 @@
 #define IMAGE "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 #define CUDA "12.8"
 
-static kit_status strange(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know RunPod's new format",
-                    "RunPod's answer has no %s", what);
-}
-
 /* ---- Failures */
 
-typedef struct refusal {
-    int status, means;
-    const char *text, *remedy;
-} refusal;
+/* There is no code for it, and the same status for a broken rule. So the words choose a sentence and nothing else: the next offer is
+ * tried in either case. */
+#define CAPACITY "no capacity"
 
-static const refusal refusals[] = {
-    {400, KOLM_E_INVALID_ARGUMENT, "RunPod refused the request",
+const kit_rent_refusal runpod_refusals[] = {
+    {CAPACITY, 400, KOLM_E_RESOURCE_EXHAUSTED, "RunPod has no such GPU left there",
+     "try again later, or allow other GPUs, data centres, or cloud COMMUNITY"},
+    {NULL, 400, KOLM_E_INVALID_ARGUMENT, "RunPod refused the request",
      "if it refuses every GPU alike, its words name what is wrong: correct backends.runpod in config.json"},
-    {401, KOLM_E_UNAUTHENTICATED,
+    {NULL, 401, KOLM_E_UNAUTHENTICATED,
      "RunPod does not know this key: it was deleted there, has expired, or KOLM_RUNPOD_TOKEN has only a part of it",
      "make a key on " KEYS_PAGE " and set KOLM_RUNPOD_TOKEN to the whole of it"},
-    {402, KOLM_E_FAILED_PRECONDITION, "the balance of this RunPod account is too low for that",
+    {NULL, 402, KOLM_E_FAILED_PRECONDITION, "the balance of this RunPod account is too low for that",
      "add credit on https://console.runpod.io/user/billing"},
-    {403, KOLM_E_PERMISSION_DENIED, "this key of RunPod may not do that",
+    {NULL, 403, KOLM_E_PERMISSION_DENIED, "this key of RunPod may not do that",
      "make a key that may read and write on " KEYS_PAGE},
-    {404, KOLM_E_NOT_FOUND, "RunPod has no such pod", ""},
-    {409, KOLM_E_ABORTED, "RunPod cannot do that with the pod as it is now", "look at https://console.runpod.io/pods"},
-    {422, KOLM_E_INVALID_ARGUMENT, "RunPod does not take a request of this form",
+    {NULL, 404, KOLM_E_NOT_FOUND, "RunPod has no such pod", ""},
+    {NULL, 409, KOLM_E_ABORTED, "RunPod cannot do that with the pod as it is now",
+     "look at https://console.runpod.io/pods"},
+    {NULL, 422, KOLM_E_INVALID_ARGUMENT, "RunPod does not take a request of this form",
      "correct backends.runpod in config.json; if it has nothing unusual, a newer kolm may know RunPod's new format"},
+    {0},
 };
 
 /* Its own, in the form of RFC 9457, and no proxy's. */
@@ -54,41 +51,17 @@ static bool is_problem(int http_status, const cJSON *body) {
            kit_json_get_number(body, "status", &status) && status == http_status;
 }
 
-/* There is no code for it, and the same status for a broken rule. So the words choose a sentence and nothing else: the next offer is
- * tried in either case. */
 static bool is_capacity(const char *detail) {
     return strstr(detail, "instances available") != NULL || strstr(detail, "capacity") != NULL;
 }
 
-static void add_words(const cJSON *body, const char *detail, kolm_error_t *err) {
+bool runpod_read_refusal(int http_status, const cJSON *body, kit_rent_said *out) {
     const cJSON *first = cJSON_GetArrayItem(kit_json_get(body, "errors"), 0);
-    kit_rent_quote(cJSON_IsString(first) ? first->valuestring : detail, err);
-}
-
-bool runpod_explain(int http_status, const cJSON *body, kolm_error_t *err) {
-    char detail[200];
-    if (!is_problem(http_status, body) || http_status == 410) {
-        if (http_status != 404 && http_status != 410) return false;
-        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                       "check the setting api of backends.runpod; a newer kolm may know a newer address",
-                       "the address that was asked is not RunPod's API any more (HTTP %d)", http_status);
-        return true;
-    }
-    kit_rent_text(body, "detail", detail, sizeof detail);
-    if (http_status == 400 && is_capacity(detail)) {
-        (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
-                       "try again later, or allow other GPUs, data centres, or cloud COMMUNITY",
-                       "RunPod has no such GPU left there");
-        add_words(body, detail, err);
-        return true;
-    }
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        if (refusals[i].status == http_status) {
-            (void)kit_fail(err, refusals[i].means, refusals[i].remedy, "%s", refusals[i].text);
-            add_words(body, detail, err);
-            return true;
-        }
-    return false;
+    if (!is_problem(http_status, body)) return false;
+    kit_rent_text(body, "detail", out->words, sizeof out->words);
+    if (http_status == 400 && is_capacity(out->words)) kit_copy(out->code, sizeof out->code, CAPACITY);
+    if (cJSON_IsString(first)) kit_copy(out->words, sizeof out->words, first->valuestring);
+    return true;
 }
 
 /* ---- What is wanted */
@@ -169,11 +142,6 @@ static bool fits(const wanted *w, const cJSON *gpu, const char *id, uint64_t mem
     return w->wish.vram_bytes <= memory_gb * GIGABYTE && is_to_be_had(w, gpu);
 }
 
-/* What a price in USD is, rounded up; UINT64_MAX for what is no price. */
-static uint64_t micro_usd(double usd) {
-    return usd > 0 && usd < 100000 ? (uint64_t)ceil(usd * 1e6 - 1e-3) : UINT64_MAX;
-}
-
 static uint64_t disk_price(uint64_t gigabytes) {
     return (gigabytes * DISK_MICRO_USD_PER_MONTH + MONTH_HOURS - 1) / MONTH_HOURS;
 }
@@ -188,8 +156,8 @@ static void add_gpu(const wanted *w, const cJSON *gpu, kit_rent_offer *out, size
     (void)kit_json_get_u64(gpu, "memory", &memory);
     if (memory > 100000 || !fits(w, gpu, offer.id, memory)) return;
     const char *tier = strcmp(w->cloud, "SECURE") == 0 ? "secure" : "community";
-    if (!kit_json_get_number(kit_json_get(gpu, "price"), tier, &usd) || micro_usd(usd) == UINT64_MAX) return;
-    offer.micro_usd_per_hour = micro_usd(usd) + disk_price(w->disk_gb);
+    if (!kit_json_get_number(kit_json_get(gpu, "price"), tier, &usd) || usd <= 0 || usd >= 100000) return;
+    offer.micro_usd_per_hour = kit_rent_micro_usd(usd) + disk_price(w->disk_gb);
     kit_format(offer.what, sizeof offer.what, "1x %s (%u GB), %s", name, (unsigned)memory, w->cloud);
     kit_rent_offer_keep(&offer, out, capacity, count);
 }
@@ -205,7 +173,7 @@ kit_status runpod_offers(void *state, kit_rent_offer *out, size_t capacity, size
                w.cuda);
     kit_status status = kit_rent_ask(state, &(kit_rent_question){.path = path}, &answer, err);
     const cJSON *gpus = kit_json_get(answer.json, "gpus");
-    if (status == KOLM_OK && !cJSON_IsArray(gpus)) status = strange("list of GPUs", err);
+    if (status == KOLM_OK && !cJSON_IsArray(gpus)) status = kit_rent_strange(state, "list of GPUs", err);
     if (status == KOLM_OK) cJSON_ArrayForEach(gpu, gpus) add_gpu(&w, gpu, out, capacity, out_count);
     kit_rent_answer_free(&answer);
     return status;
@@ -213,18 +181,11 @@ kit_status runpod_offers(void *state, kit_rent_offer *out, size_t capacity, size
 
 /* ---- Pods */
 
-static bool is_host(const char *text) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:";
-    return text[0] != '\0' && text[0] != '-' && text[strspn(text, letters)] == '\0';
-}
-
 static bool put_address(const cJSON *place, const char *host_key, const char *port_key, kit_rent_box *out) {
     char host[200];
     uint64_t port = 0;
     kit_rent_text(place, host_key, host, sizeof host);
-    if (!is_host(host) || !kit_json_get_u64(place, port_key, &port) || port == 0 || port > UINT16_MAX) return false;
-    return kit_format(out->address, sizeof out->address, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host,
-                      (unsigned)port);
+    return kit_json_get_u64(place, port_key, &port) && kit_rent_put_address(out, host, port);
 }
 
 /* The public address of port 22, once the container runs. */
@@ -252,7 +213,7 @@ static bool read_pod(const cJSON *pod, kit_rent_box *out) {
     kit_rent_text(pod, "name", out->name, sizeof out->name);
     kit_rent_text(pod, "status", status, sizeof status);
     out->life = life_of(status, read_address(pod, out));
-    if (kit_json_get_number(pod, "cost", &usd)) out->micro_usd_per_hour = micro_usd(usd);
+    if (kit_json_get_number(pod, "cost", &usd) && usd > 0) out->micro_usd_per_hour = kit_rent_micro_usd(usd);
     return kit_rent_is_id(out->handle) && status[0] != '\0';
 }
 
@@ -296,10 +257,7 @@ kit_status runpod_create(void *state, const kit_rent_offer *offer, const char *n
     *out_may_exist = false;
     KIT_TRY(read_wanted(state, &w, err));
     cJSON *body = create_body(state, &w, offer->id, name);
-    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    const kit_rent_question question = {.path = "/pods", .body = body, .repeat = KIT_HTTP_CREATE};
-    kit_status status = kit_rent_ask(state, &question, &answer, err);
-    cJSON_Delete(body);
+    kit_status status = kit_rent_send(state, "POST", "/pods", body, KIT_HTTP_CREATE, &answer, err);
     *out_may_exist = status == KOLM_OK || answer.may_exist;
     if (status == KOLM_OK && read_pod(answer.json, &box)) kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, box.handle);
     /* 400: as likely this GPU as the request; 403: a pool of GPUs that this account may not have. The next one is tried */
@@ -315,7 +273,7 @@ kit_status runpod_look(void *state, const char *handle, kit_rent_box *out, kolm_
     kit_format(path, sizeof path, "/pods/%s", handle);
     kit_status status = kit_rent_ask(state, &(kit_rent_question){.path = path}, &answer, err);
     if (status == KOLM_OK && (!read_pod(answer.json, out) || strcmp(out->handle, handle) != 0))
-        status = strange("such pod", err);
+        status = kit_rent_strange(state, "such pod", err);
     kit_rent_answer_free(&answer);
     return status;
 }
@@ -334,19 +292,16 @@ kit_status runpod_destroy(void *state, const char *handle, kolm_error_t *err) {
 /* ---- Lists */
 
 /* The path of the page behind a cursor, which may hold any bytes; "" if it is the last page. */
-static kit_status next_page(const cJSON *answer, char path[KIT_RENT_PATH], kolm_error_t *err) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+static kit_status next_page(const kit_rent_account *a, const cJSON *answer, char path[KIT_RENT_PATH],
+                            kolm_error_t *err) {
     char before[KIT_RENT_PATH];
     const char *cursor = "";
     kit_copy(before, sizeof before, path);
     path[0] = '\0';
     if (!kit_json_get_string(answer, "nextCursor", &cursor) || cursor[0] == '\0') return KOLM_OK;
-    if (strlen(cursor) * 3 + sizeof "/pods?cursor=" > KIT_RENT_PATH) return strange("usable cursor", err);
     kit_copy(path, KIT_RENT_PATH, "/pods?cursor=");
-    for (size_t at = strlen(path); *cursor != '\0'; cursor++, at = strlen(path))
-        kit_format(path + at, KIT_RENT_PATH - at, strchr(plain, *cursor) != NULL ? "%c" : "%%%02X",
-                   (unsigned char)*cursor);
-    return strcmp(before, path) != 0 ? KOLM_OK : strange("next page", err);
+    if (!kit_rent_add_escaped(path, cursor)) return kit_rent_strange(a, "usable cursor", err);
+    return strcmp(before, path) != 0 ? KOLM_OK : kit_rent_strange(a, "next page", err);
 }
 
 static kit_status add_page(kit_rent_account *a, char path[KIT_RENT_PATH], const char *prefix, kit_rent_box *out,
@@ -355,14 +310,12 @@ static kit_status add_page(kit_rent_account *a, char path[KIT_RENT_PATH], const 
     const cJSON *pod;
     kit_status status = kit_rent_ask(a, &(kit_rent_question){.path = path}, &answer, err);
     const cJSON *pods = kit_json_get(answer.json, "pods");
-    if (status == KOLM_OK && !cJSON_IsArray(pods)) status = strange("list of pods", err);
+    if (status == KOLM_OK && !cJSON_IsArray(pods)) status = kit_rent_strange(a, "list of pods", err);
     if (status == KOLM_OK) cJSON_ArrayForEach(pod, pods) {
             kit_rent_box box;
-            if (!read_pod(pod, &box) || strncmp(box.name, prefix, strlen(prefix)) != 0) continue;
-            if (*count < capacity) out[*count] = box;
-            (*count)++;
+            if (read_pod(pod, &box)) kit_rent_box_keep(&box, prefix, out, capacity, count);
         }
-    if (status == KOLM_OK) status = next_page(answer.json, path, err);
+    if (status == KOLM_OK) status = next_page(a, answer.json, path, err);
     kit_rent_answer_free(&answer);
     return status;
 }
@@ -373,5 +326,5 @@ kit_status runpod_list(void *state, const char *prefix, kit_rent_box *out, size_
     *out_count = 0;
     for (int page = 0; page < PAGES_MOST && path[0] != '\0'; page++)
         KIT_TRY(add_page(state, path, prefix, out, capacity, out_count, err));
-    return path[0] == '\0' ? KOLM_OK : strange("end of its list", err);
+    return path[0] == '\0' ? KOLM_OK : kit_rent_strange(state, "end of its list", err);
 }

@@ -20,7 +20,8 @@
 
 extern const kit_vm runpod_vm; /* the table: runpod.c */
 
-bool runpod_explain(int http_status, const cJSON *body, kolm_error_t *err);
+extern const kit_rent_refusal runpod_refusals[];
+bool runpod_read_refusal(int http_status, const cJSON *body, kit_rent_said *out);
 kit_status runpod_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
                          kolm_error_t *err) KIT_MUST_USE;
 kit_status runpod_create(void *state, const kit_rent_offer *offer, const char *name,

@@ -23,22 +23,9 @@
 /* A login starts tmux otherwise. */
 #define ON_START "touch ~/.no_auto_tmux"
 
-static kit_status strange(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Vast.ai's new format",
-                    "Vast.ai's answer has no %s", what);
-}
-
 /* ---- Failures */
 
-typedef struct refusal {
-    const char *code; /* NULL: any */
-    int status;       /* 0: any */
-    int means;
-    const char *text, *remedy;
-} refusal;
-
-/* The first that fits. */
-static const refusal refusals[] = {
+const kit_rent_refusal vast_refusals[] = {
     {"auth_error", 0, KOLM_E_UNAUTHENTICATED,
      "Vast.ai does not know this key: it was deleted there, or KOLM_VAST_TOKEN has only a part of it",
      "make a key on " KEYS_PAGE " and set KOLM_VAST_TOKEN to the whole of it"},
@@ -62,6 +49,7 @@ static const refusal refusals[] = {
     {NULL, 422, KOLM_E_INVALID_ARGUMENT, "Vast.ai does not take a request of this form",
      "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may know Vast.ai's new format"},
     {NULL, 200, KOLM_E_ABORTED, "Vast.ai answers that it did not do it", "try again later"},
+    {0},
 };
 
 /* Its own: a proxy has no `success`. */
@@ -70,34 +58,18 @@ static bool is_refusal(const cJSON *body) {
     return kit_json_get_bool(body, "success", &success) && !success;
 }
 
-bool vast_explain(int http_status, const cJSON *body, kolm_error_t *err) {
-    char code[64], text[200];
-    if (!is_refusal(body)) {
-        if (http_status != 404 && http_status != 410) return false;
-        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                       "check the setting api of backends.vast; a newer kolm may know a newer address",
-                       "the address that was asked is not Vast.ai's API (HTTP %d)", http_status);
-        return true;
-    }
-    kit_rent_text(body, "error", code, sizeof code);
-    kit_rent_text(body, "msg", text, sizeof text);
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        const refusal *r = &refusals[i];
-        if (r->code != NULL ? strcmp(r->code, code) != 0 : r->status != http_status) continue;
-        (void)kit_fail(err, r->means, r->remedy, "%s", r->text);
-        kit_rent_quote(text[0] != '\0' ? text : code, err);
-        return true;
-    }
-    return false;
+bool vast_read_refusal(int http_status, const cJSON *body, kit_rent_said *out) {
+    (void)http_status;
+    kit_rent_text(body, "error", out->code, sizeof out->code);
+    kit_rent_text(body, "msg", out->words, sizeof out->words);
+    return is_refusal(body);
 }
 
 /* As kit_rent_ask; a 200 that says no is a failure, too. */
 static kit_status ask(kit_rent_account *a, const kit_rent_question *question, kit_rent_answer *answer,
                       kolm_error_t *err) {
     KIT_TRY(kit_rent_ask(a, question, answer, err));
-    if (!is_refusal(answer->json)) return KOLM_OK;
-    (void)vast_explain(200, answer->json, err);
-    return err->code;
+    return is_refusal(answer->json) && kit_rent_explain(a, 200, answer->json, err) ? err->code : KOLM_OK;
 }
 
 /* Takes body. */
@@ -114,7 +86,8 @@ kit_status vast_check(kit_rent_account *a, char *out_note, size_t capacity, kolm
     kit_rent_answer answer = {0};
     double credit = 0;
     kit_status status = ask(a, &(kit_rent_question){.path = "/api/v0/users/current/"}, &answer, err);
-    if (status == KOLM_OK && !kit_json_get_number(answer.json, "credit", &credit)) status = strange("credit", err);
+    if (status == KOLM_OK && !kit_json_get_number(answer.json, "credit", &credit))
+        status = kit_rent_strange(a, "credit", err);
     if (status == KOLM_OK) kit_format(out_note, capacity, "%.2f USD of credit", credit);
     kit_rent_answer_free(&answer);
     return status;
@@ -192,11 +165,6 @@ static cJSON *search_body(const wanted *w) {
     return NULL;
 }
 
-/* What a price in USD is, rounded up; UINT64_MAX for what is no price. */
-static uint64_t micro_usd(double usd) {
-    return usd >= 0 && usd < 100000 ? (uint64_t)ceil(usd * 1e6 - 1e-3) : UINT64_MAX;
-}
-
 /* A number, 0 if it is missing. */
 static double number_of(const cJSON *object, const char *key) {
     double value = 0;
@@ -213,8 +181,8 @@ static void add_offer(const wanted *w, const cJSON *ask, kit_rent_offer *out, si
     if (!kit_json_get_u64(ask, "id", &id) || !kit_json_get_number(ask, "dph_total", &usd) || usd <= 0) return;
     if (gpus != 1 || memory > 1e8 || memory * MEBIBYTE < (double)w->wish.vram_bytes) return;
     double once = w->traffic_gb * (number_of(ask, "inet_down_cost") + TRAFFIC_BACK * number_of(ask, "inet_up_cost"));
-    offer.micro_usd_per_hour = micro_usd(usd);
-    offer.micro_usd_once = micro_usd(once);
+    offer.micro_usd_per_hour = kit_rent_micro_usd(usd);
+    offer.micro_usd_once = kit_rent_micro_usd(once);
     if (offer.micro_usd_per_hour == UINT64_MAX || offer.micro_usd_once == UINT64_MAX) return;
     kit_rent_text(ask, "geolocation", place, sizeof place);
     kit_format(offer.id, sizeof offer.id, "%llu", (unsigned long long)id);
@@ -231,24 +199,13 @@ kit_status vast_offers(void *state, kit_rent_offer *out, size_t capacity, size_t
     KIT_TRY(read_wanted(state, &w, err));
     kit_status status = ask_with(state, "POST", "/api/v0/bundles/", search_body(&w), KIT_HTTP_READ, &answer, err);
     const cJSON *offers = kit_json_get(answer.json, "offers");
-    if (status == KOLM_OK && !cJSON_IsArray(offers)) status = strange("list of offers", err);
+    if (status == KOLM_OK && !cJSON_IsArray(offers)) status = kit_rent_strange(state, "list of offers", err);
     if (status == KOLM_OK) cJSON_ArrayForEach(one, offers) add_offer(&w, one, out, capacity, out_count);
     kit_rent_answer_free(&answer);
     return status;
 }
 
 /* ---- Instances */
-
-static bool is_host(const char *text) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:";
-    return text[0] != '\0' && text[0] != '-' && text[strspn(text, letters)] == '\0';
-}
-
-static bool put_address(const char *host, uint64_t port, kit_rent_box *out) {
-    if (!is_host(host) || port == 0 || port > UINT16_MAX) return false;
-    return kit_format(out->address, sizeof out->address, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host,
-                      (unsigned)port);
-}
 
 /* A number, or digits in a text. */
 static uint64_t port_of(const cJSON *object, const char *key) {
@@ -272,11 +229,11 @@ static bool read_address(const cJSON *instance, kit_rent_box *out) {
     char host[200], runtype[64];
     const cJSON *open = kit_json_get(kit_json_get(instance, "ports"), "22/tcp");
     bare_text(instance, "public_ipaddr", host, sizeof host);
-    if (put_address(host, port_of(cJSON_GetArrayItem(open, 0), "HostPort"), out)) return true;
+    if (kit_rent_put_address(out, host, port_of(cJSON_GetArrayItem(open, 0), "HostPort"))) return true;
     bare_text(instance, "ssh_host", host, sizeof host);
     kit_rent_text(instance, "image_runtype", runtype, sizeof runtype);
     uint64_t port = port_of(instance, "ssh_port");
-    return put_address(host, port > 0 && strstr(runtype, "jupyter") != NULL ? port + 1 : port, out);
+    return kit_rent_put_address(out, host, port > 0 && strstr(runtype, "jupyter") != NULL ? port + 1 : port);
 }
 
 /* exited and stopped end nothing by themselves: the disk is billed until it is destroyed. unknown and offline, and what nobody knows,
@@ -296,7 +253,7 @@ static bool read_instance(const cJSON *instance, kit_rent_box *out) {
     kit_rent_text(instance, "label", out->name, sizeof out->name);
     kit_rent_text(instance, "actual_status", status, sizeof status); /* null at first */
     out->life = life_of(status, read_address(instance, out));
-    if (kit_json_get_number(instance, "dph_total", &usd)) out->micro_usd_per_hour = micro_usd(usd);
+    if (kit_json_get_number(instance, "dph_total", &usd)) out->micro_usd_per_hour = kit_rent_micro_usd(usd);
     return true;
 }
 
@@ -389,7 +346,7 @@ kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_er
     if (status == KOLM_OK && cJSON_IsNull(instance))
         status = kit_fail(err, KOLM_E_NOT_FOUND, "", "Vast.ai has no such instance");
     else if (status == KOLM_OK && (!read_instance(instance, out) || strcmp(out->handle, handle) != 0))
-        status = strange("such instance", err);
+        status = kit_rent_strange(state, "such instance", err);
     kit_rent_answer_free(&answer);
     /* Vast.ai knew it when it was destroyed: that it is not shown now is no delay */
     if (status == KOLM_E_NOT_FOUND && is_noted(state, ENDED, handle)) {
@@ -406,8 +363,8 @@ kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_er
 /* ---- Lists */
 
 /* The path of the page behind a token, which may hold any bytes; "" if it is the last page. */
-static kit_status next_page(const cJSON *answer, char path[KIT_RENT_PATH], kolm_error_t *err) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+static kit_status next_page(const kit_rent_account *a, const cJSON *answer, char path[KIT_RENT_PATH],
+                            kolm_error_t *err) {
     char before[KIT_RENT_PATH], number[24];
     const char *token = "";
     uint64_t id = 0;
@@ -418,13 +375,9 @@ static kit_status next_page(const cJSON *answer, char path[KIT_RENT_PATH], kolm_
         token = number;
     } else if (!kit_json_get_string(answer, "next_token", &token) || token[0] == '\0')
         return KOLM_OK;
-    if (strlen(token) * 3 + sizeof "/api/v1/instances/?limit=25&after_token=" > KIT_RENT_PATH)
-        return strange("usable next_token", err);
     kit_copy(path, KIT_RENT_PATH, "/api/v1/instances/?limit=25&after_token=");
-    for (size_t at = strlen(path); *token != '\0'; token++, at = strlen(path))
-        kit_format(path + at, KIT_RENT_PATH - at, strchr(plain, *token) != NULL ? "%c" : "%%%02X",
-                   (unsigned char)*token);
-    return strcmp(before, path) != 0 ? KOLM_OK : strange("next page", err);
+    if (!kit_rent_add_escaped(path, token)) return kit_rent_strange(a, "usable next_token", err);
+    return strcmp(before, path) != 0 ? KOLM_OK : kit_rent_strange(a, "next page", err);
 }
 
 static kit_status add_page(kit_rent_account *a, char path[KIT_RENT_PATH], const char *prefix, kit_rent_box *out,
@@ -433,14 +386,12 @@ static kit_status add_page(kit_rent_account *a, char path[KIT_RENT_PATH], const 
     const cJSON *instance;
     kit_status status = ask(a, &(kit_rent_question){.path = path}, &answer, err);
     const cJSON *instances = kit_json_get(answer.json, "instances");
-    if (status == KOLM_OK && !cJSON_IsArray(instances)) status = strange("list of instances", err);
+    if (status == KOLM_OK && !cJSON_IsArray(instances)) status = kit_rent_strange(a, "list of instances", err);
     if (status == KOLM_OK) cJSON_ArrayForEach(instance, instances) {
             kit_rent_box box;
-            if (!read_instance(instance, &box) || strncmp(box.name, prefix, strlen(prefix)) != 0) continue;
-            if (*count < capacity) out[*count] = box;
-            (*count)++;
+            if (read_instance(instance, &box)) kit_rent_box_keep(&box, prefix, out, capacity, count);
         }
-    if (status == KOLM_OK) status = next_page(answer.json, path, err);
+    if (status == KOLM_OK) status = next_page(a, answer.json, path, err);
     kit_rent_answer_free(&answer);
     return status;
 }
@@ -451,5 +402,5 @@ kit_status vast_list(void *state, const char *prefix, kit_rent_box *out, size_t 
     *out_count = 0;
     for (int page = 0; page < PAGES_MOST && path[0] != '\0'; page++)
         KIT_TRY(add_page(state, path, prefix, out, capacity, out_count, err));
-    return path[0] == '\0' ? KOLM_OK : strange("end of its list", err);
+    return path[0] == '\0' ? KOLM_OK : kit_rent_strange(state, "end of its list", err);
 }

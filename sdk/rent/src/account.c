@@ -103,7 +103,7 @@ static void explain(const kit_rent_account *a, const kit_http_answer *http, kit_
         answer->json = body;
     else
         cJSON_Delete(body);
-    if (a->site->explain != NULL) (void)a->site->explain(http->status, answer->json, err);
+    (void)kit_rent_explain(a, http->status, answer->json, err);
 }
 
 static kit_status read_body(const kit_http_answer *http, kit_rent_answer *answer, kolm_error_t *err) {
@@ -156,33 +156,11 @@ kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, 
     return status;
 }
 
-/* ---- Reading */
-
-bool kit_rent_is_id(const char *text) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-    size_t length = strlen(text);
-    return length > 0 && length <= 120 && strspn(text, letters) == length;
-}
-
-void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capacity) {
-    const char *text = "";
-    (void)kit_json_get_string(object, key, &text);
-    (void)kit_copy(out, capacity, text);
-}
-
-void kit_rent_quote(const char *said, kolm_error_t *err) {
-    char sentence[sizeof err->text];
-    if (said[0] == '\0') return;
-    kit_copy(sentence, sizeof sentence, err->text);
-    kit_format(err->text, sizeof err->text, "%.250s (it says: %.200s)", sentence, said);
-}
-
-void kit_rent_offer_keep(const kit_rent_offer *offer, kit_rent_offer *out, size_t capacity, size_t *count) {
-    size_t at = *count;
-    if (at < capacity)
-        (*count)++;
-    else
-        for (size_t i = at = 0; i < capacity; i++)
-            if (out[i].micro_usd_per_hour > out[at].micro_usd_per_hour) at = i;
-    if (at == *count - 1 || out[at].micro_usd_per_hour > offer->micro_usd_per_hour) out[at] = *offer;
+kit_status kit_rent_send(kit_rent_account *a, const char *method, const char *path, cJSON *body, kit_http_repeat repeat,
+                         kit_rent_answer *answer, kolm_error_t *err) {
+    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    const kit_rent_question question = {.method = method, .path = path, .body = body, .repeat = repeat};
+    kit_status status = kit_rent_ask(a, &question, answer, err);
+    cJSON_Delete(body);
+    return status;
 }

@@ -30,6 +30,21 @@ extern "C" {
 
 #define KIT_RENT_PATH 512
 
+/* What a refusal means, with the text for the user. The first row of a table that matches counts; a row whose `means`
+ * is 0 ends it. */
+typedef struct kit_rent_refusal {
+    const char *code;          /* the provider's; NULL: any */
+    int status;                /* of HTTP; 0: any */
+    int32_t means;             /* KOLM_E_..., on which kit_rent_provider acts */
+    const char *text, *remedy; /* the provider's message is appended to text */
+} kit_rent_refusal;
+
+/* Contents of a refusal in the provider's own format. */
+typedef struct kit_rent_said {
+    char code[100];  /* "" if it has none */
+    char words[200]; /* its message */
+} kit_rent_said;
+
 /* Properties of a provider, the same for all accounts; constant. */
 typedef struct kit_rent_site {
     const char *name;   /* "lambda", of the backend */
@@ -42,9 +57,10 @@ typedef struct kit_rent_site {
         gap_ms; /* minimum time between two requests, as the provider demands; 0: none. Ignored for http://, which is
                    this machine */
     uint32_t create_gap_ms; /* minimum time between two creations */
-    /* Replaces the HTTP error by the provider's own: fills err (code, text, remedy) from the body of an error and
-     * returns true, or returns false and leaves err unchanged. body may be NULL. NULL: nothing to add. */
-    bool (*explain)(int http_status, const cJSON *body, kolm_error_t *err);
+    /* Reads a refusal into the zeroed *out. Returns false if body, which may be NULL, is not in the provider's own
+     * format: then a proxy sent it. */
+    bool (*read_refusal)(int http_status, const cJSON *body, kit_rent_said *out);
+    const kit_rent_refusal *refusals; /* for what read_refusal found */
 } kit_rent_site;
 
 /* What the machine must have. */
@@ -100,19 +116,39 @@ typedef struct kit_rent_answer {
 void kit_rent_answer_free(kit_rent_answer *answer);
 
 /* Sends the request and waits, with the retries of kolm/http: at most 20 s for READ and CHANGE, 90 s for requests that
- * create. OK: 2xx and a JSON object (or no body). Errors: those of kit_http_send as reworded by site->explain;
+ * create. OK: 2xx and a JSON object (or no body). Errors: those of kit_http_send as reworded by site->refusals;
  * DATA_LOSS for a body that is not JSON, after which something may exist. */
 kit_status kit_rent_ask(kit_rent_account *account, const kit_rent_question *question, kit_rent_answer *answer,
                         kolm_error_t *err) KIT_MUST_USE;
 
+/* The same with a body that the caller built and that is deleted; NULL: it could not be built for lack of memory. */
+kit_status kit_rent_send(kit_rent_account *account, const char *method, const char *path, cJSON *body,
+                         kit_http_repeat repeat, kit_rent_answer *answer, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- For the functions of an API file */
+
+/* Replaces err by the matching row of site->refusals. A 404 or 410 without a row becomes FAILED_PRECONDITION, since it
+ * says nothing about a machine. Returns whether err was changed. kit_rent_ask calls it; an API file does for a 200 that
+ * is a refusal. */
+bool kit_rent_explain(const kit_rent_account *account, int http_status, const cJSON *body, kolm_error_t *err);
+/* Fails with DATA_LOSS: an answer lacks `what`. */
+kit_status kit_rent_strange(const kit_rent_account *account, const char *what, kolm_error_t *err);
 /* Whether a provider's id is safe in a path and in a record: 1 to 120 letters, digits, '-', '_'. */
 bool kit_rent_is_id(const char *text);
 /* A string member of an object, truncated to fit; "" if it is missing or not a string. */
 void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capacity);
-/* For explain(): appends the provider's message, marked as a quotation, to the text in err; "" appends nothing. */
+/* Appends the provider's message, marked as a quotation, to the text in err; "" appends nothing. */
 void kit_rent_quote(const char *said, kolm_error_t *err);
 /* For offers(): adds one to the *count in out. Once it is full, the cheapest are kept. */
 void kit_rent_offer_keep(const kit_rent_offer *offer, kit_rent_offer *out, size_t capacity, size_t *count);
+/* For list(): adds the box if its name begins with prefix. */
+void kit_rent_box_keep(const kit_rent_box *box, const char *prefix, kit_rent_box *out, size_t capacity, size_t *count);
+/* A price in USD, rounded up to millionths; UINT64_MAX if it is negative or absurdly large. */
+uint64_t kit_rent_micro_usd(double usd);
+/* Sets box->address to HOST:PORT, or [HOST]:PORT. Returns false and sets nothing if one of them is invalid. */
+bool kit_rent_put_address(kit_rent_box *box, const char *host, uint64_t port);
+/* Appends text, percent-encoded, to a path. Returns false if it does not fit. */
+bool kit_rent_add_escaped(char path[KIT_RENT_PATH], const char *text);
 
 #ifdef __cplusplus
 }
