@@ -37,8 +37,8 @@ extern "C" {
  *   cancelling   it was asked to end. A cancel is only a request: it is polled and repeated until it is final
  *   removing     the uploads are being removed; repeated until the provider reports that they are gone
  *   gone         nothing of ours runs or is stored; the record is closed. Final
- *   lost         something of ours may run or be stored: that is unclear, or it could not be ended. The record stays open.
- *                Final here; the reaper takes over
+ *   lost         something of ours may run or be stored: that is unclear, or it could not be ended. The record stays
+ *                open. Final here; the reaper takes over
  *
  * Rules that hold by construction, whatever the functions of a provider return, and that a test drives through every
  * order of outcomes:

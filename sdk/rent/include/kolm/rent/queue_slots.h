@@ -20,26 +20,26 @@ extern "C" {
  *     KIT_QUEUE_SLOTS(acme)                                  detect, cost, train, infer, test, status, reclaim
  *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, ..., KIT_QUEUE_TABLE};
  *
- * A model that such a provider trains stays there. What kolm keeps of it (clouds.md, "A model that stays with its
- * provider") is model/hosted.json, which names it, and the adapter beside it where the provider hands it out; the model
- * format is "kolm-hosted".
+ * A model that such a provider trains stays there. kolm keeps (clouds.md, "A model that stays with its
+ * provider") model/hosted.json, which names it, and the adapter if the provider offers it for download; the model format
+ * is "kolm-hosted".
  *
- * train    reads the job, checks every row, writes what is uploaded, then steps kit_queue to its end. A job that ended
- *          well is remembered in checkpoint/ until the answers are written: a compile that failed in between and is run
- *          again fetches it and does not pay twice.
+ * train    reads the job, checks every row, writes the file to upload, then steps kit_queue to its end. A job that
+ *          succeeded is kept in checkpoint/ until the answers are written: if the compile fails in between, the next run
+ *          fetches it and does not pay twice.
  * infer    one question after another through answer().
- * test     four steps: the token is accepted; the model or trainer is there; a few rows are uploaded, priced and removed,
- *          on record like those of a job; nothing is left. No job is submitted.
- * status   what of kolm's is at the provider. It removes nothing: what is on record is reclaimed.
- * reclaim  kit_queue_reclaim for what is on record.
+ * test     four steps: the token is accepted; the model or trainer is available; a few rows are uploaded, priced and
+ *          removed, recorded like those of a job; nothing is left. No job is submitted.
+ * status   lists kolm's resources at the provider. It removes nothing: recorded ones are reclaimed.
+ * reclaim  kit_queue_reclaim for a recorded resource.
  *
  * Settings that every such backend has, for its manifest to declare (all optional):
- *   api           another address than the provider's, for tests: https, or http to this machine
- *   budget_usd    the most that one job may cost; a budget of the command counts too: the least of them
- *   max_hours     the longest that a job may take, 24 unless it is set
- *   poll_seconds  between two looks; 5 unless it is set, four times that after a minute
- *   settle_seconds    for so long what was just created may be missing in the provider's lists
- *   patience_seconds  for so long ending a job and removing rows are tried before they are left to the next start; 1800
+ *   api               replaces the provider's address, for tests: https, or http to this machine
+ *   budget_usd        the most that one job may cost; the lower of this and the command's budget
+ *   max_hours         the longest that a job may take, default 24
+ *   poll_seconds      polling interval, default 5; four times that after a minute
+ *   settle_seconds    how long a new resource may be missing in the provider's lists
+ *   patience_seconds  how long to retry ending a job and removing rows before leaving that to the next start; 1800
  */
 
 #define KIT_QUEUE_FORMAT "kolm-hosted"

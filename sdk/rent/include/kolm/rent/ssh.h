@@ -13,11 +13,11 @@ extern "C" {
 /*
  * In libkolm-kit-vm. kit_rent_ssh_work is a kit_rent_work whose user is a kit_rent_ssh:
  *
- *   arm      connects with the key of this rental, until sshd is there and takes it; pins the host key; arms the watchdog and reads
- *            it back (kit_ssh_job_guard); for a job that needs a GPU, waits until one is visible
- *   run      does the job (kit_ssh_job_train, kit_ssh_job_infer), cuts of the connection included; what it made comes home, checked
- *            against the digests of the far end
- *   collect  checks that it is here
+ *   arm      connects with the key of this rental, retrying until sshd accepts it; pins the host key; arms the watchdog
+ *            and reads it back (kit_ssh_job_guard); for a job that needs a GPU, waits until one is visible
+ *   run      runs the job (kit_ssh_job_train, kit_ssh_job_infer), with reconnections; fetches the results and checks
+ *            them against the digests of the far end
+ *   collect  checks that the results are here
  *
  * A step never blocks: long work is done by a thread, which the next call polls. So deadline, budget and polling of the
  * provider continue while a job runs. kit_rent_ssh_stop ends that thread, which cancels the job there within seconds;

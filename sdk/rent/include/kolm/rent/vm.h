@@ -20,35 +20,37 @@ extern "C" {
  * The backend lambda in kolm's sources is one; the backend author's guide, "A provider of machines", walks through it.
  *
  * What a slot does
- *   detect   the token: set or not, plausible or not, without network; with the network (--refresh) one cheap request says whether the
- *            provider takes it. A provider that cannot be reached leaves it available, and the reason says that it was not tried
- *   cost     as the ABI asks, from its arguments alone: hours of machine, start-up included, at the price in force, which is the
- *            manifest's or the user's; basis names the dated list of reference prices. What is charged is never above what is agreed
- *            on: the offer is taken live, and its price read again from the machine
- *   train    rents, works, collects, ends it. out_result->billed_micro_usd is what the clock and the price come to, from the request
- *   infer    that rents to the end of all machines that were tried. The bill of the provider counts
- *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left. It costs minutes of
- *            the cheapest machine
- *   status   machines and keys whose name begins with "kolm-": what they cost, since when. prune removes keys that are not needed by
- *            a machine, and machines older than the longest that any job may take; nothing of a job that may still run
- *   reclaim  ends what a record names, and says what became of it
+ *   detect   checks the token without network: whether it is set, and plausible; with network (--refresh) one cheap
+ *            request checks whether the provider accepts it. If the provider cannot be reached the backend stays
+ *            available, and the reason says that the token was not checked
+ *   cost     from its arguments alone, as the ABI requires: hours of machine, start-up included, at the price in force,
+ *            which is the manifest's or the user's; basis names the dated list of reference prices. The actual price
+ *            never exceeds the agreed one: the offer is queried live, and its price checked again on the machine
+ *   train    rents a machine, runs the job, fetches the results, ends the machine. out_result->billed_micro_usd is time
+ *   infer    multiplied by price, from the request that rents to the end of all machines that were tried. The
+ *            provider's bill is authoritative
+ *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left. It
+ *            costs minutes of the cheapest machine
+ *   status   machines and keys whose name begins with "kolm-": price and age. prune removes keys that no machine needs,
+ *            and machines older than the longest that any job may take; nothing of a job that may still run
+ *   reclaim  ends the resource of a record, and reports the outcome
  *
- * Nothing is rented off the record: without host->lease (ABI 1.2) train, infer and test refuse.
+ * Nothing is rented without a record: without host->lease (ABI 1.2) train, infer and test refuse.
  *
- * Names. A job is called kolm-DIGEST-TIME-RANDOM, eight digits each (of the job's own digest, of the seconds since 1970, hexadecimal);
- * its machines have "-1", "-2" appended. So the provider's page shows what it is and since when, and status knows it too. The key of a
- * job has the job's name without a number, and a record of its own.
+ * Names. A job is called kolm-DIGEST-TIME-RANDOM, eight hexadecimal digits each (of the job's digest, of the seconds
+ * since 1970); "-1", "-2" are appended for its machines. So the provider's page, and status, show what it is and since
+ * when. The key of a job has the job's name without a number, and a record of its own.
  *
  * Settings that every such backend has, for its manifest to declare (all optional):
- *   api            another address than the provider's, for tests: https, or http to this machine
- *   budget_usd     the most that one job may cost; a budget of the command or of KOLM_COMPUTE_BUDGET_USD counts too: the least of them
- *   max_price_usd  the most that a machine may cost an hour
- *   max_hours      the longest that a job may take, 24 unless it is set; then it is ended, here and by the watchdog there
- *   min_vram_gb    the least memory of one GPU, decimal gigabytes
- *   disk_gb        the least disk
- *   power_off      false: the watchdog ends the work, and leaves the machine on
- *   ssh_user, ssh_port  of an image with another account, or another port, than the provider's
- *   poll_seconds   between two looks at a machine that starts or ends; 5 unless it is set, four times that after a minute
+ *   api                 replaces the provider's address, for tests: https, or http to this machine
+ *   budget_usd          the most that one job may cost; the lowest of this, the command's and KOLM_COMPUTE_BUDGET_USD
+ *   max_price_usd       the highest price of a machine per hour
+ *   max_hours           the longest that a job may take, default 24; then it is ended, here and by the watchdog there
+ *   min_vram_gb         minimum memory of one GPU, decimal gigabytes
+ *   disk_gb             minimum disk
+ *   power_off           false: the watchdog ends the work, and leaves the machine on
+ *   ssh_user, ssh_port  if an image has another account or port than the provider's default
+ *   poll_seconds        polling interval while a machine starts or ends, default 5; four times that after a minute
  */
 
 /* A reference price on a given day, for display. */
