@@ -4,6 +4,7 @@
 #include "../suite.h"
 #include "hide.h"
 #include "internal.h"
+#include "kolm/http/grpc.h"
 #include "kolm/http/sse.h"
 
 #include <arpa/inet.h>
@@ -446,6 +447,41 @@ START_TEST(test_content_range) {
 }
 END_TEST
 
+/* ---- gRPC */
+
+START_TEST(test_grpc_statuses) {
+    static const char *const wanted[] = {"ssss", "aaau", "aaau", "ssss", "aaau", "ssss", "ssuu", "ssss", "ssss",
+                                         "ssss", "ssss", "ssss", "ssss", "aaau", "aaau", "aaau", "ssss"};
+    for (int status = -1; status < 120; status++) {
+        kit_grpc_status_fact fact = kit_grpc_status(status);
+        const char *row = status >= 0 && status < 17 ? wanted[status] : "aaau";
+        ck_assert_msg((fact.code == KOLM_OK) == (status == 0) && fact.words != NULL && fact.remedy != NULL, "%d",
+                      status);
+        for (int repeat = 0; repeat < 4; repeat++)
+            ck_assert_msg("sau"[kit_grpc_decide((kit_http_repeat)repeat, status)] == row[repeat], "%d %d", status,
+                          repeat);
+        if (fact.may_be) ck_assert_int_ne(kit_grpc_decide(KIT_HTTP_CREATE, status), KIT_HTTP_AGAIN);
+    }
+    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "100", "x", "0x1"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_int_eq(kit_grpc_status_of(bad[i]), -1);
+    ck_assert_int_eq(kit_grpc_status_of(NULL), -1);
+    ck_assert_int_eq(kit_grpc_status_of("0"), 0);
+    ck_assert_int_eq(kit_grpc_status_of("16"), 16);
+}
+END_TEST
+
+START_TEST(test_grpc_words) {
+    char text[32];
+    kit_grpc_words("no%20such%0athing %C3%A9 100% %4", text, sizeof text);
+    ck_assert_str_eq(text, "no such thing \xC3\xA9 100% %4");
+    kit_grpc_words("a%1b[31m%ff%00b", text, sizeof text);
+    ck_assert_str_eq(text, "a?[31m??b");
+    kit_grpc_words("0123456789012345678901234567890123456789", text, 8);
+    ck_assert_str_eq(text, "0123456");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("http");
     TCase *parts = tcase_create("parts");
@@ -465,6 +501,8 @@ int main(void) {
     tcase_add_test(parts, test_hidden_parameters);
     tcase_add_test(parts, test_header_lines);
     tcase_add_test(parts, test_content_range);
+    tcase_add_test(parts, test_grpc_statuses);
+    tcase_add_test(parts, test_grpc_words);
     suite_add_tcase(suite, parts);
     return run_suite(suite);
 }

@@ -140,7 +140,10 @@ static kit_status set_way(http_flight *f, kolm_error_t *err) {
     SET(CURLOPT_HEADERDATA, f);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, f);
-    SET(CURLOPT_FRESH_CONNECT, r->repeat == KIT_HTTP_CREATE ? 1L : 0L);
+    /* libcurl 7.88 fails on a kept connection of HTTP/2 without TLS */
+    bool once = r->http2 && f->place.plain;
+    SET(CURLOPT_FRESH_CONNECT, r->repeat == KIT_HTTP_CREATE || once ? 1L : 0L);
+    SET(CURLOPT_FORBID_REUSE, once ? 1L : 0L);
     /* A file is wanted as it is: its digest and its ranges are those of its own bytes. */
     if (!r->has_out_file && r->on_bytes == NULL) SET(CURLOPT_ACCEPT_ENCODING, "gzip");
     SET(CURLOPT_HTTPHEADER, f->list);
