@@ -63,7 +63,10 @@ class Cloud:
     def __init__(self):
         self.clock, self.faults, self.always = Clock(), {}, None
         self.requests, self.times, self.lock = [], [], threading.RLock()
-        self.server = Server(self.handle)
+        self.server = self.serve()
+
+    def serve(self):
+        return Server(self.handle)
 
     def close(self):
         self.server.close()

@@ -221,6 +221,57 @@ while not isinstance(second.status(), fal_client.Completed):
         self.assertIn("it cannot be scheduled", vastai("create", "instance", str(offers[1]["id"]), "--image", "x"))
         self.assertEqual((server.launches, server.running()), (2, []))
 
+    MODAL = '''
+import modal
+from modal.exception import AlreadyExistsError, AuthError
+app = modal.App.lookup("kolm", create_if_missing=True)
+image = modal.Image.from_registry("debian:12")
+made = dict(app=app, image=image, timeout=600, cpu=(2, 2), memory=(1024, 1024))
+box = modal.Sandbox.create("sleep", "600", gpu="T4", name="by-its-client", tags={"kolm": "1"}, **made)
+process = box.exec("cat")
+process.stdin.write(b"there and back")
+process.stdin.write_eof()
+process.stdin.drain()
+assert process.stdout.read() == "there and back" and process.wait() == 0
+process = box.exec("sh", "-c", "echo right; echo wrong >&2; exit 3")
+assert (process.stdout.read(), process.stderr.read(), process.wait()) == ("right\\n", "wrong\\n", 3)
+assert [one.object_id for one in modal.Sandbox.list(app_id=app.app_id, tags={"kolm": "1"})] == [box.object_id]
+assert box.poll() is None
+try:
+    modal.Sandbox.create("sleep", "600", gpu="T4", name="by-its-client", **made)
+    raise SystemExit("a name was given twice")
+except AlreadyExistsError:
+    pass
+box.terminate()
+try:
+    box.wait()
+except modal.exception.SandboxTerminatedError:
+    pass
+assert box.poll() == 137, box.poll()
+assert list(modal.Sandbox.list(app_id=app.app_id, tags={"kolm": "1"})) == []
+'''
+
+    def test_modal(self):
+        """Its library in a process of its own, as it keeps a client and its settings; and its command line for the prices."""
+        from modal_cloud import Modal
+        server = self.serve(Modal(boot=0.2, port=1))
+        identity, _, secret = server.key.partition(":")
+
+        def python(program, **change):
+            env = {"PATH": os.environ["PATH"], "HOME": self.dir, "MODAL_SERVER_URL": server.url(), "MODAL_TOKEN_ID": identity, "MODAL_TOKEN_SECRET": secret,
+                   "MODAL_CONFIG_PATH": os.path.join(self.dir, "modal.toml"), "COLUMNS": "300", **change}
+            return subprocess.run([sys.executable, *program], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+                                  check=False)
+        done = python(["-c", self.MODAL])
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual((server.launches, server.running()), (1, []))
+        asked = server.instances[0].body
+        self.assertEqual((asked["resources"]["gpu_config"], asked["timeout_secs"]), ({"count": 1, "gpu_type": "T4"}, 600))
+        rates = python(["-m", "modal", "billing", "rates", "--json"])
+        self.assertEqual((rates.returncode, json.loads(rates.stdout)["gpu_t4"]), (0, "0.5900"), rates.stdout)
+        refused = python(["-c", "import modal; modal.App.lookup('kolm')"], MODAL_TOKEN_SECRET="as-wrong")
+        self.assertIn("AuthError", refused.stdout)
+
 
 if __name__ == "__main__":
     wanted = os.environ.get("KOLM_TEST_CLIENTS")

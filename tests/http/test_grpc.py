@@ -8,7 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "contract"))
-from h2 import Server  # noqa: E402
+from http2_server import Server  # noqa: E402
 
 TOOL = os.environ["GRPC_TOOL"]
 KINDS = ("read", "change", "keyed", "create")
