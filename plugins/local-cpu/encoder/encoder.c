@@ -8,8 +8,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define WEIGHTS_MAX (1ull << 40)
 #define CHUNK_TOKENS 256u /* of usual chunks: what a thread works on lies in its own cache */
@@ -37,11 +35,14 @@ static kit_status read_weights(encoder *e, kolm_error_t *err) {
     return enc_weights_bind(e, err);
 }
 
-/* The layers are read from end to end by every text, so their pages are asked for at once: one by one they would cost a
- * third of a single answer. The table of words is left alone, of which a text touches a few rows. */
+#define MAPPED_AROUND 65536u /* bytes that Linux maps around a page that is missed, where they are in memory */
+
+/* The layers are read from end to end by every text, so they are mapped before: a weight that is not is never fetched
+ * early. One read for each part that the kernel maps by itself takes half of what MADV_POPULATE_READ does, which looks at
+ * every page. The table of words is left alone, of which a text touches a few rows. */
 static void map_layers(const encoder *e) {
     const enc_weights *w = &e->weights;
-    uintptr_t first = UINTPTR_MAX, end = 0, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = UINTPTR_MAX, end = 0;
     for (uint32_t i = 0; i < e->is.layers; i++) {
         const enc_layer *l = &w->layers[i];
         const enc_matrix *const all[] = {&l->q.w, &l->k.w, &l->v.w, &l->o.w, &l->in.w, &l->out.w};
@@ -53,12 +54,8 @@ static void map_layers(const encoder *e) {
     }
     const uintptr_t words = (uintptr_t)w->words.data;
     if (end == 0 || (words > first && words < end)) return;
-#ifdef MADV_POPULATE_READ
-    first -= first % page;
-    (void)madvise((void *)first, end - first, MADV_POPULATE_READ);
-#else
-    (void)page;
-#endif
+    for (uintptr_t at = first; at < end; at += MAPPED_AROUND)
+        (void)*(const volatile uint8_t *)at;
 }
 
 uint64_t enc_layer_bytes(const encoder *e) {
