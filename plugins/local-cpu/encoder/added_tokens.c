@@ -131,7 +131,7 @@ static kit_status give_ids(tokenizer *t, const added_request *requests, size_t c
     uint32_t next = t->model_size;
     for (size_t i = 0; i < count; i++) {
         ids[i] = VOCABULARY_NONE;
-        KIT_TRY(vocabulary_add(&t->added, requests[i].content, strlen(requests[i].content), (uint32_t)i, 0, err));
+        KIT_TRY(vocabulary_add(&t->added, requests[i].content, strlen(requests[i].content), (uint32_t)i, err));
     }
     KIT_TRY(vocabulary_seal(&t->added, false, err));
     for (size_t i = 0; i < count; i++) {

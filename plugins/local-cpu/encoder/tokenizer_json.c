@@ -44,7 +44,7 @@ static kit_status read_map(tokenizer *t, json_scan *s, kolm_error_t *err) {
     if (!scan_take(s, '{')) return damaged_at(s, "the vocabulary", err);
     while (scan_member(s, &first, &key.bytes, &key.length, &fine)) {
         if (!scan_id(s, &id)) return damaged_at(s, "the id of a token, a whole number", err);
-        KIT_TRY(vocabulary_add(&t->words, key.bytes, key.length, id, 0, err));
+        KIT_TRY(vocabulary_add(&t->words, key.bytes, key.length, id, err));
     }
     return fine ? KOLM_OK : damaged_at(s, "a token and its id, or the end of the vocabulary", err);
 }
@@ -57,10 +57,10 @@ static kit_status read_list(tokenizer *t, json_scan *s, model_reading *m, kolm_e
     for (m->least = INFINITY; !scan_take(s, ']'); first = false) {
         if ((!first && !scan_take(s, ',')) || !scan_take(s, '[') || !scan_string(s, &token.bytes, &token.length))
             return damaged_at(s, "a token and its score, or the end of the vocabulary", err);
-        KIT_TRY(vocabulary_add(&t->words, token.bytes, token.length, t->words.count, 0, err));
+        KIT_TRY(vocabulary_add(&t->words, token.bytes, token.length, t->words.count, err));
         if (!scan_take(s, ',') || (scan_peek(s), !scan_number(s, &score)) || !scan_take(s, ']'))
             return damaged_at(s, "the score of a token, a number", err);
-        t->words.entries[t->words.count - 1].score = score;
+        KIT_TRY(vocabulary_score(&t->words, score, err));
         if (score < m->least) m->least = score;
     }
     return KOLM_OK;
@@ -158,7 +158,7 @@ static kit_status read_model(tokenizer *t, json_scan *s, kolm_error_t *err) {
     model_reading m = {0};
     bool first = true, fine;
     part key;
-    if (t->words.slots != NULL || !scan_take(s, '{')) return damaged_at(s, "one model", err);
+    if (t->words.sealed || !scan_take(s, '{')) return damaged_at(s, "one model", err);
     while (scan_member(s, &first, &key.bytes, &key.length, &fine)) {
         bool words = is_text(key, "vocab");
         if (words && (m.is_list || m.is_map)) return damaged_at(s, "one vocabulary", err);
@@ -293,7 +293,7 @@ static kit_status scan_file(tokenizer *t, json_scan *s, part *parts, kolm_error_
     }
     if (!fine || scan_peek(s) != '\0' || s->p != s->end)
         return damaged_at(s, "a part of a tokenizer, or the end of the file", err);
-    return t->words.slots != NULL ? KOLM_OK : tokenizer_damaged(err, "tokenizer.json: there is no model in it");
+    return t->words.sealed ? KOLM_OK : tokenizer_damaged(err, "tokenizer.json: there is no model in it");
 }
 
 static kit_status parse_part(part p, const char *name, cJSON **out, kolm_error_t *err) {

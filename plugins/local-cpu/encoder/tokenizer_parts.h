@@ -139,9 +139,9 @@ bool splitter_run(split_run *run, const glyph *text, size_t count);
 /* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that nobody can choose tokens
  * that fall on one place, and the hash of a text goes on from that of its front. */
 #define VOCABULARY_HEAD 12u
-/* Half a cache line, so that a look-up of a short token reads nothing else. */
+#define VOCABULARY_WAITING 16u
+/* Within a cache line or two, so that a look-up of a short token reads nothing else. */
 typedef struct vocabulary_entry {
-    double score; /* of Unigram */
     uint32_t at, id;
     uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: an equal token came before it */
     char head[VOCABULARY_HEAD];  /* its first bytes */
@@ -151,26 +151,30 @@ typedef struct vocabulary {
     char *bytes;
     size_t bytes_length, bytes_capacity;
     vocabulary_entry *entries;
-    uint64_t *hashes; /* of the entries, until vocabulary_seal */
     uint32_t count, capacity;
-    uint64_t *slots;
+    uint32_t *slots; /* complete once it is sealed */
     unsigned slot_shift;
+    void *room;     /* bytes, entries and slots, in one allocation */
+    double *scores; /* of the entries, for Unigram: room for capacity of them; NULL: there are none */
     uint64_t secret;
     size_t size_hint;
-    uint32_t longest;  /* bytes of the longest token */
-    uint32_t distinct; /* after vocabulary_seal */
-    uint8_t *fronts;   /* two bits for each hash: FRONT_*; a filter, which may say too much */
+    uint32_t longest; /* bytes of the longest token */
+    uint32_t distinct;
+    bool sealed;
+    uint64_t waiting[VOCABULARY_WAITING]; /* hashes of the last tokens, which are not in slots yet */
+    uint8_t *fronts;                      /* two bits for each hash: FRONT_*; a filter, which may say too much */
     unsigned front_shift;
 } vocabulary;
 #define VOCABULARY_TOKEN_MAX 4096u /* bytes of a token */
-#define VOCABULARY_COUNT_MAX (1u << 24)
+#define VOCABULARY_COUNT_MAX ((1u << 24) - 1)
 #define VOCABULARY_NONE UINT32_MAX
 /* size_hint: bytes of the file that the tokens are in. */
 kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) KIT_MUST_USE;
-kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, double score,
-                          kolm_error_t *err) KIT_MUST_USE;
-/* Builds the table; of equal tokens the last one's id counts. fronts: the filter too, for texts without blanks
- * (Unigram). */
+/* Of equal tokens the last one's id and score count. */
+kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) KIT_MUST_USE;
+/* The score of the token that was just added. */
+kit_status vocabulary_score(vocabulary *v, double score, kolm_error_t *err) KIT_MUST_USE;
+/* No token will follow. fronts: builds the filter, for texts without blanks (Unigram). */
 kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) KIT_MUST_USE;
 uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length); /* its id or VOCABULARY_NONE */
 void vocabulary_free(vocabulary *v);

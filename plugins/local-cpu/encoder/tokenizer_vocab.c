@@ -63,7 +63,7 @@ static kit_status read_lines(tokenizer *t, const char *text, size_t length, kolm
             uint32_t point = kit_utf8_next(text + at + i, line - i, &step);
             if ((point_what(point) & POINT_WHITE) == 0) kept = i + step;
         }
-        KIT_TRY(vocabulary_add(&t->words, text + at, kept, id, 0, err));
+        KIT_TRY(vocabulary_add(&t->words, text + at, kept, id, err));
         at += line + 1;
     }
     return id > 0 ? KOLM_OK : tokenizer_damaged(err, "vocab.txt is empty");

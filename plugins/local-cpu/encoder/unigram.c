@@ -29,7 +29,7 @@ static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t
         if ((front & FRONT_TOKEN) == 0) continue;
         const vocabulary_entry *e = vocabulary_look(v, hash, w->bytes, 0, w->bytes + from, stop - from);
         if (e == NULL) continue;
-        offer(&w->path[stop], e->score + here, from, e->id);
+        offer(&w->path[stop], v->scores[e - v->entries] + here, from, e->id);
         single |= first;
     }
     return single;

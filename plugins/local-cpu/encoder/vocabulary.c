@@ -17,29 +17,104 @@ kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) 
     return KOLM_OK;
 }
 
-static bool grow(vocabulary *v, size_t length) {
-    if (v->bytes == NULL || v->bytes_capacity - v->bytes_length < length) {
-        size_t capacity = v->bytes_capacity * 2 + length + v->size_hint / 2;
-        char *bytes = realloc(v->bytes, capacity);
-        if (bytes == NULL) return false;
-        v->bytes = bytes;
-        v->bytes_capacity = capacity;
+#define SLOT_ENTRY 0xFFFFFFu
+#define TOKENS_FIRST 40000u /* at most, that there is room for at first */
+
+static uint64_t hash_of(const vocabulary *v, const char *bytes, size_t length) {
+    uint64_t hash = 0;
+    for (size_t i = 0; i < length; i++)
+        hash = vocabulary_hash(v->secret, hash, (unsigned char)bytes[i]);
+    return hash;
+}
+
+static size_t slot_of(const vocabulary *v, uint64_t mixed) {
+    return (size_t)(mixed >> v->slot_shift);
+}
+
+/* A slot: eight bits of the hash, and the number of an entry and one. */
+static uint32_t tag_of(uint64_t mixed) {
+    return (uint32_t)mixed << 24;
+}
+
+/* Puts entry i, whose hash is given, into the table; or it gives its id and score to the entry with the same text. */
+static void place(vocabulary *v, uint32_t i, uint64_t hash) {
+    vocabulary_entry *e = &v->entries[i];
+    const uint64_t mixed = hash * ODD;
+    const size_t mask = ((size_t)1 << (64 - v->slot_shift)) - 1;
+    for (size_t s = slot_of(v, mixed);; s = (s + 1) & mask) {
+        const uint32_t slot = v->slots[s];
+        if (slot == 0) {
+            v->slots[s] = tag_of(mixed) | (i + 1u);
+            v->distinct++;
+            return;
+        }
+        if ((slot ^ tag_of(mixed)) >> 24 != 0) continue;
+        const uint32_t other = (slot & SLOT_ENTRY) - 1u;
+        vocabulary_entry *o = &v->entries[other];
+        if (o->length == e->length && memcmp(v->bytes + o->at, v->bytes + e->at, e->length) == 0) {
+            o->id = e->id;
+            if (v->scores != NULL) v->scores[other] = v->scores[i];
+            e->characters = VOCABULARY_TWICE;
+            return;
+        }
     }
-    if (v->count == v->capacity) {
-        uint32_t capacity = v->capacity * 2 + (uint32_t)(v->size_hint / 16) + 16;
-        vocabulary_entry *entries = realloc(v->entries, capacity * sizeof *entries);
-        if (entries == NULL) return false;
-        v->entries = entries;
-        uint64_t *hashes = realloc(v->hashes, capacity * sizeof *hashes);
-        if (hashes == NULL) return false;
-        v->hashes = hashes;
-        v->capacity = capacity;
+}
+
+/* A token waits until some more have come: what its slot needs is fetched meanwhile. */
+static void place_later(vocabulary *v, uint32_t i, uint64_t hash) {
+    __builtin_prefetch(&v->slots[slot_of(v, hash * ODD)], 1);
+    if (i >= VOCABULARY_WAITING) place(v, i - VOCABULARY_WAITING, v->waiting[i % VOCABULARY_WAITING]);
+    v->waiting[i % VOCABULARY_WAITING] = hash;
+}
+
+/* Moves everything to where there is room for so many tokens and bytes. */
+static bool move(vocabulary *v, uint32_t capacity, size_t bytes_capacity) {
+    unsigned bits = 4;
+    while (((size_t)3 << bits) / 4 < capacity)
+        bits++;
+    const size_t slots = sizeof *v->slots << bits, entries = capacity * sizeof *v->entries;
+    char *room = malloc(slots + entries + bytes_capacity);
+    if (room == NULL) return false;
+    if (v->scores != NULL) {
+        double *scores = realloc(v->scores, capacity * sizeof *scores);
+        if (scores == NULL) {
+            free(room);
+            return false;
+        }
+        v->scores = scores;
     }
+    if (v->count > 0) {
+        memcpy(room + slots, v->entries, v->count * sizeof *v->entries);
+        memcpy(room + slots + entries, v->bytes, v->bytes_length);
+    }
+    free(v->room);
+    v->room = room;
+    v->slots = (uint32_t *)(void *)room;
+    v->entries = (vocabulary_entry *)(void *)(room + slots);
+    v->bytes = room + slots + entries;
+    v->capacity = capacity;
+    v->bytes_capacity = bytes_capacity;
+    v->slot_shift = 64 - bits;
+    v->distinct = 0;
+    memset(v->slots, 0, slots);
+    for (uint32_t i = 0; i + VOCABULARY_WAITING < v->count; i++)
+        if (v->entries[i].characters != VOCABULARY_TWICE)
+            place(v, i, hash_of(v, v->bytes + v->entries[i].at, v->entries[i].length));
     return true;
 }
 
-kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, double score,
-                          kolm_error_t *err) {
+static bool grow(vocabulary *v, size_t length) {
+    uint32_t capacity = v->capacity;
+    size_t bytes_capacity = v->bytes_capacity;
+    if (v->count == capacity) {
+        const size_t hint = v->size_hint / 14 + 8;
+        capacity = capacity > 0 ? capacity * 2 : hint < TOKENS_FIRST ? (uint32_t)hint : TOKENS_FIRST;
+    }
+    if (bytes_capacity - v->bytes_length < length) bytes_capacity = bytes_capacity * 2 + length + v->size_hint / 2;
+    return (capacity == v->capacity && bytes_capacity == v->bytes_capacity) || move(v, capacity, bytes_capacity);
+}
+
+kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) {
     if (length > VOCABULARY_TOKEN_MAX)
         return tokenizer_refuse(err,
                                 "the tokenizer has a token of %zu bytes; the encoder recipe reads tokens of at most %u",
@@ -57,38 +132,19 @@ kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint3
         v->bytes[v->bytes_length + i] = (char)byte;
     }
     vocabulary_entry *e = &v->entries[v->count];
-    *e = (vocabulary_entry){score, (uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters, {0}};
+    *e = (vocabulary_entry){(uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters, {0}};
     memcpy(e->head, v->bytes + v->bytes_length, length < VOCABULARY_HEAD ? length : VOCABULARY_HEAD);
-    v->hashes[v->count++] = hash;
     v->bytes_length += length;
     if (length > v->longest) v->longest = (uint32_t)length;
+    place_later(v, v->count++, hash);
     return KOLM_OK;
 }
 
-static size_t slot_of(const vocabulary *v, uint64_t mixed) {
-    return (size_t)(mixed >> v->slot_shift);
-}
-
-/* Puts entry i into the table, or its id into that of the entry with the same text. */
-static void place(vocabulary *v, uint32_t i) {
-    vocabulary_entry *e = &v->entries[i];
-    uint64_t mixed = v->hashes[i] * ODD, tag = mixed << 32;
-    size_t mask = ((size_t)1 << (64 - v->slot_shift)) - 1;
-    for (size_t s = slot_of(v, mixed);; s = (s + 1) & mask) {
-        if (v->slots[s] == 0) {
-            v->slots[s] = tag | (i + 1u);
-            v->distinct++;
-            return;
-        }
-        if ((v->slots[s] ^ tag) >> 32 != 0) continue;
-        vocabulary_entry *other = &v->entries[(uint32_t)v->slots[s] - 1u];
-        if (other->length == e->length && memcmp(v->bytes + other->at, v->bytes + e->at, e->length) == 0) {
-            other->id = e->id;
-            other->score = e->score;
-            e->characters = VOCABULARY_TWICE;
-            return;
-        }
-    }
+kit_status vocabulary_score(vocabulary *v, double score, kolm_error_t *err) {
+    if (v->scores == NULL) v->scores = malloc(v->capacity * sizeof *v->scores);
+    if (v->scores == NULL) return tokenizer_no_memory(err);
+    v->scores[v->count - 1] = score;
+    return KOLM_OK;
 }
 
 /* Every front of every token, cut where a character ends, and every token. */
@@ -118,18 +174,11 @@ static bool note_fronts(vocabulary *v) {
 }
 
 kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) {
-    unsigned bits = 4;
-    while (((size_t)1 << bits) < (size_t)v->count * 2)
-        bits++;
-    v->slot_shift = 64 - bits;
-    v->slots = calloc((size_t)1 << bits, sizeof *v->slots);
-    if (v->slots == NULL) return tokenizer_no_memory(err);
-    for (uint32_t i = 0; i < v->count; i++) {
-        if (i + 8 < v->count) __builtin_prefetch(&v->slots[slot_of(v, v->hashes[i + 8] * ODD)], 1);
-        place(v, i);
-    }
-    free(v->hashes);
-    v->hashes = NULL;
+    if (v->slots == NULL && !move(v, 8, 8)) return tokenizer_no_memory(err);
+    const uint32_t first = v->count > VOCABULARY_WAITING ? v->count - VOCABULARY_WAITING : 0;
+    for (uint32_t i = first; i < v->count; i++)
+        place(v, i, v->waiting[i % VOCABULARY_WAITING]);
+    v->sealed = true;
     return fronts && !note_fronts(v) ? tokenizer_no_memory(err) : KOLM_OK;
 }
 
@@ -142,29 +191,25 @@ static bool is_token(const vocabulary *v, const vocabulary_entry *e, const char 
 
 const vocabulary_entry *vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length,
                                         const char *back, size_t back_length) {
-    uint64_t mixed = hash * ODD, tag = mixed << 32;
-    size_t mask = ((size_t)1 << (64 - v->slot_shift)) - 1;
+    const uint64_t mixed = hash * ODD;
+    const size_t mask = ((size_t)1 << (64 - v->slot_shift)) - 1;
     for (size_t s = slot_of(v, mixed); v->slots[s] != 0; s = (s + 1) & mask) {
-        const vocabulary_entry *e = &v->entries[(uint32_t)v->slots[s] - 1u];
-        if ((v->slots[s] ^ tag) >> 32 == 0 && is_token(v, e, front, front_length, back, back_length)) return e;
+        const vocabulary_entry *e = &v->entries[(v->slots[s] & SLOT_ENTRY) - 1u];
+        if ((v->slots[s] ^ tag_of(mixed)) >> 24 == 0 && is_token(v, e, front, front_length, back, back_length))
+            return e;
     }
     return NULL;
 }
 
 uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length) {
-    uint64_t hash = 0;
     if (v->slots == NULL || length > v->longest) return VOCABULARY_NONE;
-    for (size_t i = 0; i < length; i++)
-        hash = vocabulary_hash(v->secret, hash, (unsigned char)bytes[i]);
-    const vocabulary_entry *e = vocabulary_look(v, hash, bytes, 0, bytes, length);
+    const vocabulary_entry *e = vocabulary_look(v, hash_of(v, bytes, length), bytes, 0, bytes, length);
     return e != NULL ? e->id : VOCABULARY_NONE;
 }
 
 void vocabulary_free(vocabulary *v) {
-    free(v->bytes);
-    free(v->entries);
-    free(v->hashes);
-    free(v->slots);
+    free(v->room);
+    free(v->scores);
     free(v->fronts);
     *v = (vocabulary){0};
 }
