@@ -253,8 +253,14 @@ static kit_status end_renting(kolm_session *session, fleet_registry *registry, c
     char id[LEASE_ID_BYTES] = "";
     const fleet_reap_options options = {.airgap = call->airgap, .timeout_ms = LEFT_MS, .finish = true, .journal = id};
     if (r->journal) kit_copy(id, sizeof id, lease_journal_id(r->journal));
-    kit_status status = lease_journal_end(r->journal, &list, err);
-    if (status == KOLM_OK && lease_list_open(&list) > 0) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    kit_status status = KOLM_OK;
+    /* What the call made is not lost for that: the journal stays, and the next start tries again. */
+    if (lease_journal_end(r->journal, &list, &why) != KOLM_OK)
+        session_warn(session,
+                     "the ledger of what was rented cannot be written, and the next start of kolm tries again: %s",
+                     why.text);
+    if (lease_list_open(&list) > 0) {
         session_note(session, "[lease]", "what this call rented is not gone: ending it");
         status = fleet_reap_run(session, registry, &options, &reap, err);
         if (status == KOLM_OK) fleet_reap_tell(session, &reap);

@@ -200,10 +200,11 @@ static void take_answer(lease_journal *journal, fleet_reaped *r, const host_resu
     r->fate = FLEET_REAP_ENDED;
     if (take_gone(journal, r)) return;
     if (answered && result->reclaim.outcome == KOLM_RECLAIM_GONE) {
-        if (lease_journal_gone(journal, r->lease.name, result->reclaim.billed_micro_usd, &why) != KOLM_OK)
-            leave(r, why.remedy, why.text);
-        else
+        if (lease_journal_gone(journal, r->lease.name, result->reclaim.billed_micro_usd, &why) == KOLM_OK)
             (void)take_gone(journal, r);
+        else
+            kit_format(r->why, sizeof r->why, "that it is gone cannot be put on record, so it is looked for again: %s",
+                       why.text);
         return;
     }
     r->fate = answered && result->reclaim.outcome == KOLM_RECLAIM_RUNNING ? FLEET_REAP_RUNNING : FLEET_REAP_UNKNOWN;
@@ -244,10 +245,13 @@ static kit_status work(kolm_session *session, fleet_registry *registry, const fl
         if (status == KOLM_OK) status = ask_all(session, registry ? registry : own, o, home, out, &h, err);
     }
     /* Whatever went wrong: what is gone is settled, and what is held is let go. */
-    kit_status settled = h.at ? settle(home, &h, status == KOLM_OK ? err : NULL) : KOLM_OK;
+    kolm_error_t why = KIT_ERROR_INIT;
+    if (h.at && settle(home, &h, &why) != KOLM_OK)
+        session_warn(session, "what was rented is gone, and stays listed in %s until this can be done: %s%s%s",
+                     store_place_name(STORE_LEASES), why.text, why.remedy[0] ? "; " : "", why.remedy);
     free(h.at);
     fleet_registry_free(own);
-    return status != KOLM_OK ? status : settled;
+    return status;
 }
 
 kit_status fleet_reap_run(kolm_session *session, fleet_registry *registry, const fleet_reap_options *options,
@@ -272,6 +276,7 @@ static void describe(const fleet_reaped *r, kit_buf *out) {
     kit_buf_fmt(out, "%s%s %s", out->length > 0 ? ", " : "", r->lease.backend, name);
     if (r->fate == FLEET_REAP_ENDED && r->lease.billed_micro_usd <= INT64_MAX)
         kit_buf_fmt(out, ", billed %s", session_usd(cost, sizeof cost, r->lease.billed_micro_usd));
+    if (r->fate == FLEET_REAP_ENDED && r->why[0]) kit_buf_fmt(out, " (%s)", r->why);
 }
 
 void fleet_reap_tell(kolm_session *session, const fleet_reap *reap) {

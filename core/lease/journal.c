@@ -23,7 +23,8 @@ struct lease_journal {
     const store_home *home;
     char id[LEASE_ID_BYTES];
     char *directory, *path;
-    int fd; /* O_APPEND, and the lock */
+    int fd;        /* O_APPEND, and the lock */
+    int read_only; /* errno: why it could not be opened for writing; 0: it was */
 };
 
 static void journal_free(lease_journal *journal) {
@@ -278,11 +279,15 @@ kit_status lease_journal_adopt(const store_home *home, const char *id, lease_jou
     KIT_TRY(journal_new(home, id, &journal, err));
     kit_status status = KOLM_OK;
     journal->fd = open(journal->path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    if (journal->fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM)) {
+        journal->read_only = errno; /* what is in it can be ended all the same */
+        journal->fd = open(journal->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    }
     if (journal->fd < 0) status = kit_fail_errno(err, errno, "cannot open the journal %s", journal->path);
     if (status == KOLM_OK) status = kit_lock_try(journal->fd, journal->path, err);
     if (status == KOLM_OK && !kit_lock_is_linked(journal->fd))
         status = kit_fail(err, KOLM_E_NOT_FOUND, "", "%s was settled just now", journal->path);
-    if (status == KOLM_OK) status = cut_tail(journal, err);
+    if (status == KOLM_OK && !journal->read_only) status = cut_tail(journal, err);
     if (status == KOLM_OK)
         *out_journal = journal;
     else
@@ -290,10 +295,16 @@ kit_status lease_journal_adopt(const store_home *home, const char *id, lease_jou
     return status;
 }
 
+static kit_status check_writable(const lease_journal *journal, kolm_error_t *err) {
+    if (!journal->read_only) return KOLM_OK;
+    return kit_fail_errno(err, journal->read_only, "cannot write the journal %s", journal->path);
+}
+
 static kit_status write_event(lease_journal *journal, const char *event, const char *name, const char *handle,
                               uint64_t billed, kolm_error_t *err) {
     struct timespec now;
     kit_buf line = {0};
+    KIT_TRY(check_writable(journal, err));
     clock_gettime(CLOCK_REALTIME, &now);
     const host_lease_line record = {.at_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
                                     .event = event,
@@ -324,6 +335,7 @@ kit_status lease_journal_forget(lease_journal *journal, uint64_t line, kolm_erro
     lease_list list;
     kit_format(number, sizeof number, "%llu", (unsigned long long)line);
     if (line > 0) return write_event(journal, "forget", "", number, UINT64_MAX, err);
+    KIT_TRY(check_writable(journal, err));
     KIT_TRY(lease_journal_read(journal, &list, err));
     bool open = false;
     for (size_t i = 0; i < list.count; i++)
@@ -340,14 +352,14 @@ kit_status lease_journal_end(lease_journal *journal, lease_list *out_list, kolm_
     if (out_list) *out_list = (lease_list){0};
     if (!journal) return KOLM_OK;
     kit_status status = lease_journal_read(journal, &list, err);
-    if (status == KOLM_OK && lease_list_open(&list) == 0) {
+    if (status == KOLM_OK && !journal->read_only && lease_list_open(&list) == 0) {
         status = lease_past_add(journal->home, &list, err);
         if (status == KOLM_OK && unlink(journal->path) != 0 && errno != ENOENT)
             status = kit_fail_errno(err, errno, "cannot remove %s", journal->path);
         (void)rmdir(journal->directory); /* unless there are others */
     }
     journal_free(journal);
-    if (out_list && status == KOLM_OK)
+    if (out_list)
         *out_list = list;
     else
         lease_list_free(&list);

@@ -95,7 +95,8 @@ typedef struct lease_journal lease_journal;
 /* A new one, locked, on the disk. job may be "". */
 kit_status lease_journal_begin(const store_home *home, const char *backend, const char *job,
                                lease_journal **out_journal, kolm_error_t *err) KIT_MUST_USE;
-/* One that has no owner. UNAVAILABLE when it has one, NOT_FOUND when it is settled by now. */
+/* One that has no owner. UNAVAILABLE when it has one, NOT_FOUND when it is settled by now. One that may only be read is held too: what
+ * writes into it fails, and its end leaves it as it is. */
 kit_status lease_journal_adopt(const store_home *home, const char *id, lease_journal **out_journal,
                                kolm_error_t *err) KIT_MUST_USE;
 /* Ends all journals that have no owner and in which nothing is open, as a kolm that was killed leaves them. */
@@ -111,7 +112,8 @@ kit_status lease_journal_gone(lease_journal *journal, const char *name, uint64_t
 /* Strikes a damaged line off. 0: the whole journal, FAILED_PRECONDITION as long as a lease in it is open. */
 kit_status lease_journal_forget(lease_journal *journal, uint64_t line, kolm_error_t *err) KIT_MUST_USE;
 /* The call has ended: when nothing is open, its leases go to the past and the journal is removed; else it stays, without an
- * owner. Frees journal, also on failure; NULL is a no-op. out_list (may be NULL) gets what it holds, and is the caller's. */
+ * owner, as it does when that fails. Frees journal, also on failure; NULL is a no-op. out_list (may be NULL) gets what it holds, as
+ * far as that could be read; the caller must free it, also on failure. */
 kit_status lease_journal_end(lease_journal *journal, lease_list *out_list, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Totals: what is gone, past and in journals, by backend and day (UTC) of the end */

@@ -19,6 +19,7 @@ import harness  # noqa: E402  pylint: disable=wrong-import-position
 
 INSTANTS = int(os.environ.get("KOLM_RENTING_INSTANTS", "12"))
 PATIENCE = 60
+ROOT, NOBODY = os.geteuid() == 0, 65534
 RENTERS = os.path.join(harness.BUILD, "tests", "lease")
 # In the order in which a job that goes well comes by them.
 POINTS = ["before-intent", "after-intent", "before-create", "after-create", "before-handle", "after-handle", "armed", "before-work",
@@ -324,6 +325,48 @@ class Renting(Rented):
         os.rename(path + ".away", path)
         self.kolm("compute", "reap", "--yes")
         self.assertEqual((self.running(), self.journals()), ([], []))
+
+    def give_away(self):
+        """To somebody who may read the home, and not write it: root may write everywhere."""
+        places = [self.provider, self.home]
+        for path in [os.path.join(at, name) for place in places for at, below, files in os.walk(place) for name in below + files] + places:
+            if ROOT:
+                os.chown(path, NOBODY, NOBODY)
+            if path.startswith(self.home):
+                os.chmod(path, 0o500 if os.path.isdir(path) else 0o400)
+        os.chmod(self.dir, 0o755)
+        self.addCleanup(lambda: [os.chmod(at, 0o700) for at, _, _ in os.walk(self.home)])
+        return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if ROOT else {}
+
+    def test_a_home_that_may_only_be_read(self):
+        """What can be ended is ended, and one sentence says that it cannot be put on record."""
+        name = self.leave_one()
+        who = self.give_away()
+        done = self.kolm("compute", "reap", "--yes", **who)
+        self.assertEqual(self.running(), [], done.out)
+        self.assertRegex(done.out, name + ".* ended ")
+        sentence = "that it is gone cannot be put on record, so it is looked for again: cannot write the journal "
+        self.assertEqual((done.out + done.err).count(sentence), 1, done.out + done.err)
+        done = self.kolm("compute", "pick", code=None, **who)
+        self.assertIn("ended what an earlier call had rented and left: renter %s (h:%s) (%s" % (name, name, sentence), done.err)
+        self.assertEqual(len(self.journals()), 1)
+
+    def test_a_ledger_that_cannot_be_written(self):
+        """The training is not lost for it; the next start tries again."""
+        ledger = os.path.join(self.home, "leases.jsonl")
+        os.mkdir(ledger)
+        done = self.rent()
+        self.assertIn("the ledger of what was rented cannot be written, and the next start of kolm tries again: cannot open " + ledger, done.err)
+        self.assertEqual((self.running(), len(self.journals())), ([], 1))
+        (model,) = [name for name in os.listdir(self.work) if name.endswith(".kolm")]
+        self.kolm("verify", model)
+        done = self.kolm("compute", "pick")
+        self.assertIn("stays listed in leases until this can be done: cannot open " + ledger, done.err)
+        os.rmdir(ledger)
+        self.kolm("compute", "pick")
+        self.assertEqual(self.journals(), [])
+        (day,) = self.status()["days"]
+        self.assertEqual((day["leases"], day["unknown_billed"], day["cost_usd"] == day["billed_usd"]), (1, 0, True))
 
     def test_a_damaged_line_is_shown(self):
         name = self.leave_one()

@@ -227,7 +227,7 @@ static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, 
     fake *f = user;
     check_billed(f, name, billed_micro_usd);
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    if (fake_choose(f, 2) != 0) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
+    if (fake_choose(f, 2) != 0 || f->now < f->record_back) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
     fake_record *record = record_of(f, name);
     ck_assert_ptr_nonnull(record);
     if (record != NULL) record->open = false;

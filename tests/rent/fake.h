@@ -37,9 +37,9 @@ typedef struct fake {
     fake_record records[FAKE_BOXES];
     size_t record_count;
     bool collected, armed;
-    bool endless;                    /* the work is never done, once it is armed */
-    int64_t list_back, destroy_back; /* until then these do not work */
-    size_t calls, dies_at;           /* kolm is killed in that call, before its effect or after it; 0: never */
+    bool endless;                                 /* the work is never done, once it is armed */
+    int64_t list_back, destroy_back, record_back; /* until then these do not work; record: the ends of boxes */
+    size_t calls, dies_at; /* kolm is killed in that call, before its effect or after it; 0: never */
     bool dies_after, dead;
 } fake;
 

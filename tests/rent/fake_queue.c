@@ -253,7 +253,7 @@ static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, 
         ck_assert_msg(billed_micro_usd != 0 || f->items[i].file || strcmp(f->items[i].name, name) != 0,
                       "%s is said to cost nothing", name);
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    if (choose(f, 2) != 0) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
+    if (choose(f, 2) != 0 || f->now < f->record_back) return end(f, KOLM_E_RESOURCE_EXHAUSTED, err);
     queue_record *record = record_of(f, name);
     ck_assert_ptr_nonnull(record);
     if (record != NULL) record->open = false;

@@ -38,9 +38,9 @@ typedef struct fake_queue {
     queue_record records[QUEUE_ITEMS];
     size_t record_count;
     bool fetched;
-    bool never_starts, strange_word, endless;    /* what becomes of a job */
-    int64_t find_back, cancel_back, remove_back; /* until then these do not work */
-    size_t calls, dies_at;                       /* kolm is killed in that call; 0: never */
+    bool never_starts, strange_word, endless;                 /* what becomes of a job */
+    int64_t find_back, cancel_back, remove_back, record_back; /* until then these do not work; record: the ends */
+    size_t calls, dies_at;                                    /* kolm is killed in that call; 0: never */
     bool dies_after, dead;
     size_t submits, cancels;
 } fake_queue;

@@ -258,6 +258,30 @@ START_TEST(test_destroy_is_away) {
 }
 END_TEST
 
+/* The disk stays full: what was made does not wait for it, and is not lost; and what is reclaimed is ended all the same. */
+START_TEST(test_end_that_cannot_be_recorded) {
+    fake f = {.record_back = INT64_MAX};
+    kit_rent_plan plan = plan_of(&f, false, 0);
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_rent r;
+    f.now = 1000000;
+    ck_assert_int_eq(kit_rent_begin(&r, &plan, f.now, &err), KOLM_OK);
+    drive(&f, &r, 0);
+    check_end(&f, &r);
+    ck_assert(r.state == KIT_RENT_LOST && r.made && f.collected && fake_alive(&f) == 0);
+    ck_assert_int_le(f.now - r.struck_ms, 90000);
+    ck_assert_int_eq(kit_rent_reclaim(&r, &plan, f.records[0].name, f.records[0].handle, 100000, f.now, &err), KOLM_OK);
+    drive(&f, &r, 0);
+    ck_assert_int_eq(r.state, KIT_RENT_GONE);
+    fake dear = {.record_back = INT64_MAX}; /* what was not made is not called so */
+    f.now = dear.now = 1000000;
+    plan = plan_of(&dear, false, 0);
+    ck_assert_int_eq(kit_rent_begin(&r, &plan, dear.now, &err), KOLM_OK);
+    drive(&dear, &r, 6);
+    ck_assert(r.state == KIT_RENT_LOST && !r.made && !dear.collected);
+}
+END_TEST
+
 START_TEST(test_lost_answer_that_created) {
     fake f = {0};
     kit_rent r = with_script(&f, "004", (run_options){0});
@@ -330,6 +354,7 @@ int main(void) {
     tcase_add_test(machine, test_refused_while_the_disk_is_full);
     tcase_add_test(machine, test_list_is_away);
     tcase_add_test(machine, test_destroy_is_away);
+    tcase_add_test(machine, test_end_that_cannot_be_recorded);
     tcase_add_test(machine, test_price_that_rose);
     tcase_add_test(machine, test_budget_and_deadline);
     tcase_add_test(machine, test_plans_that_lack_something);

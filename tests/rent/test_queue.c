@@ -297,6 +297,34 @@ START_TEST(test_files_that_stay) {
 }
 END_TEST
 
+/* The disk stays full: the results are here after minutes, and what is reclaimed is ended all the same. */
+START_TEST(test_ends_that_cannot_be_recorded) {
+    fake_queue f = {0};
+    kit_queue_plan plan = plan_of(&f, (run_options){0});
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_queue q;
+    f.now = 1000000;
+    ck_assert_int_eq(kit_queue_begin(&q, &plan, f.now, &err), KOLM_OK);
+    while (!q.fetched && f.now < 100000000) {
+        f.now = q.due_ms > f.now ? q.due_ms : f.now;
+        kit_queue_step(&q, f.now, false);
+    }
+    f.record_back = INT64_MAX;
+    int64_t fetched = f.now;
+    drive(&f, &q, 0);
+    check_end(&f, &q);
+    ck_assert(q.state == KIT_QUEUE_LOST && q.fetched && q.error.code == KOLM_OK);
+    ck_assert_int_le(f.now - fetched, 180000);
+    ck_assert_uint_eq(f.record_count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const queue_record *record = &f.records[i];
+        ck_assert_int_eq(kit_queue_reclaim(&q, &plan, record->name, record->handle, 100000, f.now, &err), KOLM_OK);
+        drive(&f, &q, 0);
+        ck_assert_int_eq(q.state, KIT_QUEUE_GONE);
+    }
+}
+END_TEST
+
 START_TEST(test_plans_that_lack_something) {
     fake_queue f = {0};
     kolm_error_t err = KIT_ERROR_INIT;
@@ -334,6 +362,7 @@ int main(void) {
     tcase_add_test(machine, test_cancel_that_does_not_take);
     tcase_add_test(machine, test_starts_and_words);
     tcase_add_test(machine, test_files_that_stay);
+    tcase_add_test(machine, test_ends_that_cannot_be_recorded);
     tcase_add_test(machine, test_plans_that_lack_something);
     suite_add_tcase(suite, machine);
     return run_suite(suite);

@@ -9,6 +9,7 @@
 
 #define HOUR_MS 3600000u
 #define PREFIX_MAX 40u
+#define RECORD_MS 60000u /* for so long the end of a box is tried to be put on record */
 
 bool kit_rent_ended(const kit_rent *rent) {
     return rent->state == KIT_RENT_GONE || rent->state == KIT_RENT_LOST;
@@ -208,6 +209,7 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
     r->box = (kit_rent_box){.micro_usd_per_hour = UINT64_MAX};
     r->asked = false;
     r->refusal = KOLM_OK;
+    r->struck_ms = 0;
     if (p->journal->intent(p->journal_user, r->name, &r->offer, err) != KOLM_OK) return end_without_box(r, now, err);
     clear_error(r);
     return enter(r, KIT_RENT_INTENT, now);
@@ -231,14 +233,19 @@ static bool settled(const kit_rent *r, int64_t now) {
     return passed(now, r->asked_ms, or_else(r->plan->provider->settle_ms, 120000));
 }
 
-/* Takes the name off the record: without that it is not gone. */
+/* Takes the name off the record: without that it is not gone, unless it is reclaimed, as then kolm itself records the answer. A disk
+ * that is full may soon not be; what was collected must not wait for it. */
 static bool strike(kit_rent *r, int64_t now, uint64_t billed, kolm_error_t *err) {
     if (r->reclaiming) billed = UINT64_MAX; /* since when is not known */
-    if (r->plan->journal->gone(r->plan->journal_user, r->name, billed, err) == KOLM_OK) return true;
-    if (out_of_patience(r, now))
-        (void)give_up(r, now, "it is gone, but that cannot be put on record");
-    else
+    if (r->plan->journal->gone(r->plan->journal_user, r->name, billed, err) == KOLM_OK || r->reclaiming) return true;
+    if (r->struck_ms == 0) r->struck_ms = now;
+    if (!passed(now, r->struck_ms, RECORD_MS)) {
         (void)later(r, now);
+        return false;
+    }
+    r->made = r->finished && r->error.code == KOLM_OK;
+    stop_counting(r, now);
+    (void)give_up(r, now, "it is gone, but that cannot be put on record");
     return false;
 }
 

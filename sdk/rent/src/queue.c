@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 40u
+#define RECORD_MS 60000u /* for so long an end is tried to be put on record */
 
 bool kit_queue_ended(const kit_queue *queue) {
     return queue->state == KIT_QUEUE_GONE || queue->state == KIT_QUEUE_LOST;
@@ -170,12 +171,18 @@ static kit_queue_state lose(kit_queue *q, int64_t now, const char *what) {
     return to_files(q, now);
 }
 
+/* Of what is reclaimed kolm itself records the answer. */
+static bool off_the_record(const kit_queue *q, const char *name, uint64_t billed, kolm_error_t *err) {
+    return q->plan->journal->gone(q->plan->journal_user, name, billed, err) == KOLM_OK || q->reclaiming;
+}
+
 /* The job is final, or was never made: it goes off the record. */
 static kit_queue_state close_job(kit_queue *q, int64_t now, kolm_error_t *err) {
     uint64_t billed = q->may_be_billed ? q->seen.billed_micro_usd : 0;
+    if (!q->final) q->good_ms = now;
     q->final = true;
-    if (q->plan->journal->gone(q->plan->journal_user, q->name, billed, err) == KOLM_OK) return to_files(q, now);
-    if (out_of_patience(q, now)) {
+    if (off_the_record(q, q->name, billed, err)) return to_files(q, now);
+    if (passed(now, q->good_ms, RECORD_MS)) {
         leave(q, q->name, "it has ended, but that cannot be put on record");
         return to_files(q, now);
     }
@@ -429,13 +436,14 @@ static kit_queue_state step_removing(kit_queue *q, int64_t now, kolm_error_t *er
         kit_status status = p->provider->remove(p->provider_state, q->files_name, q->files, &done, err);
         /* a file whose handle nobody knows may be there and not be listed yet */
         done = done && status == KOLM_OK && (q->files[0] != '\0' || settled(q, now, q->sent_ms));
+        if (done) q->good_ms = now;
         q->removed = done;
     }
-    if (done && p->journal->gone(p->journal_user, q->files_name, 0, err) == KOLM_OK) {
+    if (done && off_the_record(q, q->files_name, 0, err)) {
         q->files_open = false;
         return end(q, now);
     }
-    if (!out_of_patience(q, now)) return later(q, now);
+    if (done ? !passed(now, q->good_ms, RECORD_MS) : !out_of_patience(q, now)) return later(q, now);
     leave(q, q->files_name,
           done ? "they are removed, but that cannot be put on record" : "the uploaded rows could not be removed");
     return end(q, now);

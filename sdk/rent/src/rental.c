@@ -198,6 +198,8 @@ static void make_plan(rental *v, const vm_work *work) {
 static kit_status outcome(rental *v, kolm_error_t *err) {
     const kit_rent *r = &v->rent;
     if (r->error.code == KOLM_OK && r->state == KIT_RENT_GONE) return KOLM_OK;
+    if (r->made) say(v, KOLM_LOG_WARNING, r->error.text);
+    if (r->made) return KOLM_OK;
     *err = r->error;
     if (!kit_rent_ended(r))
         (void)kit_fail(err, KOLM_E_CANCELLED, "the next start of kolm looks again, or `kolm compute reap` now",

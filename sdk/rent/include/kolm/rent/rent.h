@@ -127,7 +127,8 @@ typedef struct kit_rent_work {
 typedef struct kit_rent_journal {
     kit_status (*intent)(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err);
     kit_status (*handle)(void *user, const char *name, const char *handle, kolm_error_t *err);
-    /* billed: what a box of that name cost, time multiplied by price; 0: there was none; UINT64_MAX: not known */
+    /* billed: what a box of that name cost, time multiplied by price; 0: there was none; UINT64_MAX: not known. During
+     * reclaim kolm itself records the result of the slot, and a failure of this function is ignored */
     kit_status (*gone)(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err);
 } kit_rent_journal;
 
@@ -160,6 +161,7 @@ typedef struct kit_rent {
     kolm_error_t barred;      /* if code is not 0: the last request was refused because of its token, so nothing is
                                  known */
     uint64_t spent_micro_usd; /* time multiplied by price up to now, over all offers */
+    bool made; /* lost, although the results were collected: the box is gone, but that could not be recorded */
     /* The rest is private. */
     const kit_rent_plan *plan;
     kit_rent_offer offers[KIT_RENT_OFFERS_MAX];
@@ -167,7 +169,7 @@ typedef struct kit_rent {
     uint32_t tried;
     bool asked, reclaiming, finished, seen_gone;
     kit_status refusal; /* nothing was created, and why */
-    int64_t begun_ms, since_ms, asked_ms, billed_ms, polled_ms, good_ms, told_ms;
+    int64_t begun_ms, since_ms, asked_ms, billed_ms, polled_ms, good_ms, told_ms, struck_ms;
     uint64_t spent_before;
 } kit_rent;
 
