@@ -120,20 +120,19 @@ typedef struct asking {
     host_reclaim_item *items;
     fleet_reaped **of; /* the lease of each item */
     size_t count;
+    lease_clocks now;
 } asking;
 
 static void add(asking *a, fleet_reaped *r, const fleet_backend *backend, const lease_journal *journal) {
-    uint64_t now = (uint64_t)time(NULL) * 1000;
     host_reclaim_item *item = &a->items[a->count];
     a->of[a->count++] = r;
     item->row = backend->row;
     item->lease_fd = lease_journal_fd(journal);
-    item->args = (kolm_reclaim_args_t){
-        .age_seconds = r->lease.begun_ms > 0 && now > r->lease.begun_ms ? (now - r->lease.begun_ms) / 1000 : 0,
-        .name = r->lease.name,
-        .handle = r->lease.handle,
-        .kind = r->lease.kind,
-        .place = r->lease.place};
+    item->args = (kolm_reclaim_args_t){.age_seconds = lease_age_ms(&r->lease, &a->now) / 1000,
+                                       .name = r->lease.name,
+                                       .handle = r->lease.handle,
+                                       .kind = r->lease.kind,
+                                       .place = r->lease.place};
 }
 
 /* False: another kolm has ended it in the meantime. */
@@ -219,6 +218,7 @@ static kit_status ask_all(kolm_session *session, fleet_registry *registry, const
     const fleet_call call = {
         .slot = HOST_SLOT_RECLAIM, .airgap = o->airgap, .timeout_ms = o->timeout_ms, .finish = o->finish};
     kit_status status = a.items && a.of ? KOLM_OK : kit_no_memory(err);
+    lease_clocks_read(&a.now);
     if (status == KOLM_OK) choose(registry, &call, home, out, h, &a);
     if (status == KOLM_OK && a.count > 0) status = fleet_call_reclaims(session, registry, a.items, a.count, &call, err);
     for (size_t i = 0; status == KOLM_OK && i < a.count; i++)

@@ -163,6 +163,8 @@ typedef struct host_lease_line {
     uint64_t billed_micro_usd;         /* UINT64_MAX: unknown, or no "gone" */
     const char *name, *handle, *kind, *place, *note;
 } host_lease_line;
+/* After these members, which every line has: milliseconds since the start of the machine, a decimal string; older kolms write none. */
+#define HOST_LEASE_UP "up"
 
 #define HOST_REQUEST_RECORDS(X)                                                                                        \
     X(LEASE_LINE, lease_line, host_lease_line)                                                                         \

@@ -9,6 +9,8 @@
 
 /* The next place of the list, zeroed but for its amounts, which are unknown; NULL when memory is out. */
 lease_entry *lease_list_add(lease_list *list);
+/* "" where the system has none. */
+void lease_boot_read(char out_boot[LEASE_BOOT_BYTES]);
 /* ---- past.c */
 /* Appends what is gone in the list; on the disk when it returns. */
 kit_status lease_past_add(const store_home *home, const lease_list *list, kolm_error_t *err) KIT_MUST_USE;

@@ -70,8 +70,10 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
 static kit_status write_head(int fd, const char *backend, const char *job, kolm_error_t *err) {
     cJSON *head = cJSON_CreateObject();
     kit_buf line = {0};
+    char boot[LEASE_BOOT_BYTES];
+    lease_boot_read(boot);
     bool good = kit_json_put_u64(head, "journal", 1) && kit_json_put_string(head, "backend", backend) &&
-                kit_json_put_string(head, "job", job);
+                kit_json_put_string(head, "job", job) && kit_json_put_string(head, "boot", boot);
     kit_status status = good ? kit_json_line(head, &line, err) : kit_no_memory(err);
     kit_buf_char(&line, '\n');
     if (status == KOLM_OK) status = kit_buf_ok(&line, err);

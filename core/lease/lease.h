@@ -16,7 +16,8 @@
  * Journals. Each call that may rent something has one of its own: HOME/leases/BACKEND-ID.jsonl, ID 16 hex digits. The directory is
  * there only while there is a journal in it: where it is missing, nothing is open, which costs one stat(2).
  *
- *   line 1       {"journal":1,"backend":NAME,"job":ID}, written by kolm; job is "" where there is none
+ *   line 1       {"journal":1,"backend":NAME,"job":ID,"boot":ID}, written by kolm; job is "" where there is none, boot is the
+ *                system's name of this start of the machine
  *   other lines  one event each, host_lease_line (host/protocol.h), written and synced by kolm-host before the backend goes on
  *                (host/child/leases.c); by kolm itself when it settles what is left ("gone"), and when the user strikes a lease off
  *                ("forget", whose handle is the number of a damaged line)
@@ -37,10 +38,16 @@
  * crash in between is seen by the name of the journal that each line bears, and counts once. The file is rotated under its lock when
  * it grows beyond LEASE_PAST_MOST bytes: lines older than LEASE_PAST_DAYS days go. No open lease is ever in it.
  *
- * Times are milliseconds since 1970. Any thread; a lease_journal belongs to one at a time.
+ * Times are milliseconds since 1970. They are for people: a clock that is set forward must not make a lease older than it is, since what
+ * is old and not seen at the provider is believed gone. So an event bears the time since the start of the machine too (CLOCK_BOOTTIME),
+ * and a lease is as old as that says. Where the machine was started again meanwhile, or the journal is of an older kolm, it is as
+ * old as both say at least: the clock, and the time since that start.
+ *
+ * Any thread; a lease_journal belongs to one at a time.
  */
 
-#define LEASE_ID_BYTES 64u            /* "acme-0123456789abcdef" */
+#define LEASE_ID_BYTES 64u /* "acme-0123456789abcdef" */
+#define LEASE_BOOT_BYTES 40u
 #define LEASE_LINE_MAX 16384u         /* bytes; a longer line is a damaged one */
 #define LEASE_JOURNAL_MAX (16u << 20) /* bytes; no call writes so many */
 #define LEASE_ENTRIES_MAX 4096u       /* that are listed of one journal */
@@ -65,7 +72,9 @@ typedef struct lease_entry {
     char kind[KOLM_LEASE_KIND_BYTES_MAX + 1];
     char place[KOLM_LEASE_PLACE_BYTES_MAX + 1];
     char note[KOLM_LEASE_NOTE_BYTES_MAX + 1];
-    uint64_t begun_ms, gone_ms;                          /* 0: not known, or not yet */
+    uint64_t begun_ms, gone_ms; /* 0: not known, or not yet */
+    uint64_t up_ms;             /* begun, since the start of the machine that is called boot; 0 not known */
+    char boot[LEASE_BOOT_BYTES];
     uint64_t price_micro_usd_per_hour, billed_micro_usd; /* UINT64_MAX unknown */
 } lease_entry;
 
@@ -84,6 +93,15 @@ kit_status lease_list_join(lease_list *list, lease_list *from, kolm_error_t *err
 size_t lease_list_open(const lease_list *list);
 /* What the entries cost. False, and *out_micro_usd what is known, when one of them has a cost that is not known, or is not gone. */
 bool lease_list_billed(const lease_list *list, uint64_t *out_micro_usd);
+
+/* ---- Age */
+typedef struct lease_clocks {
+    char boot[LEASE_BOOT_BYTES]; /* "" unknown */
+    uint64_t up_ms, wall_ms;     /* since the start of this machine, and since 1970 */
+} lease_clocks;
+void lease_clocks_read(lease_clocks *out);
+/* Milliseconds since the lease was begun, or less: never more, whatever was done to the clock. */
+uint64_t lease_age_ms(const lease_entry *entry, const lease_clocks *now);
 
 /* Whether there may be anything to reap: one stat. */
 bool lease_any(const store_home *home);

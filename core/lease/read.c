@@ -69,7 +69,7 @@ typedef struct reading {
     lease_list *list;
     size_t from; /* entries before it are of other journals */
     const char *id;
-    char backend[33], job[64];
+    char backend[33], job[64], boot[LEASE_BOOT_BYTES];
     uint64_t line;
     bool full;   /* it has its entry for all that does not fit */
     bool failed; /* memory is out */
@@ -93,6 +93,7 @@ static lease_entry *add(reading *r) {
     kit_copy(entry->journal, sizeof entry->journal, r->id);
     kit_copy(entry->backend, sizeof entry->backend, r->backend);
     kit_copy(entry->job, sizeof entry->job, r->job);
+    kit_copy(entry->boot, sizeof entry->boot, r->boot);
     r->full = r->list->count - r->from == LEASE_ENTRIES_MAX;
     if (!r->full) return entry;
     entry->state = LEASE_DAMAGED;
@@ -126,7 +127,7 @@ static void forget(reading *r, const host_lease_line *line) {
 }
 
 /* A later event of a name adds to what the earlier ones said. */
-static bool take_event(reading *r, const host_lease_line *line) {
+static bool take_event(reading *r, const host_lease_line *line, uint64_t up_ms) {
     const bool intent = strcmp(line->event, "intent") == 0, handle = strcmp(line->event, "handle") == 0,
                gone = strcmp(line->event, "gone") == 0;
     if (strcmp(line->event, "forget") == 0) {
@@ -146,7 +147,7 @@ static bool take_event(reading *r, const host_lease_line *line) {
     if (line->place[0]) kit_copy(entry->place, sizeof entry->place, line->place);
     if (line->note[0]) kit_copy(entry->note, sizeof entry->note, line->note);
     if (line->price_micro_usd_per_hour <= INT64_MAX) entry->price_micro_usd_per_hour = line->price_micro_usd_per_hour;
-    if (!entry->begun_ms) entry->begun_ms = line->at_ms;
+    if (!entry->begun_ms) entry->begun_ms = line->at_ms, entry->up_ms = up_ms;
     if (gone && entry->state == LEASE_OPEN) {
         entry->state = LEASE_GONE;
         entry->gone_ms = line->at_ms;
@@ -155,13 +156,21 @@ static bool take_event(reading *r, const host_lease_line *line) {
     return true;
 }
 
+static uint64_t up_of(const cJSON *json) {
+    const char *text = NULL;
+    uint64_t up_ms = 0;
+    return kit_json_get_string(json, HOST_LEASE_UP, &text) && kit_parse_u64(text, &up_ms) ? up_ms : 0;
+}
+
 /* The first line, which kolm writes itself. */
 static bool take_head(reading *r, const cJSON *json) {
     uint64_t version = 0;
-    const char *job = NULL;
+    const char *job = NULL, *boot = "";
     if (!kit_json_get_u64(json, "journal", &version) || version != 1 || !kit_json_get_string(json, "job", &job))
         return false;
     if (is_text(job, sizeof r->job - 1)) kit_copy(r->job, sizeof r->job, job);
+    (void)kit_json_get_string(json, "boot", &boot); /* an older kolm writes none */
+    if (is_text(boot, sizeof r->boot - 1)) kit_copy(r->boot, sizeof r->boot, boot);
     return true;
 }
 
@@ -176,7 +185,8 @@ static void take_line(reading *r, const char *text, size_t length) {
         r->failed = r->failed || status == KOLM_E_RESOURCE_EXHAUSTED;
         good = status == KOLM_OK;
     }
-    if (good && !(r->line == 1 && take_head(r, json))) good = host_read_lease_line(json, &line) && take_event(r, &line);
+    if (good && !(r->line == 1 && take_head(r, json)))
+        good = host_read_lease_line(json, &line) && take_event(r, &line, up_of(json));
     if (!good && r->line > 1) damaged(r);
     cJSON_Delete(json);
 }

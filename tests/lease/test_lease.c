@@ -127,6 +127,34 @@ START_TEST(test_damage) {
 }
 END_TEST
 
+/* Neither a clock that was set forward nor one that was set back makes it older than it is. */
+START_TEST(test_age) {
+    static const char head[] = "{\"journal\":1,\"backend\":\"vast\",\"job\":\"\",\"boot\":\"0b-1\"}\n";
+    char text[1000], intent[] = INTENT("a");
+    intent[strlen(intent) - 2] = '\0'; /* the brace and the LF */
+    kit_format(text, sizeof text, "%s%s,\"up\":\"500\"}\n", head, intent);
+    lease_list list = read_text(text, NULL), old = read_text(HEAD INTENT("a"), NULL);
+    lease_clocks now = {.boot = "0b-1", .up_ms = 90500, .wall_ms = 86400000};
+    ck_assert_uint_eq(list.count, 1);
+    ck_assert_uint_eq(lease_age_ms(list.at, &now), 90000);
+    now.wall_ms = 1; /* back to 1970 */
+    ck_assert_uint_eq(lease_age_ms(list.at, &now), 90000);
+    now.wall_ms = 86400000;
+    kit_copy(now.boot, sizeof now.boot, "0b-2"); /* started again: at least so long ago */
+    ck_assert_uint_eq(lease_age_ms(list.at, &now), 90500);
+    now.wall_ms = 31000;
+    ck_assert_uint_eq(lease_age_ms(list.at, &now), 30000);
+    ck_assert_uint_eq(lease_age_ms(old.at, &now), 30000);
+    now.boot[0] = list.at->boot[0] = '\0'; /* where the system does not say */
+    ck_assert_uint_eq(lease_age_ms(list.at, &now), 30000);
+    lease_clocks_read(&now);
+    ck_assert_uint_eq(strlen(now.boot), 36);
+    ck_assert(now.up_ms > 0 && now.wall_ms > now.up_ms);
+    lease_list_free(&old);
+    lease_list_free(&list);
+}
+END_TEST
+
 START_TEST(test_long_lines) {
     kit_buf text = {0};
     lease_list list = {0};
@@ -494,6 +522,7 @@ int main(void) {
     tcase_add_test(tests, test_events);
     tcase_add_test(tests, test_damage);
     tcase_add_test(tests, test_long_lines);
+    tcase_add_test(tests, test_age);
     tcase_add_test(tests, test_cut_anywhere);
     tcase_add_test(tests, test_a_call_that_ends_well);
     tcase_add_test(tests, test_nothing_was_rented);

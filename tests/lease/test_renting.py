@@ -312,6 +312,27 @@ class Renting(Rented):
         self.control("reclaim", None)
         self.kolm("compute", "reap", "--yes")
 
+    def test_a_clock_that_was_set_forward(self):
+        """What may have been created is not believed gone before the provider's list would have it: the clock on the wall does not count."""
+        self.control("stop", "after-intent")
+        process = self.start_rent()
+        self.wait_for(lambda: "after-intent" in self.points(), "it is about to rent")
+        self.kill(process, True)
+        self.control("stop", None)
+        self.control("lists", "late")
+        self.wait_for(lambda: self.json("compute", "reap")["open"] == 1, "it has no owner")
+        (journal,) = self.journals()
+        path = os.path.join(self.home, "leases", journal)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(re.sub('"at":"([0-9]+)"', lambda at: '"at":"%d"' % (int(at.group(1)) - 86400000), text))
+        (lease,) = self.json("compute", "reap", "--yes", code=5)["leases"]
+        self.assertEqual(lease["state"], "unknown")
+        self.control("lists", None)
+        (lease,) = self.json("compute", "reap", "--yes")["leases"]
+        self.assertEqual((lease["state"], self.journals()), ("ended", []))
+
     def test_a_journal_that_cannot_be_opened(self):
         """It says so, and not that another kolm has it."""
         self.leave_one()

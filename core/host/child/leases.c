@@ -203,7 +203,9 @@ static kit_status write_line(const kolm_lease_t *l, kolm_error_t *err) {
     /* What a full disk or a dead process left half written stays a line of its own. */
     kit_buf_str(&line, state.whole ? "{" : "\n{");
     host_write_lease_line(&line, &record);
-    kit_buf_str(&line, "}\n");
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    kit_buf_fmt(&line, ",\"" HOST_LEASE_UP "\":\"%llu\"}\n",
+                (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000);
     kit_status status = kit_buf_ok(&line, err);
     state.whole = false;
     if (status == KOLM_OK) status = kit_write_all(state.fd, line.data, line.length, err);
