@@ -51,15 +51,16 @@ static int print_as_json(cli_context *context, const fleet_reap *reap, bool look
 int cli_compute_reap(cli_context *context, int argc, char **argv) {
     bool yes = false;
     const char *forget = NULL;
+    fleet_reap_options how = {.look = true};
     const cli_option options[] = {
         {"yes", 0, CLI_FLAG, &yes, NULL, "end it"},
+        {"airgap", 0, CLI_AIRGAP, &how.airgap, NULL, "ask nobody over the network; what is not looked at is listed"},
         {"forget", 0, CLI_STRING, &forget, "NAME", "take one off the record that you have ended at the provider"},
     };
     const cli_syntax syntax = {.command = "kolm compute reap",
                                .words = "",
                                .summary = "Lists what earlier calls rented and did not end; with --yes ends it.",
                                CLI_ROWS(options)};
-    fleet_reap_options how = {.look = true};
     fleet_reap reap = {0};
     kolm_error_t err = KIT_ERROR_INIT;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

@@ -149,11 +149,13 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     const char *since = NULL, *older = NULL;
     bool remote = false, prune = false;
     size_t words = 0;
+    session_airgap airgap = SESSION_AIRGAP_OFF;
     const cli_option options[] = {
         {"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."},
         {"remote", 0, CLI_FLAG, &remote, NULL, "ask every backend what it keeps elsewhere (uses the network)"},
         {"prune", 0, CLI_FLAG, &prune, NULL, "remove what is idle there (implies --remote)"},
         {"older", 0, CLI_STRING, &older, "SPAN", "prune only what has been unused for that long (1d)"},
+        {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "ask nobody over the network; what is not looked at is listed"},
     };
     const cli_syntax syntax = {.command = "kolm compute status",
                                .words = "[NAME]",
@@ -176,11 +178,12 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     if (since) from = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
     session_reason failed = SESSION_REASON_NONE;
-    fleet_reap_start(&context->session, SESSION_AIRGAP_OFF);
+    fleet_reap_start(&context->session, airgap);
     kit_status status = session_home(&context->session, &home, &err);
     if (status == KOLM_OK && !name) status = fleet_overview_get(&context->session, from, &s, &err);
     if (status == KOLM_OK && (name || remote || prune)) {
-        const fleet_holdings_options where = {.only = name, .prune = prune, .older_seconds = (uint64_t)age};
+        const fleet_holdings_options where = {
+            .only = name, .airgap = airgap, .prune = prune, .older_seconds = (uint64_t)age};
         status = fleet_holdings_query(&context->session, &where, &elsewhere, &failed, &err);
     }
     exit_code = elsewhere.failed ? CLI_EXIT_BACKEND : CLI_EXIT_OK;

@@ -97,13 +97,13 @@ static void pass_holding(void *user, const kolm_holding_t *holding) {
     h->holding(h->user, holding);
 }
 
-kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, const fleet_backend *backend, bool prune,
-                             uint64_t older_seconds, fleet_holding_fn holding, void *user, char *out_summary,
-                             size_t capacity, kolm_error_t *err) {
+kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                             session_airgap airgap, bool prune, uint64_t older_seconds, fleet_holding_fn holding,
+                             void *user, char *out_summary, size_t capacity, kolm_error_t *err) {
     holding_user passed = {.holding = holding, .user = user};
     const host_events events = {.user = &passed, .holding = pass_holding};
     const fleet_call call = {
-        .slot = HOST_SLOT_STATUS, .prune = prune, .older_seconds = older_seconds, .events = &events};
+        .slot = HOST_SLOT_STATUS, .airgap = airgap, .prune = prune, .older_seconds = older_seconds, .events = &events};
     host_result *result = calloc(1, sizeof *result);
     kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     if (status == KOLM_OK) status = fleet_call_one(session, registry, backend, &call, result, err);

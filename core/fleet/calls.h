@@ -28,8 +28,8 @@ kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, cons
 /* Called for each thing as it is reported. */
 typedef void (*fleet_holding_fn)(void *user, const kolm_holding_t *holding);
 /* Runs the status slot. UNIMPLEMENTED when the plugin has none. Warnings go to standard error. */
-kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, const fleet_backend *backend, bool prune,
-                             uint64_t older_seconds, fleet_holding_fn holding, void *user, char *out_summary,
-                             size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
+                             session_airgap airgap, bool prune, uint64_t older_seconds, fleet_holding_fn holding,
+                             void *user, char *out_summary, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -48,8 +48,8 @@ static kit_status ask_one(kolm_session *session, fleet_registry *registry, const
     listening l = {.elsewhere = e, .backend = backend->name};
     kolm_error_t why = KIT_ERROR_INIT;
     char summary[256] = "";
-    kit_status status = fleet_call_status(session, registry, backend, options->prune, options->older_seconds,
-                                          on_holding, &l, summary, sizeof summary, &why);
+    kit_status status = fleet_call_status(session, registry, backend, options->airgap, options->prune,
+                                          options->older_seconds, on_holding, &l, summary, sizeof summary, &why);
     bool good = true;
     if (status == KOLM_OK)
         good = note_asked(e, backend->name, "summary", summary, NULL);

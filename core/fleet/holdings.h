@@ -7,7 +7,8 @@
 
 typedef struct fleet_holdings_options {
     const char *only; /* NULL: every backend that is not of this machine */
-    bool prune;       /* remove what is idle and was of no use for older_seconds */
+    session_airgap airgap;
+    bool prune; /* remove what is idle and was of no use for older_seconds */
     uint64_t older_seconds;
 } fleet_holdings_options;
 
@@ -17,7 +18,7 @@ typedef struct fleet_holdings {
     bool failed;  /* somebody could not be asked */
 } fleet_holdings;
 
-/* Asks, over the network. That one cannot answer is in out_elsewhere; that `only` has no such slot, or is not known, is an
+/* Asks, over the network unless there is an airgap, which every backend that needs one answers. That one cannot answer is in out_elsewhere; that `only` has no such slot, or is not known, is an
  * error, with *out_reason. Warnings of the backends go to the sink. */
 kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
                                 fleet_holdings *out_elsewhere, session_reason *out_reason,

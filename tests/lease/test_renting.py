@@ -280,6 +280,29 @@ class Renting(Rented):
         done = self.kolm("compute", "pick", "--airgap=advisory", code=None)
         self.assertIn("1 lease that may still be billed: renter %s (h:%s): --airgap keeps its backend out" % (name, name), done.err)
         self.assertEqual((self.running(), self.points()), ([name], []))
+        for words, code in ((["status", "--remote"], 5), (["status", "renter"], 5), (["reap", "--yes"], 5), (["reap"], 0)):
+            done = self.without_sockets("compute", *words, "--airgap", code=code)
+            self.assertIn(name, done.out + done.err, words)
+            if words != ["reap"]:
+                self.assertIn("--airgap keeps its backend out", done.out + done.err, words)
+            if words[0] == "status":
+                self.assertIn("--airgap loads no backend that needs the network", done.out + done.err, words)
+        self.assertEqual((self.running(), self.points()), ([name], []))
+
+    def without_sockets(self, *words, code):
+        """As kolm() does; where it can be traced, neither kolm nor a child of it makes a socket that leads out."""
+        tracer, log = shutil.which("strace"), os.path.join(self.dir, "strace")
+        if not tracer or harness.SANITIZED:  # which is not traced well
+            return self.kolm(*words, code=code)
+        done = harness.subprocess.run([tracer, "-f", "-o", log, "-e", "trace=socket,connect", harness.TREE.kolm, *words], env=self.full_env(None), cwd=self.work,
+                                      stdin=harness.subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        done.out, done.err = done.stdout.decode(), done.stderr.decode()
+        if "ptrace" in done.err:  # not allowed here
+            return self.kolm(*words, code=code)
+        self.assertEqual(done.returncode, code, (words, done.out, done.err))
+        with open(log, encoding="utf-8", errors="replace") as file:
+            self.assertEqual([line for line in file if "AF_INET" in line], [])
+        return done
 
     def test_backend_is_not_there_any_more(self):
         name = self.leave_one()
