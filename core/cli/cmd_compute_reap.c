@@ -6,10 +6,17 @@
 #include "cli/output.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const char *state_of(const fleet_reaped *r, bool look) {
     if (look) return r->lease.state == LEASE_DAMAGED ? "damaged" : "open";
     return fleet_reap_fate_name(r->fate);
+}
+
+/* What holds of several leases of a backend (its token is refused, say) is said once. */
+static bool is_said(const fleet_reap *reap, size_t at) {
+    const fleet_reaped *r = &reap->at[at], *before = at > 0 ? r - 1 : NULL;
+    return before && strcmp(before->lease.backend, r->lease.backend) == 0 && strcmp(before->why, r->why) == 0;
 }
 
 static void print_text(cli_context *context, const fleet_reap *reap, bool look) {
@@ -20,8 +27,9 @@ static void print_text(cli_context *context, const fleet_reap *reap, bool look) 
         cli_lease_print(context, &r->lease, state_of(r, look));
         if (r->fate == FLEET_REAP_ENDED && r->lease.billed_micro_usd <= INT64_MAX)
             cli_print(context, "      billed %s\n", session_usd(usd, sizeof usd, r->lease.billed_micro_usd));
-        if (r->why[0]) cli_print(context, "      %s", cli_safe(r->why));
-        if (r->why[0]) cli_print(context, "%s%s\n", r->remedy[0] ? "; " : "", cli_safe(r->remedy));
+        if (!r->why[0] || is_said(reap, i)) continue;
+        cli_print(context, "      %s", cli_safe(r->why));
+        cli_print(context, "%s%s\n", r->remedy[0] ? "; " : "", cli_safe(r->remedy));
     }
     for (size_t i = 0; i < reap->owned.count; i++)
         cli_lease_print(context, &reap->owned.at[i], "in use");

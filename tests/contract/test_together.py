@@ -134,7 +134,10 @@ class TogetherCase(Jobs, CloudCase):
         self.configure(**self.settings, max_hours=0.0003)
         self.compile(timeout=60)
         self.provider.deaf = False
+        asked = len(self.provider.taken)
         done = self.run_kolm("compute", "reap", "--yes", env={self.variable: "another-token-1234"})
+        self.assertLessEqual(len(self.provider.taken) - asked, 4, self.provider.taken[asked:])  # job and rows, and not again and again
+        self.assertEqual(done.stdout.count("does not accept the token in KOLM_TOGETHER_TOKEN"), 1, done.stdout)
         self.assertEqual(done.returncode, 5, done.stdout)
         self.assertRegex(done.stdout, r"(?m)^  together .*  unknown( |$)")
         self.assertIn("KOLM_TOGETHER_TOKEN", done.stdout)

@@ -11,7 +11,6 @@
 #define RECLAIM_MS 20000
 #define RECLAIM_POLL_MS 2000
 #define FIRST_LOOK_MS 1000
-#define REFUSED_MOST 4 /* steps in a row: told to end, looked, and both again */
 #define LINEAR_ROWS_PER_SECOND 5000
 #define LINEAR_SECONDS 60 /* connecting, sending the engine, ending the machine */
 #define HOUR_MS 3600000u
@@ -219,13 +218,11 @@ int32_t kit_vm_status(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_s
 
 /* ---- reclaim */
 
-/* A token that is refused again and again is not worth the time of whoever waits. */
+/* A token that is refused will be refused again: another one is needed, and whoever waits is told at once. */
 static void drive(kit_rent *rent, int64_t until_ms) {
-    unsigned refused = 0;
-    while (!kit_rent_ended(rent) && refused < REFUSED_MOST && kit_now_ms() < until_ms) {
+    while (!kit_rent_ended(rent) && kit_now_ms() < until_ms &&
+           (rent->barred.code == KOLM_OK || rent->due_ms <= kit_now_ms()))
         vm_drive_step(rent, until_ms);
-        refused = rent->barred.code != KOLM_OK ? refused + 1 : 0;
-    }
 }
 
 int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,

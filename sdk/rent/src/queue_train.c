@@ -37,6 +37,8 @@ static bool drive(kit_queue_task *task, kit_queue *q, kit_queue_state stop_at, u
         if (!quiet && q->state != shown && q->state < KIT_QUEUE_CANCELLING) say_state(task, q);
         shown = q->state;
         int64_t now = queue_now();
+        /* A token that is refused will be refused again: another one is needed, and whoever waits is told at once. */
+        if (q->reclaiming && q->barred.code != KOLM_OK && q->due_ms > now) return false;
         if ((stopped >= 0 && now - stopped > STOP_MS) || (most_ms > 0 && (uint64_t)(now - begun) > most_ms))
             return false;
         queue_wait(task, q->due_ms, stopped < 0);
