@@ -261,7 +261,7 @@ static kit_status end_renting(kolm_session *session, fleet_registry *registry, c
                      "the ledger of what was rented cannot be written, and the next start of kolm tries again: %s",
                      why.text);
     if (lease_list_open(&list) > 0) {
-        session_note(session, "[lease]", "what this call rented is not gone: ending it");
+        session_note(session, "[lease]", "what this call rented may not be gone: ending what is there");
         status = fleet_reap_run(session, registry, &options, &reap, err);
         if (status == KOLM_OK) fleet_reap_tell(session, &reap);
         for (size_t i = 0; i < reap.count; i++)

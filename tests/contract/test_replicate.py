@@ -5,6 +5,7 @@
 usage: test_replicate.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -42,6 +43,17 @@ class ReplicateCase(Jobs, CloudCase):
         training = next(iter(self.provider.trainings.values()))
         self.assertEqual((hosted["provider"], hosted["model"], hosted["version"], hosted["job"]), ("replicate", "me/router", training["trained"], training["id"]))
         self.assertEqual(manifest["report"]["trainer_version"], VERSION)
+
+    def test_an_unclear_training_is_for_the_user_to_look_at(self):
+        """Replicate finds nothing by a name: kolm does not say that it will, and says how the warning ends."""
+        self.provider.fault(CREATE, "lost")
+        done = self.compile()
+        self.assert_sentence(done, "it may have been submitted", "(POST ")
+        (name,) = set(re.findall(r"--forget (kolm-[0-9a-f]+)`", done.stdout))
+        self.assertNotIn("kolm tries too", done.stdout)
+        self.assertIn("look at Replicate whether it is there, end it there, and then", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.run_kolm("compute", "reap", "--forget", name)
+        self.assertNotIn('"open"', self.open_leases())
 
     def test_weights_that_are_not_handed_out(self):
         self.provider.no_weights = True

@@ -60,6 +60,25 @@ static kit_status say_cost(const kit_queue *q, kolm_error_t *err) {
     return err->code;
 }
 
+/* Nobody but the user can find out: the provider knows no names, and no id came back. */
+static bool is_unknowable(const kit_queue *q) {
+    return q->left.code != KOLM_OK && (q->may_be_billed || q->reclaiming) && q->name[0] != '\0' &&
+           q->handle[0] == '\0' && (q->plan->provider->can & KIT_QUEUE_CAN_FIND) == 0;
+}
+
+static void ask_the_user(const kit_queue *q, const char *title, bool recorded, char *remedy, size_t capacity) {
+    if (!recorded)
+        kit_format(remedy, capacity,
+                   "look at %s whether it is there, and end it there, before you run the command again", title);
+    else if (is_unknowable(q))
+        kit_format(remedy, capacity,
+                   "look at %s whether it is there, end it there, and then `kolm compute reap --forget %s`", title,
+                   q->name);
+    else
+        kit_format(remedy, capacity,
+                   "look at %s whether it is there, and end it there; kolm tries too, whenever it is started", title);
+}
+
 /* One sentence: what went wrong, what may be left, what it cost; recorded: kolm will end what is left. */
 static kit_status verdict(const kit_queue_task *task, const kit_queue *q, bool ended, bool recorded,
                           kolm_error_t *err) {
@@ -78,12 +97,11 @@ static kit_status verdict(const kit_queue_task *task, const kit_queue *q, bool e
                        "stopped while %s was being ended at %s", q->name, title);
     } else if (left) {
         char remedy[256];
-        kit_format(remedy, sizeof remedy, "look at %s whether it is there, and end it there%s", title,
-                   recorded ? "; kolm tries too, whenever it is started" : ", before you run the command again");
+        ask_the_user(q, title, recorded, remedy, sizeof remedy);
         if (q->left_is_all)
             (void)kit_fail(err, q->left.code, remedy, "%s", q->left.text);
         else
-            (void)kit_fail(err, q->error.code, remedy, "%.240s; %.190s", q->error.text, q->left.text);
+            (void)kit_fail(err, q->error.code, remedy, "%.190s (%.240s)", q->left.text, q->error.text);
     }
     return say_cost(q, err);
 }
@@ -312,6 +330,11 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
                  q.left.code != KOLM_OK ? q.left.text : kit_queue_state_name(q.state));
         if (q.state != KIT_QUEUE_GONE && q.barred.code != KOLM_OK) *err = q.barred;
         if (q.state != KIT_QUEUE_GONE) status = q.barred.code;
+        if (status == KOLM_OK && ended && is_unknowable(&q)) {
+            char remedy[256];
+            ask_the_user(&q, backend->site->title, true, remedy, sizeof remedy);
+            status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s", q.left.text);
+        }
     }
     queue_task_close(&task);
     return status;
