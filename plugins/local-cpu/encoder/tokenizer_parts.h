@@ -138,13 +138,10 @@ bool splitter_run(split_run *run, const glyph *text, size_t count);
 
 /* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that nobody can choose tokens
  * that fall on one place, and the hash of a text goes on from that of its front. */
-#define VOCABULARY_HEAD 12u
 #define VOCABULARY_WAITING 16u
-/* Within a cache line or two, so that a look-up of a short token reads nothing else. */
 typedef struct vocabulary_entry {
     uint32_t at, id;
     uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: an equal token came before it */
-    char head[VOCABULARY_HEAD];  /* its first bytes */
 } vocabulary_entry;
 
 typedef struct vocabulary {

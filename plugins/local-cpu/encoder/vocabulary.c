@@ -132,8 +132,7 @@ kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint3
         v->bytes[v->bytes_length + i] = (char)byte;
     }
     vocabulary_entry *e = &v->entries[v->count];
-    *e = (vocabulary_entry){(uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters, {0}};
-    memcpy(e->head, v->bytes + v->bytes_length, length < VOCABULARY_HEAD ? length : VOCABULARY_HEAD);
+    *e = (vocabulary_entry){(uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters};
     v->bytes_length += length;
     if (length > v->longest) v->longest = (uint32_t)length;
     place_later(v, v->count++, hash);
@@ -185,7 +184,7 @@ kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) {
 static bool is_token(const vocabulary *v, const vocabulary_entry *e, const char *front, size_t front_length,
                      const char *back, size_t back_length) {
     if (e->length != front_length + back_length) return false;
-    const char *text = e->length <= VOCABULARY_HEAD ? e->head : v->bytes + e->at;
+    const char *text = v->bytes + e->at;
     return memcmp(text, front, front_length) == 0 && memcmp(text + front_length, back, back_length) == 0;
 }
 
