@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,9 @@
 
 typedef struct tie {
     const kolm_host_v1_t *host;
-    uint64_t rows;
+    pthread_mutex_t lock;
+    const char *phase; /* that was reported last, and how far it was */
+    uint64_t done;
 } tie;
 
 static bool stop(void *user) {
@@ -31,15 +34,22 @@ static bool stop(void *user) {
     return host->cancelled(host->user) != 0 || host->time_left_ms(host->user) <= 0;
 }
 
+/* Of several threads the one that counted first may report last: what is late is not reported. */
 static void progress(void *user, const char *phase, uint64_t done, uint64_t total) {
-    const kolm_host_v1_t *host = ((const tie *)user)->host;
+    tie *t = user;
     const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
                                .step = done,
                                .total = total,
                                .loss = (double)NAN,
                                .tokens_per_second = (double)NAN,
                                .phase = phase};
-    host->progress(host->user, &p);
+    pthread_mutex_lock(&t->lock);
+    if (t->phase == NULL || strcmp(t->phase, phase) != 0 || done >= t->done) {
+        t->phase = phase;
+        t->done = done;
+        t->host->progress(t->host->user, &p);
+    }
+    pthread_mutex_unlock(&t->lock);
 }
 
 static void answered(void *user, uint64_t answers) {
@@ -298,7 +308,7 @@ static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_erro
 static kit_status train_embedded(const kolm_host_v1_t *host, const kolm_train_args_t *args, const kit_job *job,
                                  kolm_train_result_t *out, kolm_error_t *err) {
     char *rows_path = NULL, *model_dir = NULL, *model_path = NULL, *checkpoint = NULL;
-    tie t = {.host = host};
+    tie t = {.host = host, .lock = PTHREAD_MUTEX_INITIALIZER};
     train_report report = {0};
     train_encoder encoder = {0};
     kit_status status = check_recipe(job, err);
@@ -363,7 +373,7 @@ int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *arg
 /* One of the two models is there. */
 static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, encoder_model *e,
                               uint64_t *answers, kolm_error_t *err) {
-    tie t = {.host = host};
+    tie t = {.host = host, .lock = PTHREAD_MUTEX_INITIALIZER};
     const infer_watch watch = {.stop = stop, .step = answered, .user = &t};
     int input = open(args->input_path, O_RDONLY | O_CLOEXEC);
     if (input < 0) return kit_fail_errno(err, errno, "cannot open the input %s", args->input_path);

@@ -459,6 +459,13 @@ class Encoder(Case):
         for done in (self.make(data="long.jsonl", code=None), self.compile(data="long.jsonl", code=None)):
             self.assert_error(done, "bytes long: texts, not labels", "for labels use fewer and shorter ones")
 
+    def test_progress_of_several_threads_never_goes_back(self):
+        rows = [{"input": "word%d thing%d %d" % (i % 60, i * 7 % 59, i), "output": "label%d" % (i % 60)} for i in range(900)]
+        self.write("many.jsonl", jsonl(rows))
+        for _ in range(3):
+            done = self.compile("-v", "--force", "--gate", "0", "--min-accuracy", "0", "--allow-baseline", data="many.jsonl")
+            self.assertNotIn("went back", done.err)
+
     def test_advice_and_help_know_it(self):
         self.write_tickets("noisy.jsonl", noise=0.6)
         self.assertIn("--base DIR with a sentence encoder", self.compile("--effort", "quick", data="noisy.jsonl", code=4).out)
