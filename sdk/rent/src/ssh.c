@@ -30,6 +30,7 @@ struct kit_rent_ssh {
     kit_ssh_job_settings settings;
     kit_ssh_job_remote *remote;
     char host_key[64]; /* pinned; "": none yet */
+    char host_key_from[80];
     char about[256];
     char digests[2][KIT_SSH_JOB_DIGEST];
 
@@ -135,7 +136,12 @@ static kit_status fill_settings(rent_ssh *s, kolm_error_t *err) {
                                         .identity_files = s->identities,
                                         .identity_file_count = 1,
                                         .agent_socket = "none",
+                                        .host_key_from = s->host_key_from,
                                         .connect_timeout_ms = CONNECT_MS};
+    if (s->box.host_key[0] != '\0')
+        kit_format(s->host_key_from, sizeof s->host_key_from, "%s reports", o->name);
+    else
+        kit_copy(s->host_key_from, sizeof s->host_key_from, "before it was");
     if (!kit_format(target, sizeof target, "%s@%s", o->user, s->box.address))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
                         "the address of the machine is too long");

@@ -209,8 +209,12 @@ static kit_status first_use(kit_ssh *ssh, const ssh_host_check *check, const uin
 /* ---- All of it */
 
 /* The target's key is the one that the caller named: known_hosts need not have it, and may not say otherwise. */
-static kit_status check_named(const kit_ssh *ssh, const char *wanted, kolm_error_t *err) {
+static kit_status check_named(const kit_ssh *ssh, const char *wanted, const char *from, kolm_error_t *err) {
     if (strcmp(wanted, ssh->fingerprint) == 0) return KOLM_OK;
+    if (from != NULL)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "the connection may be intercepted: try again from another network, or later",
+                        "the host key of %s is %s, and %s %s", ssh->label, ssh->fingerprint, from, wanted);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     "if that is right, correct host_key in config.json; if not, the connection may be intercepted",
                     "the key of %s is %s, and the settings say %s", ssh->label, ssh->fingerprint, wanted);
@@ -226,7 +230,7 @@ static kit_status check_key(kit_ssh *ssh, const ssh_host_check *check, bool is_j
     if (answer == SSH_KNOWN_REVOKED) return refuse_key(ssh, check, answer, entry, type, err);
     if (check->config->revoked_host_keys != NULL)
         KIT_TRY(check_revoked(ssh, check->config->revoked_host_keys, key, length, err));
-    if (named != NULL) KIT_TRY(check_named(ssh, named, err));
+    if (named != NULL) KIT_TRY(check_named(ssh, named, check->options->host_key_from, err));
     if (answer == SSH_KNOWN_GOOD || (answer == SSH_KNOWN_NEW && (bare == SSH_KNOWN_GOOD || named != NULL)))
         return KOLM_OK;
     if (answer == SSH_KNOWN_NEW) return first_use(ssh, check, key, length, type, entry, err);

@@ -64,6 +64,7 @@ typedef struct kit_ssh_options {
     const char *host_key; /* "SHA256:...": the target's key must be this one. known_hosts need not have it then, but a
                              key that is revoked there, or differs from the one there, is still refused. Nothing is
                              written */
+    const char *host_key_from; /* where that key is from, for the error: "acme reports"; NULL: the user's settings */
     /* Called with each remark of kit_ssh_notes as it is made, even if opening fails later. NULL: they are only kept. */
     void (*note)(void *user, const char *text);
     /* The passphrase of an encrypted key file: store it, NUL terminated, in out_text and return 1; return 0 if there is
