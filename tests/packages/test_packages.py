@@ -175,9 +175,10 @@ class Debian(unittest.TestCase):
             kolm backend why acme-gpu
         """)
         self.assertEqual(sorted(self.listed()), ["acme-gpu", "local-cpu"])
-        # The larger example uses the kit too.
-        self.inside("sh", "-e", "-c", "cp -r /usr/share/doc/libkolm-dev/examples/slurm /root/slurm && cd /root/slurm && "
-                                      "meson setup build >/dev/null && ninja -C build >/dev/null && kolm backend check build/slurm.so --only detect")
+        # The larger examples use the kit too.
+        for name in ("slurm", "acme"):
+            self.inside("sh", "-e", "-c", "cp -r /usr/share/doc/libkolm-dev/examples/%s /root/%s && cd /root/%s && "
+                                          "meson setup build >/dev/null && ninja -C build >/dev/null && kolm backend check build/%s.so --only detect" % (name, name, name, name))
 
 
 if __name__ == "__main__":

@@ -113,4 +113,31 @@ class Vast(Provider):
         return Server(**world)
 
 
-PROVIDERS = {one.name: one for one in (Lambda, RunPod, Vast)}
+class Acme(Provider):
+    """Of examples/backends/acme."""
+    name, variable = "acme", "ACME_TOKEN"
+    records = ("instance",)
+    kinds = ("a10.oslo", "a40.lund", "h100.oslo", "h200.lund")
+    memory = ((40 * 10**9, "a40.lund"), (49 * 10**9, "h100.oslo"))
+    price = 0.6
+    risen = "price has risen from 0.6000 to 0.7000 USD"
+    told = (2, 3, 4)
+    none_left = "ACME has no such machine left"
+    device = "1x A10 (24 GB), oslo: "
+    detected = "available ACME takes the token: 4 offers now, from 0.60 USD an hour"
+    check = "/v1/offers"
+    unknown = "ACME does not know this key"
+    remedy = "make a key on https://acme.example/keys"
+    nothing_fits = "ACME has nothing that fits"
+    refusals = ((Fault(403), 7, "broken", "this key of ACME may not do that"),
+                (Fault(402), 9, "broken", "the credit of this ACME account is used up"),
+                (Fault("html"), 9, "broken", "the address that was asked is not ACME's API"))
+    reached = "available the token is set; ACME could not be"
+
+    @staticmethod
+    def make(**world):
+        from acme_cloud import Acme as Server
+        return Server(**world)
+
+
+PROVIDERS = {one.name: one for one in (Lambda, RunPod, Vast, Acme)}

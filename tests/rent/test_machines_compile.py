@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with a provider of machines from the command line: a model is made on a rented account, with receipt and bill; and kolm is killed on the way, and started once more."""
+"""kolm with a provider of machines from the command line: a model is made on a rented account, with receipt and bill; and kolm is killed on the way, and started once more.
+
+usage: test_machines_compile.py KOLM PROVIDER [EXAMPLE] TEST...   (EXAMPLE: the provider's sources, which are built against the installed SDK of KOLM's build)"""
+import atexit
 import glob
 import json
 import os
@@ -16,15 +19,23 @@ import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-for room in ("contract", "remote"):
+for room in ("contract", "remote", "slurm"):
     sys.path.insert(0, os.path.join(HERE, "..", room))
 import box as boxes  # noqa: E402
+from installed import install  # noqa: E402
 sys.path.insert(0, HERE)
 from providers import PROVIDERS, Fault  # noqa: E402
 
 os.umask(0o022)
 KOLM, PROVIDER = os.path.abspath(sys.argv[1]), PROVIDERS[sys.argv[2]]
 del sys.argv[1:3]
+MORE = {}  # of the environment
+if os.path.isdir(sys.argv[1]):
+    ROOT = tempfile.mkdtemp(prefix="kolm-root-")
+    atexit.register(shutil.rmtree, ROOT, True)
+    os.chmod(ROOT, 0o755)
+    KOLM, BUILT = install(os.path.join(os.path.dirname(KOLM), "..", ".."), os.path.abspath(sys.argv.pop(1)), ROOT)
+    MORE = {"KOLM_BACKEND_PATH": BUILT}
 SANITIZED = b"__asan_init" in open(KOLM, "rb").read()
 WHY_NOT = boxes.usable() or ("the engine of a sanitized build runs only where it was built" if SANITIZED else "")
 CANARY = "secret_canary-of-the-test_" + secrets.token_hex(16)  # of this run: other processes are looked at, too
@@ -47,7 +58,9 @@ class Case(unittest.TestCase):
                 label = draw.choice(("billing", "login", "outage"))
                 file.write(json.dumps({"input": "%s %s %d" % (label, " ".join(draw.choices(("please", "help", "the", "order"), k=4)), i), "output": label}) + "\n")
         self.set()
-        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", PROVIDER.variable: CANARY}
+        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", PROVIDER.variable: CANARY, **MORE}
+        if MORE:
+            self.kolm("backend", "grant", PROVIDER.name)
 
     def set(self, **more):
         own = {"api": self.cloud.api(), "poll_seconds": 0.1, "ssh_user": boxes.USER, **PROVIDER.settings(self.cloud), **more}

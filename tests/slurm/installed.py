@@ -7,13 +7,13 @@ import subprocess
 
 
 def install(build, example, root):
-    """Gives the paths of kolm and of the build directory of the example."""
+    """Returns the paths of kolm and of the build directory of the example."""
     env = dict(os.environ, DESTDIR=root)
     env.pop("PKG_CONFIG_PATH", None)
     subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet"], env=env, check=True, stdout=subprocess.DEVNULL)
     pc = glob.glob(os.path.join(root, "**", "kolm-kit-1.pc"), recursive=True)[0]
     env = dict(os.environ, PKG_CONFIG_PATH=os.path.dirname(pc), PKG_CONFIG_SYSROOT_DIR=root)
-    source, built = os.path.join(root, "slurm-source"), os.path.join(root, "slurm-build")
+    source, built = os.path.join(root, "example-source"), os.path.join(root, "example-build")
     shutil.copytree(example, source)
     subprocess.run(["meson", "setup", built, source], env=env, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", built, "--quiet"], env=env, check=True, stdout=subprocess.DEVNULL)
