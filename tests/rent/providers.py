@@ -67,7 +67,7 @@ class RunPod(Provider):
     memory = ((40 * 10**9, "NVIDIA L40S"), (49 * 10**9, "NVIDIA A100 80GB PCIe"))
     price = 0.27 + 50 * 0.1 / 720  # and 50 GB of disk
     risen = "price has risen from 0.2769 to 0.3700 USD"
-    told = range(2, 21)  # there is no word for a pod that is ending: it runs until it is gone
+    told = range(2, 31)  # there is no word for a pod that is ending: it runs until it is gone
     untold = 50 * 0.1 / 720 * 60 / 3600  # a minute of the disk
     none_left = "RunPod has no such GPU left there"
     device = "1x RTX A5000 (24 GB), SECURE: "
@@ -94,7 +94,7 @@ class Vast(Provider):
     memory = ((40 * 10**9, "RTX A6000"), (52 * 10**9, "A100 PCIE"))
     price = 0.14 + 50 * 0.144 / 720  # and 50 GB of disk
     risen = "price has risen from 0.1500 to 0.2500 USD"
-    told = range(2, 21)  # there is no word for one that is ending
+    told = range(2, 31)  # there is no word for one that is ending
     none_left = "Vast.ai has this offer no more"
     device = "1x RTX 3090 (24 GB), Sweden, SE: "
     detected = "available Vast.ai takes the token: 25.00 USD of credit"

@@ -3,6 +3,7 @@
 #include "kolm/rent/account.h"
 
 #include "ears.h"
+#include "pace.h"
 
 #include "kolm/kit/backend.h"
 #include "kolm/kit/process.h"
@@ -83,10 +84,12 @@ static bool at_pace(const kit_rent_account *a) {
 /* The user's wish to stop must not keep what was rented from being ended: only a creation is given up for it. */
 static kit_status keep_pace(kit_rent_account *a, bool creates, kolm_error_t *err) {
     if (!at_pace(a)) return KOLM_OK;
-    if (creates && a->created_ms > 0) KIT_TRY(wait_until(a, a->created_ms + a->site->create_gap_ms, err));
-    while (a->asked_ms > 0 && kit_now_ms() < a->asked_ms + a->site->gap_ms)
-        (void)poll(NULL, 0, (int)(a->asked_ms + a->site->gap_ms - kit_now_ms()));
-    a->asked_ms = kit_now_ms();
+    const uint32_t gap = a->site->gap_ms, create_gap = a->site->create_gap_ms;
+    if (creates) KIT_TRY(wait_until(a, rent_pace_next(gap, create_gap, a->asked_ms, a->created_ms, true), err));
+    int64_t next = rent_pace_next(gap, create_gap, a->asked_ms, a->created_ms, false), now;
+    while ((now = kit_now_ms()) < next)
+        (void)poll(NULL, 0, (int)(next - now));
+    a->asked_ms = now;
     if (creates) a->created_ms = a->asked_ms;
     return KOLM_OK;
 }

@@ -3,6 +3,8 @@
 #include "kolm/kit/buf.h"
 #include "kolm/rent/rent.h"
 
+#include "pace.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +36,7 @@ static kit_rent_state enter(kit_rent *r, kit_rent_state state, int64_t now) {
 
 /* When to look again: often for a minute, then less. */
 static kit_rent_state later(kit_rent *r, int64_t now) {
-    uint64_t pause = or_else(r->plan->poll_ms, 5000);
-    r->due_ms = now + (int64_t)(now - r->since_ms > 60000 ? pause * 4 : pause);
+    r->due_ms = now + (int64_t)rent_pace_pause(or_else(r->plan->poll_ms, 5000), (uint64_t)(now - r->since_ms));
     return r->state;
 }
 

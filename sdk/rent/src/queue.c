@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine of states of a job in somebody else's queue. */
 #include "kolm/rent/queue.h"
+
+#include "pace.h"
+
 #include "kolm/kit/buf.h"
 
 #include <string.h>
@@ -37,8 +40,7 @@ static kit_queue_state enter(kit_queue *q, kit_queue_state state, int64_t now) {
 
 /* When to call again: often for a minute, then less. */
 static kit_queue_state later(kit_queue *q, int64_t now) {
-    uint64_t pause = or_else(q->plan->poll_ms, 5000);
-    q->due_ms = now + (int64_t)(now - q->since_ms > 60000 ? pause * 4 : pause);
+    q->due_ms = now + (int64_t)rent_pace_pause(or_else(q->plan->poll_ms, 5000), (uint64_t)(now - q->since_ms));
     return q->state;
 }
 
