@@ -3,6 +3,7 @@
  * Before each step it prints "now MS" and waits for a line; what is on record, and how it ends, are lines too.
  *   budget=MICRO rate=MICRO vram=BYTES    as in the plan
  *   cancel=N      the user stops it in step N
+ *   away=N        from step N on, for 40 steps, the provider's name does not resolve
  *   work=N        steps that each part of the work takes (1)
  *   reclaim=NAME handle=HANDLE age=MS     only ends what is on record
  *   now=MS        when the clock begins
@@ -19,7 +20,7 @@ extern const kit_vm TABLE;
 
 typedef struct drive {
     const char *api;
-    uint64_t budget, rate, vram, cancel, work, age, now;
+    uint64_t budget, rate, vram, cancel, away, work, age, now;
     const char *reclaim, *handle;
     int64_t time;
     uint64_t steps, worked;
@@ -136,7 +137,10 @@ static void step_all(kit_rent *rent, kit_rent_account *account) {
         printf("now %lld %s\n", (long long)d.time, kit_rent_state_name(rent->state));
         fflush(stdout);
         if (fgets(line, sizeof line, stdin) == NULL) exit(3);
-        d.cancelled = d.cancel != 0 && ++d.steps >= d.cancel;
+        d.steps++;
+        d.cancelled = d.cancel != 0 && d.steps >= d.cancel;
+        bool away = d.away != 0 && d.steps >= d.away && d.steps < d.away + 40;
+        kit_copy(account->base, sizeof account->base, away ? "https://kolm-test.invalid" : d.api);
         if (d.cancelled || rent->state == KIT_RENT_DESTROYING) kit_rent_account_insist(account);
         kit_rent_step(rent, d.time, d.cancelled);
     }
@@ -188,9 +192,10 @@ static bool take(const char *text) {
         const char *name;
         uint64_t *number;
         const char **text;
-    } all[] = {{"budget", &d.budget, NULL}, {"rate", &d.rate, NULL},       {"vram", &d.vram, NULL},
-               {"cancel", &d.cancel, NULL}, {"work", &d.work, NULL},       {"age", &d.age, NULL},
-               {"now", &d.now, NULL},       {"reclaim", NULL, &d.reclaim}, {"handle", NULL, &d.handle}};
+    } all[] = {{"budget", &d.budget, NULL}, {"rate", &d.rate, NULL}, {"vram", &d.vram, NULL},
+               {"cancel", &d.cancel, NULL}, {"away", &d.away, NULL}, {"work", &d.work, NULL},
+               {"age", &d.age, NULL},       {"now", &d.now, NULL},   {"reclaim", NULL, &d.reclaim},
+               {"handle", NULL, &d.handle}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (strlen(all[i].name) != (size_t)(value - text) || strncmp(all[i].name, text, (size_t)(value - text)) != 0)
             continue;

@@ -238,6 +238,17 @@ class World(Case):
             self.check(cloud, run, kind)
             self.assertEqual(run.ends["machine"][:2], ("gone", 0), kind)
 
+    def test_a_name_that_does_not_resolve_says_nothing(self):
+        """A resolver that fails for a while: before the launch there is a sentence, and later what runs goes on, or is ended when the name is back."""
+        steps = self.drive(self.cloud(), work=30)
+        for state in ("planned", "created", "running", "destroying"):
+            cloud = self.cloud()
+            run = self.drive(cloud, work=30, away=steps.states.index(state) + 2)
+            self.check(cloud, run, state)
+            self.assertEqual((run.ends["machine"][0], cloud.running(), run.open()), ("gone", [], []), state)
+            self.assertEqual(run.ends["machine"][1] == 0, state != "planned", run.ends)
+        self.assertIn("does not resolve", self.drive(self.cloud(), away=1).ends["machine"][3])
+
     def test_limits_of_the_provider(self):
         cloud = self.cloud(limited=True, no_capacity={PROVIDER.kinds[0]})
         run = self.drive(cloud)

@@ -235,6 +235,8 @@ kit_status kit_service_ask(kit_service *service, const kit_service_call *call, k
         status = send(service, call, &url, &body, reply, err);
         service->deaf = deaf;
         reply->may_exist = status != KOLM_OK && reply->http.may_have_happened;
+        /* nobody answered: it is the host's name that was not found, and nothing of the provider's */
+        if (status == KOLM_E_NOT_FOUND && reply->http.status == 0) err->code = status = KOLM_E_UNAVAILABLE;
         status = read_body(call, reply, status, err);
         if (status != KOLM_OK) status = explain(service, reply, status, err);
     }
