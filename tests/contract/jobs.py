@@ -9,6 +9,8 @@ import subprocess
 import time
 import zipfile
 
+import canary
+
 
 class Jobs:
     """A mixin of CloudCase. make() gives the provider and the settings; look: the pattern of a look at the job; faults: (step, kind, goes well, may be left)."""
@@ -97,6 +99,20 @@ class Jobs:
         self.assert_sentence(self.compile(), "the time of 1 s is over")
         self.assert_nothing_left()
 
+    def test_the_tokens_are_nowhere(self):
+        """Those of all providers are set."""
+        tokens = canary.tokens()
+        self.provider.token = tokens[self.variable]
+        self.env.update(tokens)
+        process = self.start_compile("--force", "-vv")
+        seen = canary.seen_while(process, self.kolm, tokens.values(), self.provider.server.over)
+        said = process.communicate()[0]
+        self.assertEqual((process.returncode, seen), (0, []), said)
+        for token in tokens.values():
+            self.assertNotIn(token, said)
+            self.assertFalse(any(token in line for line in self.provider.taken))
+        self.assertEqual(canary.files_with(self.dir, tokens.values()), [])
+
     def test_an_unknown_word_is_not_final(self):
         self.provider.strange = "meditating"
         self.configure(**self.settings, max_hours=0.0003)
@@ -106,10 +122,10 @@ class Jobs:
     def provider_cancels(self):
         return [line for line in self.provider.taken if line.startswith("POST ") and line.endswith("/cancel")]
 
-    def start_compile(self):
+    def start_compile(self, *words):
         self.write_rows()
-        return subprocess.Popen([self.kolm, "compile", "-t", "router", "-d", "rows.jsonl", "--backend", self.name, "--recipe", "hosted-lora"], env=self.env, cwd=self.work,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen([self.kolm, "compile", "-t", "router", "-d", "rows.jsonl", "--backend", self.name, "--recipe", "hosted-lora", *words],
+                                env=self.env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def wait_for(self, kolm, condition):
         while not condition():

@@ -5,12 +5,14 @@
 usage: test_fal.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import canary  # noqa: E402
 from case import CloudCase, main, tickets  # noqa: E402
 from fal_cloud import Fal  # noqa: E402
 from server import Authority  # noqa: E402
@@ -45,6 +47,45 @@ class FalCase(CloudCase):
         self.assertIn("refund", done.stdout)
         self.assertEqual((self.provider.submits, self.provider.running()), (1, []))
         self.assert_no_canary()
+
+    def test_the_tokens_are_nowhere(self):
+        """Those of all providers are set."""
+        self.model()
+        tokens = canary.tokens()
+        self.provider.token = tokens[self.variable]
+        process = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "refund refunds about refund", "--backend", "fal", "-vv"], env={**self.env, **tokens}, cwd=self.work,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        seen = canary.seen_while(process, self.kolm, tokens.values(), self.provider.server.over)
+        said = process.communicate()[0]
+        self.assertEqual((process.returncode, seen), (0, []), said)
+        for token in tokens.values():
+            self.assertNotIn(token, said)
+            self.assertFalse(any(token in line for line in self.provider.taken))
+        self.assertEqual(canary.files_with(self.dir, tokens.values()), [])
+
+    def test_no_socket_under_airgap_with_all_tokens(self):
+        """Of list, detect, pick, quote, compile and run: none but those in which kolm itself tries whether there is a way out, which must fail."""
+        self.model()
+        self.add_the_other_clouds()
+        env = {**self.env, **canary.tokens()}
+        compute = (("list",), ("detect", "--refresh"), ("pick",), ("quote", "--rows", "100", "--bytes", "9000"))
+        for words in (*(("compute", *one) for one in compute), ("compile", "-t", "second", "-d", "rows.jsonl"), ("run", "router-1.0.0.kolm", "x", "--backend", "fal")):
+            log = os.path.join(self.dir, "strace")
+            more = () if words[:2] == ("compute", "list") else ("--airgap",)
+            done = subprocess.run([shutil.which("strace"), "-f", "-o", log, "-e", "trace=network", self.kolm, *words, *more], env=env, cwd=self.work, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+            if "ptrace" in done.stdout:
+                self.skipTest("nothing may be traced here")
+            with open(log, encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+            self.assertEqual([line for line in lines if re.search(r"AF_INET6?\b", line) and re.search(r"(connect|sendto|sendmsg)\(.* = \d+$", line)], [], words)
+        self.assertEqual(self.provider.server.connections, 0)
+
+    def add_the_other_clouds(self):
+        for name in ("lambda", "runpod", "vast", "together", "replicate", "modal"):
+            for folder, end in ((self.folder, ".so"), (self.source, ".json")):
+                shutil.copy(os.path.join(folder, "..", name, name + end), self.plugins)
+            self.run_kolm("backend", "grant", name)
 
     def test_over_tls_with_an_authority_of_its_own(self):
         folder = os.path.join(self.dir, "ca")

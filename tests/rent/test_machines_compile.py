@@ -4,7 +4,6 @@
 
 usage: test_machines_compile.py KOLM PROVIDER [EXAMPLE] TEST...   (EXAMPLE: the provider's sources, which are built against the installed SDK of KOLM's build)"""
 import atexit
-import glob
 import json
 import os
 import random
@@ -22,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 for room in ("contract", "remote", "slurm"):
     sys.path.insert(0, os.path.join(HERE, "..", room))
 import box as boxes  # noqa: E402
+import canary  # noqa: E402
 from installed import install  # noqa: E402
 sys.path.insert(0, HERE)
 from providers import PROVIDERS, Fault  # noqa: E402
@@ -112,38 +112,18 @@ class Compile(Case):
     def manifest(self):
         return subprocess.run(["unzip", "-p", "router-1.0.0.kolm", "model/linear.bin"], cwd=self.dir, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True).stdout
 
-    @staticmethod
-    def is_kolm(path):
-        """kolm itself, to which the test gave it; and a child of it that has not begun its program yet."""
-        try:
-            return os.path.samefile(os.path.join(os.path.dirname(path), "exe"), KOLM)
-        except OSError:
-            return True  # it is gone
-
-    def test_the_token_is_nowhere(self):
+    def test_the_tokens_are_nowhere(self):
+        """Those of all providers are set."""
+        all_tokens = {**canary.tokens(), PROVIDER.variable: CANARY}
+        self.env.update(all_tokens)
         process = self.start(*self.compile_words("-vv"))
-        seen = []
-        while process.poll() is None:
-            for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
-                if path.endswith("environ") and self.is_kolm(path):
-                    continue  # asked before it is read: what is another program by now was not kolm then
-                try:
-                    with open(path, "rb") as file:
-                        text = file.read()
-                except OSError:
-                    continue
-                if CANARY.encode() in text:
-                    seen.append((path, text[:200]))
-            if self.cloud.server.over.wait(0.05):
-                break
+        seen = canary.seen_while(process, KOLM, all_tokens.values(), self.cloud.server.over)
         said = process.communicate()[0]
         self.assertEqual((process.returncode, seen), (0, []), said)
-        self.assertNotIn(CANARY, said)
-        for folder, _, names in os.walk(self.dir):
-            for name in names:
-                with open(os.path.join(folder, name), "rb") as file:
-                    self.assertNotIn(CANARY.encode(), file.read(), name)
-        self.assertFalse(any(CANARY in target for _, target in self.cloud.requests))
+        for token in all_tokens.values():
+            self.assertNotIn(token, said)
+            self.assertFalse(any(token in target for _, target in self.cloud.requests))
+        self.assertEqual(canary.files_with(self.dir, all_tokens.values()), [])
 
     def test_budgets(self):
         self.env["KOLM_COMPUTE_BUDGET_USD"] = "0.000001"
