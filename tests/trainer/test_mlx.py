@@ -27,7 +27,7 @@ ROWS, NEW = tinybase.rows(320, 31, tinybase.team), tinybase.rows(40, 32, tinybas
 def setUpModule():
     base = Mlx.base = tempfile.mkdtemp(prefix="kolm-mlx-base-")
     unittest.addModuleCleanup(real.shutil.rmtree, base, True)
-    tinybase.make(base)
+    tinybase.base(base)
 
 
 class Mlx(unittest.TestCase):

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A language model made for the tests: trained from nothing, in seconds, to repeat the words that a message begins with."""
+import fcntl
+import hashlib
+import importlib.metadata
 import json
 import os
 import random
+import shutil
 
 NOUNS = ("invoice refund payment card parcel courier address delivery password login account email screen crash update "
          "battery colour size fabric price coupon basket").split()
@@ -91,3 +95,39 @@ def make(directory, seed=7, steps=700, hidden=128, context=128):
     model.save_pretrained(directory, safe_serialization=True)
     with open(os.path.join(directory, "made.json"), "w", encoding="utf-8") as file:
         json.dump({"loss": loss.item()}, file)
+
+
+def base(directory):
+    """Copies what make() makes with its defaults to a directory: whichever test comes first makes it, the others wait for it.
+
+    KOLM_TEST_KEPT, a directory of the build, holds it, under the digest of all that decides its bytes.
+    """
+    kept = os.environ.get("KOLM_TEST_KEPT")
+    if not kept:
+        make_apart(directory)
+        return
+    with open(__file__, "rb") as file:
+        decides = file.read() + repr([importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")]).encode()
+    whole = os.path.join(kept, "base-" + hashlib.sha256(decides).hexdigest()[:16])
+    with open(os.path.join(kept, "base.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(whole):
+            shutil.rmtree(whole + ".partial", True)
+            os.mkdir(whole + ".partial")
+            make_apart(whole + ".partial")
+            os.rename(whole + ".partial", whole)
+    shutil.copytree(whole, directory, dirs_exist_ok=True)
+
+
+def make_apart(directory):
+    """In a process of its own: one that has computed gradients may not fork."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            make(directory)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(pid, 0)[1] != 0:
+        raise AssertionError("the base could not be made")
