@@ -119,7 +119,9 @@ class Debian(unittest.TestCase):
         tree = os.path.join(cls.dir, "kolm")
         source_copy(tree)
         # No dependencies of the build are installed here: ./dev did that. -d: python3:native and the like are not looked for.
-        run("dpkg-buildpackage", "-us", "-uc", "-b", "-d", cwd=tree, env=dict(os.environ, DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2"))
+        # No debug information, as it would be stripped again.
+        run("dpkg-buildpackage", "-us", "-uc", "-b", "-d", cwd=tree,
+            env=dict(os.environ, DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2", DEB_CFLAGS_STRIP="-g"))
         os.mkdir(os.path.join(cls.root, "debs"))
         for path in glob.glob(os.path.join(cls.dir, "*.deb")):
             shutil.copy(path, os.path.join(cls.root, "debs"))
