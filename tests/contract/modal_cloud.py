@@ -92,7 +92,7 @@ class Box:
         self.dir = tempfile.mkdtemp(prefix="kolm-sandbox-")
         self.home, self.cloud = os.path.join(self.dir, "root"), cloud
         os.mkdir(self.home)
-        self.env = {"HOME": self.home, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        self.env = {"HOME": self.home, "PATH": cloud.box_path, "LANG": "C.UTF-8"}
 
     def stop(self):
         """What runs in it is ended by who ends it."""
@@ -107,7 +107,7 @@ class Modal(MachineCloud):
     a sandbox really gets, if it is not what was asked for. result: the status with which a sandbox ends that dies."""
     def __init__(self, key="ak-kolm-test:as-0123456789abcdef", boot=0, port=None):
         self.limited, self.builds, self.timeout, self.result, self.expires, self.page = False, True, None, INTERNAL_FAILURE, None, 50
-        self.images, self.apps, self.throttled = {}, {}, 0
+        self.images, self.apps, self.throttled, self.box_path = {}, {}, 0, "/usr/bin:/bin"
         super().__init__(key, boot, port)
 
     def serve(self):

@@ -154,6 +154,8 @@ class Grpc(unittest.TestCase):
             said = self.ask(lambda call, number, w=way: getattr(call, w)() if number == 1 else self.echo(call, number))
             self.assertEqual(said.messages, ["re: hello"])
         self.assertFalse(self.ask(self.echo, "create", url="http://127.0.0.1:1").may)
+        said = self.ask(self.echo, "create", url="https://kolm.invalid")  # no name, and not: nothing of that name is there
+        self.assertEqual((said.code, said.grpc, said.may), (14, -1, False))
 
     def test_asked_to_wait(self):
         details = base64.b64encode(b"wait").decode().rstrip("=")

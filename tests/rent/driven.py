@@ -7,7 +7,7 @@ import subprocess
 class Run:
     """What a drive said: records {name: [kind, handle, open, billed]}, ends {machine, key or reclaim: (state, code, spent, text)}, work, log."""
     def __init__(self):
-        self.records, self.ends, self.work, self.log, self.states = {}, {}, [], [], []
+        self.records, self.ends, self.work, self.log, self.states, self.prices = {}, {}, [], [], [], []
 
     def take(self, line):
         word, _, rest = line.partition(" ")
@@ -15,6 +15,7 @@ class Run:
             kind, name = rest.split(" ")[:2]
             assert name not in self.records, "a name is on record twice: " + line
             self.records[name] = [kind, "", True, None]
+            self.prices.append(int(rest.split(" ")[2]) / 1e6)  # dollars an hour, as agreed on
         elif word == "handle":
             name, given = rest.split(" ")
             assert self.records.get(name, [0, 0, False])[2], "a handle that was not announced: " + line

@@ -6,13 +6,14 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 for room in ("contract", "remote"):
     sys.path.insert(0, os.path.join(HERE, "..", room))
-from cloud import Fault  # noqa: E402
+from cloud import USER, Fault  # noqa: E402
 
 
 class Provider:
     """What most providers have in common."""
     launch = 1  # number of the request that launches
     boot = 20  # seconds, on the test's clock
+    stride = 1  # of faults: all of them at each request, or each at so many requests
     untold = 0  # dollars: what is billed beside a risen price that is reported, until the machine is ended
 
     @staticmethod
@@ -23,7 +24,12 @@ class Provider:
     @staticmethod
     def settings(cloud):
         """Of the backend, beside the address of the server."""
-        return {}  # the port for SSH is what the provider reports
+        return {"ssh_user": USER}  # the port for SSH is what the provider reports
+
+    @staticmethod
+    def token(secret):
+        """A token in which that secret is."""
+        return secret
 
 
 class Lambda(Provider):
@@ -57,7 +63,7 @@ class Lambda(Provider):
 
     @staticmethod
     def settings(cloud):
-        return {"ssh_port": cloud.port}
+        return {"ssh_user": USER, "ssh_port": cloud.port}
 
 
 class RunPod(Provider):
@@ -140,4 +146,45 @@ class Acme(Provider):
         return Server(**world)
 
 
-PROVIDERS = {one.name: one for one in (Lambda, RunPod, Vast, Acme)}
+class Modal(Provider):
+    name, variable = "modal", "KOLM_MODAL_TOKEN"
+    records = ("instance",)
+    kinds = ("T4", "L4", "A10", "L40S", "A100-40GB")
+    memory = ((40 * 10**9, "L40S"), (49 * 10**9, "A100-80GB"))
+    stride = 3  # a server of HTTP/2 in Python takes its time
+    launch = 5  # after the prices, the app, the environment, and the image, for which is waited
+    price = 0.59 + 2 * 0.1419 + 16 * 0.0242
+    risen = "price has risen from 1.2610 to 1.3610 USD"
+    told = range(2, 21)  # there is no word for one that is ending
+    untold = 0.1 * 60 / 3600
+    none_left = "Modal has no such GPU left"
+    device = "1x T4 (16 GB), 2 cores, 16 GiB: "
+    detected = "available Modal takes the token: workspace kolm-tests"
+    check = "/modal.client.ModalClient/TokenInfoGet"
+    unknown = "Modal does not know this token"
+    remedy = "make a token on https://modal.com/settings/tokens"
+    nothing_fits = "Modal has nothing that fits"
+    refusals = ((Fault(403), 7, "broken", "this token of Modal may not do that"),
+                (Fault(402), 8, "broken", "Modal has no such GPU left, or a limit of the workspace is reached"),
+                (Fault("html"), 9, "broken", "the address that was asked is not Modal's API"))
+    reached = "available the token is set; Modal could not be"
+
+    @staticmethod
+    def ends(line):
+        return line.endswith("/SandboxTerminate")
+
+    @staticmethod
+    def make(**world):
+        from modal_cloud import Modal as Server
+        return Server(**world)
+
+    @staticmethod
+    def settings(cloud):
+        return {}
+
+    @staticmethod
+    def token(secret):
+        return "ak-%s:%s" % (secret[-16:], secret)
+
+
+PROVIDERS = {one.name: one for one in (Lambda, RunPod, Vast, Modal, Acme)}

@@ -19,6 +19,9 @@ EVERY = (["refuse", "lose", "cut", "malformed", "slow", "html", "error-200"] + [
          [("done", status) for status in (408, 500, 502, 504)])
 
 
+STRIDE = 1 if os.environ.get("KOLM_TEST_ALL_FAULTS") else PROVIDER.stride
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.clouds = []
@@ -115,7 +118,7 @@ class Faults(Case):
         count = self.requests()
         self.assertGreater(count, 10)
         for number in range(count):
-            for kind in EVERY:
+            for kind in EVERY[number % STRIDE::STRIDE]:
                 cloud = self.cloud(faults={number: Fault(kind)})
                 about = "%s at request %d" % (kind, number)
                 run = self.drive(cloud)
@@ -135,7 +138,7 @@ class Faults(Case):
     def test_a_fault_that_stays(self):
         """From one request on nothing works any more: what was rented stays on record, and is ended once it works again."""
         for number in range(self.requests()):
-            for kind in ("refuse", 401, 403, 500, "html", 410, "malformed"):
+            for kind in ("refuse", 401, 403, 500, "html", 410, "malformed")[number % STRIDE::STRIDE]:
                 cloud = self.cloud()
                 cloud.always = lambda request, c=cloud, n=number, k=kind: Fault(k) if len(c.requests) > n else None
                 run = self.drive(cloud)
@@ -272,7 +275,7 @@ class Tokens(Case):
         return self.drive(cloud, **options).ends["machine"]
 
     def test_each_wrong_token_has_its_sentence(self):
-        wrong = self.sentence(token="secret_another_0123456789")
+        wrong = self.sentence(token=PROVIDER.token("secret_another_0123456789"))
         self.assertEqual(wrong[1], 16)
         self.assertIn(PROVIDER.unknown, wrong[3])
         for fault, code, _, words in PROVIDER.refusals:

@@ -46,7 +46,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="kolm-rent-")
         self.addCleanup(shutil.rmtree, self.dir, True)
-        self.cloud = PROVIDER.make(key=CANARY, boot=0.2, port=boxes.free_port())
+        self.cloud = PROVIDER.make(key=PROVIDER.token(CANARY), boot=0.2, port=boxes.free_port())
         self.cloud.tools = os.path.join(self.dir, "tools")
         self.addCleanup(self.cloud.close)
         self.home = os.path.join(self.dir, "kolm")
@@ -58,12 +58,12 @@ class Case(unittest.TestCase):
                 label = draw.choice(("billing", "login", "outage"))
                 file.write(json.dumps({"input": "%s %s %d" % (label, " ".join(draw.choices(("please", "help", "the", "order"), k=4)), i), "output": label}) + "\n")
         self.set()
-        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", PROVIDER.variable: CANARY, **MORE}
+        self.env = {"KOLM_HOME": self.home, "HOME": self.dir, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", PROVIDER.variable: PROVIDER.token(CANARY), **MORE}
         if MORE:
             self.kolm("backend", "grant", PROVIDER.name)
 
     def set(self, **more):
-        own = {"api": self.cloud.api(), "poll_seconds": 0.1, "ssh_user": boxes.USER, **PROVIDER.settings(self.cloud), **more}
+        own = {"api": self.cloud.api(), "poll_seconds": 0.1, **PROVIDER.settings(self.cloud), **more}
         with open(os.path.join(self.home, "config.json"), "w") as file:
             json.dump({"backends": {PROVIDER.name: own}}, file)
 
@@ -114,7 +114,7 @@ class Compile(Case):
 
     def test_the_tokens_are_nowhere(self):
         """Those of all providers are set."""
-        all_tokens = {**canary.tokens(), PROVIDER.variable: CANARY}
+        all_tokens = {**canary.tokens(), PROVIDER.variable: PROVIDER.token(CANARY)}
         self.env.update(all_tokens)
         process = self.start(*self.compile_words("-vv"))
         seen = canary.seen_while(process, KOLM, all_tokens.values(), self.cloud.server.over)

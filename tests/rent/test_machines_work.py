@@ -61,7 +61,7 @@ class Case(unittest.TestCase):
         self.cloud = PROVIDER.make(boot=0.2, port=boxes.free_port())
         self.cloud.tools = os.path.join(self.dir, "tools")
         self.addCleanup(self.cloud.close)
-        self.settings = {"api": self.cloud.api(), "poll_seconds": "0.1", "ssh_user": boxes.USER, **PROVIDER.settings(self.cloud)}
+        self.settings = {"api": self.cloud.api(), "poll_seconds": "0.1", **PROVIDER.settings(self.cloud)}
         self.job = os.path.join(self.dir, "job")
         self.write_job(240)
 
@@ -173,7 +173,7 @@ class Work(Case):
         self.nothing_left(said)
 
     def test_a_test_with_a_wrong_token_rents_nothing(self):
-        self.cloud.key = "secret_another"
+        self.cloud.key = PROVIDER.token("secret_another")
         self.cloud.always = lambda request: Fault(401)
         said = self.slot("test")
         self.assertEqual([step.split(" ")[0] for step in said.of("step")], ["failed", "skipped", "skipped", "skipped"])

@@ -1,25 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Modal: detects its token and estimates a job; training and inference come with their own version. */
-#include "kolm/kit/backend.h"
+/* Modal: sandboxes with a GPU, over its own protocol. The slots are the SDK's; this is the table. */
+#include "api.h"
 
-#define VARIABLE "KOLM_MODAL_TOKEN"
-#define WHERE "https://modal.com/settings/tokens"
-#define RUNTIME "serverless GPU"
-#define TOKENS_PER_SECOND_3B 5500u /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+#include "kolm/backend.h"
 
-static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
-                      kolm_error_t *out_error) {
-    (void)args;
-    return kit_detect_token(host, VARIABLE, WHERE, RUNTIME, out_result, out_error);
-}
+/* With two cores and 16 GB of memory, as a comparison of that day quotes its parts; what counts are the rates of the workspace. */
+static const kit_vm_price prices[] = {
+    {"1x T4 (16 GB)", 1250000},   {"1x L4 (24 GB)", 1460000},   {"1x A10 (24 GB)", 1760000},
+    {"1x L40S (48 GB)", 2610000}, {"1x A100 (80 GB)", 3160000}, {"1x H100 (80 GB)", 4610000},
+};
 
-static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
-                    kolm_error_t *out_error) {
-    (void)host, (void)out_error;
-    return kit_estimate_lora(args, TOKENS_PER_SECOND_3B, out_result);
-}
+const kit_vm modal_vm = {
+    .machine = {.name = "Modal",
+                .can = KIT_RENT_CAN_NAME,
+                .settle_ms = 60000,
+                .offers = modal_offers,
+                .create = modal_create,
+                .look = modal_look,
+                .list = modal_list,
+                .destroy = modal_destroy},
+    .site = {.name = "modal",
+             .title = "Modal",
+             .token = "KOLM_MODAL_TOKEN",
+             .where = "https://modal.com/settings/tokens",
+             .base = "https://api.modal.com",
+             .halves = ':'},
+    .runtime = "serverless GPU",
+    .place = "Modal",
+    .tokens_per_second_3b = 5500, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .prices = prices,
+    .price_count = sizeof prices / sizeof *prices,
+    .priced_on = "2026-06-27",
+    .wire_new = modal_wire_new,
+    .check = modal_check,
+};
+
+KIT_VM_SLOTS(modal_vm)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
-    KOLM_BACKEND_HEADER_INIT, .name = "modal", .version = KOLM_VERSION, .vendor = "kolm",
-    .licence = "Apache-2.0",  .homepage = "",  .detect = detect,        .cost = cost,
+    KOLM_BACKEND_HEADER_INIT, .features = KOLM_FEATURE_MODEL_SLICES,
+    .name = "modal",          .version = KOLM_VERSION,
+    .vendor = "kolm",         .licence = "Apache-2.0",
+    .homepage = "",           KIT_VM_TABLE,
 };

@@ -105,6 +105,10 @@ static int64_t wish_to_wait(const one_call *c) {
 
 /* No status of gRPC: what HTTP says, in words that fit. */
 static kit_status not_grpc(const one_call *c, kit_status status, kolm_error_t *err) {
+    if (c->heard.status == 0 && status == KOLM_E_NOT_FOUND) { /* the host's name, and nothing of the service's */
+        if (err != NULL) err->code = KOLM_E_UNAVAILABLE;
+        return KOLM_E_UNAVAILABLE;
+    }
     if (c->heard.status == 0 || status == KOLM_E_CANCELLED) return status;
     bool well = c->heard.status >= 200 && c->heard.status < 300;
     if (well && status != KOLM_OK) return status; /* it broke off */

@@ -19,6 +19,10 @@ static const char bootstrap[] =
     "exec python3 -I -B -c 'import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
     "exec(compile(p,\"kolm_remote\",\"exec\"),{\"__name__\":\"kolm_remote\",\"MARKER\":h[0]})'";
 
+const char *kit_ssh_job_bootstrap(void) {
+    return bootstrap;
+}
+
 typedef struct ssh_wire {
     kit_ssh_job_wire table;
     kit_ssh_job_remote *remote;

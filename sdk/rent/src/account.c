@@ -29,6 +29,16 @@ static kit_status read_base(kit_rent_account *a, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+static kit_status split_token(kit_rent_account *a, kolm_error_t *err) {
+    const kit_rent_site *site = a->site;
+    char remedy[200];
+    if (kit_secret_split(a->token, site->token, site->halves, &a->halves[0], &a->halves[1], NULL) == KOLM_OK)
+        return KOLM_OK;
+    kit_format(remedy, sizeof remedy, "set it to ID%cSECRET, both from %s", site->halves, site->where);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s has one half of a token of %s, and two are needed",
+                    site->token, site->title);
+}
+
 kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t *host, kit_rent_account *out,
                                  kolm_error_t *err) {
     const kit_rent_wish wish = out->wish;
@@ -39,6 +49,7 @@ kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t
     if (out->ears == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     rent_ears_begin(out->ears, host, host->scratch_dir);
     kit_status status = kit_secret_read(host, site->token, &out->token, err);
+    if (status == KOLM_OK && site->halves != '\0') status = split_token(out, err);
     const kit_http_options options = {.host = &out->ears->table,
                                       .allow_plain_loopback = true,
                                       .first_wait_ms = hurried ? 1 : 0,
@@ -51,14 +62,20 @@ kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t
 void kit_rent_account_close(kit_rent_account *account) {
     kit_http_close(account->http);
     kit_secret_free(account->token);
+    kit_secret_free(account->halves[0]);
+    kit_secret_free(account->halves[1]);
     free(account->ears);
     account->http = NULL;
-    account->token = NULL;
+    account->token = account->halves[0] = account->halves[1] = NULL;
     account->ears = NULL;
 }
 
 void kit_rent_account_insist(kit_rent_account *account) {
     atomic_store(&account->ears->deaf, true);
+}
+
+void kit_rent_account_stop(kit_rent_account *account, bool stop) {
+    atomic_store(&account->ears->stop, stop);
 }
 
 void kit_rent_answer_free(kit_rent_answer *answer) {

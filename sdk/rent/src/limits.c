@@ -42,6 +42,7 @@ static uint64_t most(uint64_t a, uint64_t b) {
 static kit_status read_way_in(const kit_vm *vm, const kolm_host_v1_t *host, vm_limits *out, kolm_error_t *err) {
     char port[16];
     uint64_t number = 0;
+    if (vm->wire_new != NULL) return KOLM_OK;
     if (kit_setting(host, "ssh_user", vm->user, out->ssh_user, sizeof out->ssh_user) &&
         kit_setting(host, "ssh_port", "0", port, sizeof port) && kit_parse_u64(port, &number) && number <= UINT16_MAX) {
         out->ssh_port = (uint16_t)number;
@@ -57,7 +58,7 @@ kit_status vm_limits_read(const kit_vm *vm, const kolm_host_v1_t *host, vm_limit
     KIT_TRY(number(vm, host, "max_price_usd", &rate, err));
     KIT_TRY(number(vm, host, "max_hours", &hours, err));
     KIT_TRY(number(vm, host, "min_vram_gb", &vram, err));
-    KIT_TRY(number(vm, host, "disk_gb", &disk, err));
+    if (vm->wire_new == NULL) KIT_TRY(number(vm, host, "disk_gb", &disk, err));
     KIT_TRY(number(vm, host, "poll_seconds", &poll, err));
     *out = (vm_limits){.budget_micro_usd = least(budget, passed(host, "job.budget_micro_usd")),
                        .rate_micro_usd = least(rate, passed(host, "job.max_price_micro_usd")),
@@ -68,6 +69,7 @@ kit_status vm_limits_read(const kit_vm *vm, const kolm_host_v1_t *host, vm_limit
     if (out->seconds == 0) out->seconds = 1;
     KIT_TRY(read_way_in(vm, host, out, err));
     char off[16];
-    out->keep_on = kit_setting(host, "power_off", "", off, sizeof off) && strcmp(off, "false") == 0;
+    out->keep_on =
+        vm->wire_new == NULL && kit_setting(host, "power_off", "", off, sizeof off) && strcmp(off, "false") == 0;
     return KOLM_OK;
 }

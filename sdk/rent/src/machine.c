@@ -354,7 +354,7 @@ static kit_rent_state step_created(kit_rent *r, int64_t now, kolm_error_t *err) 
         return enter(r, KIT_RENT_READY, now);
     else if ((there && seen.life >= KIT_RENT_ENDING) || (status == KOLM_E_NOT_FOUND && settled(r, now)))
         (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better",
-                       "the machine ended while it booted");
+                       "the machine ended while it booted%s%s", seen.why[0] != '\0' ? ": " : "", seen.why);
     else if (passed(now, r->since_ms, or_else(p->boot_ms, 900000)))
         (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "run it again; another machine may do better",
                        "the machine had no address after %llu s",
@@ -390,7 +390,7 @@ static bool looked(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_status status = r->plan->provider->look(r->plan->provider_state, r->box.handle, &seen, err);
     if (status == KOLM_E_NOT_FOUND || (status == KOLM_OK && seen.life >= KIT_RENT_ENDING)) {
         (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better",
-                       "the machine ended while it worked");
+                       "the machine ended while it worked%s%s", seen.why[0] != '\0' ? ": " : "", seen.why);
         (void)fail(r, now, err);
     }
     return true;

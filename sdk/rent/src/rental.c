@@ -115,6 +115,7 @@ static void set_watchdog(rental *v) {
         seconds = paid < seconds ? paid : seconds;
     }
     kit_rent_ssh_watch(v->ssh, seconds + WATCHDOG_MORE_SECONDS);
+    v->keyed.account.watch_seconds = seconds + WATCHDOG_MORE_SECONDS;
 }
 
 static void drive(rental *v) {
@@ -129,7 +130,7 @@ static void drive(rental *v) {
         }
         kit_rent_step(r, kit_now_ms(), cancelled);
         tell(v, before);
-        if (r->state == KIT_RENT_READY && before != r->state) set_watchdog(v);
+        if ((r->state == KIT_RENT_INTENT || r->state == KIT_RENT_READY) && before != r->state) set_watchdog(v);
         /* kolm ends this process soon: what is on record is ended by its next start */
         if (v->stopping_ms > 0 && kit_now_ms() - v->stopping_ms > LEAVE_MS) return;
         if (r->state == before || r->state != KIT_RENT_DESTROYING) rest(v, cancelled);
@@ -149,18 +150,19 @@ static kit_status open_rental(rental *v, const vm_work *work, kolm_error_t *err)
     KIT_TRY(vm_name_make(work->digest, v->keyed.name, err));
     vm_keyed_begin(&v->keyed, vm, &kit_rent_host_journal, &v->key_on_record);
     KIT_TRY(kit_path_join(v->host->scratch_dir, "key", &v->key_path, err));
-    KIT_TRY(kit_ssh_key_make(v->key_path, v->keyed.name, v->keyed.account.public_key, err));
+    if (vm->wire_new == NULL) KIT_TRY(kit_ssh_key_make(v->key_path, v->keyed.name, v->keyed.account.public_key, err));
     (void)kit_ssh_job_engine(v->engine, sizeof v->engine);
     if (!kit_setting(v->host, "runtime.trainer", "", v->trainer, sizeof v->trainer)) v->trainer[0] = '\0';
     const kit_rent_ssh_options ssh = {.host = v->host,
                                       .name = vm->site.name,
+                                      .wire_new = vm->wire_new,
                                       .user = v->limits.ssh_user,
                                       .port = v->limits.ssh_port,
                                       .key_path = v->key_path,
                                       .engine = v->engine,
                                       .trainer = v->trainer,
                                       .needs_gpu = work->needs_gpu && !vm->no_gpu,
-                                      .power_off = !v->limits.keep_on,
+                                      .power_off = !v->limits.keep_on && vm->wire_new == NULL,
                                       .train = work->train,
                                       .train_result = work->train_result,
                                       .infer = work->infer,

@@ -28,6 +28,7 @@ struct kit_rent_ssh {
     const char *identities[1], *known[1];
     kit_rent_box box;
     kit_ssh_job_settings settings;
+    kit_rent_wire *wire; /* NULL: SSH */
     kit_ssh_job_remote *remote;
     char host_key[64]; /* pinned; "": none yet */
     char host_key_from[80];
@@ -130,6 +131,11 @@ static kit_status fill_settings(rent_ssh *s, kolm_error_t *err) {
         .setup = true, /* the machine is ours alone */
         .patience_seconds = 600,
     };
+    if (s->wire != NULL) {
+        s->wire->point(s->wire->wire.user, &s->box);
+        s->settings.wire = &s->wire->wire;
+        return KOLM_OK;
+    }
     s->settings.ssh = (kit_ssh_options){.config_path = "none",
                                         .known_hosts = s->known,
                                         .known_hosts_count = 1,
@@ -151,15 +157,15 @@ static kit_status fill_settings(rent_ssh *s, kolm_error_t *err) {
 }
 
 /* A machine that boots lets in nobody for a while: sshd is not there, then the key is not. */
-static kit_status not_yet(kit_status status, kolm_error_t *err) {
-    if (status != KOLM_E_UNAUTHENTICATED) return status;
+static kit_status not_yet(const rent_ssh *s, kit_status status, kolm_error_t *err) {
+    if (status != KOLM_E_UNAUTHENTICATED || s->wire != NULL) return status;
     err->code = KOLM_E_UNAVAILABLE;
     return KOLM_E_UNAVAILABLE;
 }
 
 static void pin(rent_ssh *s) {
     char line[300];
-    if (s->host_key[0] != '\0') return;
+    if (s->wire != NULL || s->host_key[0] != '\0') return;
     kit_copy(s->host_key, sizeof s->host_key, kit_ssh_job_host_key(s->remote));
     if (s->box.host_key[0] != '\0') return;
     kit_format(line, sizeof line,
@@ -191,7 +197,7 @@ static kit_status do_arm(rent_ssh *s, kolm_error_t *err) {
     uint64_t left = 0, seconds = s->options.watchdog_seconds > 0 ? s->options.watchdog_seconds : DAY_SECONDS;
     if (s->remote == NULL) {
         KIT_TRY(fill_settings(s, err));
-        KIT_TRY(not_yet(kit_ssh_job_open(&s->ears.table, &s->settings, &s->remote, err), err));
+        KIT_TRY(not_yet(s, kit_ssh_job_open(&s->ears.table, &s->settings, &s->remote, err), err));
         pin(s);
     }
     kit_status status = kit_ssh_job_guard(s->remote, seconds, s->options.power_off, &left, err);
@@ -264,6 +270,7 @@ static kit_status prepare(rent_ssh *s, kolm_error_t *err) {
     KIT_TRY(kit_mkdirs(s->scratch, 0700, err));
     KIT_TRY(kit_path_join(s->options.host->scratch_dir, "known_hosts", &s->known_hosts, err));
     rent_ears_begin(&s->ears, s->options.host, s->scratch);
+    if (s->options.wire_new != NULL) KIT_TRY(s->options.wire_new(&s->ears.table, &s->wire, err));
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     int number = pthread_mutex_init(&s->lock, NULL);
@@ -294,6 +301,7 @@ void kit_rent_ssh_close(kit_rent_ssh *s) {
     kit_rent_ssh_stop(s);
     if (s->doing != NULL) pthread_join(s->thread, NULL);
     kit_ssh_job_close(s->remote);
+    if (s->wire != NULL) s->wire->free(s->wire->wire.user);
     free(s->scratch);
     free(s->known_hosts);
     free(s);

@@ -53,6 +53,9 @@ typedef struct kit_ssh_job_wire {
     void (*lane_close)(void *user, size_t lane);
 } kit_ssh_job_wire;
 
+/* What `open` of a wire starts there, by a shell. */
+const char *kit_ssh_job_bootstrap(void);
+
 /* Texts are "" or NULL if not set; everything must stay valid as long as the remote. */
 typedef struct kit_ssh_job_settings {
     kit_ssh_options ssh;          /* its callbacks and user are set by the remote */

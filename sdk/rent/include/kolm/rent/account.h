@@ -53,6 +53,7 @@ typedef struct kit_rent_site {
     const char *where;  /* the page where users get one */
     const char *base;   /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
     const char *scheme; /* before the token in Authorization: "Bearer " */
+    char halves;        /* what separates the two halves of a token, ':'; 0: it has none */
     uint32_t
         gap_ms; /* minimum time between two requests, as the provider demands; 0: none. Ignored for http://, which is
                    this machine */
@@ -79,12 +80,16 @@ typedef struct kit_rent_account {
     char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" if nothing is rented */
     char noted
         [KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: a handle for which something has already been done */
-    uint32_t creates;            /* requests that may have created something, for tests */
-    /* The rest is private. */
+    char offer[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what create() was called with */
+    uint64_t watch_seconds; /* how long a machine may last, for a provider that ends it by itself then; 0: not said */
+    uint32_t creates;       /* requests that may have created something */
+    /* For a provider that does not speak JSON, and makes its requests itself: */
     kit_http *http;
-    kit_secret *token;
-    kit_rent_ears *ears; /* the host as the requests see it */
+    kit_secret *halves[2]; /* of the token, where the site has them */
     char base[512];
+    /* The rest is private. */
+    kit_secret *token;
+    kit_rent_ears *ears;          /* the host as the requests see it */
     int64_t asked_ms, created_ms; /* when; 0: never */
     bool hurried;                 /* no gaps and minimal pauses: for tests with a clock of their own */
 } kit_rent_account;
@@ -97,6 +102,8 @@ kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t
 void kit_rent_account_close(kit_rent_account *account);
 /* From now on requests are sent even if the user asked to stop, in order to end what was rented. */
 void kit_rent_account_insist(kit_rent_account *account);
+/* From any thread: a request that is being made ends, and no other is made, until it is called with false. */
+void kit_rent_account_stop(kit_rent_account *account, bool stop);
 
 typedef struct kit_rent_question {
     const char *method; /* NULL: GET, or POST with a body */

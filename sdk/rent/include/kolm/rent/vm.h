@@ -5,6 +5,7 @@
 #define KOLM_RENT_VM_H
 
 #include "kolm/rent/account.h"
+#include "kolm/rent/ssh.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,7 +64,7 @@ typedef struct kit_vm_price {
 typedef struct kit_vm {
     kit_rent_provider machine; /* its functions get a kit_rent_account; list() finds keys too, see below */
     kit_rent_site site;
-    const char *user;              /* the account on the machines: "ubuntu" */
+    const char *user;              /* the account on the machines: "ubuntu"; NULL with wire_new */
     const char *runtime;           /* for detect: "on-demand SSH" */
     const char *place;             /* for records and status, before the region: "Lambda" */
     uint32_t tokens_per_second_3b; /* as in kit_estimate_lora */
@@ -72,6 +73,9 @@ typedef struct kit_vm {
     const kit_vm_price *prices;    /* reference */
     size_t price_count;
     const char *priced_on; /* "2026-11-29" */
+    /* The way to a machine that has no SSH: as in kit_rent_ssh_options. No key is made then. The provider ends a machine by itself
+     * after account->watch_seconds, which look() reads back before it says UP. NULL: SSH. */
+    kit_status (*wire_new)(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err);
     /* The cheapest request that needs a token. out_note: a line about the account, or "". NULL: offers(), and the note
      * counts them. */
     kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls to Modal and what its answers mean; nothing about time, money or order. */
+#ifndef MODAL_API_H
+#define MODAL_API_H
+
+#include "kolm/http/grpc.h"
+#include "kolm/rent/vm.h"
+#include "modal.pb-c.h"
+
+/*
+ * gRPC, by the protocol of the client modal 1.6.4 (modal.proto); Modal has no other interface, and promises nothing for other clients.
+ *   modal.client.ModalClient
+ *     TokenInfoGet                  whose token it is
+ *     WorkspaceBillingRates         prices by names that no document lists: matched by the words of a GPU's name
+ *     AppGetOrCreate, EnvironmentGetOrCreate, ImageGetOrCreate, ImageJoinStreaming     what a sandbox is made of
+ *     SandboxCreate                 x-idempotency-key recognises a repetition; a name that runs already is ALREADY_EXISTS
+ *     SandboxGetTaskId              a task once it runs; for as long as there is no capacity, none
+ *     SandboxWait                   a result once it has ended: 1 with exit code 0 is success and nothing else is
+ *     SandboxTerminate, SandboxList
+ *     TaskGetCommandRouterAccess    an address, and a token for it alone
+ *   modal.task_command_router.TaskCommandRouter
+ *     TaskExecStart, TaskExecStdinWrite, TaskExecStdioRead     a program in a task; both of its streams by offset
+ * Metadata: a client's type and version (9 and 1.0.0, as its Go client), x-modal-token-id and x-modal-token-secret.
+ */
+
+extern const kit_vm modal_vm; /* the table: modal.c */
+
+/* ---- call.c */
+typedef struct modal_call {
+    const char *rpc; /* "SandboxCreate" */
+    const ProtobufCMessage *request;
+    const ProtobufCMessageDescriptor *answer;
+    kit_http_repeat repeat;
+    const char *key; /* with KEYED */
+    /* of a stream; OK ends nothing. NULL: there is one answer, which goes to *out */
+    kit_status (*on_message)(void *user, const ProtobufCMessage *message, kolm_error_t *err);
+    void *user;
+    uint64_t deadline_ms; /* 0: 20 s, or 90 s for what creates */
+    /* Of the command router instead; NULL: of the account. The token of the account does not go there */
+    const char *router;
+    const kit_secret *router_token;
+} modal_call;
+/* *out is the answer, for modal_free; NULL after a failure. out and out_may_exist may be NULL. Failures are in Modal's words. */
+kit_status modal_ask(kit_rent_account *a, const modal_call *call, ProtobufCMessage **out, bool *out_may_exist,
+                     kolm_error_t *err) KIT_MUST_USE;
+void modal_free(void *message); /* NULL is fine */
+
+/* ---- offers.c */
+kit_status modal_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
+                        kolm_error_t *err) KIT_MUST_USE;
+/* What a sandbox of this offer costs an hour, now. */
+kit_status modal_price(kit_rent_account *a, const char *offer, uint64_t *out_micro_usd, kolm_error_t *err) KIT_MUST_USE;
+/* Processor and memory of a sandbox, as the settings say. */
+typedef struct modal_size {
+    uint32_t milli_cpu, memory_mb;
+} modal_size;
+kit_status modal_read_size(const kit_rent_account *a, modal_size *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status modal_setting(const kit_rent_account *a, const char *key, const char *fallback, char *out, size_t capacity,
+                         kolm_error_t *err) KIT_MUST_USE;
+#define MODAL_NO_GPU "none"
+
+/* ---- create.c */
+kit_status modal_create(void *state, const kit_rent_offer *offer, const char *name,
+                        char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) KIT_MUST_USE;
+/* Seconds that a sandbox of this account gets. */
+uint32_t modal_lifetime(const kit_rent_account *a);
+#define MODAL_APP "kolm"
+#define MODAL_TAG "kolm"
+#define MODAL_TAG_VALUE "job"
+
+/* ---- api.c */
+kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+kit_status modal_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) KIT_MUST_USE;
+kit_status modal_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
+                      kolm_error_t *err) KIT_MUST_USE;
+kit_status modal_destroy(void *state, const char *handle, kolm_error_t *err) KIT_MUST_USE;
+
+/* ---- wire.c */
+kit_status modal_wire_new(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err) KIT_MUST_USE;
+
+#endif
