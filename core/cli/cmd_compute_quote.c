@@ -30,6 +30,8 @@ static void price_text(const fleet_registry *registry, const fleet_backend *b, c
         kit_copy(out, capacity, "free");
     else if (fleet_price_overridden(b))
         kit_copy(out, capacity, site ? "price from the machine's config.json" : "price from config.json");
+    else if (b->priced_live)
+        kit_copy(out, capacity, "live price of its cheapest offer that fits");
     else if (age < 0)
         kit_copy(out, capacity, "price from the manifest");
     else if (age < 86400)
@@ -75,7 +77,7 @@ static bool put_quote(cJSON *array, const fleet_registry *registry, size_t i, co
                kit_json_put_string(o, "billing", billings[c->billing < 4 ? c->billing : 0]) &&
                kit_json_put_string(o, "confidence", confidence_word(c->confidence)) &&
                kit_json_put_string(o, "basis", c->basis) &&
-               kit_json_put_string(o, "price_source", fleet_price_overridden(b) ? "config" : "manifest") &&
+               kit_json_put_string(o, "price_source", fleet_price_source(b)) &&
                (age < 0 ? kit_json_put_null(o, "price_age_seconds")
                         : kit_json_put_u64(o, "price_age_seconds", (uint64_t)age));
     }

@@ -289,6 +289,9 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
     if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_reason, err));
     if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_reason, err));
+    /* The price of who is named matters only where there is a limit. */
+    detect.prices = !name || constraints.has_budget || constraints.has_job_budget;
+    detect.prices_of = name;
     /* The maker of a model does not need the others to be looked at, if it can be used. */
     if (!options->backend && options->maker && fleet_registry_find(choice->registry, options->maker))
         detect.only = options->maker;

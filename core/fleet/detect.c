@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kit_status take_detection(fleet_backend *b, const host_result *r, kolm_error_t *err) {
+static kit_status take_detection(const fleet_registry *registry, fleet_backend *b, const host_result *r,
+                                 bool offers_asked, kolm_error_t *err) {
     KIT_TRY(fleet_backend_take(b, fleet_detection_of(r), err));
+    b->detection->offers_asked = offers_asked;
+    fleet_backend_price(registry, b, registry->now);
     /* Not what did not answer in time: that may be the machine's fault, and the next time it does. */
     b->did_not_load = !r->loaded && ((r->verdict == HOST_NOT_LOADED && r->error.code == KOLM_E_FAILED_PRECONDITION) ||
                                      r->verdict == HOST_CRASHED || r->verdict == HOST_NO_REPLY);
@@ -15,8 +18,22 @@ static kit_status take_detection(fleet_backend *b, const host_result *r, kolm_er
     return KOLM_OK;
 }
 
+static bool has_token(const fleet_registry *registry, const fleet_backend *b) {
+    for (size_t i = 0; i < b->manifest->auth_count; i++)
+        if (store_secret(registry->credentials, b->manifest->auth[i], NULL)) return true;
+    return false;
+}
+
+/* Whether its price is the provider's to say, and may be asked for. */
+static bool sells(const fleet_registry *registry, const fleet_backend *b, const fleet_detect_options *o) {
+    uint64_t price = b->offer->price_micro_usd_per_hour;
+    return !o->airgap && !b->refused && b->offer->airgap == PICK_AIRGAP_NO && price > 0 && price != PICK_UNPRICED &&
+           !fleet_price_overridden(b) && has_token(registry, b);
+}
+
 static bool wanted(const fleet_registry *registry, const fleet_backend *b, const fleet_detect_options *o) {
     if (o->versions && !host_spare(registry->found, b->row)) return false;
+    if (o->priced && !sells(registry, b, o)) return false;
     return !b->refused && (!o->only || strcmp(o->only, b->name) == 0);
 }
 
@@ -34,11 +51,13 @@ static fleet_call call_of(const fleet_detect_options *o) {
 /* Not of a backend that is outside of an airgap: its token is not looked at. */
 static kit_status read_credentials(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                                    kolm_error_t *err) {
+    fleet_detect_options any = *o;
+    any.priced = false; /* which those are is known once they are read */
     for (size_t i = 0; i < registry->count; i++) {
         const fleet_backend *b = &registry->backends[i];
         bool possible = !o->airgap || b->offer->airgap == PICK_AIRGAP_YES ||
                         (b->offer->airgap == PICK_AIRGAP_DEPENDS && o->allow_private_remote);
-        if (wanted(registry, b, o) && possible && b->manifest->auth_count + b->manifest->secret_count > 0)
+        if (wanted(registry, b, &any) && possible && b->manifest->auth_count + b->manifest->secret_count > 0)
             return fleet_read_credentials(session, registry, err);
     }
     return KOLM_OK;
@@ -71,7 +90,7 @@ static kit_status detect_now(kolm_session *session, fleet_registry *registry, co
     const fleet_call call = call_of(o);
     if (status == KOLM_OK) status = fleet_call_all(session, registry, rows, count, &call, results, err);
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
-        status = take_detection(missing[i], &results[i], err);
+        status = take_detection(registry, missing[i], &results[i], call.with_secrets && !o->airgap, err);
     /* It says nothing about the backend, and another may be picked for it. */
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         if (results[i].own_fault)
@@ -96,6 +115,44 @@ static void make_keys(kolm_session *session, fleet_registry *registry, const fle
     explicit_bzero(random_key, sizeof random_key);
 }
 
+/* Those that must be asked over the network to know a price. What does not answer stays as it was: without one. */
+static kit_status ask_prices(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
+                             fleet_backend **asked, size_t count, kolm_error_t *err) {
+    const host_backend **rows = calloc(count, sizeof *rows);
+    host_result *results = calloc(count, sizeof *results);
+    kit_status status = rows && results ? KOLM_OK : kit_no_memory(err);
+    for (size_t i = 0; status == KOLM_OK && i < count; i++)
+        rows[i] = asked[i]->row;
+    fleet_call call = call_of(o);
+    call.with_secrets = true;
+    if (status == KOLM_OK) status = fleet_call_all(session, registry, rows, count, &call, results, err);
+    for (size_t i = 0; status == KOLM_OK && i < count; i++)
+        if (results[i].verdict == HOST_OK) status = take_detection(registry, asked[i], &results[i], true, err);
+    free(rows);
+    free(results);
+    return status;
+}
+
+static kit_status fill_prices(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
+                              bool *out_asked, kolm_error_t *err) {
+    size_t count = 0;
+    const fleet_call call = call_of(o);
+    kolm_error_t why = KIT_ERROR_INIT;
+    fleet_backend **asked = calloc(registry->count + 1, sizeof *asked);
+    if (!asked) return kit_no_memory(err);
+    for (size_t i = 0; i < registry->count; i++) {
+        fleet_backend *b = &registry->backends[i];
+        if (o->prices_of && strcmp(o->prices_of, b->name) != 0) continue;
+        if (wanted(registry, b, o) && sells(registry, b, o) && fleet_backend_available(b) &&
+            !b->detection->offers_asked && fleet_call_allows(b, &call, &why) == KOLM_OK)
+            asked[count++] = b;
+    }
+    *out_asked = count > 0;
+    kit_status status = count > 0 ? ask_prices(session, registry, o, asked, count, err) : KOLM_OK;
+    free(asked);
+    return status;
+}
+
 static kit_status fill_detections(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                                   const store_home *home, char keys[][STORE_DIGEST_HEX], fleet_backend **missing,
                                   kolm_error_t *err) {
@@ -114,8 +171,10 @@ static kit_status fill_detections(kolm_session *session, fleet_registry *registr
         if (!o->refresh && keys[i][0] && fleet_detection_recall(registry, b, keys[i])) continue;
         missing[count++] = b;
     }
-    if (count == 0) return KOLM_OK;
-    KIT_TRY(detect_now(session, registry, o, missing, count, err));
+    bool priced = false;
+    if (count > 0) KIT_TRY(detect_now(session, registry, o, missing, count, err));
+    if (o->prices) KIT_TRY(fill_prices(session, registry, o, &priced, err));
+    if (count == 0 && !priced) return KOLM_OK;
     /* What the fence may have broken says nothing about a day without it. */
     for (size_t i = 0; o->airgap_strict && i < registry->count; i++)
         if (!fleet_backend_available(&registry->backends[i])) keys[i][0] = '\0';
@@ -203,6 +262,9 @@ static void recall_spare(kolm_session *session, fleet_registry *registry, fleet_
             take_spare(registry, b, "as it was when it was last looked at");
         b->detection = other.detection;
         b->from_cache = other.from_cache;
+        b->priced_live = other.priced_live;
+        b->priced_at = other.priced_at;
+        kit_copy(b->priced_on, sizeof b->priced_on, other.priced_on);
         return;
     }
 }

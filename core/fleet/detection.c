@@ -95,6 +95,8 @@ fleet_detection *fleet_detection_of(const host_result *r) {
     kit_copy(d->vendor, sizeof d->vendor, r->vendor);
     kit_copy(d->licence, sizeof d->licence, r->licence);
     kit_copy(d->homepage, sizeof d->homepage, r->homepage);
+    d->offer_micro_usd_per_hour = answered ? r->offer_micro_usd_per_hour : 0;
+    d->offer_micro_usd_once = d->offer_micro_usd_per_hour > 0 ? r->offer_micro_usd_once : 0;
     if (!answered || take_devices(d, r)) return d;
     fleet_detection_free(d);
     return NULL;
@@ -125,12 +127,19 @@ static bool put_device(cJSON *array, const host_device *d) {
     return false;
 }
 
+static bool put_offer(cJSON *json, const fleet_detection *d) {
+    if (d->offer_micro_usd_per_hour == 0) return kit_json_put_null(json, "offer");
+    cJSON *offer = cJSON_AddObjectToObject(json, "offer");
+    return offer && kit_json_put_u64(offer, "micro_usd_per_hour", d->offer_micro_usd_per_hour) &&
+           kit_json_put_u64(offer, "micro_usd_once", d->offer_micro_usd_once);
+}
+
 static bool put_asked(cJSON *json, const fleet_detection *d) {
     bool good = kit_json_put_string(json, "runtime", d->runtime) && kit_json_put_u64(json, "wall_ms", d->wall_ms);
     cJSON *devices = good ? cJSON_AddArrayToObject(json, "devices") : NULL;
     for (size_t i = 0; devices && i < d->device_count; i++)
         if (!put_device(devices, &d->devices[i])) return false;
-    return devices != NULL;
+    return devices != NULL && (!d->offers_asked || put_offer(json, d));
 }
 
 static bool put_loaded(cJSON *json, const fleet_detection *d) {
@@ -208,6 +217,14 @@ static bool read_asked(const cJSON *json, fleet_detection *d) {
     return true;
 }
 
+static bool read_offer(const cJSON *json, fleet_detection *d) {
+    const cJSON *offer = kit_json_get(json, "offer");
+    d->offers_asked = offer != NULL;
+    return !offer || cJSON_IsNull(offer) ||
+           (kit_json_get_u64(offer, "micro_usd_per_hour", &d->offer_micro_usd_per_hour) &&
+            d->offer_micro_usd_per_hour > 0 && kit_json_get_u64(offer, "micro_usd_once", &d->offer_micro_usd_once));
+}
+
 static bool read_loaded(const cJSON *json, fleet_detection *d) {
     const cJSON *slots = kit_json_get(json, "slots");
     for (size_t i = 0; i < SLOTS; i++) {
@@ -230,7 +247,7 @@ static bool read_all(const cJSON *json, fleet_detection *d) {
     d->state = (fleet_state)state;
     d->asked = kit_json_get(json, "runtime") != NULL;
     d->loaded = kit_json_get(json, "slots") != NULL;
-    return (!d->asked || read_asked(json, d)) && (!d->loaded || read_loaded(json, d));
+    return (!d->asked || (read_asked(json, d) && read_offer(json, d))) && (!d->loaded || read_loaded(json, d));
 }
 
 fleet_detection *fleet_detection_read(const cJSON *json) {

@@ -10,6 +10,7 @@
  *   {"state","reason","remedy"}                                                       always
  *   {"runtime","wall_ms","devices":[{"name","id","index","units","memory",            if it was asked
  *     "total_memory_bytes","free_memory_bytes" (null: unknown),"driver","runtime"}]}
+ *   {"offer":{"micro_usd_per_hour","micro_usd_once"}}, or null                        if its provider was asked for a price
  *   {"slots":{"detect","cost","train","infer","test","status"},                       if its plugin was loaded
  *     "version","vendor","licence","homepage"}
  */
@@ -45,8 +46,10 @@ typedef struct fleet_detection {
     char runtime[128];
     host_device *devices; /* owned */
     size_t device_count;
-    bool loaded;    /* the plugin's table was seen: slots and the rest */
-    uint32_t slots; /* HOST_SLOT_* */
+    bool offers_asked; /* with the network, so that it could say what the provider asks for now */
+    uint64_t offer_micro_usd_per_hour, offer_micro_usd_once; /* the cheapest that fits; 0 not known, and none */
+    bool loaded;                                             /* the plugin's table was seen: slots and the rest */
+    uint32_t slots;                                          /* HOST_SLOT_* */
     char version[64];
     char vendor[128];
     char licence[128];

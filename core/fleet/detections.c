@@ -125,6 +125,7 @@ bool fleet_detection_known(const fleet_registry *registry, const char *name) {
 }
 
 bool fleet_detection_recall(const fleet_registry *registry, fleet_backend *backend, const char *key) {
+    uint64_t at = 0;
     const cJSON *entry = entry_of(registry, backend->name);
     if (!entry || !is_current(entry, key, registry->now)) return false;
     fleet_detection *detection = fleet_detection_read(kit_json_get(entry, "detection"));
@@ -135,6 +136,8 @@ bool fleet_detection_recall(const fleet_registry *registry, fleet_backend *backe
     fleet_detection_free(backend->detection);
     backend->detection = detection;
     backend->from_cache = true;
+    (void)kit_json_get_u64(entry, "at", &at);
+    fleet_backend_price(registry, backend, (int64_t)at);
     return true;
 }
 

@@ -30,6 +30,8 @@ void fleet_backend_fill(fleet_backend *b, const host_backend *row) {
         b->group = group_of(m->offer.kind);
     else
         b->refused = row->why.text;
+    if (m && !(m->overridden & HOST_OVERRIDE_COST))
+        fleet_day_text(row->manifest_file.modified_ns / 1000000000, b->priced_on);
     if (m && !row->granted) b->ungranted = row->why.text;
     b->refused_remedy = row->why.remedy;
     b->bad_settings = row->rule == HOST_RULE_SETTINGS;

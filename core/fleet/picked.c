@@ -35,6 +35,7 @@ static kit_status check_excluded(fleet_registry *registry, const session_words *
 kit_status fleet_pick(kolm_session *session, const fleet_pick_request *r, fleet_picked *out, session_reason *out_reason,
                       kolm_error_t *err) {
     const fleet_detect_options detect = {.refresh = r->refresh,
+                                         .prices = true,
                                          .airgap = r->airgap != SESSION_AIRGAP_OFF,
                                          .airgap_strict = r->airgap == SESSION_AIRGAP_STRICT,
                                          .allow_private_remote = r->allow_private_remote};

@@ -82,16 +82,20 @@ static kit_status job_of(kolm_session *session, const fleet_quote_request *o, ko
 
 int64_t fleet_price_age(const fleet_registry *registry, const fleet_backend *b) {
     struct stat st;
+    if (b->priced_live) return registry->now - b->priced_at;
     if (stat(b->manifest_path, &st) != 0 || (int64_t)st.st_mtime > registry->now) return -1;
     return registry->now - (int64_t)st.st_mtime;
 }
 
 kit_status fleet_quotes_get(kolm_session *session, const fleet_quote_request *request, fleet_quotes *out,
                             kolm_error_t *err) {
+    const fleet_detect_options priced = {
+        .prices = true, .priced = true, .airgap = request->airgap != SESSION_AIRGAP_OFF};
     *out = (fleet_quotes){0};
     KIT_TRY(job_of(session, request, &out->job, err));
     KIT_TRY(fleet_registry_open(session, &out->registry, err));
     KIT_TRY(fleet_registry_settle(session, out->registry, err));
+    KIT_TRY(fleet_registry_detect(session, out->registry, &priced, err));
     out->at = calloc(out->registry->count ? out->registry->count : 1, sizeof *out->at);
     if (!out->at) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
     return fleet_call_costs(session, out->registry, &out->job, request->airgap, out->at, err);

@@ -24,7 +24,7 @@ typedef struct fleet_quotes {
 kit_status fleet_quotes_get(kolm_session *session, const fleet_quote_request *request, fleet_quotes *out,
                             kolm_error_t *err) KIT_MUST_USE;
 void fleet_quotes_free(fleet_quotes *quotes);
-/* Seconds since the price was written into the manifest; -1 when that is not known. */
+/* Seconds since the provider said the price, or it was written into the manifest; -1 when that is not known. */
 int64_t fleet_price_age(const fleet_registry *registry, const fleet_backend *backend);
 
 #endif

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define GIB ((uint64_t)1 << 30)
 
@@ -68,10 +69,32 @@ bool fleet_price_overridden(const fleet_backend *backend) {
     return backend->manifest && (backend->manifest->overridden & HOST_OVERRIDE_COST) != 0;
 }
 
+const char *fleet_price_source(const fleet_backend *backend) {
+    return fleet_price_overridden(backend) ? "config" : backend->priced_live ? "live" : "manifest";
+}
+
+uint64_t fleet_price_once(const fleet_backend *backend) {
+    return backend->priced_live ? backend->detection->offer_micro_usd_once : 0;
+}
+
 kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) {
     fleet_detection_free(backend->detection);
     backend->detection = detection;
     return detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+}
+
+void fleet_day_text(int64_t seconds, char out[FLEET_DAY_BYTES]) {
+    time_t at = (time_t)seconds;
+    struct tm tm;
+    if (!gmtime_r(&at, &tm) || strftime(out, FLEET_DAY_BYTES, "%Y-%m-%d", &tm) != 10) out[0] = '\0';
+}
+
+void fleet_backend_price(const fleet_registry *registry, fleet_backend *b, int64_t at) {
+    if (b->detection->offer_micro_usd_per_hour == 0 || fleet_price_overridden(b)) return;
+    host_registry_price(registry->found, b->row, b->detection->offer_micro_usd_per_hour);
+    b->priced_live = true;
+    b->priced_at = at;
+    fleet_day_text(at, b->priced_on);
 }
 
 /* ---- Private targets: literal addresses only, because under airgap no name is looked up. */
@@ -119,6 +142,10 @@ static void fill_candidate(pick_candidate *c, const fleet_backend *b) {
     *c = (pick_candidate){.name = b->name, .refused = b->refused, .offer = *b->offer};
     if (b->refused) return;
     c->private_target = b->private_target;
+    if (c->offer.price_micro_usd_per_hour != PICK_UNPRICED && c->offer.price_micro_usd_per_hour > 0) {
+        c->offer.price_source = fleet_price_source(b);
+        c->offer.priced_on = b->priced_on[0] ? b->priced_on : NULL;
+    }
     c->available = fleet_backend_available(b);
     c->state = fleet_state_name(d->state);
     c->reason = d->reason;

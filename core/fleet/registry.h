@@ -13,6 +13,10 @@
  * fleet_registry_detect (cache, and a process per plugin for what it does not know). One thread.
  */
 
+#define FLEET_DAY_BYTES 11 /* "2026-11-30" */
+/* The day of a time since 1970, in UTC; "" of one that has none. */
+void fleet_day_text(int64_t seconds, char out[FLEET_DAY_BYTES]);
+
 /* Places of backends, in the order in which `list` shows them. */
 typedef enum fleet_group { FLEET_GROUP_LOCAL, FLEET_GROUP_CLOUD, FLEET_GROUP_SELF_HOSTED, FLEET_GROUPS } fleet_group;
 const char *fleet_group_title(fleet_group group); /* "LOCAL" */
@@ -39,7 +43,10 @@ typedef struct fleet_backend {
     bool private_target; /* PICK_AIRGAP_DEPENDS: the target is literally loopback or private */
     /* What it answered; NULL when nothing is known. Owned. */
     fleet_detection *detection;
-    bool did_not_load; /* when it was detected: another version beside it may */
+    int64_t priced_at;               /* when it was asked for */
+    bool priced_live;                /* its price is what the provider asks for, as detection.offer_* say */
+    char priced_on[FLEET_DAY_BYTES]; /* the day of its price, "" not known */
+    bool did_not_load;               /* when it was detected: another version beside it may */
     bool from_cache;
     char *device; /* owned; "NVIDIA H100 (80 GB)", or NULL */
 } fleet_backend;
@@ -73,6 +80,10 @@ typedef struct fleet_detect_options {
     bool patient;             /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
     const char *only;         /* detect only this backend; NULL: all */
     bool versions;            /* only those that have another version beside them */
+    bool
+        prices; /* ask providers that are billed per hour what they ask for now, unless airgap: those whose token is set */
+    const char *prices_of; /* only this one; NULL: all */
+    bool priced;           /* detect only those that are billed so */
 } fleet_detect_options;
 
 kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
@@ -119,6 +130,12 @@ bool fleet_backend_available(const fleet_backend *backend);
 pick_slot fleet_backend_slot(const fleet_backend *backend, uint32_t slot);
 /* Whether its price is the configuration's, not the manifest's. */
 bool fleet_price_overridden(const fleet_backend *backend);
+/* Whose price it is: "config", "live" (the provider's), "manifest". Static. */
+const char *fleet_price_source(const fleet_backend *backend);
+/* What its provider charges once for a machine, beside the hours: for a quote. */
+uint64_t fleet_price_once(const fleet_backend *backend);
+/* Takes over the price that the detection, made at that time, has of the provider; the configuration's stays. */
+void fleet_backend_price(const fleet_registry *registry, fleet_backend *backend, int64_t at);
 /* Takes the detection, and frees the one before. KOLM_E_RESOURCE_EXHAUSTED when it is NULL. */
 kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) KIT_MUST_USE;
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#define OFFER_USD_MOST 1e6 /* an hour; more is no price */
 #define COPY_TEXT(array, text) ((void)kit_copy(array, sizeof(array), text))
 
 /* ---- Events */
@@ -61,11 +62,19 @@ static void on_holding(const host_run *run, const cJSON *json) {
     events->holding(events->user, &holding);
 }
 
+/* Of dollars; 0 for what is no price. */
+static uint64_t micro_of(double usd) {
+    return usd > 0 && usd < OFFER_USD_MOST ? (uint64_t)(usd * 1e6 + 0.5) : 0;
+}
+
 static void on_metric(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
     host_metric metric;
+    if (!host_read_metric(json, &metric)) return;
+    if (strcmp(metric.name, KOLM_METRIC_OFFER_HOURLY) == 0)
+        run->result->offer_micro_usd_per_hour = micro_of(metric.value);
+    if (strcmp(metric.name, KOLM_METRIC_OFFER_ONCE) == 0) run->result->offer_micro_usd_once = micro_of(metric.value);
     if (!events || !events->metric || run->several) return;
-    (void)host_read_metric(json, &metric);
     events->metric(events->user, metric.name, metric.value);
 }
 

@@ -131,6 +131,8 @@ typedef struct host_result {
     host_left left;
     host_device devices[HOST_DEVICES_MAX]; /* detect */
     size_t device_count;
+    /* The metrics KOLM_METRIC_OFFER_HOURLY and KOLM_METRIC_OFFER_ONCE, of detect with the network; 0: not reported */
+    uint64_t offer_micro_usd_per_hour, offer_micro_usd_once;
     /* The result of the slot that was called, for HOST_OK; zero otherwise. Texts are valid UTF-8 without controls. */
     kolm_detect_result_t detect;
     kolm_cost_result_t cost;

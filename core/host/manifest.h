@@ -83,7 +83,8 @@ typedef struct host_require {
 #define HOST_OVERRIDE_PERF (1u << 2)       /* perf */
 #define HOST_OVERRIDE_TIER (1u << 3)       /* tier */
 
-/* Strings and arrays belong to the manifest. Immutable once read and overridden; any thread may read it. */
+/* Strings and arrays belong to the manifest. Immutable once read and overridden, but for the price (host_registry_price); any thread
+ * may read it. */
 typedef struct host_manifest {
     char *name;
     pick_offer offer;   /* kind, train, infer, recipes, airgap, price, ...: what the picker weighs */

@@ -445,6 +445,10 @@ const host_backend *host_spare(const host_registry *registry, const host_backend
     return NULL;
 }
 
+void host_registry_price(host_registry *registry, const host_backend *row, uint64_t micro_usd_per_hour) {
+    registry->rows[row - registry->rows].manifest->offer.price_micro_usd_per_hour = micro_usd_per_hour;
+}
+
 void host_registry_pass_over(host_registry *registry, const host_backend *row, const kolm_error_t *why) {
     host_backend *passed = &registry->rows[row - registry->rows];
     host_backend *next = &registry->rows[host_spare(registry, row) - registry->rows];

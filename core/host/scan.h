@@ -182,6 +182,8 @@ bool host_plugin_name(const char *file, char *out, size_t capacity);
 const host_backend *host_find(const host_registry *registry, const char *name);
 /* The version that would be taken if the row, which is OK, were not; NULL: there is none. */
 const host_backend *host_spare(const host_registry *registry, const host_backend *row);
+/* Puts what the provider asks for now in place of the manifest's price. Not while another thread reads the row. */
+void host_registry_price(host_registry *registry, const host_backend *row, uint64_t micro_usd_per_hour);
 /* Refuses the row, which did not load, with why, and takes its spare, which there is. */
 void host_registry_pass_over(host_registry *registry, const host_backend *row, const kolm_error_t *why);
 

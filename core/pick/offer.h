@@ -32,7 +32,9 @@ typedef struct pick_offer {
     const char *recipes; /* what it makes: "linear, lora"; NULL: whatever it is asked, as far as it says */
     pick_airgap airgap;
     uint64_t price_micro_usd_per_hour; /* PICK_UNPRICED when billed per token or per call */
-    const char *billing;               /* "per-hour" (also of a free one), "per-token", "per-call": printed */
+    const char *price_source; /* "manifest", "config", "live"; NULL: free, unpriced, or a record of an older kolm */
+    const char *priced_on;    /* the day of that price, "2026-11-30" (UTC); NULL: not known */
+    const char *billing;      /* "per-hour" (also of a free one), "per-token", "per-call": printed */
     uint32_t cold_start_seconds;
     uint32_t tier; /* 1..9; lower is preferred at equal score */
     pick_vram vram;

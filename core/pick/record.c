@@ -110,6 +110,9 @@ static bool put_candidate(cJSON *array, const pick_candidate *c) {
                 kit_json_put_string(object, "billing", c->offer.billing) &&
                 (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(c->offer.price_micro_usd_per_hour))
                         : kit_json_put_null(object, "cost_per_hour_usd"));
+    if (good && c->offer.price_source)
+        good = kit_json_put_string(object, "price_source", c->offer.price_source) &&
+               kit_json_put_string(object, "priced_on", c->offer.priced_on);
     return good && kit_json_put_u64(object, "cold_start_seconds", c->offer.cold_start_seconds) &&
            kit_json_put_u64(object, "tier", c->offer.tier) && put_vram(object, c) &&
            kit_json_put(object, "perf", units(c->offer.perf_units)) && put_detection(object, c);
@@ -321,6 +324,10 @@ static kit_status read_candidate(const cJSON *object, pick_candidate *c, kolm_er
     if (!read_optional_micro(object, "cost_per_hour_usd", &priced, &c->offer.price_micro_usd_per_hour)) {
         return lacks(err, c->name, "cost_per_hour_usd");
     }
+    /* An older kolm wrote neither. */
+    if (kit_json_get(object, "price_source") && (!kit_json_get_string(object, "price_source", &c->offer.price_source) ||
+                                                 !read_text(object, "priced_on", &c->offer.priced_on)))
+        return lacks(err, c->name, "price_source");
     if (!read_u32(object, "cold_start_seconds", &c->offer.cold_start_seconds))
         return lacks(err, c->name, "cold_start_seconds");
     if (!read_u32(object, "tier", &c->offer.tier)) return lacks(err, c->name, "tier");

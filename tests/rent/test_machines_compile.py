@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -129,6 +130,9 @@ class Compile(Case):
         self.env["KOLM_COMPUTE_BUDGET_USD"] = "0.000001"
         self.kolm(*self.compile_words(), code=3)
         self.assertEqual(self.cloud.instances, [])
+        asked = len(self.cloud.requests)
+        self.assertEqual(self.quoted()["price_source"], "live")  # as it was held against the budget
+        self.assertEqual(len(self.cloud.requests), asked)
         del self.env["KOLM_COMPUTE_BUDGET_USD"]
         self.set(budget_usd=0.01, max_price_usd=0.1)
         said = self.kolm(*self.compile_words(), code=5)
@@ -150,7 +154,73 @@ class Compile(Case):
         self.kolm("compute", "detect")
         self.assertEqual(self.cloud.requests, [])
         self.assertIn(PROVIDER.detected.split(":")[0].split(" ", 1)[1], self.kolm("compute", "detect", "--refresh"))
-        self.assertEqual([path for _, path in self.cloud.requests], [PROVIDER.check])
+        self.assertEqual(self.cloud.requests[0][1], PROVIDER.check)
+        self.assertLessEqual(len(self.cloud.requests), 2)  # what it offers, too
+
+    def quoted(self, *more):
+        quotes = json.loads(self.kolm("compute", "quote", "--rows", "400", "--json", *more))["quotes"]
+        return next(quote for quote in quotes if quote["name"] == PROVIDER.name)
+
+    def picked(self, *more):
+        record = json.loads(self.kolm("compute", "pick", "--json", *more))
+        return next(one for one in record["candidates"] if one["name"] == PROVIDER.name), [one["name"] for one in record["ranking"]]
+
+    def test_prices_are_what_the_provider_asks_for_now(self):
+        """Where there is a token, and the network is allowed; once for quote, pick and --max-price, and the record says so."""
+        self.assertFalse(self.quoted("--airgap")["answered"])
+        candidate, _ = self.picked("--airgap")
+        self.assertEqual((candidate["price_source"], self.cloud.requests), ("manifest", []))
+        dated = candidate["cost_per_hour_usd"]
+        quote = self.quoted()
+        self.assertEqual((quote["price_source"], quote["price_age_seconds"] < 120), ("live", True))
+        asked = len(self.cloud.requests)
+        self.assertIn(asked, (1, 2))
+        candidate, _ = self.picked()
+        self.assertEqual((candidate["price_source"], candidate["priced_on"]), ("live", time.strftime("%Y-%m-%d", time.gmtime())))
+        self.assertAlmostEqual(candidate["cost_per_hour_usd"], PROVIDER.price, 5)
+        self.assertNotAlmostEqual(dated, PROVIDER.price, 2)
+        low, high = sorted((dated, PROVIDER.price))
+        _, ranked = self.picked("--max-price", "%.4f" % ((low + high) / 2))
+        self.assertEqual(PROVIDER.name in ranked, PROVIDER.price < dated)
+        self.assertEqual(len(self.cloud.requests), asked)  # the others knew it from then
+        self.assertIn("live price of its cheapest offer that fits", self.kolm("compute", "quote", "--rows", "400"))
+        self.set(cost_per_hour_usd=0.5)
+        self.assertEqual((self.picked()[0]["price_source"], len(self.cloud.requests)), ("config", asked))
+
+    def test_prices_are_asked_for_at_the_same_time(self):
+        """No provider answers before all of them are asked: one after another none would in time."""
+        together = threading.Barrier(len(PROVIDERS))
+        config = {"backends": {}}
+        for provider in PROVIDERS.values():
+            cloud = provider.make(key=CANARY, boot=0.2, port=self.cloud.port)
+            self.addCleanup(cloud.close)
+            cloud.always = self.waiting(together)
+            self.env[provider.variable] = CANARY
+            config["backends"][provider.name] = {"api": cloud.api()}
+        with open(os.path.join(self.home, "config.json"), "w") as file:
+            json.dump(config, file)
+        quotes = json.loads(self.kolm("compute", "quote", "--rows", "400", "--json"))["quotes"]
+        self.assertEqual({quote["name"]: quote["price_source"] for quote in quotes if quote["name"] in PROVIDERS}, dict.fromkeys(PROVIDERS, "live"))
+
+    @staticmethod
+    def waiting(together):
+        """A fault that is none, but that the first request waits for the others."""
+        met = threading.Event()
+
+        def wait(_):
+            if not met.is_set():
+                met.set()
+                try:
+                    together.wait(20)
+                except threading.BrokenBarrierError:
+                    pass
+        return wait
+
+    def test_prices_of_a_provider_that_is_away(self):
+        self.cloud.always = lambda request: Fault(503)
+        quote = self.quoted()
+        self.assertEqual((quote["answered"], quote["price_source"]), (True, "manifest"))
+        self.assertTrue(self.cloud.requests)
 
     def test_a_wrong_token_is_a_sentence(self):
         self.cloud.key = "another"

@@ -326,6 +326,12 @@ typedef struct kolm_detect_result {
     char runtime[128]; /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
+/* Metrics of detect if allow_network is 1, from a backend that is billed per hour: the cheapest offer that satisfies the settings,
+ * in USD per hour with everything that is billed per hour (machine, disk, address), and USD per machine on top (start-up, minimum,
+ * expected traffic). They replace the price of the manifest until the detection expires, and are what --max-price compares. */
+#define KOLM_METRIC_OFFER_HOURLY "offer.usd_per_hour"
+#define KOLM_METRIC_OFFER_ONCE "offer.usd_once"
+
 /* ---- cost: a pure function of its arguments; it must not use files, the network or the clock. */
 #define KOLM_BILLING_FREE 0u
 #define KOLM_BILLING_PER_HOUR 1u

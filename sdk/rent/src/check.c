@@ -7,23 +7,41 @@
 
 #include <stdlib.h>
 
-static kit_status count_offers(const kit_vm *vm, kit_rent_account *account, char *out_note, size_t capacity,
-                               kolm_error_t *err) {
+kit_status vm_cheapest(const kit_vm *vm, kit_rent_account *account, kit_rent_offer *out, size_t *out_count,
+                       kolm_error_t *err) {
     kit_rent_offer *offers = calloc(KIT_RENT_OFFERS_MAX, sizeof *offers);
-    size_t count = 0, cheapest = 0;
+    *out = (kit_rent_offer){0};
+    *out_count = 0;
     if (offers == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    kit_status status = vm->machine.offers(account, offers, KIT_RENT_OFFERS_MAX, &count, err);
-    for (size_t i = 1; i < count; i++)
-        if (offers[i].micro_usd_per_hour < offers[cheapest].micro_usd_per_hour) cheapest = i;
-    if (status == KOLM_OK && count == 0) kit_copy(out_note, capacity, "no machine that fits is free now");
-    if (status == KOLM_OK && count > 0)
-        kit_format(out_note, capacity, "%zu offers now, from %.2f USD an hour (%s)", count,
-                   (double)offers[cheapest].micro_usd_per_hour / 1e6, offers[cheapest].what);
+    kit_status status = vm->machine.offers(account, offers, KIT_RENT_OFFERS_MAX, out_count, err);
+    for (size_t i = 0; status == KOLM_OK && i < *out_count; i++)
+        if (i == 0 || offers[i].micro_usd_per_hour < out->micro_usd_per_hour) *out = offers[i];
     free(offers);
     return status;
 }
 
-kit_status vm_check(const kit_vm *vm, kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) {
-    return vm->check != NULL ? vm->check(account, out_note, capacity, err)
-                             : count_offers(vm, account, out_note, capacity, err);
+static void count_offers(const kit_rent_offer *cheapest, size_t count, char *out_note, size_t capacity) {
+    if (count == 0)
+        kit_copy(out_note, capacity, "no machine that fits is free now");
+    else
+        kit_format(out_note, capacity, "%zu offers now, from %.2f USD an hour (%s)", count,
+                   (double)cheapest->micro_usd_per_hour / 1e6, cheapest->what);
+}
+
+kit_status vm_check(const kit_vm *vm, kit_rent_account *account, char *out_note, size_t capacity,
+                    kit_rent_offer *out_cheapest, kolm_error_t *err) {
+    kit_rent_offer cheapest = {0};
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    size_t count = 0;
+    if (vm->check != NULL) {
+        KIT_TRY(vm->check(account, out_note, capacity, err));
+        /* The token is good; that there is no price to tell is another matter. */
+        if (out_cheapest != NULL && vm_cheapest(vm, account, out_cheapest, &count, &ignored) != KOLM_OK)
+            *out_cheapest = cheapest;
+        return KOLM_OK;
+    }
+    KIT_TRY(vm_cheapest(vm, account, &cheapest, &count, err));
+    count_offers(&cheapest, count, out_note, capacity);
+    if (out_cheapest != NULL) *out_cheapest = cheapest;
+    return KOLM_OK;
 }

@@ -34,15 +34,26 @@ static int32_t tried(const kit_vm *vm, kit_status status, const char *note, cons
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
 }
 
+static void tell_price(const kolm_host_v1_t *host, const kit_rent_offer *cheapest) {
+    if (cheapest->micro_usd_per_hour == 0) return;
+    host->metric(host->user, KOLM_METRIC_OFFER_HOURLY, (double)cheapest->micro_usd_per_hour / 1e6);
+    host->metric(host->user, KOLM_METRIC_OFFER_ONCE, (double)cheapest->micro_usd_once / 1e6);
+}
+
 int32_t kit_vm_detect(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_detect_args_t *args,
                       kolm_detect_result_t *out_result, kolm_error_t *out_error) {
     kit_rent_account account = {0};
+    kit_rent_offer cheapest;
+    vm_limits limits = {0};
     char note[200] = "";
     kolm_error_t err = KIT_ERROR_INIT;
     KIT_TRY(kit_detect_token(host, vm->site.token, vm->site.where, vm->runtime, out_result, out_error));
     if (args->allow_network != 1 || out_result->state != KOLM_DETECT_AVAILABLE) return KOLM_OK;
-    kit_status status = kit_rent_account_open(&vm->site, host, &account, &err);
-    if (status == KOLM_OK) status = vm_check(vm, &account, note, sizeof note, &err);
+    kit_status status = vm_limits_read(vm, host, &limits, &err);
+    account.wish = limits.wish;
+    if (status == KOLM_OK) status = kit_rent_account_open(&vm->site, host, &account, &err);
+    if (status == KOLM_OK) status = vm_check(vm, &account, note, sizeof note, &cheapest, &err);
+    if (status == KOLM_OK) tell_price(host, &cheapest);
     kit_rent_account_close(&account);
     if (status == KOLM_E_CANCELLED) {
         *out_error = err;

@@ -126,23 +126,19 @@ static kit_status check_token(bench *t, kolm_error_t *err) {
     KIT_TRY(vm_limits_read(t->vm, t->host, &t->limits, err));
     t->account.wish = t->limits.wish;
     KIT_TRY(kit_rent_account_open(&t->vm->site, t->host, &t->account, err));
-    return vm_check(t->vm, &t->account, t->note, sizeof t->note, err);
+    return vm_check(t->vm, &t->account, t->note, sizeof t->note, NULL, err);
 }
 
 static kit_status check_offers(bench *t, kolm_error_t *err) {
-    kit_rent_offer *offers = calloc(KIT_RENT_OFFERS_MAX, sizeof *offers);
-    size_t count = 0, cheapest = 0;
-    if (offers == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
-    kit_status status = t->vm->machine.offers(&t->account, offers, KIT_RENT_OFFERS_MAX, &count, err);
-    for (size_t i = 1; i < count; i++)
-        if (offers[i].micro_usd_per_hour < offers[cheapest].micro_usd_per_hour) cheapest = i;
+    kit_rent_offer cheapest;
+    size_t count = 0;
+    kit_status status = vm_cheapest(t->vm, &t->account, &cheapest, &count, err);
     if (status == KOLM_OK && count == 0)
         status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "try again later, or allow other machines",
                           "%s has no machine to offer now that fits", t->vm->site.title);
     if (status == KOLM_OK)
-        kit_format(t->note, sizeof t->note, "%zu offers; the cheapest: %s at %.4f USD an hour", count,
-                   offers[cheapest].what, (double)offers[cheapest].micro_usd_per_hour / 1e6);
-    free(offers);
+        kit_format(t->note, sizeof t->note, "%zu offers; the cheapest: %s at %.4f USD an hour", count, cheapest.what,
+                   (double)cheapest.micro_usd_per_hour / 1e6);
     return status;
 }
 

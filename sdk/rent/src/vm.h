@@ -51,9 +51,12 @@ void vm_drive(kit_rent *rent, int64_t until_ms);
 /* One step, when it is due; none if until_ms comes before. */
 void vm_drive_step(kit_rent *rent, int64_t until_ms);
 
-/* ---- check.c: the table's check(), or that of offers(). */
+/* ---- check.c: the table's check(), or that of offers(). out_cheapest (may be NULL): price 0 if there is none. */
 kit_status vm_check(const kit_vm *vm, kit_rent_account *account, char *out_note, size_t capacity,
-                    kolm_error_t *err) KIT_MUST_USE;
+                    kit_rent_offer *out_cheapest, kolm_error_t *err) KIT_MUST_USE;
+/* The offer with the lowest price an hour, price 0 if there is none; and how many there are. */
+kit_status vm_cheapest(const kit_vm *vm, kit_rent_account *account, kit_rent_offer *out, size_t *out_count,
+                       kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- rental.c: one machine from the offer to its end. */
 typedef struct vm_work {
