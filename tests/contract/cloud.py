@@ -59,6 +59,7 @@ class Cloud:
     asked for the ones that have none. requests: (method, path) of all in order."""
     routes = ()
     refusals_are = "application/json"
+    skew = 0  # seconds by which its clock, in Date and Retry-After, is ahead of this machine's
 
     def __init__(self):
         self.clock, self.faults, self.always = Clock(), {}, None
@@ -105,10 +106,13 @@ class Cloud:
         except Refusal as refusal:
             return refusal.status, refusal.body
 
+    def date(self, more=0):
+        return email.utils.formatdate(time.time() + self.skew + more, usegmt=True)
+
     def reply(self, status, body, more=()):
         text = body if isinstance(body, (str, bytes)) else "" if body is None else json.dumps(body)
         kind = self.refusals_are if status >= 400 else "application/json"
-        return answer(status, text, [("Content-Type", kind), ("Date", email.utils.formatdate(usegmt=True)), *more])
+        return answer(status, text, [("Content-Type", kind), ("Date", self.date()), *more])
 
     def handle(self, request, connection):
         with self.lock:
@@ -123,7 +127,7 @@ class Cloud:
     def fail(self, fault, request, connection):
         kind, more = fault.kind, []
         if fault.retry_after is not None:
-            value = email.utils.formatdate(time.time() + 2, usegmt=True) if fault.retry_after == "date" else str(fault.retry_after)
+            value = self.date(2) if fault.retry_after == "date" else str(fault.retry_after)
             more = [("Retry-After", value)]
         if kind == "refuse":
             reset(connection)

@@ -68,8 +68,8 @@ class Case(unittest.TestCase):
         with open(os.path.join(self.home, "config.json"), "w") as file:
             json.dump({"backends": {PROVIDER.name: own}}, file)
 
-    def start(self, *words):
-        return subprocess.Popen([KOLM, *words], cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    def start(self, *words, before=()):
+        return subprocess.Popen([*before, KOLM, *words], cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                 start_new_session=True)
 
     def kolm(self, *words, code=0):
@@ -275,6 +275,24 @@ class Kills(Case):
             self.once_more(number)
         names = [instance.name for instance in self.cloud.instances]
         self.assertEqual(len(names), len(set(names)))
+
+    @unittest.skipUnless(shutil.which("faketime"), "no faketime")
+    def test_a_clock_of_this_machine_that_is_wrong(self):
+        """What was rented two days ahead, or behind, is ended by the next start all the same; a rental that ends well is not disturbed."""
+        for shift in ("-2d", "+2d"):
+            for kill in (True, False):
+                rented = len(self.cloud.instances)
+                process = self.start(*self.compile_words(), before=("faketime", "-f", shift))
+                while kill and process.poll() is None and len(self.cloud.instances) == rented:
+                    self.cloud.server.over.wait(0.02)
+                if kill:
+                    self.kill_all(process)
+                else:
+                    said = process.communicate(timeout=200)[0]
+                    self.assertEqual(process.returncode, 0, said)
+                self.assertGreater(len(self.cloud.instances), rented)
+                self.once_more((shift, kill))
+                self.assertEqual(json.loads(self.kolm("compute", "status", "--json"))["leases"], [])
 
     def test_killed_at_random_instants(self):
         draw = random.Random(11)

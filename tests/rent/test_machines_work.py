@@ -346,6 +346,13 @@ class Tokens(Case):
         self.assertTrue(self.detected(api="http://127.0.0.1:1/v2").startswith(PROVIDER.reached))
         self.assertEqual(self.cloud.instances, [])
 
+    def test_a_provider_whose_clock_is_wrong(self):
+        """Its Retry-After, a date in two seconds, counts by its own clock."""
+        for skew in (-6 * 3600, 6 * 3600):
+            self.cloud.skew = skew
+            self.cloud.faults[len(self.cloud.requests)] = Fault(429, "date")
+            self.assertTrue(self.detected().startswith(PROVIDER.detected), (skew, self.detected()))
+
     def test_detect_without_it(self):
         self.assertTrue(self.slot("detect").of("detected")[0].startswith("available %s is set" % PROVIDER.variable))
         self.assertEqual(self.cloud.requests, [])
