@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target of a provider of machines: what it makes of answers. The first byte says what is asked, then come the answers. */
+#include "http_double.h"
+#include "kolm/rent/vm.h"
+
+#include "kolm/kit/buf.h"
+
+#include <string.h>
+
+extern const kit_vm TABLE;
+
+#define HANDLE "m-0123456789abcdef"
+
+static void check_box(const kit_rent_box *box) {
+    must(kit_rent_is_handle(box->handle) && box->handle[0] != '\0');
+    must(memchr(box->name, '\0', sizeof box->name) != NULL && memchr(box->address, '\0', sizeof box->address) != NULL);
+    must(box->address[0] != '-' && strpbrk(box->address, " \t\r\n/@%") == NULL);
+}
+
+static kit_status ask(kit_rent_account *a, char what, kolm_error_t *err) {
+    const kit_rent_provider *p = &TABLE.machine;
+    static kit_rent_offer offers[4];
+    static kit_rent_box boxes[4];
+    const kit_rent_offer offer = {.id = "kind/place", .what = "1x", .micro_usd_per_hour = 1000000};
+    char handle[KIT_RENT_HANDLE_BYTES] = "", note[200] = "";
+    bool may_exist = false;
+    size_t count = 0;
+    kit_status status = KOLM_OK;
+    switch (what % 6) {
+    case 0:
+        status = p->offers(a, offers, 4, &count, err);
+        must(status != KOLM_OK || count <= 4);
+        for (size_t i = 0; status == KOLM_OK && i < count; i++)
+            must(offers[i].id[0] != '\0' && offers[i].micro_usd_per_hour != UINT64_MAX);
+        break;
+    case 1:
+        status = p->look(a, HANDLE, &boxes[0], err);
+        if (status == KOLM_OK) must(strcmp(boxes[0].handle, HANDLE) == 0);
+        if (status == KOLM_OK) check_box(&boxes[0]);
+        break;
+    case 2:
+        status = p->list(a, KIT_VM_PREFIX, boxes, 4, &count, err);
+        for (size_t i = 0; status == KOLM_OK && i < count && i < 4; i++) {
+            check_box(&boxes[i]);
+            must(strncmp(boxes[i].name, KIT_VM_PREFIX, strlen(KIT_VM_PREFIX)) == 0);
+        }
+        break;
+    case 3:
+        status = p->create(a, &offer, "kolm-1", handle, &may_exist, err);
+        must(kit_rent_is_handle(handle) && (status != KOLM_OK || may_exist));
+        break;
+    case 4:
+        status = p->destroy(a, HANDLE, err);
+        break;
+    default:
+        if (TABLE.check != NULL) status = TABLE.check(a, note, sizeof note, err);
+        if (status == KOLM_OK && TABLE.key_add != NULL) status = TABLE.key_add(a, handle, &may_exist, err);
+        must(kit_rent_is_handle(handle));
+    }
+    return status;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    kit_rent_account account = {.hurried = true};
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (size == 0) return 0;
+    fuzz_parts parts = {.at = (const char *)data + 1, .left = size - 1};
+    http_double_answers(&parts);
+    must(kit_rent_account_open(&TABLE.site, &http_double_host, &account, &err) == KOLM_OK);
+    kit_copy(account.key_name, sizeof account.key_name, "kolm-1");
+    kit_copy(account.public_key, sizeof account.public_key, "ssh-ed25519 AAAA");
+    kit_status status = ask(&account, (char)data[0], &err);
+    must(status == KOLM_OK || (err.code == status && err.text[0] != '\0'));
+    kit_rent_account_close(&account);
+    return 0;
+}
