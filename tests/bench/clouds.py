@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures kolm's clouds beside the providers' own clients, against the same contract servers on this machine.
+
+    clouds.py --kolm BUILD/core/cli/kolm --clients BUILD/clients-venv/bin/python [--rounds 5] [--only ask|first|memory]
+
+ask      `kolm compute detect --refresh` and `quote` with the tokens of all providers, beside those with one token each, and beside one cheap question by
+         each provider's client, one after another as a user would type them. Every answer of a server is 200 ms late
+first    from the start of `kolm compile` to the first command on the rented machine, beside the provider's client (start, ask until it runs) and ssh. The
+         machines are accounts on loopback, there a second after the launch
+memory   the largest of kolm's processes while 2 GB are downloaded from together
+
+Programs take turns, and medians are shown.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+for room in ("contract", "remote"):
+    sys.path.insert(0, os.path.join(os.path.dirname(HERE), room))
+sys.path.insert(0, HERE)
+import box as boxes  # noqa: E402
+import cloud as world  # noqa: E402
+from bench import child, table  # noqa: E402
+from case import tickets  # noqa: E402
+from fal_cloud import Fal  # noqa: E402
+from lambda_cloud import Lambda  # noqa: E402
+from replicate_cloud import Replicate  # noqa: E402
+from runpod_cloud import RunPod  # noqa: E402
+from server import Authority, answer  # noqa: E402
+from together_cloud import Together  # noqa: E402
+from vast_cloud import Vast  # noqa: E402
+
+LATE = 0.2
+BYTES = 2 * 10**9
+PYTHON = {"runpod": "from dstack._internal.core.backends.runpod import api_client as a; a.API_V2_URL = %(api)r; assert a.RunpodApiClient(%(token)r).validate_api_key()",
+          "together": "from together import Together; Together(api_key=%(token)r, base_url=%(api)r).files.list()",
+          "replicate": "import replicate; replicate.Client(api_token=%(token)r, base_url=%(api)r).accounts.current()",
+          "fal": "import fal_client; fal_client.status('me/router', %(request)r)"}
+COMMANDS = {"lambda": ("lai", "types", "--json"), "vast": ("vastai", "show", "user", "--raw")}
+
+
+def late(server):
+    inner = server.handle
+    server.handle = lambda request, connection: (server.over.wait(LATE), inner(request, connection))[1]
+
+
+class Bench:
+    def __init__(self, args):
+        self.args, self.bin = args, os.path.dirname(os.path.abspath(args.clients))
+        self.dir = tempfile.mkdtemp(prefix="kolm-bench-")
+        self.env = {"PATH": "/usr/bin:/bin", "HOME": self.dir, "LANG": "C.UTF-8"}
+        self.homes = 0
+
+    def close(self):
+        shutil.rmtree(self.dir, True)
+
+    def home(self, settings, tokens):
+        """The environment of a kolm with these settings and tokens."""
+        self.homes += 1
+        home = os.path.join(self.dir, "home-%d" % self.homes)
+        os.mkdir(home, 0o700)
+        with open(os.path.join(home, "config.json"), "w") as file:
+            json.dump({"backends": settings}, file)
+        return {**self.env, "KOLM_HOME": home, **tokens}
+
+    # ---- ask
+
+    def client(self, name, server, tls):
+        if name in COMMANDS:
+            env = {"LAMBDA_CLOUD_BASE_URL": server.url(), "LAMBDA_CLOUD_TOKEN": server.key} if name == "lambda" else {
+                "VAST_URL": server.url(), "VAST_API_KEY": server.key, "VASTAI_NO_UPDATE_CHECK": "1"}
+            return [os.path.join(self.bin, COMMANDS[name][0]), *COMMANDS[name][1:]], env
+        if name == "fal":
+            host = "localhost:%d" % tls.server.port
+            return [self.args.clients, "-c", PYTHON[name] % {"request": next(iter(tls.requests))}], {
+                "FAL_RUN_HOST": host, "FAL_QUEUE_RUN_HOST": host, "FAL_KEY": tls.token, "SSL_CERT_FILE": self.authority.ca}
+        token, api = (server.key, server.api()) if name == "runpod" else (server.token, server.address)
+        return [self.args.clients, "-c", PYTHON[name] % {"token": token, "api": api}], {}
+
+    def ask(self):
+        self.authority = Authority(self.dir)
+        servers = {"lambda": Lambda(), "runpod": RunPod(), "vast": Vast(), "together": Together(), "replicate": Replicate(), "fal": Fal()}
+        tls = Fal(context=self.authority.context())
+        tls.requests["00000000-0000-4000-8000-000000000001"] = {"id": "00000000-0000-4000-8000-000000000001", "app": "me/router", "born": tls.now, "cancelled": None, "prompt": "x"}
+        settings, tokens, clients = {}, {}, {}
+        for name, server in servers.items():
+            late(server.server)
+            settings[name] = {"api": server.api() if hasattr(server, "api") else server.address}
+            tokens[name] = server.key if hasattr(server, "key") else server.token
+            clients[name] = self.client(name, server, tls)
+        settings["fal"]["endpoints"] = {"router": {"endpoint": "me/router", "input_field": "prompt", "output_field": "output"}}
+        late(tls.server)
+        variables = {name: {"KOLM_%s_TOKEN" % name.upper(): token} for name, token in tokens.items()}
+        every = self.home(settings, {key: value for one in variables.values() for key, value in one.items()})
+        single = {name: self.home(settings, one) for name, one in variables.items()}
+        rows = []
+        for title, words in (("detect --refresh", ["compute", "detect", "--refresh"]), ("quote", ["compute", "quote", "--rows", "1000", "--bytes", "200000", "--recipe", "linear"])):
+            seconds = {}
+            for _ in range(self.args.rounds):
+                seconds.setdefault("all", []).append(child([self.args.kolm, *words], env=every)[0])
+                for name, env in single.items():
+                    seconds.setdefault(name, []).append(child([self.args.kolm, *words], env=env)[0])
+                total = 0
+                for name, (command, env) in clients.items():
+                    total += child(command, env={**self.env, "COLUMNS": "300", **env}, cwd=self.dir)[0]
+                seconds.setdefault("clients", []).append(total)
+            median = {name: statistics.median(values) for name, values in seconds.items()}
+            name = max(servers, key=median.get)
+            ratios = [a / max(seconds[one][i] for one in servers) for i, a in enumerate(seconds["all"])]
+            rows.append((title, "%.2f s" % median["all"], "%.2f s (%s)" % (median[name], name), "%.2f" % statistics.median(ratios), "%.2f s" % median["clients"],
+                         "%.1f" % statistics.median(c / a for c, a in zip(seconds["clients"], seconds["all"]))))
+        table("%d providers, answers 200 ms late, medians of %d" % (len(servers), self.args.rounds),
+              ["kolm compute", "all tokens", "slowest with one token", "ratio", "the clients one after another", "times kolm's"], rows)
+        for server in (*servers.values(), tls):
+            server.close()
+
+    # ---- first
+
+    def stamping(self):
+        """Accounts that write down when the first command ran there."""
+        def open_account(public_key, address, port, tools):
+            box = boxes.Box(port=port, address=address, before='date +%%s.%%N >>"%s"' % self.stamps)
+            with open(os.path.join(box.dir, "authorized"), "w") as file:
+                file.write(public_key + "\n")
+            return box
+        world.open_account = open_account
+
+    def first_stamp(self, begin):
+        with open(self.stamps) as file:
+            return float(file.readline()) - begin
+
+    def by_kolm(self, name, cloud):
+        more = {"ssh_port": cloud.port} if name == "lambda" else {}
+        env = self.home({name: {"api": cloud.api(), "ssh_user": boxes.USER, **more}}, {"KOLM_%s_TOKEN" % name.upper(): cloud.key})
+        begin = time.time()
+        child([self.args.kolm, "compile", "-t", "router", "-d", os.path.join(self.dir, "rows.jsonl"), "--backend", name, "--recipe", "linear", "--effort", "quick",
+               "--force", "-o", os.path.join(self.dir, "router.kolm")], env=env, cwd=self.dir)
+        return self.first_stamp(begin)
+
+    def by_client(self, name, cloud):
+        env = {**self.env, "COLUMNS": "300", "LAMBDA_CLOUD_BASE_URL": cloud.url(), "LAMBDA_CLOUD_TOKEN": cloud.key, "VAST_URL": cloud.url(), "VAST_API_KEY": cloud.key,
+               "VASTAI_NO_UPDATE_CHECK": "1"}
+        with open(self.key + ".pub") as file:
+            public = file.read().strip()
+
+        def run(*words):
+            return child([os.path.join(self.bin, words[0]), *words[1:]], env=env, cwd=self.dir)[1]
+        begin = time.time()
+        if name == "lambda":
+            cloud.keys.append({"id": "ab" * 16, "name": "mine", "public_key": public})
+            run("lai", "types", "--json")
+            run("lai", "start", "--instance-type", "gpu_1x_a10", "--region", "us-east-1", "--ssh-key", "mine", "--name", "by-its-client", "--json")
+            while "active" not in run("lai", "ls", "--json"):
+                pass
+        else:
+            offers = json.loads(run("vastai", "search", "offers", "gpu_ram>=40 num_gpus=1", "--raw", "-o", "dph_total", "--storage", "50"))
+            run("vastai", "create", "instance", str(offers[0]["id"]), "--image", "x", "--disk", "50", "--ssh", "--direct", "--label", "by-its-client", "--cancel-unavail")
+            run("vastai", "attach", "ssh", str(cloud.instances[-1].id), public)
+            while json.loads(run("vastai", "show", "instance", str(cloud.instances[0].id), "--raw"))["actual_status"] != "running":
+                pass
+        child(["ssh", "-i", self.key, "-F", "none", "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=" + os.path.join(self.dir, "known"), "-p", str(cloud.port),
+               "%s@%s" % (boxes.USER, cloud.instances[0].address), "true"], env=self.env)
+        return self.first_stamp(begin)
+
+    def first(self):
+        self.stamps, self.key = os.path.join(self.dir, "stamps"), os.path.join(self.dir, "key")
+        boxes.keygen(self.key)
+        with open(os.path.join(self.dir, "rows.jsonl"), "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in tickets(200))
+        self.stamping()
+        rows = []
+        for name, make in (("lambda", Lambda), ("vast", Vast)):
+            seconds = {"kolm": [], "client": []}
+            for _ in range(self.args.rounds):
+                for who, how in (("kolm", self.by_kolm), ("client", self.by_client)):
+                    cloud = make(boot=1, port=boxes.free_port())
+                    cloud.tools = self.dir
+                    open(self.stamps, "w").close()
+                    seconds[who].append(how(name, cloud))
+                    cloud.close()
+            rows.append((name, "%.2f s" % statistics.median(seconds["kolm"]), "%.2f s" % statistics.median(seconds["client"]),
+                         "%.2f" % statistics.median(a / b for a, b in zip(seconds["kolm"], seconds["client"]))))
+        table("To the first command on a machine that is there after one second, medians of %d" % self.args.rounds, ["provider", "kolm compile", "client and ssh", "ratio"], rows)
+
+    # ---- memory
+
+    @staticmethod
+    def below(pid):
+        """Process numbers and names of a process and its descendants."""
+        every, found, grew = boxes.processes(), {pid}, True
+        while grew:
+            more = {one for one, (parent, _) in every.items() if parent in found} - found
+            grew = bool(more)
+            found |= more
+        return [(one, every[one][1]) for one in found if one in every]
+
+    def memory(self):
+        server = Together()
+        inner = server.server.handle
+
+        def handle(request, connection):
+            if "/finetune/download" not in request.target and "/fine-tunes/download" not in request.target:
+                return inner(request, connection)
+            head = answer(200, b"", (("Content-Type", "application/octet-stream"), ("Content-Length", str(BYTES))))
+            connection.sendall(head)
+            piece = b"\x28\xb5\x2f\xfd" + os.urandom(10**6 - 4)
+            for _ in range(BYTES // 10**6):
+                connection.sendall(piece)
+            return None
+        server.server.handle = handle
+        with open(os.path.join(self.dir, "rows.jsonl"), "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in tickets(160))
+        env = self.home({"together": {"api": server.address, "poll_seconds": 0.01}}, {"KOLM_TOGETHER_TOKEN": server.token})
+        begin, peaks = time.monotonic(), {}
+        process = subprocess.Popen([self.args.kolm, "compile", "-t", "router", "-d", os.path.join(self.dir, "rows.jsonl"), "--backend", "together", "--recipe", "hosted-lora",
+                                    "--force", "--set", "model=meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", "-o", os.path.join(self.dir, "router.kolm")],
+                                   env=env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while process.poll() is None:
+            for pid, name in self.below(process.pid):
+                try:
+                    with open("/proc/%d/status" % pid) as file:
+                        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+                    peaks[name] = max(peaks.get(name, 0), peak)
+                except (OSError, StopIteration):
+                    pass
+            server.server.over.wait(0.02)
+        if process.returncode != 0:
+            sys.exit("bench: kolm ended with %d\n%s" % (process.returncode, process.stdout.read()))
+        table("A download of %.1f GB" % (BYTES / 1e9), ["process", "peak"],
+              [("the plugin's", "%.1f MiB" % (peaks["kolm-host"] / 1024)), ("kolm", "%.1f MiB" % (peaks["kolm"] / 1024)), ("whole compile", "%.0f s" % (time.monotonic() - begin))])
+        server.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kolm", required=True)
+    parser.add_argument("--clients", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("ask", "first", "memory"))
+    args = parser.parse_args()
+    args.kolm = os.path.abspath(args.kolm)
+    os.umask(0o022)
+    bench = Bench(args)
+    try:
+        for name in ("ask", "first", "memory"):
+            if args.only in (None, name):
+                getattr(bench, name)()
+    finally:
+        bench.close()
+
+
+if __name__ == "__main__":
+    main()
