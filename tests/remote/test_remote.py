@@ -319,6 +319,15 @@ class Shells(Case):
         self.assertIn("python3", said)
         self.assertIn("install Python 3.6", said)
 
+    def test_a_box_whose_words_only_sound_like_it(self):
+        """It has a Python; what stops kolm there is something else, whatever it is about."""
+        self.box.configure(before="echo 'python3 is for the compute nodes' >&2; exit 3")
+        self.box.restart()
+        said = self.compile(code=5)
+        self.assertIn("python3 is for the compute nodes", said)
+        self.assertNotIn("install Python", said)
+        self.assertIn("must work without a terminal", said)
+
     def test_a_box_that_prints_without_end(self):
         self.box.configure(before="exec /usr/bin/yes")
         self.box.restart()

@@ -280,11 +280,11 @@ static kit_status take_words(void *user, const ProtobufCMessage *message, kolm_e
     return KOLM_OK;
 }
 
-static void last_words(void *user, char *out_text, size_t capacity) {
+static void end_of(void *user, kit_ssh_job_end *out_end) {
     modal_wire *w = user;
     Modal__ExecRead request = MODAL__EXEC_READ__INIT;
     kit_buf words = {0}, shown = {0};
-    out_text[0] = '\0';
+    *out_end = (kit_ssh_job_end){.no_python = false};
     if (!w->begun) return;
     request.task_id = w->task;
     request.exec_id = w->exec;
@@ -302,7 +302,8 @@ static void last_words(void *user, char *out_text, size_t capacity) {
         words.length--;
     size_t most = words.length < 512 ? words.length : 512;
     kit_buf_escaped(&shown, kit_buf_text(&words) + (words.length - most), most);
-    kit_copy(out_text, capacity, kit_buf_text(&shown));
+    kit_copy(out_end->words, sizeof out_end->words, kit_buf_text(&shown));
+    out_end->no_python = strstr(out_end->words, "python3") != NULL; /* the status would take another request */
     kit_buf_free(&shown);
     kit_buf_free(&words);
 }
@@ -346,7 +347,7 @@ kit_status modal_wire_new(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_
                                         .open = open_wire,
                                         .write_all = write_wire,
                                         .read = read_wire,
-                                        .last_words = last_words,
+                                        .end = end_of,
                                         .close = close_wire},
                                .point = point,
                                .free = free_wire};

@@ -242,16 +242,16 @@ kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* The end of what the login shell or Python wrote to standard error, when nothing better is known. */
+/* How the login shell or Python ended, when nothing better is known. */
 static kit_status explain(kit_ssh_job_remote *remote, kit_status status, kolm_error_t *err) {
-    char words[300] = "";
-    if (remote->wire->last_words != NULL) remote->wire->last_words(remote->wire->user, words, sizeof words);
-    if (words[0] == '\0' || !remote->broken) return status;
+    kit_ssh_job_end end = {.no_python = false};
+    if (remote->wire->end != NULL) remote->wire->end(remote->wire->user, &end);
+    if (end.words[0] == '\0' || !remote->broken) return status;
     remote->broken = false; /* it would end the same way again */
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                    strstr(words, "python3") ? "install Python 3.6 or later there (python3)"
-                                             : "try `ssh` with a command by hand: it must work without a terminal",
-                    "%s could not start kolm's far end: %s", remote->settings.name, words);
+                    end.no_python ? "install Python 3.6 or later there (python3)"
+                                  : "try `ssh` with a command by hand: it must work without a terminal",
+                    "%s could not start kolm's far end: %s", remote->settings.name, end.words);
 }
 
 /* Skips what a login shell prints, up to the line that is the marker. */

@@ -11,7 +11,9 @@
 /* OpenSSH's server takes 2 MB of a stream and then waits until they are read: 40 MB/s where an answer takes 50 ms. Below
  * 10 ms one stream is as fast as libssh2. */
 #define LANES_FROM_NS 10000000
-#define LANE_WINDOW 65536 /* a lane says little */
+#define END_WAIT_MS 500       /* for the words of a bootstrap that started nothing, and for its status */
+#define PROGRAM_NOT_FOUND 127 /* the exit status of a shell: POSIX.1-2017, shell, 2.8.2 */
+#define LANE_WINDOW 65536     /* a lane says little */
 
 /* The only thing that a login shell ever sees of us. It reads the far end from its standard input: see the head of
  * far/kolm_remote/opening.py. Single quotes mean the same to sh, bash, dash, zsh, fish, csh and BusyBox. */
@@ -88,19 +90,22 @@ static kit_status read_wire(void *user, void *bytes, size_t capacity, int64_t ti
     return kit_ssh_channel_read(((ssh_wire *)user)->channel, bytes, capacity, timeout_ms, out_n, err);
 }
 
-static void last_words(void *user, char *out_text, size_t capacity) {
+static void end_of(void *user, kit_ssh_job_end *out_end) {
+    const ssh_wire *w = user;
     char text[512];
     size_t n = 0;
     kit_buf shown = {0};
-    out_text[0] = '\0';
-    if (((ssh_wire *)user)->channel == NULL) return;
-    kit_status status = kit_ssh_channel_read_stderr(((ssh_wire *)user)->channel, text, sizeof text, 500, &n, NULL);
-    if (status != KOLM_OK) n = 0;
+    int exit_status = 0;
+    *out_end = (kit_ssh_job_end){.no_python = false};
+    if (w->channel == NULL) return;
+    if (kit_ssh_channel_read_stderr(w->channel, text, sizeof text, END_WAIT_MS, &n, NULL) != KOLM_OK) n = 0;
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
     kit_buf_escaped(&shown, text, n);
-    kit_copy(out_text, capacity, kit_buf_text(&shown));
+    kit_copy(out_end->words, sizeof out_end->words, kit_buf_text(&shown));
     kit_buf_free(&shown);
+    out_end->no_python = n > 0 && kit_ssh_channel_wait_exit(w->channel, END_WAIT_MS, &exit_status, NULL) == KOLM_OK &&
+                         exit_status == PROGRAM_NOT_FOUND;
 }
 
 static kit_status lane_start(void *user, size_t lane, bool *out_started, kolm_error_t *err) {
@@ -136,7 +141,7 @@ kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire *
                                   .open = open_wire,
                                   .write_all = write_wire,
                                   .read = read_wire,
-                                  .last_words = last_words,
+                                  .end = end_of,
                                   .close = close_wire,
                                   .lanes = LANES,
                                   .lanes_from_ns = LANES_FROM_NS,

@@ -29,6 +29,12 @@ extern "C" {
  * reports.
  */
 
+/* How the bootstrap ended that started nothing. */
+typedef struct kit_ssh_job_end {
+    char words[300]; /* the end of its standard error, escaped; "" if there was nothing */
+    bool no_python;  /* the shell found no python3; over SSH by its exit status */
+} kit_ssh_job_end;
+
 /* An alternative transport to the far end, for tests and for services that have one. Each member behaves like the
  * function of kit_ssh_channel of that name; close may be called several times, also after a failed open. */
 typedef struct kit_ssh_job_wire {
@@ -36,7 +42,7 @@ typedef struct kit_ssh_job_wire {
     kit_status (*open)(void *user, kolm_error_t *err); /* starts the bootstrap; again after close */
     kit_status (*write_all)(void *user, const void *bytes, size_t length, kolm_error_t *err);
     kit_status (*read)(void *user, void *bytes, size_t capacity, int64_t timeout_ms, size_t *out_n, kolm_error_t *err);
-    void (*last_words)(void *user, char *out_text, size_t capacity); /* the end of its standard error */
+    void (*end)(void *user, kit_ssh_job_end *out_end); /* may be NULL; waits a second for it at most */
     void (*close)(void *user);
 
     /* Lanes: additional streams, numbered 1 to lanes, over which uploads are spread if the window of one stream limits
