@@ -4,6 +4,7 @@
 #include "kolm/kit/file.h"
 #include "runtime/child.h"
 #include "runtime/files.h"
+#include "runtime/pip.h"
 #include "runtime/setup.h"
 
 #include <ctype.h>
@@ -39,27 +40,6 @@ static void on_pip_line(void *user, const char *line) {
     session_progress(w->session, "[setup]", &w->report);
 }
 
-/* The line of text after the last one that begins with start; "" when there is none. Cut into out. */
-static bool after(const char *text, const char *start, char *out, size_t capacity) {
-    const char *found = strstr(text, start);
-    if (!found) return false;
-    found += strlen(start);
-    found += strspn(found, " \n");
-    size_t n = strcspn(found, "\n");
-    kit_format(out, capacity, "%.*s", (int)(n < 400 ? n : 400), found);
-    return true;
-}
-
-static bool network_failed(const char *text) {
-    static const char *const words[] = {"Max retries exceeded", "Retrying (Retry(",  "NewConnectionError",
-                                        "ProxyError",           "SSLError",          "ReadTimeoutError",
-                                        "Read timed out",       "IncompleteRead",    "ConnectionResetError",
-                                        "NameResolutionError",  "Connection broken", "ConnectTimeoutError"};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strstr(text, words[i])) return true;
-    return false;
-}
-
 /* The indexes that pip asks; returns how many. */
 static size_t indexes_of(const setup *s, const char *urls[RUNTIME_LOCK_URLS]) {
     size_t count = 0;
@@ -72,23 +52,11 @@ static size_t indexes_of(const setup *s, const char *urls[RUNTIME_LOCK_URLS]) {
     return count;
 }
 
-/* The host that pip's words are about, as far as they name it; else the indexes that it may be. */
-static void name_host(const setup *s, const char *text, char *out, size_t capacity) {
-    static const char *const starts[] = {"host='", "Connection to "};
-    static const char *const ends[] = {"'", " "};
-    const char *last = NULL, *urls[RUNTIME_LOCK_URLS];
-    size_t length = 0, count = indexes_of(s, urls);
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        for (const char *at = strstr(text, starts[i]); at; at = strstr(at + 1, starts[i])) {
-            if (last && at < last) continue;
-            last = at + strlen(starts[i]);
-            length = strcspn(last, ends[i]);
-        }
-    if (last && length > 0 && length < 200) {
-        kit_format(out, capacity, "%.*s", (int)length, last);
-        return;
-    }
-    kit_copy(out, capacity, "");
+/* The indexes that did not answer, as far as pip names them; else those that it may be. */
+static void name_host(const setup *s, const char *host, char *out, size_t capacity) {
+    const char *urls[RUNTIME_LOCK_URLS];
+    size_t count = host[0] == '\0' ? indexes_of(s, urls) : 0;
+    kit_copy(out, capacity, host);
     for (size_t i = 0; i < count; i++) {
         char url[300];
         size_t used = strlen(out);
@@ -109,38 +77,40 @@ static kit_status pip_failed_missing(setup *s, const char *package, kolm_error_t
                     "there is no file of %s for Python %s on this machine", package, s->version);
 }
 
-/* Chooses the sentence for the failure that text, the end of pip's output, tells of. */
-static kit_status pip_failed(setup *s, const char *text, kolm_error_t *err) {
-    char words[512], remedy[512];
+static kit_status pip_failed_verify(setup *s, const char *package, kolm_error_t *err) {
+    char remedy[512];
+    s->reason = SESSION_REASON_VERIFY;
+    kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
+               s->wheels ? "download the file again" : "run it again, for a download that was cut short looks the same",
+               s->lock.path);
+    return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
+                    "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",
+                    package);
+}
+
+static kit_status pip_failed(setup *s, const char *said, kolm_error_t *err) {
+    char hosts[512], remedy[512];
+    runtime_pip_end end;
+    runtime_pip_read(said, s->wheels == NULL, &end);
     kit_format(remedy, sizeof remedy, "%s has all that pip said; what was downloaded is kept, the same command goes on",
                s->log);
-    if (after(text, "examine the package contents carefully; someone may have tampered with them.", words,
-              sizeof words)) {
-        words[strcspn(words, " ")] = '\0';
-        s->reason = SESSION_REASON_VERIFY;
-        kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
-                   s->wheels ? "download the file again"
-                             : "run it again, for a download that was cut short looks the same",
-                   s->lock.path);
-        return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
-                        "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",
-                        words);
-    }
-    if (!s->wheels && network_failed(text)) {
-        name_host(s, text, words, sizeof words);
+    switch (end.failure) {
+    case RUNTIME_PIP_OTHER_FILE:
+        return pip_failed_verify(s, end.about, err);
+    case RUNTIME_PIP_NETWORK:
+        name_host(s, end.about, hosts, sizeof hosts);
         return kit_fail(err, KOLM_E_UNAVAILABLE, remedy,
-                        "the packages could not be downloaded: the network, or %s, does not answer", words);
-    }
-    if (after(text, "No matching distribution found for ", words, sizeof words)) {
-        words[strcspn(words, " ")] = '\0';
-        return pip_failed_missing(s, words, err);
-    }
-    if (strstr(text, "No space left on device") || strstr(text, "Disk quota exceeded"))
+                        "the packages could not be downloaded: the network, or %s, does not answer", hosts);
+    case RUNTIME_PIP_MISSING:
+        return pip_failed_missing(s, end.about, err);
+    case RUNTIME_PIP_DISK_FULL:
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
                         "free some space, then run it again: what was downloaded is kept", "the disk is full: %s",
                         s->root);
-    if (!after(text, "ERROR: ", words, sizeof words)) kit_copy(words, sizeof words, "it ended without saying why");
-    return kit_fail(err, KOLM_E_DATA_LOSS, remedy, "pip could not install the packages: %s", words);
+    case RUNTIME_PIP_OTHER:
+        break;
+    }
+    return kit_fail(err, KOLM_E_DATA_LOSS, remedy, "pip could not install the packages: %s", end.about);
 }
 
 /* ---- Steps */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a lock says of itself, what of an index is shown, and a Python of the user's own. */
+#include "runtime/pip.h"
 #include "runtime/setup.h"
 
 #include "../suite.h"
@@ -36,6 +37,38 @@ START_TEST(urls_are_shown_without_passwords) {
     char shown[64];
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         ck_assert_str_eq(setup_shown_url(urls[i][0], shown, sizeof shown), urls[i][1]);
+}
+END_TEST
+
+static void check_pip(const char *said, bool online, runtime_pip_failure failure, const char *about) {
+    runtime_pip_end end;
+    runtime_pip_read(said, online, &end);
+    ck_assert_msg(end.failure == failure && strcmp(end.about, about) == 0, "%s: %d, \"%s\"", said, (int)end.failure,
+                  end.about);
+}
+
+START_TEST(why_pip_failed) {
+    static const char other[] =
+        "Collecting b\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated "
+        "the "
+        "package versions, please update the hashes. Otherwise, examine the package contents carefully; someone may "
+        "have tampered with them.\n    b==1.0 from https://a.example/b:\n        Expected sha256 0\n";
+    static const char away[] =
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'ConnectTimeoutError(<HTTPSConnection(host='"
+        "a.example', port=443): Connection to a.example timed out.'\nERROR: No matching distribution found for "
+        "b==1.0\n";
+    check_pip(other, true, RUNTIME_PIP_OTHER_FILE, "b==1.0");
+    check_pip(away, true, RUNTIME_PIP_NETWORK, "a.example");
+    check_pip(away, false, RUNTIME_PIP_MISSING, "b==1.0");
+    check_pip("ERROR: SSLError", true, RUNTIME_PIP_NETWORK, "");
+    check_pip("ERROR: Could not find a version\nERROR: No matching distribution found for b==1.0 (from -r x)\n", true,
+              RUNTIME_PIP_MISSING, "b==1.0");
+    check_pip("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n", true,
+              RUNTIME_PIP_DISK_FULL, "");
+    check_pip("ERROR: Disk quota exceeded\n", false, RUNTIME_PIP_DISK_FULL, "");
+    check_pip("Collecting b\nERROR: b is not a supported wheel\nmore\n", true, RUNTIME_PIP_OTHER,
+              "b is not a supported wheel");
+    check_pip("", true, RUNTIME_PIP_OTHER, "it ended without saying why");
 }
 END_TEST
 
@@ -89,6 +122,7 @@ int main(void) {
     TCase *tests = tcase_create("runtime");
     tcase_add_test(tests, words_of_locks);
     tcase_add_test(tests, urls_are_shown_without_passwords);
+    tcase_add_test(tests, why_pip_failed);
     tcase_add_test(tests, a_python_of_ones_own_is_used_and_forgotten);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

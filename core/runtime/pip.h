@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why pip failed, from what it printed: it has one exit status for every failure, and no other form of output. */
+#ifndef KOLM_RUNTIME_PIP_H
+#define KOLM_RUNTIME_PIP_H
+
+#include <stdbool.h>
+
+typedef enum runtime_pip_failure {
+    RUNTIME_PIP_OTHER,      /* about: the last error that it printed */
+    RUNTIME_PIP_OTHER_FILE, /* about: the package whose file has another digest than the pinned one */
+    RUNTIME_PIP_NETWORK,    /* about: the host that did not answer; "" if pip does not name it */
+    RUNTIME_PIP_MISSING,    /* about: the package of which no file fits */
+    RUNTIME_PIP_DISK_FULL,  /* about: "" */
+} runtime_pip_failure;
+
+typedef struct runtime_pip_end {
+    runtime_pip_failure failure;
+    char about[512];
+} runtime_pip_end;
+
+/* said: the end of pip's output, of an installation that failed. online: false if it was to use local files only, where words about
+ * the network mean nothing. */
+void runtime_pip_read(const char *said, bool online, runtime_pip_end *out_end);
+
+#endif
