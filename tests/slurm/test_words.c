@@ -170,6 +170,9 @@ START_TEST(what_was_said) {
     ck_assert(slurm_is_away("Slurm backup controller in standby mode"));
     ck_assert(!slurm_is_away("Invalid qos specification"));
     ck_assert(!slurm_is_away(""));
+    ck_assert(slurm_is_forgotten("Invalid job id specified") && !slurm_is_forgotten("Invalid user id"));
+    ck_assert(slurm_has_no_accounting("Slurm accounting storage is disabled"));
+    ck_assert(!slurm_has_no_accounting("Problem talking to the database"));
 }
 END_TEST
 

@@ -38,7 +38,7 @@ kit_status slurm_ask(const slurm_settings *settings, const slurm_id *id, slurm_j
     if (output.exit_code == 0 && slurm_job_read(kit_buf_text(&output.out), id->number, out_job))
         *out_view = SLURM_VIEW_JOB;
     else
-        *out_view = strcasestr(out_said, "invalid job id") ? SLURM_VIEW_FORGOTTEN : SLURM_VIEW_AWAY;
+        *out_view = slurm_is_forgotten(out_said) ? SLURM_VIEW_FORGOTTEN : SLURM_VIEW_AWAY;
     slurm_output_free(&output);
     return KOLM_OK;
 }
@@ -47,7 +47,7 @@ kit_status slurm_ask(const slurm_settings *settings, const slurm_id *id, slurm_j
 static slurm_view view_of_accounting(const slurm_output *output) {
     char said[300];
     slurm_said(kit_buf_text(&output->err), said, sizeof said);
-    if (output->exit_code == 0 || output->exit_code == 127 || strcasestr(said, "accounting storage is disabled"))
+    if (output->exit_code == 0 || output->exit_code == 127 || slurm_has_no_accounting(said))
         return SLURM_VIEW_FORGOTTEN;
     return SLURM_VIEW_AWAY;
 }

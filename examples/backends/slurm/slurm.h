@@ -131,6 +131,10 @@ bool slurm_find_name(const char *text, const char *name, slurm_id *out);
 void slurm_said(const char *text, char *out, size_t capacity);
 /* True when that means that the controller cannot be reached now, and may be later. */
 bool slurm_is_away(const char *said);
+/* ... that it does not know the job, or not any more; the exit status is that of any failure. */
+bool slurm_is_forgotten(const char *said);
+/* ... that the cluster keeps no accounting. */
+bool slurm_has_no_accounting(const char *said);
 /* What is to be done about a refused submission, by what Slurm said of it. threads: the processors that were asked. */
 void slurm_remedy(const slurm_settings *settings, const char *said, uint32_t threads, char *out, size_t capacity);
 

@@ -305,6 +305,14 @@ bool slurm_is_away(const char *said) {
     return false;
 }
 
+bool slurm_is_forgotten(const char *said) {
+    return says(said, "invalid job id");
+}
+
+bool slurm_has_no_accounting(const char *said) {
+    return says(said, "accounting storage is disabled");
+}
+
 /* What Slurm says, which setting that is about, and what helps. The first that fits counts: what is more particular
  * comes before what Slurm says beside it ("Requested node configuration is not available"). key "": about none. */
 static const struct {
