@@ -53,6 +53,51 @@ ONE_FILE = {
     r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
         "", "sdk/kit/src/address.c", "kolm/kit/address.h"),
 }
+# Where a text is searched for a text, and in what: in a format, a name, a protocol. In the words of another program only where it has no
+# status, code or field that says the same, and then in one file, which gives them a kind.
+SEARCH = r"(?<![\w.>])(strstr|strcasestr|memmem|strnstr)\s*\("
+SEARCHES = {
+    "core/conform/manners.c": "the value of a secret, in all that a plugin said",
+    "core/conform/settings.c": "a key in a list of kolm's own",
+    "core/host/answer.c": "the words of a plugin's error, for a hint: it has no errno",
+    "core/host/child/leases.c": "the value of a secret, in a record",
+    "core/host/child/reply.c": "a field of /proc/self/status",
+    "core/host/files.c": "a path",
+    "core/host/words.c": "values to be hidden, and the headline of a sanitizer",
+    "core/job/base.c": "a name",
+    "core/job/base_part.c": "a line of kolm's own",
+    "core/job/directory.c": "a path in an error, to be shown as another",
+    "core/job/source.c": "data of a table",
+    "core/receipt/check.c": "lines of the chain",
+    "core/receipt/keys.c": "PEM",
+    "core/report/gather_failed.c": "a line of report.txt",
+    "core/runtime/make.c": "a line of a lock",
+    "core/runtime/pip.c": "the words of pip: it has one exit status",
+    "core/runtime/setup.c": "a URL",
+    "examples/backends/slurm/end.c": "the field Reason of a job",
+    "examples/backends/slurm/events.c": "the words of Slurm's step, and of the kernel about memory",
+    "examples/backends/slurm/slurm.c": "slurm.conf",
+    "examples/backends/slurm/test.c": "the words of `sbatch --version` and `scontrol ping`",
+    "examples/backends/slurm/words.c": "the words of Slurm: its programs have one exit status",
+    "plugins/cloud/lambda/api.c": "names of instance types",
+    "plugins/cloud/modal/offers.c": "keys of a map of prices",
+    "plugins/cloud/modal/wire.c": "the words of a shell, whose status would take another request",
+    "plugins/cloud/runpod/api.c": "the words of a refusal, for a sentence: it has no code",
+    "plugins/cloud/together/api.c": "the name of a model",
+    "plugins/cloud/vast/api.c": "the field runtype",
+    "plugins/local-cpu/encoder/weights.c": "names of tensors",
+    "plugins/local-mlx/local-mlx.c": "the name of a package",
+    "sdk/http/src/failure.c": "curl's own version, a URL",
+    "sdk/remote/src/lanes.c": "kolm's marker",
+    "sdk/remote/src/link.c": "kolm's marker",
+    "sdk/remote/src/runtime.c": "digests of a lock",
+    "sdk/rent/src/service.c": "a URL",
+    "sdk/ssh/src/auth.c": "names of SSH's methods and types of keys, and the server's version",
+    "sdk/ssh/src/factor.c": "names of SSH's methods",
+    "sdk/ssh/src/identity.c": "PEM",
+    "sdk/ssh/src/rsa.c": "PEM",
+    "sdk/trainer/src/runtime.c": "pyvenv.cfg, and the version of torch",
+}
 # How long a file of C or Python may be; tables that a program wrote may be longer.
 LINES_MOST = 600
 LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000}
@@ -98,6 +143,7 @@ class Lint:
     def __init__(self, root):
         self.root = root
         self.found = []
+        self.searching = set()
         self.plugins = self.plugin_names()
         self.sees = self.floors()
         core = os.path.join(root, "core")
@@ -155,6 +201,7 @@ class Lint:
                 self.complain(path, 1, f"is longer than {LONGER.get(path, LINES_MOST)} lines: split it by subject")
             if kind in (".c", ".h"):
                 self.libraries(path, strip_c(text))
+                self.searches(path, strip_c(text))
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
@@ -165,6 +212,9 @@ class Lint:
             elif kind == ".py":
                 self.python(path, text)
         self.phrases()
+        if os.path.exists(os.path.join(self.root, "tests/abi/lint.py")):
+            for path in sorted(set(SEARCHES) - self.searching):
+                self.complain("tests/abi/lint.py", 1, f"SEARCHES: {path} searches no text any more")
         return self.found
 
     def opening(self, path, kind, text):
@@ -201,6 +251,13 @@ class Lint:
                 found = re.search(pattern, line)
                 if found and path.startswith(below) and not path.startswith(("tests/", *files.split())):
                     self.complain(path, number, f"{found.group(0)} belongs to {files.split()[0]} alone; use {header}")
+
+    def searches(self, path, text):
+        found = [number for number, line in enumerate(text.split("\n"), 1) if re.search(SEARCH, line)]
+        if found and path.startswith(("core/", "sdk/", "plugins/", "examples/")):
+            self.searching.add(path)
+            for number in found if path not in SEARCHES else []:
+                self.complain(path, number, "a text is searched here: take a status or a field, or say in SEARCHES of tests/abi/lint.py what it is")
 
     def calls(self, path, text):
         tests = path.startswith("tests/")

@@ -107,7 +107,7 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", lock, None)
         self.check("core/host/a.c", "/* flock() and st_uid */ int x = my_flock(1);\n", None)
         self.check("plugins/acme/a.c", "int x = info.st_uid == 0;\n", "kolm/kit/trust.h")
-        for decision in ("strstr(err->remedy, \"x\") != NULL", "strcmp(s->error.text, t) == 0", "strchr(why.text, ':')"):
+        for decision in ("strchr(err->remedy, 'x') != NULL", "strcmp(s->error.text, t) == 0", "strchr(why.text, ':')"):
             self.check("core/host/a.c", f"int x = {decision};\n", "the code of the error")
         self.check("core/host/a.c", "size_t n = strlen(err->text); int x = strcmp(label.text, t);\n", None)
         self.check("plugins/acme/a.c", "int f(int p) { return waitpid(p, 0, 0); }\n", "kolm/kit/child.h")
@@ -122,6 +122,16 @@ class SelfTest(unittest.TestCase):
             self.check("plugins/acme/a.c", f"int x = {private};\n", "kolm/kit/address.h")
             self.check("sdk/kit/src/address.c", f"int x = {private};\n", None)
         self.check("plugins/acme/a.c", "int x = status == 192 || (b[1] & 0xC0) == 0x80;\n", None)
+
+    def test_searches(self):
+        search = "int f(const char *s) { return strstr(s, \"python3\") != NULL; }\n"
+        self.check("core/host/a.c", search, "a text is searched here")
+        self.check("core/host/words.c", search, None)
+        self.check("tests/host/a.c", search, None)
+        self.check("plugins/acme/a.c", "int x = my_strstr(s, t) + p->strstr(s, t); /* strstr(s, t) */\n", None)
+        found = self.lint(files={"tests/abi/lint.py": f"# {SPDX}\n# The rules.\n", "core/host/words.c": self.HEAD + search})
+        self.assertTrue(all("searches no text any more" in line and "host/words.c" not in line for line in found), found)
+        self.assertTrue(any("core/host/answer.c" in line for line in found), found)
 
     def test_prints(self):
         self.check("core/host/a.c", "void f(void) { printf(1); }\n", "only core/cli prints")
