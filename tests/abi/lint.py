@@ -211,6 +211,8 @@ class Lint:
                 self.prints(path, strip_c(text))
             elif kind == ".py":
                 self.python(path, text)
+                if path.startswith("sdk/remote/"):
+                    self.literals(path, text)
         self.phrases()
         if os.path.exists(os.path.join(self.root, "tests/abi/lint.py")):
             for path in sorted(set(SEARCHES) - self.searching):
@@ -333,15 +335,16 @@ class Lint:
                 self.complain(path, number, f"{name}: only core/cli prints; give session_tell an event")
 
     def literals(self, path, text):
-        if not path.startswith("core/"):
+        house = path.split("/")[0]
+        if house not in ("core", "sdk"):
             return
         for number, line in enumerate(text.split("\n"), 1):
             for literal in re.findall(r'"((?:\\.|[^"\\])*)"', line):
                 for name in self.plugins:
                     # "together" is an English word too: a plugin is named when the literal is its name, alone or in a list.
-                    words = re.split(r"[\s,;:|=()\[\]]+", literal) if "-" in name else [literal]
-                    if name in words:
-                        self.complain(path, number, f'core may not name the plugin "{name}"')
+                    named = re.search(rf"(?<![\w-]){name}(?![\w-])", literal) if "-" in name else literal == name
+                    if named:
+                        self.complain(path, number, f'{house} may not name the plugin "{name}"')
 
     def protocol(self, path, text):
         """A name of the private protocol that one side spells by itself can be changed on that side alone. What the two sides

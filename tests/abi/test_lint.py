@@ -144,6 +144,10 @@ class SelfTest(unittest.TestCase):
         self.check("core/host/a.c", 'const char *s = "acme-one";\n', "acme-one")
         self.check("core/host/a.c", 'const char *s = "use acme-one, please";\n', "acme-one")
         self.check("core/host/a.c", '/* acme-one */ const char *s = "acme-ones";\n', None)
+        self.check("core/host/a.c", 'const char *s = "my-acme-one";\n', None)
+        self.check("sdk/kit/src/a.c", 'const char *s = "../acme-one/program";\n', "sdk may not name")
+        found = self.lint(files={"sdk/remote/far/a.py": f'# {SPDX}\n"""What for."""\nx = "backends.acme-one.dir"\n'})
+        self.assertEqual(len(found), 1, found)
         self.check("tests/host/a.c", 'const char *s = "acme-one";\n', None)
 
     def test_protocol(self):

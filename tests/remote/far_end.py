@@ -55,7 +55,7 @@ class FarEnd(object):
         self.number = 0
         self.packed = 0  # pieces that get took compressed
         if hello:
-            self.hello = self.ask("hello", protocol=1)
+            self.hello = self.ask("hello", protocol=1, backend="remote-ssh")
             self.base = self.hello["dir"]
 
     def line(self):

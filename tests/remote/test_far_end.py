@@ -25,7 +25,7 @@ class Frames(Case):
         far = self.far(hello=False)
         self.refused(far.try_ask("status", job=ID), 9, "hello")
         self.refused(far.try_ask("hello", protocol=2), 9, "protocol 1")
-        self.assertEqual(far.ask("hello", protocol=1)["dir"], self.path())
+        self.assertEqual(far.ask("hello", protocol=1, backend="remote-ssh")["dir"], self.path())
         self.assertEqual(stat.S_IMODE(os.stat(self.path()).st_mode), 0o700)
 
     def test_what_is_no_request_is_refused_and_the_next_one_is_done(self):
@@ -40,7 +40,7 @@ class Frames(Case):
                     {"verb": "start", "job": ID, "command": ["/bin/true", 3]},
                     {"verb": "start", "job": ID, "command": ["/bin/true"], "environment": {"A=B": "c"}},
                     {"verb": "start", "job": ID, "command": ["/bin/true"], "secrets": ["x"]},
-                    {"verb": "hello", "protocol": 1, "dir": "relative"}, {"verb": "prune"}, {"verb": "probe", "python": 3},
+                    {"verb": "hello", "protocol": 1, "backend": "acme", "dir": "relative"}, {"verb": "prune"}, {"verb": "probe", "python": 3},
                     {"verb": "runtime"}, {"verb": "runtime", "runtime": "../../x"}, {"verb": "create", "job": ID, "files": [], "room": -1}):
             far.number += 1
             text = json.dumps(dict(bad, id=far.number)).encode()
@@ -63,7 +63,7 @@ class Frames(Case):
         far.close()
 
     def test_requests_may_come_with_the_program(self):
-        ahead = b"".join(far_end.frame({"verb": verb, "id": number, "protocol": 1, "job": ID}) for number, verb in ((1, "hello"), (2, "status")))
+        ahead = b"".join(far_end.frame({"verb": verb, "id": number, "protocol": 1, "backend": "acme", "job": ID}) for number, verb in ((1, "hello"), (2, "status")))
         for filler in (b"", far_end.frame({"verb": "none", "id": 3, "bytes": 100000}, bytes(100000))):
             far = self.far(hello=False, ahead=ahead + filler)
             self.assertEqual([far.receive()["id"] for _ in range(2)], [1, 2])
@@ -100,16 +100,16 @@ class Frames(Case):
 
     def test_a_directory_of_ones_own(self):
         with FarEnd(self.home, hello=False) as far:
-            self.assertEqual(far.ask("hello", protocol=1, dir="~/else where")["dir"], os.path.join(self.home, "else where", "kolm-remote"))
+            self.assertEqual(far.ask("hello", protocol=1, backend="acme", dir="~/else where")["dir"], os.path.join(self.home, "else where", "kolm-remote"))
         with FarEnd(self.home, hello=False, env={"XDG_CACHE_HOME": os.path.join(self.home, "xdg")}) as far:
-            self.assertEqual(far.ask("hello", protocol=1)["dir"], os.path.join(self.home, "xdg", "kolm"))
+            self.assertEqual(far.ask("hello", protocol=1, backend="remote-ssh")["dir"], os.path.join(self.home, "xdg", "kolm"))
         os.chmod(os.path.join(self.home, "xdg", "kolm"), 0o777)
         with FarEnd(self.home, hello=False, env={"XDG_CACHE_HOME": os.path.join(self.home, "xdg")}) as far:
-            self.refused(far.try_ask("hello", protocol=1), 7, "written by others")
+            self.refused(far.try_ask("hello", protocol=1, backend="acme"), 7, "written by others")
         with open(os.path.join(self.home, "file"), "w"):
             pass
         with FarEnd(self.home, hello=False) as far:
-            self.assertFalse(far.try_ask("hello", protocol=1, dir="~/file")["ok"])
+            self.assertFalse(far.try_ask("hello", protocol=1, backend="acme", dir="~/file")["ok"])
 
 
 class Blobs(Case):

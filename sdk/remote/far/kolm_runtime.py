@@ -10,7 +10,8 @@ PLACE without it is no environment. Who makes it holds a lock on BASE/locks/runt
 TREE was sent: lock.txt (docs/runtimes.md describes it), wheels/, and others.txt, which names wheels that were not sent because
 their SHA-256 is not in the lock. MODE is "fetch" or "keep": then nothing is downloaded. THERE is a directory of wheels on this
 machine, or "". KOLM_INDEX_URL names a mirror in place of the lock's indexes; it is in the environment because it may hold a
-password; KOLM_LOCK_FILE is the lock's path where kolm runs. What is said goes to standard output as events (docs/job-protocol.md).
+password; KOLM_LOCK_FILE is the lock's path where kolm runs, KOLM_BACKEND the
+backend whose settings it runs with. What is said goes to standard output as events (docs/job-protocol.md).
 
 pip is the one of the lock, run from its wheel, so that a Python without ensurepip will do (Debian's without python3-venv).
 
@@ -40,6 +41,10 @@ class Failed(Exception):
     def __init__(self, code, text, remedy=""):
         Exception.__init__(self, text)
         self.code, self.text, self.remedy = code, text, remedy
+
+
+def setting(key):
+    return "backends.%s.%s" % (os.environ.get("KOLM_BACKEND", "NAME"), key)
 
 
 def shown(text):
@@ -130,7 +135,7 @@ def find_python(wanted):
         if all(compare(facts["python_version"], *re.match(r"(>=|==|<)(.*)\Z", word).groups()) for word in wanted.replace(",", " ").split()):
             return path, facts
     raise Failed(FAILED_PRECONDITION, "the environment needs Python %s, and none is there: %s" % (wanted, ", ".join(dict.fromkeys(seen))[:200]),
-                 "install one there (python3.11 or newer, in PATH), or name one that has torch, transformers and peft: backends.remote-ssh.python")
+                 "install one there (python3.11 or newer, in PATH), or name one that has torch, transformers and peft: " + setting("python"))
 
 
 # ---- Wheels that are here
@@ -193,7 +198,8 @@ class Wheels(object):
         return None
 
 
-FILL = "fill a directory with them, as said above, and name it in config.json: backends.remote-ssh.wheels (here) or wheels_there (there)"
+def fill():
+    return "fill a directory with them, as said above, and name it in config.json: %s (here) or wheels_there (there)" % setting("wheels")
 
 
 def tell_missing(missing, wheels, lock, facts):
@@ -306,7 +312,7 @@ class Watch(object):
 def child_environment(place, urls):
     kept = ("PIP_CERT", "PIP_PROXY", "PIP_CLIENT_CERT")
     env = {key: value for key, value in os.environ.items()
-           if not key.startswith(("PIP_", "PYTHON")) and key not in ("KOLM_INDEX_URL", "KOLM_LOCK_FILE") or key in kept}
+           if not key.startswith(("PIP_", "PYTHON")) and key not in ("KOLM_INDEX_URL", "KOLM_LOCK_FILE", "KOLM_BACKEND") or key in kept}
     env.update(TMPDIR=os.path.join(place, "tmp"), LC_ALL="C.UTF-8", PIP_CONFIG_FILE=os.devnull, PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
     if urls:
         env["PIP_INDEX_URL"] = urls[0]
@@ -333,7 +339,7 @@ def why_pip_failed(said, place, offline):
                       "run the same command again, for a download that was cut short looks the same; if it stays so, do not use that index")
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return Failed(RESOURCE_EXHAUSTED, "the disk there is full: %s" % shown(place),
-                      "make room there, or name a directory on another disk in config.json: backends.remote-ssh.dir")
+                      "make room there, or name a directory on another disk in config.json: " + setting("dir"))
     if not offline and any(word in text for word in NETWORK):
         hosts = re.findall(r"\(host='([^']+)'", text)
         return Failed(UNAVAILABLE, "not all could be downloaded there: %s does not answer" % (hosts[-1] if hosts else "the network, or the index,"), log)
@@ -372,8 +378,8 @@ def make_venv(python, place, with_pip, env, held, log):
     said = []
     if run([python, "-I", "-B", "-m", "venv"] + ([] if with_pip else ["--without-pip"]) + [venv], env, held, log, said.append) != 0:
         raise Failed(FAILED_PRECONDITION, "%s there cannot make virtual environments: %s" % (shown(python), " ".join(" ".join(said).split())[:200]),
-                     "install python3-venv there (Debian, Ubuntu), or name an interpreter there that has torch, transformers and peft: "
-                     "backends.remote-ssh.python")
+                     "install python3-venv there (Debian, Ubuntu), or name an interpreter there that has torch, transformers and peft: " +
+                     setting("python"))
     return os.path.join(venv, "bin", "python")
 
 
@@ -432,7 +438,7 @@ def make(place, tree, offline, there, held):
     needed = lock.needed(facts)
     directories = [path for path in (os.path.join(tree, "wheels"), there) if path and os.path.isdir(path)]
     if there and there not in directories:
-        raise Failed(NOT_FOUND, "there is not a directory %s there" % shown(there), "correct backends.remote-ssh.wheels_there in config.json")
+        raise Failed(NOT_FOUND, "there is not a directory %s there" % shown(there), "correct %s in config.json" % setting("wheels_there"))
     others = []
     if os.path.exists(os.path.join(tree, "others.txt")):
         with open(os.path.join(tree, "others.txt"), encoding="utf-8") as file:
@@ -444,7 +450,7 @@ def make(place, tree, offline, there, held):
         wheels.tags = tags_of(python, pip)
     missing = wheels.missing(needed)
     if offline and missing:
-        raise Failed(FAILED_PRECONDITION, tell_missing(missing, wheels, lock, facts), FILL)
+        raise Failed(FAILED_PRECONDITION, tell_missing(missing, wheels, lock, facts), fill())
     size, disk = lock.field("download-bytes"), lock.field("disk-bytes")
     say("log", level="warning", text="making a Python environment there, once (%s): %s, %s on disk, with %s" % (
         lock.field("summary") or "%d packages" % len(needed),
@@ -463,7 +469,7 @@ def make(place, tree, offline, there, held):
             install(place, made, pip, needed, lock_path, directories, offline, env, held, log)
         except Failed as failed:
             if failed.code == UNAVAILABLE:  # a machine without a network, as likely as not
-                raise Failed(UNAVAILABLE, "%s; %s" % (failed.text, tell_missing(missing, wheels, lock, facts)), FILL + "; or see to that network")
+                raise Failed(UNAVAILABLE, "%s; %s" % (failed.text, tell_missing(missing, wheels, lock, facts)), fill() + "; or see to that network")
             raise
     finish(place, made, needed, lock, facts, env)
 
@@ -490,6 +496,6 @@ if __name__ == "__main__":
         sys.exit(1)
     except OSError as error:
         say("error", code=UNAVAILABLE if error.errno is None else RESOURCE_EXHAUSTED if error.errno in (28, 122) else 2,
-            text="the environment could not be made there: %s" % error, remedy="make room there, or name a directory on another disk in config.json: "
-            "backends.remote-ssh.dir" if error.errno in (28, 122) else "run the same command again")
+            text="the environment could not be made there: %s" % error,
+            remedy="make room there, or name a directory on another disk in config.json: " + setting("dir") if error.errno in (28, 122) else "run the same command again")
         sys.exit(1)

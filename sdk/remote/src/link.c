@@ -280,7 +280,8 @@ static kit_status find_marker(kit_ssh_job_remote *remote, const char *marker, ko
 
 kit_status ssh_job_opening(const kit_ssh_job_remote *remote, const char *marker, kit_buf *out, kolm_error_t *err) {
     cJSON *request = ssh_job_request("hello");
-    (void)kit_json_put_u64(request, "protocol", PROTOCOL);
+    (void)(kit_json_put_u64(request, "protocol", PROTOCOL) &&
+           kit_json_put_string(request, "backend", remote->settings.backend));
     if (remote->settings.dir != NULL && remote->settings.dir[0] != '\0')
         (void)kit_json_put_string(request, "dir", remote->settings.dir);
     kit_buf_fmt(out, "%s %zu\n", marker, sizeof kolm_remote_program);

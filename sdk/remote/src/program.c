@@ -4,11 +4,13 @@
 
 #include "kolm/kit/child.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#define ENGINE "kolm-linear"
 #define LISTING_MAX 65536
 #define LISTING_MS 5000
 
@@ -25,14 +27,27 @@ static bool usable(const char *directory, const char *relative, char *out, size_
     return kit_format(out, capacity, "%s/%s", directory, relative) && access(out, X_OK) == 0;
 }
 
+/* In a build tree, where this program is two directories below the root and the engine in that of a plugin. */
+static bool find_built(const char *self, char *out, size_t capacity) {
+    char plugins[4096], relative[300];
+    if (!kit_format(plugins, sizeof plugins, "%s/../../plugins", self)) return false;
+    DIR *directory = opendir(plugins);
+    const struct dirent *entry;
+    bool found = false;
+    while (!found && directory != NULL && (entry = readdir(directory)) != NULL)
+        found = entry->d_name[0] != '.' && kit_format(relative, sizeof relative, "%s/" ENGINE, entry->d_name) &&
+                usable(plugins, relative, out, capacity);
+    if (directory != NULL) closedir(directory);
+    return found;
+}
+
 bool kit_ssh_job_engine(char *out_path, size_t capacity) {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     self[n > 0 ? n : 0] = '\0';
     char *slash = strrchr(self, '/');
     if (slash != NULL) *slash = '\0';
-    if (slash != NULL && (usable(self, "kolm-linear", out_path, capacity) ||
-                          usable(self, "../../plugins/local-cpu/kolm-linear", out_path, capacity)))
+    if (slash != NULL && (usable(self, ENGINE, out_path, capacity) || find_built(self, out_path, capacity)))
         return true;
     out_path[0] = '\0';
     return false;
@@ -108,7 +123,7 @@ static kit_child_stop may_go_on(void *user, bool out_ended) {
 
 /* What `ENGINE --files` prints: itself, its libraries, its loader. */
 static kit_status list_engine(const kolm_host_v1_t *host, const char *engine, kit_buf *out, kolm_error_t *err) {
-    const char *const argv[] = {"kolm-linear", "--files", NULL}, *const envp[] = {NULL};
+    const char *const argv[] = {ENGINE, "--files", NULL}, *const envp[] = {NULL};
     listening l = {.out = out, .host = host};
     const kit_child child = {.path = engine,
                              .argv = argv,
@@ -185,8 +200,8 @@ static kit_status choose_linear(const kit_ssh_job_remote *remote, const cJSON *f
     if (strcmp(version, KOLM_VERSION) == 0) return use_kolm(facts, fact(kit_json_get(facts, "kolm"), "path"), out, err);
     if (same)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "install the package of local-cpu here, or kolm " KOLM_VERSION " there",
-                        "kolm-linear, which would be sent to %s, is not installed here", remote->settings.name);
+                        "install the package that has " ENGINE " here, or kolm " KOLM_VERSION " there",
+                        ENGINE ", which would be sent to %s, is not installed here", remote->settings.name);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm " KOLM_VERSION " there",
                     "%s is a %s %s machine, so this one's engine cannot run there, and it has %s%s",
                     remote->settings.name, system, machine, version[0] != '\0' ? "kolm " : "no kolm", version);

@@ -74,9 +74,10 @@ static uint64_t driver_of(const cJSON *card) {
     return strtoull(text, NULL, 10);
 }
 
-static kit_status read_lock(const kit_ssh_job_remote *remote, const char *name, lock *out, kolm_error_t *err) {
+/* The trainer brings a lock for each kind of device that its torch knows. */
+static kit_status read_lock(const kit_ssh_job_remote *remote, const char *device, lock *out, kolm_error_t *err) {
     kit_buf path = {0};
-    kit_buf_fmt(&path, "%s/locks/%s.txt", remote->settings.trainer, name);
+    kit_buf_fmt(&path, "%s/locks/local-%s.txt", remote->settings.trainer, device);
     kit_status status = kit_buf_ok(&path, err);
     out->path = kit_buf_take(&path);
     if (status == KOLM_OK) status = kit_read_file(out->path, LOCK_MAX, &out->text, err);
@@ -107,25 +108,28 @@ static void warn(const kit_ssh_job_remote *remote, const char *before, const cha
 
 /* The lock for the first accelerator of the machine; else the one for processors, which then is what trains. */
 static kit_status choose_lock(const kit_ssh_job_remote *remote, cJSON *facts, lock *out, kolm_error_t *err) {
-    static const char *const names[][2] = {{"cuda", "local-cuda"}, {"rocm", "local-rocm"}, {"mps", "local-mps"}};
+    static const char *const with_lock[] = {"cuda", "rocm", "mps"};
     const char *device = ssh_job_device(facts);
     const cJSON *card = cJSON_GetArrayItem(kit_json_get(facts, "gpus"), 0);
     char reason[REASON];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(device, names[i][0]) != 0) continue;
-        KIT_TRY(read_lock(remote, names[i][1], out, err));
+    for (size_t i = 0; i < sizeof with_lock / sizeof *with_lock; i++) {
+        if (strcmp(device, with_lock[i]) != 0) continue;
+        KIT_TRY(read_lock(remote, device, out, err));
         why_not(out, facts, card, reason);
         if (reason[0] == '\0') return KOLM_OK;
         warn(remote, "trains on its processors, because kolm has no Python environment for its GPU: ", reason);
         lock_free(out);
     }
-    KIT_TRY(read_lock(remote, "local-cpu", out, err));
+    KIT_TRY(read_lock(remote, "cpu", out, err));
     if (strcmp(device, "cpu") != 0 && !kit_json_put_string(facts, "device", "cpu")) return ssh_job_out_of_memory(err);
     why_not(out, facts, NULL, reason);
     if (reason[0] == '\0') return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                    "name an interpreter there that has torch, transformers and peft: backends.remote-ssh.python",
-                    "kolm has no Python environment for %s: %s", remote->settings.name, reason);
+    char remedy[200];
+    kit_format(remedy, sizeof remedy,
+               "name an interpreter there that has torch, transformers and peft: backends.%s.python",
+               remote->settings.backend);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "kolm has no Python environment for %s: %s",
+                    remote->settings.name, reason);
 }
 
 /* ---- Is it there? */
@@ -238,6 +242,7 @@ static kit_status put_command(const kit_ssh_job_remote *remote, const lock *l, c
            add_word(c, cJSON_CreateString(there), NULL, NULL);
     out->environment = cJSON_CreateObject();
     good = good && kit_json_put_string(out->environment, "KOLM_LOCK_FILE", l->path) &&
+           kit_json_put_string(out->environment, "KOLM_BACKEND", s->backend) &&
            (said(s->index_url)[0] == '\0' || kit_json_put_string(out->environment, "KOLM_INDEX_URL", s->index_url));
     out->room = (disk > 0 ? disk : 4 * download) + (stays_offline(s) ? 0 : download);
     kit_format(out->identity, sizeof out->identity, "%s %s %s %.300s", out->tree, l->sha256, mode, there);

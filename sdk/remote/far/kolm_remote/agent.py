@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from errors import ABORTED, FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED, Refused, of_error
+from errors import ABORTED, FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED, Refused, caller, of_error, setting
 from fields import NAME_ID, count_of, text_of, to_path, to_text
 from frames import Link, PROTOCOL, zlib
 from files import make_dir, make_dirs, read_json
@@ -32,6 +32,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
     def hello(self, request):
         if count_of(request, "protocol") != PROTOCOL:
             raise Refused(FAILED_PRECONDITION, "this end speaks protocol %d" % PROTOCOL)
+        caller["backend"] = text_of(request, "backend")
         wanted = request.get("dir") or ""
         if wanted:
             wanted = os.path.join(os.path.expanduser(to_path(text_of(request, "dir"))), "kolm-remote")
@@ -40,7 +41,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
             cache = cache if cache.startswith("/") else os.path.join(os.path.expanduser("~"), ".cache")
             wanted = os.path.join(cache, "kolm")
         if not wanted.startswith("/"):
-            raise Refused(INVALID_ARGUMENT, "backends.remote-ssh.dir '%s' is not absolute" % to_text(wanted),
+            raise Refused(INVALID_ARGUMENT, "%s '%s' is not absolute" % (setting("dir"), to_text(wanted)),
                           "write it from / or ~/ on")
         try:
             self.base = self.open_base(os.path.normpath(wanted))
@@ -51,7 +52,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
             self.shared()  # waits for one that removes things, which is soon done
         except OSError as error:
             refused = of_error(error, "cannot use %s there" % to_text(wanted))
-            refused.remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
+            refused.remedy = "name a directory there that may be written in config.json: " + setting("dir")
             raise refused
         self.prune_old()
         return {"protocol": PROTOCOL, "dir": to_text(self.base), "python": "%d.%d.%d" % sys.version_info[:3],
@@ -65,7 +66,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
         about = os.stat(path)
         if about.st_uid != os.geteuid() or (about.st_mode & 0o022 and not fresh):
             raise Refused(PERMISSION_DENIED, "%s there may be written by others" % to_text(path),
-                          "chmod 0700 it, or name another directory in config.json: backends.remote-ssh.dir")
+                          "chmod 0700 it, or name another directory in config.json: " + setting("dir"))
         if about.st_mode & 0o077:
             os.chmod(path, 0o700)
         return path

@@ -5,6 +5,8 @@ import errno
 CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 1, 2, 3, 5, 6, 7, 8
 FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS = 9, 10, 13, 14, 15
 
+caller = {"backend": ""}  # the backend at the other side, as hello names it
+
 
 class Refused(Exception):
     """What the other side is told of a failure."""
@@ -12,6 +14,11 @@ class Refused(Exception):
     def __init__(self, code, text, remedy=""):
         Exception.__init__(self, text)
         self.code, self.text, self.remedy = code, text, remedy
+
+
+def setting(key):
+    """The name of a setting of that backend."""
+    return "backends.%s.%s" % (caller["backend"], key)
 
 
 def of_error(error, what):
@@ -22,7 +29,7 @@ def of_error(error, what):
     code = codes.get(error.errno, UNKNOWN)
     remedy = ""
     if code == RESOURCE_EXHAUSTED:
-        remedy = "make room there, or name a directory on another disk in config.json: backends.remote-ssh.dir"
+        remedy = "make room there, or name a directory on another disk in config.json: " + setting("dir")
     elif code == PERMISSION_DENIED:
-        remedy = "name a directory there that may be written in config.json: backends.remote-ssh.dir"
+        remedy = "name a directory there that may be written in config.json: " + setting("dir")
     return Refused(code, "%s: %s" % (what, error.strerror or error), remedy)

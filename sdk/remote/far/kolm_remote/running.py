@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 
-from errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, NOT_FOUND, Refused
+from errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, NOT_FOUND, Refused, setting
 from fields import NAME_ID, count_of, files_of, list_of, safe_name, text_of, to_path
 from frames import CHUNK
 from files import lock, make_dir, read_json, remove, sync_dir, write_whole
@@ -53,7 +53,7 @@ class Running(object):
                 return os.fsencode(place).decode("utf-8")
             except UnicodeDecodeError:
                 raise Refused(FAILED_PRECONDITION, "the path of the directory there is no UTF-8",
-                              "name another one in config.json: backends.remote-ssh.dir")
+                              "name another one in config.json: " + setting("dir"))
 
         for item in files if isinstance(files, list) else []:
             name = safe_name(item.get("name") if isinstance(item, dict) else None)

@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from errors import ABORTED, NOT_FOUND, RESOURCE_EXHAUSTED, Refused, of_error
+from errors import ABORTED, NOT_FOUND, RESOURCE_EXHAUSTED, Refused, of_error, setting
 from fields import DIGEST, NAME_ID, SOCKET, count_of, files_of, list_of, text_of, to_text
 from frames import Lent, unpacked
 from files import lock, make_dir, sync_dir
@@ -27,7 +27,7 @@ class Uploads(object):
         if free < needed + ROOM_LEFT:
             raise Refused(RESOURCE_EXHAUSTED, "%s there has %d MB free, and %d MB are needed" %
                           (to_text(self.base), free >> 20, (needed + ROOM_LEFT + (1 << 20) - 1) >> 20),
-                          "make room there, or name a directory on another disk in config.json: backends.remote-ssh.dir")
+                          "make room there, or name a directory on another disk in config.json: " + setting("dir"))
 
     # Blobs
 

@@ -67,7 +67,7 @@ typedef struct kit_ssh_job_settings {
     kit_ssh_options ssh;          /* its callbacks and user are set by the remote */
     const kit_ssh_job_wire *wire; /* NULL: ssh */
     const char *name;             /* the user's name for the machine */
-    const char *backend;          /* "remote-ssh", for remedies */
+    const char *backend;          /* the backend that this is for, whose settings remedies name */
     const char *host_key;         /* "": according to known_hosts; "SHA256:...": this one; "accept-new": any unknown
                                      one */
     const char *dir;              /* directory there, absolute or from ~/ on; default ~/.cache/kolm */
@@ -111,7 +111,7 @@ kit_status kit_ssh_job_guard(kit_ssh_job_remote *remote, uint64_t seconds, bool 
                              kolm_error_t *err) KIT_MUST_USE;
 
 /* The local program that runs the recipe linear on a machine of the same architecture: kolm-linear next to the running
- * program, or in its directory of a build tree. False, and "", if there is none. */
+ * program, or in a build tree below plugins/. False, and "", if there is none. */
 bool kit_ssh_job_engine(char *out_path, size_t capacity);
 
 /* The slots. Both do the complete job, including reconnections. */
