@@ -148,7 +148,7 @@ void check_hear(check *c, const struct host_result *result);
 /* One detect under the conditions; false when the check is decided (a failure was recorded). */
 bool check_detect(check *c, const struct host_audit *audit, bool airgap, struct host_result *out_result);
 
-/* backend_check_detect.c */
+/* detect.c */
 void check_files(check *c);
 void check_loads(check *c);
 void check_identity(check *c);
@@ -162,7 +162,7 @@ void check_detect_home(check *c);
 void check_detect_left(check *c);
 void check_later_host(check *c);
 void check_first_host(check *c);
-/* backend_check_slots.c */
+/* slots.c */
 void check_cost_pure(check *c);
 void check_cost_edges(check *c);
 void check_cost_left(check *c);
@@ -173,7 +173,7 @@ void check_leases_end(check *c);
 void check_lease_killed(check *c);
 void check_lease_refused(check *c);
 void check_reclaim_unknown(check *c);
-/* backend_check_manners.c: all calls before have shown what is judged. */
+/* manners.c: all calls before have shown what is judged. */
 void check_breach_heard(void *user, const struct host_breach *breach);
 void check_records(check *c);
 void check_texts(check *c);
@@ -181,12 +181,12 @@ void check_reports(check *c);
 void check_leaves_nothing(check *c);
 void check_prints_nothing(check *c);
 void check_keeps_secrets(check *c);
-/* backend_check_file.c */
+/* file.c */
 void check_exports(check *c);
-/* backend_check_settings.c: all calls before have told what settings the plugin asks for. */
+/* settings.c: all calls before have told what settings the plugin asks for. */
 void check_undeclared(void *user, const char *key);
 void check_settings(check *c);
-/* backend_check_job.c: a small job, made and judged here. */
+/* job.c: a small job, made and judged here. */
 void check_train_and_infer(check *c);
 /* The same under other conditions; where nothing can be trained, nothing. */
 void check_job_under(check *c, const struct host_audit *audit, const char *name);

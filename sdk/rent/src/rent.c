@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The machine of states of a rental. */
-#include "kolm/kit/buf.h"
 #include "kolm/rent/rent.h"
+#include "kolm/kit/buf.h"
 
 #include "pace.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm run, the thread that feeds: texts and lines become questions, in constant memory. */
+#include "model/stream.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
-#include "model/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
