@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The .kolm file: writing one, opening one, hashing it, and taking entries out of it. */
+/* Sources: extract.c, keep.c, open.c and write.c. */
 #ifndef KOLM_ARTIFACT_ARTIFACT_H
 #define KOLM_ARTIFACT_ARTIFACT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The verbs of the kolm command: one function each, one row of the table in main.c each. */
+/* The verbs of the kolm command: one function each, one row of the table in main.c each.
+ * Sources: cmd_*.c. */
 #ifndef KOLM_CLI_CLI_H
 #define KOLM_CLI_CLI_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Does a plugin keep the contract of kolm/backend.h? Asked of the file alone, through the same host that kolm uses. */
+/* Sources: check.c and calls.c, and one for each group of checks. */
 #ifndef KOLM_CONFORM_CONFORM_H
 #define KOLM_CONFORM_CONFORM_H
 

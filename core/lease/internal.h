@@ -7,8 +7,10 @@
 
 #define LEASE_SUFFIX ".jsonl"
 
+/* ---- read.c */
 /* The next place of the list, zeroed but for its amounts, which are unknown; NULL when memory is out. */
 lease_entry *lease_list_add(lease_list *list);
+/* ---- age.c */
 /* "" where the system has none. */
 void lease_boot_read(char out_boot[LEASE_BOOT_BYTES]);
 /* ---- past.c */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was rented: the journals of calls that may cost money, what is still open in them, and what it all came to. */
+/* Sources: journal.c, read.c, age.c and totals.c. */
 #ifndef KOLM_LEASE_LEASE_H
 #define KOLM_LEASE_LEASE_H
 

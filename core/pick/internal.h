@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the picker share: the decision without its words. */
+/* Sources: flips.c, pick.c and words.c. */
 #ifndef KOLM_PICK_INTERNAL_H
 #define KOLM_PICK_INTERNAL_H
 

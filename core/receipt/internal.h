@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the receipt room share among themselves. */
+/* Sources: chain.c, chain_walk.c, dsse.c, heads.c, keyring.c, keys.c and statement.c. */
 #ifndef KOLM_RECEIPT_INTERNAL_H
 #define KOLM_RECEIPT_INTERNAL_H
 

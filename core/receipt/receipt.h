@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Receipts: what a compile states and signs about itself, and what a reader may trust in a file that carries one. */
+/* Sources: check.c and statement.c. */
 #ifndef KOLM_RECEIPT_RECEIPT_H
 #define KOLM_RECEIPT_RECEIPT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One page of HTML about a model: typed facts in, a page that needs nothing from elsewhere out. */
+/* Sources: page.c. */
 #ifndef KOLM_REPORT_REPORT_H
 #define KOLM_REPORT_REPORT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From answers to a decision: counts, K-score, Wilson interval, calibration, confusions, report of a missed gate. */
+/* Sources: answers.c, baseline.c, kscore.c, reading.c and report.c. */
 #ifndef KOLM_SCORE_SCORE_H
 #define KOLM_SCORE_SCORE_H
 

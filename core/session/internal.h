@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the session share: the parts that the configuration is put together from. */
+/* Sources: config.c, runtimes.c and site.c. */
 #ifndef KOLM_SESSION_INTERNAL_H
 #define KOLM_SESSION_INTERNAL_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The home directory of kolm: where state lives, and how it is read and changed without ever losing any. */
+/* Sources: home.c, config.c, credentials.c and cache.c. */
 #ifndef KOLM_STORE_STORE_H
 #define KOLM_STORE_STORE_H
 

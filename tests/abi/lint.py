@@ -4,6 +4,7 @@
 
 usage: lint.py SOURCE_ROOT
 """
+import fnmatch
 import glob
 import json
 import os
@@ -144,6 +145,7 @@ class Lint:
         self.root = root
         self.found = []
         self.searching = set()
+        self.texts = {}
         self.plugins = self.plugin_names()
         self.sees = self.floors()
         core = os.path.join(root, "core")
@@ -197,6 +199,8 @@ class Lint:
             with open(full, encoding="utf-8") as file:
                 text = file.read()
             self.opening(path, kind, text)
+            if path.startswith(("core/", "sdk/", "plugins/", "examples/")):
+                self.texts[path] = text
             if kind != ".sh" and text.count("\n") > LONGER.get(path, LINES_MOST):
                 self.complain(path, 1, f"is longer than {LONGER.get(path, LINES_MOST)} lines: split it by subject")
             if kind in (".c", ".h"):
@@ -214,6 +218,7 @@ class Lint:
                 if path.startswith("sdk/remote/"):
                     self.literals(path, text)
         self.phrases()
+        self.headers()
         if os.path.exists(os.path.join(self.root, "tests/abi/lint.py")):
             for path in sorted(set(SEARCHES) - self.searching):
                 self.complain("tests/abi/lint.py", 1, f"SEARCHES: {path} searches no text any more")
@@ -358,6 +363,28 @@ class Lint:
             slot = re.search(r'"(detect|cost|train|infer|test|status|reclaim)"', line)
             if written or read or slot:
                 self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
+
+    def headers(self):
+        """A header has a source of its name in its folder, or in src/ of its room of the SDK, or it names the sources that have what it
+        declares; kolm/kit/ssh_x.h is of x.c. Records, inline functions and tables have none."""
+        sources = {}
+        for path, text in self.texts.items():
+            if path.endswith((".c", ".m")):
+                sources[path] = set(re.findall(r"^(?!static|extern|#)[A-Za-z_][\w *]*?\b(\w+)\([^;{}]*\)\s*\{", text, re.M))
+        for path, text in self.texts.items():
+            if not path.endswith(".h"):
+                continue
+            room = "/".join(path.split("/")[:2])
+            folder, name = os.path.dirname(path), os.path.basename(path)[:-2]
+            folders = (folder, room + "/src") if path.startswith("sdk/") else (folder,)
+            if any(f"{place}/{twin}{kind}" in sources for place in folders for twin in (name, re.sub(r"^ssh_", "", name)) for kind in (".c", ".m")):
+                continue
+            declared = set(re.findall(r"\b(\w+)\(", strip_c(text)))
+            named = re.findall(r"[\w*]+\.[cm]\b", text)
+            for source in sorted(sources):
+                within = source.startswith(room + "/") and ("/child/" not in source or "/child/" in path)
+                if within and declared & sources[source] and not any(fnmatch.fnmatch(os.path.basename(source), one) for one in named):
+                    self.complain(path, 1, f"declares what {source} has: name a source as the header, or the sources in it")
 
     def phrases(self):
         """Of the whole tree: guides, public headers and what a user reads in messages."""

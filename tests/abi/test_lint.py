@@ -133,6 +133,17 @@ class SelfTest(unittest.TestCase):
         self.assertTrue(all("searches no text any more" in line and "host/words.c" not in line for line in found), found)
         self.assertTrue(any("core/host/answer.c" in line for line in found), found)
 
+    def test_headers(self):
+        prototype, function = "int host_f(int a);\n", "int host_f(int a) {\n    return a;\n}\n"
+        for header, body, source, seen in (("core/host/a.h", prototype, "core/host/a.c", 0), ("core/host/a.h", prototype, "core/host/b.c", 1),
+                                           ("core/host/a.h", "/* b.c */\n" + prototype, "core/host/b.c", 0),
+                                           ("core/host/a.h", "/* b_*.c */\n" + prototype, "core/host/b_2.c", 0),
+                                           ("core/host/a.h", "typedef int host_f;\n", "core/host/b.c", 0),
+                                           ("sdk/ssh/include/kolm/kit/ssh_a.h", prototype, "sdk/ssh/src/a.c", 0),
+                                           ("sdk/ssh/include/kolm/kit/ssh_a.h", prototype, "sdk/ssh/src/b.c", 1)):
+            found = self.lint(files={header: self.HEAD + body, source: self.HEAD + function})
+            self.assertEqual(len(found), seen, (header, body, source, found))
+
     def test_prints(self):
         self.check("core/host/a.c", "void f(void) { printf(1); }\n", "only core/cli prints")
         self.check("core/host/a.c", "void f(void) { fputs(s, stderr); }\n", "only core/cli prints")

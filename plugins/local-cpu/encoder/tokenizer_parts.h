@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the tokenizer share: glyphs, steps of normalisers and pre-tokenizers, the vocabulary, and the work
  * on a text. */
+/* Sources: added_tokens.c, charsmap.c, normalise.c, pattern.c, read_steps.c, split.c, tokenizer.c, tokenizer_json.c,
+ * tokenizer_vocab.c, unigram.c, vocabulary.c and wordpiece.c. */
 #ifndef LOCAL_CPU_ENCODER_TOKENIZER_PARTS_H
 #define LOCAL_CPU_ENCODER_TOKENIZER_PARTS_H
 

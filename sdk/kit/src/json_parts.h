@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the strict validator and the walk over JSON text share. */
+/* Sources: json_validate.c. */
 #ifndef KOLM_KIT_JSON_PARTS_H
 #define KOLM_KIT_JSON_PARTS_H
 

@@ -170,7 +170,7 @@ kit_status ssh_rsa_read(const char *path, ssh_rsa **out_rsa, kolm_error_t *err) 
 bool ssh_rsa_sign(const ssh_rsa *rsa, const uint8_t *data, size_t length, kit_buf *out_signature);
 void ssh_rsa_free(ssh_rsa *rsa); /* wipes it */
 
-/* ---- Reading SSH's wire format: a cursor that never passes the end, and remembers that it would have. */
+/* ---- Reading SSH's wire format (wire.c): a cursor that never passes the end, and remembers that it would have. */
 typedef struct ssh_cursor {
     const uint8_t *at;
     size_t left;

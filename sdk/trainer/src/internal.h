@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the trainer share: one call of the child, and where its interpreter is. Not installed. */
+/* Sources: child.c and runtime.c. */
 #ifndef KOLM_KIT_TRAINER_PARTS_H
 #define KOLM_KIT_TRAINER_PARTS_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP for backends: one request in, one answer out, with the policy for retries, redirects, proxies and limits in
  * between. */
+/* Sources: answer.c, client.c, headers.c and send.c. */
 #ifndef KOLM_HTTP_HTTP_H
 #define KOLM_HTTP_HTTP_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SSH to one box: a checked host key, authentication, and programs with fixed commands. */
+/* Sources: channel.c and connect.c. */
 #ifndef KOLM_KIT_SSH_H
 #define KOLM_KIT_SSH_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The slots of a backend that trains language models on this machine: kolm's Python trainer, run as a child process. */
+/* Sources: job.c and runtime.c. */
 #ifndef KOLM_KIT_TRAINER_H
 #define KOLM_KIT_TRAINER_H
 
