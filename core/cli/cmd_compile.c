@@ -9,13 +9,15 @@
 
 #include <string.h>
 
-static int check_given(cli_context *context, const compile *c, const char *command) {
+#define COMMAND "kolm compile"
+
+static int check_given(cli_context *context, const compile *c) {
     const compile_request *r = &c->request;
     if (r->task == NULL)
-        return cli_usage_error(context, command, "--task (-t) is missing: the name of the model to make");
-    if (r->data.count == 0) return cli_usage_error(context, command, "--data (-d) is missing: the rows to learn from");
+        return cli_usage_error(context, COMMAND, "--task (-t) is missing: the name of the model to make");
+    if (r->data.count == 0) return cli_usage_error(context, COMMAND, "--data (-d) is missing: the rows to learn from");
     if (compile_data_stdin_twice(&r->data, &r->eval))
-        return cli_usage_error(context, command,
+        return cli_usage_error(context, COMMAND,
                                "standard input (-) is given twice and can be read once: put one of them into a file");
     return -1;
 }
@@ -31,9 +33,7 @@ static const char *help_notes(cli_context *context, int argc, char **argv, kit_b
     return kit_buf_text(text);
 }
 
-static int parse(cli_context *context, compile *c, int argc, char **argv) {
-    kit_buf notes = {0};
-    compile_request *r = &c->request;
+static int parse_options(cli_context *context, compile_request *r, const char *notes, int argc, char **argv) {
     const cli_option options[] = {
         {"task", 't', CLI_STRING, &r->task, "NAME", "name of the model to make"},
         {"data", 'd', CLI_WORDS, &r->data, "FILE",
@@ -85,15 +85,20 @@ static int parse(cli_context *context, compile *c, int argc, char **argv) {
         {"quiet", 'q', CLI_FLAG, &context->quiet, NULL, "print the score, the artifact and errors only"},
     };
     const cli_syntax syntax = {
-        .command = "kolm compile",
+        .command = COMMAND,
         .words = "",
         .summary = "Trains a model from examples, scores it, and signs it when it is good enough.",
-        .notes = help_notes(context, argc, argv, &notes),
+        .notes = notes,
         CLI_ROWS(options),
     };
-    int exit_code = cli_options_parse(context, &syntax, argc, argv);
+    return cli_options_parse(context, &syntax, argc, argv);
+}
+
+static int parse(cli_context *context, compile *c, int argc, char **argv) {
+    kit_buf notes = {0};
+    int exit_code = parse_options(context, &c->request, help_notes(context, argc, argv, &notes), argc, argv);
     kit_buf_free(&notes);
-    return exit_code >= 0 ? exit_code : check_given(context, c, syntax.command);
+    return exit_code >= 0 ? exit_code : check_given(context, c);
 }
 
 /* Says where the job directory is that stays. */

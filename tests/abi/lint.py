@@ -101,6 +101,7 @@ SEARCHES = {
 }
 # How long a file of C or Python may be; tables that a program wrote may be longer.
 LINES_MOST = 600
+FUNCTION_LINES = 60  # and how long no function of C may be
 LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000}
 # A library that one room speaks to: what it takes to use it rightly is there, once.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
@@ -206,6 +207,7 @@ class Lint:
             if kind in (".c", ".h"):
                 self.libraries(path, strip_c(text))
                 self.searches(path, strip_c(text))
+                self.lengths(path, strip_c(text))
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
@@ -251,6 +253,20 @@ class Lint:
         for number, line in enumerate(text.split("\n"), 1):
             if "has_headers" not in line and re.search(r"'[^'\s]+\.(c|h|py)'\s*,\s*(\w+ \+ )?'[^'\s]+\.(c|h|py)'", line):
                 self.complain(path, number, "one source a line")
+
+    def lengths(self, path, text):
+        """Of functions, by the layout that clang-format gives: the brace that closes one stands alone at the left."""
+        begun, head = None, ""
+        for number, line in enumerate(text.split("\n"), 1):
+            line = line.rstrip()
+            if begun is None:
+                head = line if re.match(r"[A-Za-z_]", line) else head + line
+                if line.endswith("{"):
+                    begun = number if re.match(r"[^={]*\(", head) else 0  # 0: a record, a table
+            elif line.startswith("}"):
+                if begun and number - begun - 1 >= FUNCTION_LINES:
+                    self.complain(path, begun, f"a function of {number - begun - 1} lines: those of less than {FUNCTION_LINES} can be read at once")
+                begun = None
 
     def decisions(self, path, text):
         for number, line in enumerate(text.split("\n"), 1):

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lint import LINES_MOST, SPDX, Lint  # noqa: E402  the path is set just above
+from lint import FUNCTION_LINES, LINES_MOST, SPDX, Lint  # noqa: E402  the path is set just above
 
 
 class SelfTest(unittest.TestCase):
@@ -53,6 +53,16 @@ class SelfTest(unittest.TestCase):
         head = f"# {SPDX}\n# What for.\n"
         self.assertEqual(self.lint(files={"tests/a.py": head + "x = 3\n" * (LINES_MOST - 2)}), [])
         self.assertEqual(len(self.lint(files={"tests/a.py": head + "x = 3\n" * (LINES_MOST - 1)})), 1)
+
+    def test_functions(self):
+        for head, tail, lines, seen in (("int f(int a) {", "}", FUNCTION_LINES, True), ("int f(int a) {", "}", FUNCTION_LINES - 1, False),
+                                        ("int f(int a,\n      int b) {", "}", FUNCTION_LINES, True),
+                                        ("static const struct a all[] = {", "};", FUNCTION_LINES, False),
+                                        ("const kolm_x chosen = {", "};", FUNCTION_LINES, False), ("struct a {", "};", FUNCTION_LINES, False),
+                                        ("START_TEST(a) {", "}\nEND_TEST", FUNCTION_LINES, True)):
+            self.check("tests/host/a.c", head + "\n" + "    x;\n" * lines + tail + "\n", f"a function of {lines} lines" if seen else None)
+        short = "static int g(void) {\n    if (x) {\n        y;\n    }\n}\n\n"
+        self.check("tests/host/a.c", short * FUNCTION_LINES, None)
 
     def test_includes(self):
         self.check("core/pick/a.c", '#include "host/host.h"\n', "may not see host")

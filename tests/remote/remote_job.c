@@ -184,17 +184,71 @@ static kit_status use_ssh(kit_ssh_job_settings *settings, kolm_error_t *err) {
     return kit_ssh_target_parse(target, &settings->ssh.target, err);
 }
 
-int main(int argc, char **argv) {
-    kolm_error_t err = KIT_ERROR_INIT;
-    char scratch[] = "/tmp/kolm-remote-job-XXXXXX", input[4096], output[4096], note[256] = "",
-         digest[KIT_SSH_JOB_DIGEST];
-    if (argc < 5 || !mkdtemp(scratch)) return 2;
+static void set_signals(void) {
     struct sigaction act;
     memset(&act, 0, sizeof act);
     act.sa_handler = on_signal;
     (void)sigaction(SIGTERM, &act, NULL);
     act.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &act, NULL);
+}
+
+static kit_ssh_job_settings settings_from(const kit_ssh_job_wire *wire, const char *engine) {
+    const char *patience = getenv("PATIENCE");
+    uint64_t seconds = 20;
+    if (patience) (void)kit_parse_u64(patience, &seconds);
+    return (kit_ssh_job_settings){.wire = wire,
+                                  .name = "box",
+                                  .backend = "remote-ssh",
+                                  .engine = engine,
+                                  .python = getenv("FAR_PYTHON"),
+                                  .trainer = getenv("TRAINER"),
+                                  .setup = getenv("SETUP") != NULL,
+                                  .wheels = getenv("WHEELS"),
+                                  .kolm = getenv("FAR_KOLM"),
+                                  .patience_seconds = seconds};
+}
+
+/* ---- The verbs; each returns the exit code */
+
+static int train(kit_ssh_job_remote *remote, const char *dir) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    const kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args, .threads = 1, .job_dir = dir};
+    kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result};
+    kit_status status = kit_ssh_job_train(remote, &args, &result, &err);
+    return finish(status, &err, result.device, result.toolchain);
+}
+
+static int infer(kit_ssh_job_remote *remote, const char *dir) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char input[4096], output[4096], note[256];
+    kit_format(input, sizeof input, "%s/eval.jsonl", dir);
+    kit_format(output, sizeof output, "%s/predictions.jsonl", dir);
+    const kolm_infer_args_t args = {
+        .struct_size = (uint32_t)sizeof args, .threads = 1, .job_dir = dir, .input_path = input, .output_path = output};
+    kolm_infer_result_t result = {.struct_size = (uint32_t)sizeof result};
+    kit_status status = kit_ssh_job_infer(remote, &args, &result, &err);
+    kit_format(note, sizeof note, "%llu answers", (unsigned long long)result.answers);
+    return finish(status, &err, result.device, note);
+}
+
+static int rehearse(kit_ssh_job_remote *remote) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char note[256] = "", digest[KIT_SSH_JOB_DIGEST];
+    kit_status status = kit_ssh_job_rehearse(remote, digest, note, sizeof note, &err);
+    return finish(status, &err, "rehearsed", note);
+}
+
+static int do_verb(const char *verb, kit_ssh_job_remote *remote, const char *dir) {
+    if (strcmp(verb, "train") == 0) return train(remote, dir);
+    return strcmp(verb, "infer") == 0 ? infer(remote, dir) : rehearse(remote);
+}
+
+int main(int argc, char **argv) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char scratch[] = "/tmp/kolm-remote-job-XXXXXX";
+    if (argc < 5 || !mkdtemp(scratch)) return 2;
+    set_signals();
     const kolm_host_v1_t host = {.struct_size = (uint32_t)sizeof host,
                                  .log = say_log,
                                  .progress = say_progress,
@@ -214,46 +268,11 @@ int main(int argc, char **argv) {
                                    .lane_try_read = try_read_lane,
                                    .lane_write_all = write_lane,
                                    .lane_close = close_lane};
-    const char *patience = getenv("PATIENCE"), *python = getenv("FAR_PYTHON"), *trainer = getenv("TRAINER");
-    uint64_t seconds = 20;
-    if (patience) (void)kit_parse_u64(patience, &seconds);
-    kit_ssh_job_settings settings = {.wire = &wire,
-                                     .name = "box",
-                                     .backend = "remote-ssh",
-                                     .engine = argv[3],
-                                     .python = python,
-                                     .trainer = trainer,
-                                     .setup = getenv("SETUP") != NULL,
-                                     .wheels = getenv("WHEELS"),
-                                     .kolm = getenv("FAR_KOLM"),
-                                     .patience_seconds = seconds};
+    kit_ssh_job_settings settings = settings_from(&wire, argv[3]);
     kit_ssh_job_remote *remote = NULL;
     kit_status status = use_ssh(&settings, &err);
     if (status == KOLM_OK) status = kit_ssh_job_open(&host, &settings, &remote, &err);
-    int exit_code = 1;
-    kit_format(input, sizeof input, "%s/eval.jsonl", argv[2]);
-    kit_format(output, sizeof output, "%s/predictions.jsonl", argv[2]);
-    if (status != KOLM_OK) {
-        exit_code = finish(status, &err, "", "");
-    } else if (strcmp(argv[1], "train") == 0) {
-        const kolm_train_args_t args = {.struct_size = (uint32_t)sizeof args, .threads = 1, .job_dir = argv[2]};
-        kolm_train_result_t result = {.struct_size = (uint32_t)sizeof result};
-        status = kit_ssh_job_train(remote, &args, &result, &err);
-        exit_code = finish(status, &err, result.device, result.toolchain);
-    } else if (strcmp(argv[1], "infer") == 0) {
-        const kolm_infer_args_t args = {.struct_size = (uint32_t)sizeof args,
-                                        .threads = 1,
-                                        .job_dir = argv[2],
-                                        .input_path = input,
-                                        .output_path = output};
-        kolm_infer_result_t result = {.struct_size = (uint32_t)sizeof result};
-        status = kit_ssh_job_infer(remote, &args, &result, &err);
-        kit_format(note, sizeof note, "%llu answers", (unsigned long long)result.answers);
-        exit_code = finish(status, &err, result.device, note);
-    } else {
-        status = kit_ssh_job_rehearse(remote, digest, note, sizeof note, &err);
-        exit_code = finish(status, &err, "rehearsed", note);
-    }
+    int exit_code = status == KOLM_OK ? do_verb(argv[1], remote, argv[2]) : finish(status, &err, "", "");
     kit_ssh_job_close(remote);
     kit_status ignored = kit_remove_tree(scratch, NULL);
     (void)ignored;
