@@ -25,11 +25,13 @@ typedef enum solve_kind { SOLVE_SVM, SOLVE_L1, SOLVE_JOINT } solve_kind;
 
 /* The rows of one or both families as columns, for SOLVE_L1: 8 bytes a code. Read only once made; share freely. */
 typedef struct columns {
-    uint32_t rows, lines; /* lines: features; the column of the bias is not stored */
-    uint64_t *start;      /* lines + 1 */
+    uint32_t rows;
+    uint32_t lines;  /* features; the column of the bias is not stored */
+    uint64_t *start; /* lines + 1 */
     uint32_t *row;
     float *value;
-    uint32_t *label, *fold; /* of each row */
+    uint32_t *label; /* of each row */
+    uint32_t *fold;  /* of each row */
 } columns;
 #define COLUMNS_MAX_CODES 6000000u /* more than this are not turned: 48 MB */
 kit_status columns_make(const rows *r, unsigned families, columns *out, kolm_error_t *err) KIT_MUST_USE;
@@ -44,7 +46,8 @@ typedef struct solve_task {
     uint32_t held_fold;        /* rows of this fold are left out; SOLVE_NO_FOLD for none */
     uint64_t seed;
     uint32_t labels; /* of the whole task */
-    uint32_t first_label, width;
+    uint32_t first_label;
+    uint32_t width;
     uint32_t max_epochs; /* 0: the solver's own */
     const char *scratch_dir;
     const columns *columns; /* SOLVE_L1 only: of the same rows and families */

@@ -208,6 +208,7 @@ class Lint:
                 self.libraries(path, strip_c(text))
                 self.searches(path, strip_c(text))
                 self.lengths(path, strip_c(text))
+                self.fields(path, strip_c(text))
                 self.calls(path, strip_c(re.sub(HARMLESS_ENVIRONMENT, "NULL", text)))
                 self.includes(path, strip_c(text, keep_strings=True))
                 self.literals(path, strip_c(text, keep_strings=True))
@@ -379,6 +380,19 @@ class Lint:
             slot = re.search(r'"(detect|cost|train|infer|test|status|reclaim)"', line)
             if written or read or slot:
                 self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
+
+    def fields(self, path, text):
+        """Of records in the headers that are installed: one a line, so that each has its comment."""
+        if not re.match(r"sdk/(\w+/)?include/", path):
+            return
+        record = False
+        for number, line in enumerate(text.split("\n"), 1):
+            if re.match(r"\s*(typedef )?(struct|union)\b[^;]*\{\s*$", line):
+                record = True
+            elif line.startswith("}"):
+                record = False
+            elif record and re.match(r"\s+[A-Za-z_][\w ]*[ *]\w+(\[[^\]]*\])?,[^()]*;\s*$", line):
+                self.complain(path, number, "one field a line")
 
     def headers(self):
         """A header has a source of its name in its folder, or in src/ of its room of the SDK, or it names the sources that have what it

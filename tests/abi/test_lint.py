@@ -143,6 +143,13 @@ class SelfTest(unittest.TestCase):
         self.assertTrue(all("searches no text any more" in line and "host/words.c" not in line for line in found), found)
         self.assertTrue(any("core/host/answer.c" in line for line in found), found)
 
+    def test_fields(self):
+        head, public = "typedef struct kit_a {\n    int a;\n", "sdk/kit/include/kolm/kit/a.h"
+        self.check(public, head + "    const char *b, *c; /* both */\n} kit_a;\n", "one field a line")
+        self.check(public, head + "    int b[3], c;\n} kit_a;\n", "one field a line")
+        self.check(public, head + "    int (*f)(int a,\n             int b);\n    int b; /* a, b; */\n} kit_a;\nint kit_f(int a,\n    int b);\n", None)
+        self.check("core/host/a.h", head + "    int b, c;\n} kit_a;\n", None)
+
     def test_headers(self):
         prototype, function = "int host_f(int a);\n", "int host_f(int a) {\n    return a;\n}\n"
         for header, body, source, seen in (("core/host/a.h", prototype, "core/host/a.c", 0), ("core/host/a.h", prototype, "core/host/b.c", 1),

@@ -47,8 +47,9 @@ typedef struct kit_grpc_call {
     const kit_http_header *headers; /* metadata */
     size_t header_count;            /* at most 60 */
     kit_http_repeat repeat;
-    const char *key, *key_header; /* as in kit_http_request */
-    const void *message;          /* the request; may be NULL if length is 0 */
+    const char *key; /* as in kit_http_request */
+    const char *key_header;
+    const void *message; /* the request; may be NULL if length is 0 */
     size_t length;
     size_t message_max; /* of an answer; 0: 4 MiB */
     /* Each message of a stream, as it comes. Anything but KOLM_OK ends the call with that code. NULL: the call has one answer. */

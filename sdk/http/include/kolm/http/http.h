@@ -108,7 +108,8 @@ typedef struct kit_http_request {
     const char *content_type; /* NULL: application/json for body, application/octet-stream for body_file */
     bool has_body_file;
     int body_file; /* a regular file; read with pread: several requests may share it */
-    uint64_t body_offset, body_size;
+    uint64_t body_offset;
+    uint64_t body_size;
     const kit_http_part *parts;
     size_t part_count;
 

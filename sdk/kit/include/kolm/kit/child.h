@@ -51,8 +51,9 @@ typedef struct kit_child_life {
     int64_t grace_ms;
     int64_t kill_ms; /* SIGKILL to its group then; INT64_MAX: never */
     kit_child_stop stop;
-    bool ended;       /* it stays a zombie until it is buried, so that its pid and process group are not reused */
-    int code, status; /* si_code and si_status, waitid(2); EXITED with -1: another thread reaped it */
+    bool ended; /* it stays a zombie until it is buried, so that its pid and process group are not reused */
+    int code;   /* si_code, waitid(2) */
+    int status; /* si_status; EXITED with -1: another thread reaped it */
 } kit_child_life;
 /* Whole numbers as in kit_child. */
 kit_child_life kit_child_born(pid_t pid, int64_t timeout_ms, int64_t grace_ms);

@@ -42,8 +42,12 @@ typedef struct kit_json_fault {
 } kit_json_fault;
 
 typedef struct kit_json_walk {
-    const char *start, *p, *end;
-    bool object, begun, done;
+    const char *start;
+    const char *p;
+    const char *end;
+    bool object;
+    bool begun;
+    bool done;
     kit_buf nesting;
     kit_json_fault fault; /* of the last INVALID_ARGUMENT */
 } kit_json_walk;

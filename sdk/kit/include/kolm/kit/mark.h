@@ -12,8 +12,11 @@ extern "C" {
 /* changed_ns is the ctime, which programs cannot set: every write, truncation, rename or removal advances it. Any
  * thread. */
 typedef struct kit_file_mark {
-    uint64_t device, inode, size;
-    int64_t modified_ns, changed_ns;
+    uint64_t device;
+    uint64_t inode;
+    uint64_t size;
+    int64_t modified_ns;
+    int64_t changed_ns;
 } kit_file_mark;
 struct stat;
 void kit_file_mark_of(const struct stat *from, kit_file_mark *out);

@@ -33,10 +33,11 @@ extern "C" {
 /* What a refusal means, with the text for the user. The first row of a table that matches counts; a row whose `means`
  * is 0 ends it. */
 typedef struct kit_rent_refusal {
-    const char *code;          /* the provider's; NULL: any */
-    int status;                /* of HTTP; 0: any */
-    int32_t means;             /* KOLM_E_..., on which kit_rent_provider acts */
-    const char *text, *remedy; /* the provider's message is appended to text */
+    const char *code; /* the provider's; NULL: any */
+    int status;       /* of HTTP; 0: any */
+    int32_t means;    /* KOLM_E_..., on which kit_rent_provider acts */
+    const char *text; /* the provider's message is appended to it */
+    const char *remedy;
 } kit_rent_refusal;
 
 /* Contents of a refusal in the provider's own format. */
@@ -89,9 +90,10 @@ typedef struct kit_rent_account {
     char base[512];
     /* The rest is private. */
     kit_secret *token;
-    kit_rent_ears *ears;          /* the host as the requests see it */
-    int64_t asked_ms, created_ms; /* when; 0: never */
-    bool hurried;                 /* no gaps and minimal pauses: for tests with a clock of their own */
+    kit_rent_ears *ears; /* the host as the requests see it */
+    int64_t asked_ms;    /* when; 0: never */
+    int64_t created_ms;  /* when; 0: never */
+    bool hurried;        /* no gaps and minimal pauses: for tests with a clock of their own */
 } kit_rent_account;
 
 /* Reads the token and the setting `api`. UNAUTHENTICATED without a token, PERMISSION_DENIED without network. wish and

@@ -170,8 +170,18 @@ typedef struct kit_queue {
     bool left_is_all;    /* error is a copy of left: there was no other error */
     /* The rest is private. */
     const kit_queue_plan *plan;
-    bool asked, reclaiming, files_open, final, removed, log_next;
-    int64_t begun_ms, since_ms, asked_ms, known_ms, good_ms, sent_ms;
+    bool asked;
+    bool reclaiming;
+    bool files_open;
+    bool final;
+    bool removed;
+    bool log_next;
+    int64_t begun_ms;
+    int64_t since_ms;
+    int64_t asked_ms;
+    int64_t known_ms;
+    int64_t good_ms;
+    int64_t sent_ms;
 } kit_queue;
 
 /* INVALID_ARGUMENT if the plan is incomplete. Makes no call to the provider. */

@@ -65,10 +65,11 @@ typedef struct kit_queue_task {
     const struct kit_queue_backend *backend;
     const kolm_host_v1_t *host;
     kit_service service;
-    kit_job *job;             /* train and infer */
-    const char *name;         /* train: of the job at the provider */
-    int rows_fd;              /* train: what row() wrote, open for reading; else -1 */
-    uint64_t rows, row_bytes; /* of that file */
+    kit_job *job;       /* train and infer */
+    const char *name;   /* train: of the job at the provider */
+    int rows_fd;        /* train: what row() wrote, open for reading; else -1 */
+    uint64_t rows;      /* of that file */
+    uint64_t row_bytes; /* of that file */
     char rows_sha256[KIT_SHA256_HEX];
     uint64_t parameters; /* of the model, for the score */
     kit_queue_model model;

@@ -168,9 +168,19 @@ typedef struct kit_rent {
     kit_rent_offer offers[KIT_RENT_OFFERS_MAX];
     size_t offer_count;
     uint32_t tried;
-    bool asked, reclaiming, finished, seen_gone;
+    bool asked;
+    bool reclaiming;
+    bool finished;
+    bool seen_gone;
     kit_status refusal; /* nothing was created, and why */
-    int64_t begun_ms, since_ms, asked_ms, billed_ms, polled_ms, good_ms, told_ms, struck_ms;
+    int64_t begun_ms;
+    int64_t since_ms;
+    int64_t asked_ms;
+    int64_t billed_ms;
+    int64_t polled_ms;
+    int64_t good_ms;
+    int64_t told_ms;
+    int64_t struck_ms;
     uint64_t spent_before;
 } kit_rent;
 

@@ -67,7 +67,11 @@ typedef struct kit_ssh_config {
     uint32_t connect_timeout_s;
     int address_family; /* AF_UNSPEC, AF_INET, AF_INET6 */
     /* Lists of algorithms as written, with their leading +, - or ^. */
-    char *ciphers, *macs, *kex_algorithms, *host_key_algorithms, *pubkey_algorithms;
+    char *ciphers;
+    char *macs;
+    char *kex_algorithms;
+    char *host_key_algorithms;
+    char *pubkey_algorithms;
     uint32_t least_rsa_bits; /* RequiredRSASize */
     kit_ssh_list notes;      /* what was skipped and may matter, one sentence each: "FILE line 4: BindAddress ..." */
 } kit_ssh_config;
