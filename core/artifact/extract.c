@@ -90,8 +90,7 @@ kit_status artifact_extract(artifact *a, const char *directory, artifact_stop_fn
                             kolm_error_t *err) {
     const stopper stopped = {stop, stop_user};
     uint8_t *chunk = malloc(ARTIFACT_CHUNK);
-    if (chunk == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (chunk == NULL) return kit_no_memory(err);
     int root = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     kit_status status = root >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open the directory %s", directory);
     for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++) {

@@ -127,7 +127,7 @@ kit_status artifact_manifest_check(const cJSON *fields, kolm_error_t *err) {
 
 kit_status artifact_canonical(const cJSON *value, kit_buf *out, kolm_error_t *err) {
     cJSON *copy = cJSON_Duplicate(value, true);
-    if (copy == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (copy == NULL) return kit_no_memory(err);
     kit_status status = kit_json_exact(copy, err);
     if (status == KOLM_OK) status = kit_json_canonical(copy, out, err);
     cJSON_Delete(copy);
@@ -161,8 +161,7 @@ kit_status artifact_manifest_build(const cJSON *fields, const artifact_zip *zip,
         good = kit_json_put_string(all, "format", ARTIFACT_FORMAT) &&
                kit_json_put(all, "entries", entry_list(zip, digests));
     }
-    kit_status status =
-        good ? artifact_canonical(all, out, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = good ? artifact_canonical(all, out, err) : kit_no_memory(err);
     cJSON_Delete(all);
     return status;
 }

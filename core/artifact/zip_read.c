@@ -128,7 +128,7 @@ static kit_status read_central(const uint8_t *header, size_t left, artifact_zip_
     const char *name = (const char *)header + ZIP_CENTRAL_FIXED;
     if (artifact_zip_check_name(name, name_length, err) != KOLM_OK) return as_damage(err);
     entry->name = malloc(name_length + 1);
-    if (entry->name == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (entry->name == NULL) return kit_no_memory(err);
     memcpy(entry->name, name, name_length);
     entry->name[name_length] = '\0';
     entry->crc32 = get32(header + 16);
@@ -141,7 +141,7 @@ static kit_status read_central(const uint8_t *header, size_t left, artifact_zip_
 static kit_status read_directory(const uint8_t *bytes, const ends *end, artifact_zip *zip, kolm_error_t *err) {
     size_t at = 0;
     zip->entries = calloc(end->count, sizeof *zip->entries);
-    if (zip->entries == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (zip->entries == NULL) return kit_no_memory(err);
     while (zip->count < end->count) {
         size_t length = 0;
         artifact_zip_entry *entry = &zip->entries[zip->count++];
@@ -159,7 +159,7 @@ static kit_status check_places(artifact_zip *zip, const ends *end, kolm_error_t 
             return REFUSE(err, "the entry \"%s\" claims to be larger than the file", zip->entries[i].name);
     }
     artifact_zip copy = {.entries = calloc(zip->count, sizeof *copy.entries), .count = zip->count};
-    if (copy.entries == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (copy.entries == NULL) return kit_no_memory(err);
     memcpy(copy.entries, zip->entries, zip->count * sizeof *copy.entries);
     kit_status status = artifact_zip_place(&copy, err);
     for (size_t i = 0; i < zip->count && status == KOLM_OK; i++) {
@@ -214,7 +214,7 @@ kit_status artifact_zip_read(int fd, uint64_t file_size, artifact_zip *out_zip, 
     size_t tail_length = (size_t)(file_size - end.offset);
     tail = malloc(tail_length);
     if (tail == NULL) {
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        status = kit_no_memory(err);
         goto out;
     }
     status = artifact_read_at(fd, end.offset, tail, tail_length, err);

@@ -110,7 +110,7 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     report = malloc(sizeof *report);
     kit_status status = KOLM_OK;
     if (!report)
-        status = kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        status = kit_no_memory(&err);
     else
         status = check_find_plugin(argv[0], real, &err);
     /* Opened first: nobody should wait for the checks to learn that there is no place for their report. */

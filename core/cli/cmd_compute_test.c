@@ -115,9 +115,7 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK)
         status = fleet_named_for_test(&context->session, registry, argv[0], airgap, &backend, &reason, &err);
     if (status == KOLM_OK) {
-        if (context->json && (r.steps = cJSON_CreateArray()) == NULL)
-            status =
-                kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        if (context->json && (r.steps = cJSON_CreateArray()) == NULL) status = kit_no_memory(&err);
         if (status == KOLM_OK)
             status =
                 fleet_call_test(&context->session, registry, backend, airgap, on_step, &r, &result, &r.repros, &err);

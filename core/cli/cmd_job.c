@@ -82,8 +82,7 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
     job_run *r = calloc(1, sizeof *r);
     kolm_error_t err = KIT_ERROR_INIT;
     if (!r) {
-        kit_status status =
-            kit_fail(&err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        kit_status status = kit_no_memory(&err);
         return status == KOLM_OK ? CLI_EXIT_OK : cli_error(context, CLI_EXIT_INTERNAL, &err);
     }
     r->context = context;

@@ -10,8 +10,7 @@
 
 kit_status compile_new(kolm_session *session, compile **out_compile, kolm_error_t *err) {
     compile *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (c == NULL) return kit_no_memory(err);
     c->session = session;
     c->job.lock_fd = -1;
     c->data.heldout_fd = -1;

@@ -330,8 +330,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
         .recipe = c->recipe,
     };
     host_result *result = calloc(1, sizeof *result);
-    if (result == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (result == NULL) return kit_no_memory(err);
     const fleet_call call = {
         .slot = HOST_SLOT_COST, .airgap = c->request.airgap, .private_remote = c->private_remote, .cost = &args};
     kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, result, err);

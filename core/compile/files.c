@@ -70,8 +70,7 @@ static int compare_sources(const void *a, const void *b) {
 kit_status compile_data_open(kolm_session *session, const session_words *paths, compile_data_files *out,
                              kolm_error_t *err) {
     *out = (compile_data_files){.at = calloc(paths->count + 1, sizeof *out->at)};
-    if (out->at == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (out->at == NULL) return kit_no_memory(err);
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < paths->count && status == KOLM_OK; i++) {
         job_source *source = &out->at[out->count++];

@@ -96,8 +96,7 @@ static kit_status find_unknown(const cJSON *labels, const score_answers *answers
     while (score_label_at(answers, count, &rows) != NULL)
         count++;
     bool *known = calloc(count + 1, sizeof *known);
-    if (known == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (known == NULL) return kit_no_memory(err);
     const cJSON *item;
     cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item) && score_label_find(answers, item->valuestring, &number))
         known[number] = true;

@@ -123,8 +123,7 @@ static kit_status bad_payload(compile *c, kolm_error_t *err, const char *name, c
 static kit_status add_payload(compile *c, const char *name, const char *path, const struct stat *info,
                               kolm_error_t *err) {
     compile_payload *grown = realloc(c->payload, (c->payload_count + 1) * sizeof *grown);
-    if (grown == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (grown == NULL) return kit_no_memory(err);
     c->payload = grown;
     compile_payload *item = &grown[c->payload_count];
     *item = (compile_payload){.size = (uint64_t)info->st_size};
@@ -150,8 +149,7 @@ static kit_status list_payload(compile *c, int fd, const char *name, const char 
         kit_buf_fmt(&inner_name, "%s/%s", name, entry);
         kit_buf_fmt(&inner_path, "%s/%s", path, entry);
         if (inner_name.failed || inner_path.failed)
-            status =
-                kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+            status = kit_no_memory(err);
         else if (!kit_path_is_safe(inner_name.data))
             status = bad_payload(c, err, inner_name.data, "a name that is not allowed in an artifact");
         else if (fstatat(fd, entry, &info, AT_SYMLINK_NOFOLLOW) != 0)
@@ -300,8 +298,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     KIT_TRY(narrow_base(c, err));
     KIT_TRY(collect_payload(c, err));
     kit_job_model_file *files = calloc(c->payload_count, sizeof *files);
-    if (files == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (files == NULL) return kit_no_memory(err);
     for (size_t i = 0; i < c->payload_count; i++)
         files[i] = (kit_job_model_file){
             .name = c->payload[i].name + strlen("model/"), .path = c->payload[i].path, .size = c->payload[i].size};

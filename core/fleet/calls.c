@@ -26,8 +26,7 @@ kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, con
     host_result *results = calloc(registry->count + 1, sizeof *results);
     const fleet_call call = {.slot = HOST_SLOT_COST, .airgap = airgap, .cost = job};
     size_t count = 0;
-    kit_status status =
-        rows && places && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = rows && places && results ? KOLM_OK : kit_no_memory(err);
     for (size_t i = 0; status == KOLM_OK && i < registry->count; i++) {
         const fleet_backend *b = &registry->backends[i];
         kolm_error_t why = KIT_ERROR_INIT;
@@ -71,7 +70,7 @@ kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, cons
     const fleet_call call = {
         .slot = HOST_SLOT_TEST, .airgap = airgap, .threads = threads > 0 ? (uint32_t)threads : 1, .events = &events};
     host_result *result = calloc(1, sizeof *result);
-    kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = result ? KOLM_OK : kit_no_memory(err);
     session_reason ignored;
     if (status == KOLM_OK) status = runtime_check(session, backend->name, NULL, &ignored, err);
     if (status == KOLM_OK) status = fleet_call_one(session, registry, backend, &call, result, err);
@@ -106,7 +105,7 @@ kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, co
     const fleet_call call = {
         .slot = HOST_SLOT_STATUS, .airgap = airgap, .prune = prune, .older_seconds = older_seconds, .events = &events};
     host_result *result = calloc(1, sizeof *result);
-    kit_status status = result ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = result ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = fleet_call_one(session, registry, backend, &call, result, err);
     if (status == KOLM_OK && result->verdict == HOST_OK) {
         kit_copy(out_summary, capacity, result->status.summary);

@@ -315,8 +315,7 @@ kit_status fleet_choose(kolm_session *session, const fleet_choose_options *optio
     ranking ranked = {0};
     *out_reason = SESSION_REASON_NONE;
     fleet_choice *choice = calloc(1, sizeof *choice);
-    kit_status status = choice ? choose(session, options, choice, &ranked, out_reason, err)
-                               : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = choice ? choose(session, options, choice, &ranked, out_reason, err) : kit_no_memory(err);
     ranking_clear(&ranked);
     if (status == KOLM_OK) {
         *out_choice = choice;

@@ -84,7 +84,7 @@ static kit_status detect_now(kolm_session *session, fleet_registry *registry, co
                              fleet_backend **missing, size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
     host_result *results = calloc(count, sizeof *results);
-    kit_status status = rows && results ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = rows && results ? KOLM_OK : kit_no_memory(err);
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         rows[i] = missing[i]->row;
     const fleet_call call = call_of(o);
@@ -228,7 +228,7 @@ kit_status fleet_registry_detect(kolm_session *session, fleet_registry *registry
     store_home *home = NULL;
     char(*keys)[STORE_DIGEST_HEX] = calloc(registry->count + 1, sizeof *keys);
     fleet_backend **missing = calloc(registry->count + 1, sizeof *missing);
-    kit_status status = keys && missing ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = keys && missing ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = read_credentials(session, registry, options, err);
     if (status == KOLM_OK) find_private_targets(registry, options);

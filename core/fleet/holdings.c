@@ -60,7 +60,7 @@ static kit_status ask_one(kolm_session *session, fleet_registry *registry, const
         e->failed = true;
         good = note_asked(e, backend->name, "error", why.text, why.remedy);
     }
-    return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 static kit_status find_only(kolm_session *session, fleet_registry *registry, const char *name,
@@ -75,8 +75,7 @@ kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_opti
     fleet_backend *only = NULL;
     *out_reason = 0;
     *out_elsewhere = (fleet_holdings){.held = cJSON_CreateArray(), .asked = cJSON_CreateArray()};
-    if (!out_elsewhere->held || !out_elsewhere->asked)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!out_elsewhere->held || !out_elsewhere->asked) return kit_no_memory(err);
     kit_status status = fleet_registry_open(session, &registry, err);
     if (status == KOLM_OK) status = fleet_registry_settle(session, registry, err);
     if (status == KOLM_OK && options->only)

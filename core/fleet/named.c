@@ -53,7 +53,7 @@ static kit_status set_backend(cJSON *config, void *user, kolm_error_t *err) {
     const char *name = *(const char *const *)user;
     cJSON_DeleteItemFromObjectCaseSensitive(config, "backend");
     if (!name || kit_json_put_string(config, "backend", name)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return kit_no_memory(err);
 }
 
 static void try_detect(kolm_session *session, fleet_registry *registry, const char *name) {

@@ -49,8 +49,7 @@ static kit_status fill_rows(fleet_registry *registry, kolm_error_t *err) {
     const host_registry *found = registry->found;
     registry->backends = calloc(found->count + 1, sizeof *registry->backends);
     registry->shadowed = calloc(found->count + 1, sizeof *registry->shadowed);
-    if (!registry->backends || !registry->shadowed)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!registry->backends || !registry->shadowed) return kit_no_memory(err);
     for (size_t i = 0; i < found->count; i++) {
         const host_backend *row = &found->rows[i];
         if (row->state == HOST_ROW_SHADOWED || row->passed_over) {
@@ -76,7 +75,7 @@ kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_regis
     fleet_grants *grants = NULL;
     char *user_dir = NULL;
     fleet_registry *registry = calloc(1, sizeof *registry);
-    kit_status status = registry ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = registry ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = session_site_config(session, &config, err);
     if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = store_home_place(home, STORE_BACKENDS, &user_dir, err);

@@ -75,7 +75,7 @@ static int by_day(const void *a, const void *b) {
 static kit_status list_days(fleet_overview *s, kolm_error_t *err) {
     size_t count = 0;
     fleet_day *days = calloc(s->sums.day_count + s->rented.count + 1, sizeof *days);
-    if (!days) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!days) return kit_no_memory(err);
     for (size_t i = 0; i < s->sums.day_count; i++) {
         const receipt_day *d = &s->sums.days[i];
         days[count++] = (fleet_day){.jobs = d, .name = d->day, .backend = d->backend};

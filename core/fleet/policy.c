@@ -94,7 +94,7 @@ static kit_status find_places(kolm_session *session, fleet_policy *policy, kolm_
 
 kit_status fleet_policy_load(kolm_session *session, fleet_policy **out_policy, kolm_error_t *err) {
     fleet_policy *policy = calloc(1, sizeof *policy);
-    kit_status status = policy ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = policy ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = find_places(session, policy, err);
     if (status == KOLM_OK) status = read_file(&policy->machine, err);
     if (status == KOLM_OK) status = read_file(&policy->user, err);
@@ -149,14 +149,13 @@ static kit_status signature_path(const char *plugin, char **out_path, kolm_error
 static kit_status put_libs(cJSON *statement, const host_libs *libs, kolm_error_t *err) {
     if (libs->count == 0) return KOLM_OK;
     cJSON *object = cJSON_AddObjectToObject(statement, "libs_sha256");
-    if (!object) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!object) return kit_no_memory(err);
     for (size_t i = 0; i < libs->count; i++) {
         char *path = NULL, sha[KIT_SHA256_HEX];
         kit_status status = kit_path_join(libs->directory, libs->names[i], &path, err);
         if (status == KOLM_OK) status = kit_sha256_file(path, sha, NULL, err);
         free(path);
-        if (status == KOLM_OK && !kit_json_put_string(object, libs->names[i], sha))
-            status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (status == KOLM_OK && !kit_json_put_string(object, libs->names[i], sha)) status = kit_no_memory(err);
         KIT_TRY(status);
     }
     return KOLM_OK;
@@ -167,8 +166,7 @@ kit_status fleet_plugin_libs_digest(const host_backend *row, char out[KIT_SHA256
     out[0] = '\0';
     if (row->libs.count == 0) return KOLM_OK;
     cJSON *json = cJSON_CreateObject();
-    kit_status status =
-        json ? put_libs(json, &row->libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = json ? put_libs(json, &row->libs, err) : kit_no_memory(err);
     if (status == KOLM_OK) status = kit_json_canonical(json, &text, err);
     if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&text), text.length, out, err);
     kit_buf_free(&text);
@@ -181,8 +179,7 @@ static kit_status statement_of(const char *name, const char *plugin_sha, const c
     cJSON *json = cJSON_CreateObject();
     bool good = kit_json_put_string(json, "manifest_sha256", manifest_sha) && kit_json_put_string(json, "name", name) &&
                 kit_json_put_string(json, "plugin_sha256", plugin_sha);
-    kit_status status =
-        good ? put_libs(json, libs, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = good ? put_libs(json, libs, err) : kit_no_memory(err);
     if (status == KOLM_OK) status = kit_json_canonical(json, out, err);
     cJSON_Delete(json);
     return status;
@@ -442,7 +439,7 @@ kit_status fleet_policy_publishers(fleet_policy *policy, fleet_publisher **out, 
     for (int i = 0; i < RINGS; i++)
         most += receipt_keyring_count(policy->rings[i]);
     *out = calloc(most, sizeof **out);
-    if (!*out) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!*out) return kit_no_memory(err);
     for (int i = 0; i < RINGS; i++)
         for (size_t k = 0; k < receipt_keyring_count(policy->rings[i]); k++) {
             const receipt_trusted *one = receipt_keyring_at(policy->rings[i], k);

@@ -67,7 +67,7 @@ kit_status fleet_signed_by(kolm_session *session, const char *keyid, cJSON **out
         if (fleet_policy_signer(policy, row, signer, &believed) && strcmp(signer, keyid) == 0)
             good = put_row(array, row);
     }
-    if (status == KOLM_OK && !good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK && !good) status = kit_no_memory(err);
     fleet_registry_free(registry);
     fleet_policy_free(policy);
     if (status == KOLM_OK)

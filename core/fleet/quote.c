@@ -28,7 +28,7 @@ static kit_status measure(kolm_session *session, const char *path, uint64_t *out
     }
     chunk = malloc(CHUNK);
     if (!chunk) {
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        status = kit_no_memory(err);
         goto out;
     }
     while (true) {
@@ -97,7 +97,7 @@ kit_status fleet_quotes_get(kolm_session *session, const fleet_quote_request *re
     KIT_TRY(fleet_registry_settle(session, out->registry, err));
     KIT_TRY(fleet_registry_detect(session, out->registry, &priced, err));
     out->at = calloc(out->registry->count ? out->registry->count : 1, sizeof *out->at);
-    if (!out->at) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!out->at) return kit_no_memory(err);
     return fleet_call_costs(session, out->registry, &out->job, request->airgap, out->at, err);
 }
 

@@ -80,7 +80,7 @@ uint64_t fleet_price_once(const fleet_backend *backend) {
 kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) {
     fleet_detection_free(backend->detection);
     backend->detection = detection;
-    return detection ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return detection ? KOLM_OK : kit_no_memory(err);
 }
 
 void fleet_day_text(int64_t seconds, char out[FLEET_DAY_BYTES]) {
@@ -159,7 +159,7 @@ static void fill_candidate(pick_candidate *c, const fleet_backend *b) {
 kit_status fleet_registry_candidates(const fleet_registry *registry, pick_candidate **out_candidates,
                                      kolm_error_t *err) {
     pick_candidate *candidates = calloc(registry->count ? registry->count : 1, sizeof *candidates);
-    if (!candidates) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!candidates) return kit_no_memory(err);
     for (size_t i = 0; i < registry->count; i++)
         fill_candidate(&candidates[i], &registry->backends[i]);
     *out_candidates = candidates;

@@ -95,7 +95,7 @@ static kit_status add_variable(char **env, size_t *count, const char *name, cons
     kit_buf entry = {0};
     kit_buf_fmt(&entry, "%s=%s", name, value);
     env[*count] = kit_buf_take(&entry);
-    return env[(*count)++] ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return env[(*count)++] ? KOLM_OK : kit_no_memory(err);
 }
 
 kit_status host_environment(const host_manifest *manifest, const char *scratch, const host_audit *audit,
@@ -103,7 +103,7 @@ kit_status host_environment(const host_manifest *manifest, const char *scratch, 
     bool bare = host_elevated() || (audit && audit->bare);
     char **env = calloc(ENVIRONMENT_MAX + 2, sizeof *env);
     size_t count = 0;
-    kit_status status = env ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = env ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = add_variable(env, &count, "TMPDIR", scratch, err);
     if (status == KOLM_OK && bare && audit && audit->home) status = add_variable(env, &count, "HOME", audit->home, err);
     for (char **at = environ; status == KOLM_OK && at && *at && count < ENVIRONMENT_MAX && !bare; at++) {
@@ -303,8 +303,7 @@ kit_status host_run_ask(host_run *run, kolm_error_t *err) {
     cJSON *args = run->args;
     run->args = NULL;
     built = kit_json_put(json, HOST_KEY_ARGS, args) && built;
-    kit_status status =
-        built ? kit_json_line(json, &run->request, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = built ? kit_json_line(json, &run->request, err) : kit_no_memory(err);
     cJSON_Delete(json);
     if (status != KOLM_OK) return status;
     run->request.data[--run->request.length] = '\0'; /* the closing brace, which comes after the secrets */

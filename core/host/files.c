@@ -51,7 +51,7 @@ static bool good_place(const cJSON *item) {
 static kit_status read_places(const cJSON *array, char ***out, size_t *out_count, kolm_error_t *err) {
     if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) > HOST_FILES_MAX) return expected(err);
     *out = calloc(HOST_FILES_MAX, sizeof **out);
-    if (!*out) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!*out) return kit_no_memory(err);
     const cJSON *item;
     cJSON_ArrayForEach(item, array) {
         if (!good_place(item)) return expected(err);

@@ -20,7 +20,7 @@ static kit_status add_name(const char *directory, const char *name, host_libs *o
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "keep only the libraries that the plugin loads there",
                         "%s holds more than %d files", directory, LIBS_MAX);
     char **grown = realloc(out->names, (out->count + 1) * sizeof *grown);
-    if (!grown) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!grown) return kit_no_memory(err);
     out->names = grown;
     KIT_TRY(kit_strdup(name, &grown[out->count], err));
     out->count++;

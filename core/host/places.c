@@ -137,7 +137,7 @@ static kit_status find_installed(host_places *places, const char *self, kolm_err
 
 kit_status host_places_add(host_places *places, const char *path, host_origin origin, kolm_error_t *err) {
     host_place *grown = realloc(places->at, (places->count + 1) * sizeof *grown);
-    if (!grown) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!grown) return kit_no_memory(err);
     places->at = grown;
     KIT_TRY(kit_strdup(path, &grown[places->count].path, err));
     grown[places->count++].origin = origin;

@@ -38,7 +38,7 @@ struct host_plugin {
 
 kit_status host_plugin_new(host_plugin **out, kolm_error_t *err) {
     host_plugin *plugin = calloc(1, sizeof *plugin);
-    if (!plugin) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!plugin) return kit_no_memory(err);
     pthread_mutex_init(&plugin->lock, NULL);
     plugin->file = plugin->sealed = -1;
     *out = plugin;
@@ -108,8 +108,7 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     kit_sha256 *state = NULL;
     uint8_t digest[KIT_SHA256_BYTES];
     char *room = malloc(OVERLAP + PIECE), *piece = room ? room + OVERLAP : NULL;
-    kit_status status =
-        room ? kit_sha256_new(&state, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = room ? kit_sha256_new(&state, err) : kit_no_memory(err);
     struct stat info;
     if (status == KOLM_OK && fstat(file, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
     if (status == KOLM_OK && info.st_size > PLUGIN_MOST)

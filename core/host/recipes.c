@@ -137,7 +137,7 @@ kit_status host_recipes_read(const cJSON *array, kit_buf *unread, host_recipes *
     *out_recipes = (host_recipes){0};
     if (count < 1 || count > HOST_RECIPES_MAX) return expected(err, "an array of 1 to 8 recipes such as \"lora\"");
     out_recipes->at = calloc((size_t)count, sizeof *out_recipes->at);
-    kit_status status = out_recipes->at ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = out_recipes->at ? KOLM_OK : kit_no_memory(err);
     for (const cJSON *item = array->child; status == KOLM_OK && item; item = item->next)
         status = read_one(item, unread, out_recipes, err);
     if (status != KOLM_OK) host_recipes_free(out_recipes);
@@ -227,7 +227,7 @@ kit_status host_recipe_check(const host_recipe *recipe, const char *backend, con
         const host_setting *option = host_settings_find(&recipe->options, item->string);
         if (!option) return unknown_option(recipe, backend, item->string, err);
         cJSON *value = value_of(option, item->valuestring);
-        if (!value) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (!value) return kit_no_memory(err);
         bool good = fits(option, value);
         cJSON_Delete(value);
         if (good) continue;

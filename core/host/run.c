@@ -52,7 +52,7 @@ static struct {
 static kit_status remember_more(kolm_error_t *err) {
     if (hosts.count < hosts.room) return KOLM_OK;
     pid_t *grown = realloc(hosts.pids, (hosts.room * 2 + 16) * sizeof *grown);
-    if (!grown) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!grown) return kit_no_memory(err);
     hosts.pids = grown;
     hosts.room = hosts.room * 2 + 16;
     return KOLM_OK;
@@ -522,7 +522,7 @@ kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_
     struct pollfd *fds = calloc(4 * AT_ONCE, sizeof *fds);
     if (!fds) {
         reap(runs, count);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        return kit_no_memory(err);
     }
     /* A process that dies before it has read its request must not take us along: the signal waits until it is taken. */
     sigset_t pipe_signal, before, pending;

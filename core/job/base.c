@@ -177,8 +177,7 @@ static kit_status add_file(listing *l, int dir, const char *below, const char *n
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a directory that holds one model",
                         "the base model has more than %d files", FILES_MAX);
     file *grown = realloc(l->at, (l->count + 1) * sizeof *grown);
-    if (grown == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (grown == NULL) return kit_no_memory(err);
     l->at = grown;
     grown[l->count] = (file){.mark = mark, .weights = job_base_is_weights(name)};
     l->safe = l->safe || ends_with(name, ".safetensors");
@@ -337,8 +336,7 @@ static kit_status hash_file(const char *dir, const file *f, const volatile sig_a
                             char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
     char *path = NULL, *piece = malloc(PIECE);
     kit_status status = kit_path_join(dir, f->name, &path, err);
-    if (status == KOLM_OK && piece == NULL)
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (status == KOLM_OK && piece == NULL) status = kit_no_memory(err);
     int fd = status == KOLM_OK ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     if (status == KOLM_OK && fd < 0)
         status = kit_fail_errno(err, errno, "cannot open %s", path);

@@ -188,10 +188,10 @@ static kit_status move_model_files(cJSON *description, const char *old, const ch
         kit_buf_free(&moved);
         if (text == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(item, "path", text)) {
             cJSON_Delete(text);
-            return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+            return kit_no_memory(err);
         }
         if (text->string == NULL) /* it says yes, but has no key: cJSON 1.7.15 does not look */
-            return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+            return kit_no_memory(err);
     }
     return KOLM_OK;
 }
@@ -358,8 +358,7 @@ kit_status job_description_text(const job_description *d, kit_buf *out, kolm_err
         good = kit_json_put(object, "options", options);
     else
         cJSON_Delete(options);
-    if (!good)
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (!good) status = kit_no_memory(err);
     if (status == KOLM_OK) status = kit_json_line(object, out, err);
     if (status == KOLM_OK) kit_buf_char(out, '\n');
     cJSON_Delete(object);

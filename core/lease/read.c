@@ -34,7 +34,7 @@ kit_status lease_list_join(lease_list *list, lease_list *from, kolm_error_t *err
         if (entry) *entry = from->at[i];
     }
     lease_list_free(from);
-    return good ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 size_t lease_list_open(const lease_list *list) {
@@ -206,5 +206,5 @@ kit_status lease_read(const char *bytes, size_t length, const char *id, lease_li
         const char *last = length > 0 ? memrchr(bytes, '\n', length) : NULL;
         *out_whole = last ? (size_t)(last - bytes) + 1 : 0;
     }
-    return r.failed ? kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory") : KOLM_OK;
+    return r.failed ? kit_no_memory(err) : KOLM_OK;
 }

@@ -43,7 +43,7 @@ static kit_status add_all(const lease_list *past, const lease_list *now, uint64_
                           kolm_error_t *err) {
     const lease_list *const lists[] = {past, now};
     totals->at = calloc(past->count + now->count + 1, sizeof *totals->at);
-    if (!totals->at) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!totals->at) return kit_no_memory(err);
     for (size_t k = 0; k < 2; k++)
         for (size_t i = 0; i < lists[k]->count; i++)
             if (lists[k]->at[i].state == LEASE_GONE && lists[k]->at[i].gone_ms >= since_ms)

@@ -208,7 +208,7 @@ kit_status model_options(const cJSON *manifest, bool allow_pickle, cJSON **out_o
         return KOLM_OK;
     }
     cJSON_Delete(options);
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    return kit_no_memory(err);
 }
 
 static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err) {
@@ -226,8 +226,7 @@ static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err
     if (kit_json_get(options, name) != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave one of them out",
                         "--set %s is given twice, and only one can count", name);
-    if (!kit_json_put_string(options, name, equals + 1))
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (!kit_json_put_string(options, name, equals + 1)) return kit_no_memory(err);
     return KOLM_OK;
 }
 
@@ -235,9 +234,7 @@ kit_status model_trainer_options(const session_words *set, cJSON **out_options, 
     *out_options = NULL;
     if (set->count == 0) return KOLM_OK;
     cJSON *options = cJSON_CreateObject();
-    kit_status status = options != NULL ? KOLM_OK
-                                        : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
-                                                   "close other programs or raise the limit", "out of memory");
+    kit_status status = options != NULL ? KOLM_OK : kit_no_memory(err);
     for (size_t i = 0; i < set->count && status == KOLM_OK; i++)
         status = add_option(options, set->items[i], err);
     if (status == KOLM_OK)

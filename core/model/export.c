@@ -59,9 +59,7 @@ static kit_status name_base(const char *directory, const job_base *base, kolm_er
     if (status == KOLM_OK && there) status = kit_json_read(path, 1u << 20, &config, err);
     if (status == KOLM_OK && config != NULL) {
         cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
-        if (!kit_json_put_string(config, "base_model_name_or_path", base->path))
-            status =
-                kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        if (!kit_json_put_string(config, "base_model_name_or_path", base->path)) status = kit_no_memory(err);
         if (status == KOLM_OK) status = kit_json_pretty(config, &text, err);
         if (status == KOLM_OK) kit_buf_char(&text, '\n');
         if (status == KOLM_OK) status = kit_write_file(path, 0644, kit_buf_text(&text), text.length, err);

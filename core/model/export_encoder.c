@@ -37,9 +37,7 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
 
 static kit_status copy_bytes(kolm_session *session, int from, int to, const char *shown, kolm_error_t *err) {
     char *piece = malloc(PIECE);
-    kit_status status = piece != NULL ? KOLM_OK
-                                      : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
-                                                 "close other programs or raise the limit", "out of memory");
+    kit_status status = piece != NULL ? KOLM_OK : kit_no_memory(err);
     for (ssize_t n = 1; status == KOLM_OK && n > 0;) {
         n = read(from, piece, PIECE);
         if (session_stopped(session))
@@ -93,9 +91,7 @@ static kit_status write_text(const char *directory, const char *name, const char
 /* The names in lines of core/job/base.h; those of the model's manifest where it has them. */
 static kit_status copy_base(kolm_session *session, const job_base *base, const char *directory, kolm_error_t *err) {
     cJSON *files = job_base_files(base);
-    kit_status status = files != NULL ? KOLM_OK
-                                      : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
-                                                 "close other programs or raise the limit", "out of memory");
+    kit_status status = files != NULL ? KOLM_OK : kit_no_memory(err);
     for (const cJSON *one = files != NULL ? files->child : NULL; one != NULL && status == KOLM_OK; one = one->next) {
         const char *name = NULL;
         if (!kit_json_get_string(one, "name", &name) || !kit_path_is_safe(name)) continue;

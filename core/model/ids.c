@@ -32,8 +32,7 @@ kit_status run_ids_put(run_ids *ids, const char *id, kolm_error_t *err) {
     bool good = make_room(ids);
     if (good) ids->at[ids->from + ids->count++] = digest(id);
     pthread_mutex_unlock(&ids->lock);
-    return good ? KOLM_OK
-                : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 bool run_ids_take(run_ids *ids, const char *id) {

@@ -252,8 +252,7 @@ kit_status model_describe(const model_handle *model, const job_base *base, const
     const cJSON *manifest = artifact_manifest(model->artifact);
     size_t count = artifact_entry_count(model->artifact), used = 0;
     kit_job_model_file *files = calloc(count, sizeof *files);
-    if (files == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (files == NULL) return kit_no_memory(err);
     /* job.json only reads these; the names end with the artifact. */
     for (size_t i = 0; i < count; i++) {
         const artifact_entry *entry = artifact_entry_at(model->artifact, i);
@@ -363,8 +362,7 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
         KIT_TRY(
             runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_reason, err));
     out_answering->result = calloc(1, sizeof *out_answering->result);
-    if (out_answering->result == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (out_answering->result == NULL) return kit_no_memory(err);
     KIT_TRY(model_job_make(session, &out_answering->job, err));
     return model_describe(model, &out_answering->base, HOST_MODEL_PATH, &out_answering->job, &out_answering->described,
                           err);

@@ -318,8 +318,7 @@ kit_status run_model(kolm_session *session, const run_request *r, const run_rece
                      session_reason *out_reason, kolm_error_t *err) {
     run_stream *s = calloc(1, sizeof *s);
     *out_reason = SESSION_REASON_INTERNAL;
-    if (s == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (s == NULL) return kit_no_memory(err);
     *s = (run_stream){.session = session,
                       .stop = session->stop,
                       .receiver = *receiver,

@@ -499,8 +499,7 @@ kit_status model_serve(kolm_session *session, model_handle *model, model_answeri
     struct sockaddr_un address;
     server *s = calloc(1, sizeof *s);
     *out_reason = SESSION_REASON_INTERNAL;
-    if (s == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (s == NULL) return kit_no_memory(err);
     *s = (server){.session = session,
                   .model = model,
                   .answering = answering,

@@ -81,9 +81,9 @@ kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, c
         cJSON *own = cJSON_CreateString(id);
         if (own == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(row, "id", own)) {
             cJSON_Delete(own);
-            status = kit_fail(err, KOLM_E_INTERNAL, "", "out of memory");
+            status = kit_no_memory(err);
         } else if (own->string == NULL) { /* it says yes, but has no key: cJSON 1.7.15 does not look */
-            status = kit_fail(err, KOLM_E_INTERNAL, "", "out of memory");
+            status = kit_no_memory(err);
         }
     }
     if (status == KOLM_OK) status = kit_json_line(row, &text, err);

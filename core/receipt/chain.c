@@ -240,7 +240,7 @@ static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error
 kit_status receipt_chain_open(const char *path, receipt_chain **out_chain, kolm_error_t *err) {
     *out_chain = NULL;
     receipt_chain *chain = calloc(1, sizeof *chain);
-    if (chain == NULL) return receipt_no_memory(err);
+    if (chain == NULL) return kit_no_memory(err);
     chain->fd = -1;
     kit_status status = kit_strdup(path, &chain->path, err);
     if (status == KOLM_OK) status = open_locked(chain, path, err);

@@ -253,7 +253,7 @@ static kit_status check_receipts(check *c) {
         return KOLM_OK;
     }
     c->r->receipt = cJSON_Duplicate(predicate, true);
-    if (c->r->receipt == NULL) return receipt_no_memory(c->err);
+    if (c->r->receipt == NULL) return kit_no_memory(c->err);
     c->r->place = second->place;
     kit_copy(c->r->line_sha256, sizeof c->r->line_sha256, second->sha256);
     c->dated = kit_json_get_string(predicate, "finished_at", &when) && receipt_time_parse(when, &c->made_at);

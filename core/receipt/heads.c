@@ -37,7 +37,7 @@ static kit_status take_heads(const cJSON *note, receipt_heads *out, bool *out_go
         return KOLM_OK;
     /* One more, so that the next head always has a place. */
     out->items = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *out->items);
-    if (out->items == NULL) return receipt_no_memory(err);
+    if (out->items == NULL) return kit_no_memory(err);
     kit_copy(out->current, sizeof out->current, current);
     cJSON_ArrayForEach(item, list) {
         if (!read_head(item, &out->items[out->count])) return KOLM_OK;
@@ -103,7 +103,7 @@ kit_status receipt_heads_write(const char *chain_path, const receipt_heads *head
         good = put_head(list, &heads->items[i]);
     good = kit_json_put(note, "heads", list) && good;
     good = good && kit_json_put_u64(note, "format", 1) && kit_json_put_string(note, "current", heads->current);
-    kit_status status = good ? kit_json_canonical(note, &text, err) : receipt_no_memory(err);
+    kit_status status = good ? kit_json_canonical(note, &text, err) : kit_no_memory(err);
     if (status == KOLM_OK) {
         kit_buf_char(&text, '\n');
         status = kit_buf_ok(&text, err);
@@ -120,7 +120,7 @@ kit_status receipt_heads_note(const char *chain_path, const receipt_head *head, 
     receipt_heads heads;
     KIT_TRY(receipt_heads_read(chain_path, &heads, err));
     if (heads.items == NULL) heads.items = calloc(1, sizeof *heads.items);
-    kit_status status = heads.items != NULL ? KOLM_OK : receipt_no_memory(err);
+    kit_status status = heads.items != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) {
         receipt_head *found = (receipt_head *)(uintptr_t)receipt_heads_find(&heads, head->log_id);
         if (found == NULL) found = &heads.items[heads.count++];

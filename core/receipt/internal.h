@@ -20,7 +20,6 @@
 #define RECEIPT_REVOKED_DIR "revoked"
 #define RECEIPT_ROTATIONS "rotations.jsonl"
 
-kit_status receipt_no_memory(kolm_error_t *err);
 /* 64 lower-case hexadecimal digits. */
 bool receipt_is_keyid(const char *text);
 /* 32 lower-case hexadecimal digits. */

@@ -37,7 +37,7 @@ static kit_status item_of(receipt_keyring *ring, const char *keyid, receipt_trus
     if (ring->count == ring->capacity) {
         size_t capacity = ring->capacity == 0 ? 8 : 2 * ring->capacity;
         receipt_trusted *items = realloc(ring->items, capacity * sizeof *items);
-        if (items == NULL) return receipt_no_memory(err);
+        if (items == NULL) return kit_no_memory(err);
         ring->items = items;
         ring->capacity = capacity;
     }
@@ -215,7 +215,7 @@ static int by_keyid(const void *left, const void *right) {
 kit_status receipt_keyring_load(const char *keys_dir, receipt_keyring **out_ring, kolm_error_t *err) {
     *out_ring = NULL;
     receipt_keyring *ring = calloc(1, sizeof *ring);
-    if (ring == NULL) return receipt_no_memory(err);
+    if (ring == NULL) return kit_no_memory(err);
     kit_status status = receipt_check_directory(keys_dir, err);
     if (status == KOLM_E_NOT_FOUND) {
         *out_ring = ring;
@@ -331,7 +331,7 @@ static kit_status entry_of(const char *keys_dir, const receipt_public *public_ke
                            bool *out_there, kolm_error_t *err) {
     receipt_keyring *all = NULL;
     receipt_keyring *ring = calloc(1, sizeof *ring);
-    if (ring == NULL) return receipt_no_memory(err);
+    if (ring == NULL) return kit_no_memory(err);
     *out = (receipt_trusted){.key = *public_key, .valid_from = RECEIPT_NO_START, .valid_to = RECEIPT_NO_END};
     kit_status status = receipt_keyring_load(keys_dir, &all, err); /* the whole, so that what is wrong is said */
     if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
@@ -466,7 +466,7 @@ kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid
                                          char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) {
     int lock = -1;
     receipt_keyring *ring = calloc(1, sizeof *ring);
-    if (ring == NULL) return receipt_no_memory(err);
+    if (ring == NULL) return kit_no_memory(err);
     kit_status status = receipt_lock_keys(keys_dir, &lock, err);
     if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
     if (status == KOLM_OK) status = whole_keyid(ring, keyid, out_keyid, err);

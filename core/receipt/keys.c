@@ -31,10 +31,6 @@ struct receipt_key {
     uint8_t *secret; /* crypto_sign_SECRETKEYBYTES, sodium_malloc */
 };
 
-kit_status receipt_no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 static kit_status start_sodium(kolm_error_t *err) {
     if (sodium_init() >= 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_INTERNAL, "check the libsodium installation", "libsodium did not start");
@@ -167,7 +163,7 @@ kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out
     size_t length = 0;
     KIT_TRY(open_guarded(path, KIT_TRUST_OWN, &fd, err));
     char *bytes = malloc(max_bytes + 1);
-    kit_status status = bytes != NULL ? KOLM_OK : receipt_no_memory(err);
+    kit_status status = bytes != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = read_up_to(fd, path, bytes, max_bytes + 1, &length, err);
     if (status == KOLM_OK && length > max_bytes)
         status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "move it away", "%s is larger than %zu bytes", path, max_bytes);
@@ -287,11 +283,11 @@ kit_status receipt_key_from_seed(const uint8_t seed[32], receipt_key **out_key, 
     *out_key = NULL;
     KIT_TRY(start_sodium(err));
     receipt_key *key = calloc(1, sizeof *key);
-    if (key == NULL) return receipt_no_memory(err);
+    if (key == NULL) return kit_no_memory(err);
     key->secret = sodium_malloc(crypto_sign_SECRETKEYBYTES);
     if (key->secret == NULL || crypto_sign_seed_keypair(public_bytes, key->secret, seed) != 0) {
         receipt_key_free(key);
-        return receipt_no_memory(err);
+        return kit_no_memory(err);
     }
     kit_status status = receipt_public_make(public_bytes, &key->public_key, err);
     if (status != KOLM_OK) {

@@ -20,7 +20,7 @@ static kit_status sign_rotation(const receipt_key *old_key, const receipt_key *n
                 kit_json_put_string(predicate, "rotated_at", date) && receipt_place_put(predicate, place);
     if (!good) {
         cJSON_Delete(predicate);
-        return receipt_no_memory(err);
+        return kit_no_memory(err);
     }
     /* The id of a key is the digest of its SPKI DER, so it can stand as the digest of the subject. */
     kit_status status =

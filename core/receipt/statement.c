@@ -43,7 +43,7 @@ kit_status receipt_statement(const char *subject, const char *sha256, const char
     good = kit_json_put(statement, "predicate", predicate) && good;
     good = good && kit_json_put_string(statement, "_type", RECEIPT_STATEMENT) &&
            kit_json_put_string(statement, "predicateType", predicate_type);
-    kit_status status = good ? kit_json_exact(statement, err) : receipt_no_memory(err);
+    kit_status status = good ? kit_json_exact(statement, err) : kit_no_memory(err);
     if (status == KOLM_OK) status = kit_json_canonical(statement, out, err);
     cJSON_Delete(statement);
     return status;
@@ -230,7 +230,7 @@ static kit_status add_line(const receipt_compile *c, const receipt_key *key, con
     kit_buf statement = {0};
     size_t before = lines->length;
     cJSON *predicate = make(c, place);
-    if (predicate == NULL) return receipt_no_memory(err);
+    if (predicate == NULL) return kit_no_memory(err);
     kit_status status = receipt_statement(c->file_name, c->file_sha256, type, predicate, &statement, err);
     if (status == KOLM_OK)
         status = receipt_envelope_sign(key, RECEIPT_PAYLOAD_TYPE, statement.data, statement.length, lines, err);

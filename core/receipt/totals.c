@@ -115,8 +115,7 @@ static kit_status add_receipt(receipt_totals *sums, int64_t since, const char *t
     if (!cJSON_IsObject(compute)) goto out;
     bool dated = receipt_time(predicate, &when) || receipt_time(compute, &when);
     if (since != INT64_MIN && (!dated || when < since)) goto out;
-    if (!add_compute(sums, compute, dated, when))
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!add_compute(sums, compute, dated, when)) status = kit_no_memory(err);
 out:
     kit_buf_free(&payload);
     cJSON_Delete(statement);

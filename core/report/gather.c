@@ -65,14 +65,13 @@ void gather_digest(report_gathering *g, gather_list *list, const char *name, con
 
 kit_status gather_ok(const report_gathering *g, kolm_error_t *err) {
     if (!g->failed) return KOLM_OK;
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    return kit_no_memory(err);
 }
 
 kit_status report_gather_new(const char *maker, const char *file, report_gathering **out, kolm_error_t *err) {
     report_gathering *g = calloc(1, sizeof *g);
     *out = g;
-    if (g == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (g == NULL) return kit_no_memory(err);
     g->facts.maker = gather_text(g, maker);
     g->facts.file = gather_text(g, file);
     g->facts.score = (report_score){.k = (double)NAN,

@@ -245,8 +245,7 @@ kit_status report_gather_answers(report_gathering *g, const report_answers *aske
     tally *t = calloc(1, sizeof *t);
     score_answers *a = NULL;
     score_question question = asked->question;
-    if (t == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (t == NULL) return kit_no_memory(err);
     question.each = take_answer;
     question.user = t;
     kit_status status = score_answers_read(&question, &a, err);

@@ -44,8 +44,7 @@ static kit_status add(keeping *k, answer_at found, kolm_error_t *err) {
     if (k->count == k->capacity) {
         const size_t capacity = k->capacity == 0 ? 1024 : 2 * k->capacity;
         answer_at *grown = realloc(k->at, capacity * sizeof *grown);
-        if (grown == NULL)
-            return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+        if (grown == NULL) return kit_no_memory(err);
         k->at = grown;
         k->capacity = capacity;
     }
@@ -97,8 +96,7 @@ static kit_status list_answers(keeping *k, kolm_error_t *err) {
 
 static kit_status read_line(keeping *k, const answer_at *at, kolm_error_t *err) {
     char *bytes = malloc(at->length + 1);
-    if (bytes == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (bytes == NULL) return kit_no_memory(err);
     reader r = {.fd = k->fd, .at = at->from};
     size_t got = 0, more = 1;
     kit_status status = KOLM_OK;

@@ -161,8 +161,7 @@ static kit_status run_to_its_end(child *c, kit_child_end *out_end, kolm_error_t 
                                .stop = may_go_on,
                                .grace_ms = GRACE_MS};
     kit_status status = KOLM_OK;
-    if (env.failed)
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (env.failed) status = kit_no_memory(err);
     if (status == KOLM_OK) status = kit_child_run(&options, out_end, err);
     if (c->line.length || c->line.failed) end_line(c);
     env_free(&env);

@@ -318,7 +318,7 @@ static kit_status describe(setup *s, cJSON *answer, kolm_error_t *err) {
                 kit_json_put_u64(about, "bytes", setup_bytes_below(s->venv));
     if (!good) {
         cJSON_Delete(about);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        return kit_no_memory(err);
     }
     cJSON_Delete(s->about);
     s->about = about;

@@ -30,7 +30,7 @@ static kit_status set_runtime(cJSON *config, void *user, kolm_error_t *err) {
     e->changed = runtimes && cJSON_HasObjectItem(runtimes, e->name);
     if (runtimes) cJSON_DeleteItemFromObjectCaseSensitive(runtimes, e->name);
     if (!e->python || (runtimes && kit_json_put_string(runtimes, e->name, e->python))) return KOLM_OK;
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return kit_no_memory(err);
 }
 
 kit_status setup_use(setup *s, kolm_error_t *err) {

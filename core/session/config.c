@@ -90,7 +90,7 @@ static kit_status read_config(kolm_session *session, kolm_error_t *err) {
     KIT_TRY(store_config_read(home, &session->config_own, err));
     KIT_TRY(store_config_check(session->config_path, session->config_own, err));
     session->config_kept = cJSON_Duplicate(session->config_own, 1);
-    if (!session->config_kept) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!session->config_kept) return kit_no_memory(err);
     KIT_TRY(session_runtimes_add(home, session->config_kept, err));
     return session_site_merge(session, err);
 }

@@ -35,7 +35,7 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
                           "%s is a link into nowhere", path);
     if (status == KOLM_E_NOT_FOUND) {
         config = cJSON_CreateObject();
-        status = config ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        status = config ? KOLM_OK : kit_no_memory(err);
         goto out;
     }
     if (status != KOLM_OK) goto out;

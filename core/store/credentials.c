@@ -52,7 +52,7 @@ static kit_status load(const char *path, store_credentials *set, kolm_error_t *e
     kit_status status = check_file(fd, path, &set->size, err);
     if (status == KOLM_OK) {
         set->text = calloc(1, set->size + 1);
-        if (!set->text) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (!set->text) status = kit_no_memory(err);
     }
     if (status == KOLM_OK) status = kit_read_exact(fd, set->text, set->size, err);
     close(fd);
@@ -81,7 +81,7 @@ static kit_status add(store_credentials *set, const char *name, const char *valu
     if (names) set->names = names;
     const char **values = realloc(set->values, (set->count + 1) * sizeof *values);
     if (values) set->values = values;
-    if (!names || !values) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!names || !values) return kit_no_memory(err);
     set->names[set->count] = name;
     set->values[set->count++] = value;
     return KOLM_OK;
@@ -112,7 +112,7 @@ static kit_status parse(const char *path, store_credentials *set, kolm_error_t *
 kit_status store_credentials_read(const store_home *home, store_credentials **out_credentials, kolm_error_t *err) {
     char *path = NULL;
     store_credentials *set = calloc(1, sizeof *set);
-    kit_status status = set ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = set ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = store_home_place(home, STORE_CREDENTIALS, &path, err);
     if (status == KOLM_OK) status = load(path, set, err);
     if (status == KOLM_OK) status = parse(path, set, err);

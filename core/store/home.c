@@ -20,7 +20,7 @@ struct store_lock {
 
 kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *err) {
     store_home *home = calloc(1, sizeof *home);
-    if (!home) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!home) return kit_no_memory(err);
     kit_status status = kit_strdup(path, &home->path, err);
     if (status != KOLM_OK) {
         free(home);
@@ -121,7 +121,7 @@ kit_status store_lock_take(const store_home *home, const char *name, int64_t wai
     if (status != KOLM_OK) goto out;
     lock = calloc(1, sizeof *lock);
     if (!lock) {
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        status = kit_no_memory(err);
         goto out;
     }
     lock->fd = fd;

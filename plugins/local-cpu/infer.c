@@ -123,9 +123,7 @@ kit_status infer_run_engine(const infer_engine *engine, int input, int output, c
                             uint64_t *out_answers, kolm_error_t *err) {
     stream s = {.engine = engine, .output = output, .watch = watch};
     s.waiting = calloc(engine->most, sizeof *s.waiting);
-    kit_status status = s.waiting != NULL
-                            ? kit_lines_open(input, INFER_LINE_MAX, &s.lines, err)
-                            : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    kit_status status = s.waiting != NULL ? kit_lines_open(input, INFER_LINE_MAX, &s.lines, err) : kit_no_memory(err);
     if (status == KOLM_OK) status = answer_all(&s, err);
     if (status == KOLM_OK) {
         status = flush(&s, err);

@@ -293,7 +293,7 @@ kit_status box_targets(const kolm_host_v1_t *host, cJSON **out_targets, kolm_err
         if (strcmp(one->string, named.target) != 0)
             good = cJSON_AddItemToArray(targets, cJSON_CreateString(one->string));
     cJSON_Delete(boxes);
-    if (status == KOLM_OK && !good) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK && !good) status = kit_no_memory(err);
     if (status != KOLM_OK) {
         cJSON_Delete(targets);
         targets = NULL;

@@ -31,7 +31,7 @@ static kit_status place_of(const box *b, bool make, char **out_path, kolm_error_
     kit_buf file = {0};
     kit_buf_fmt(&file, "%s/%.32s.json", path, hex);
     *out_path = kit_buf_take(&file);
-    return *out_path != NULL ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    return *out_path != NULL ? KOLM_OK : kit_no_memory(err);
 }
 
 cJSON *box_remembered(const box *b) {

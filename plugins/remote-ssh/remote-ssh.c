@@ -238,7 +238,7 @@ static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args
     kit_status code = KOLM_OK;
     r.seen = calloc(count + 1, sizeof *r.seen);
     if (r.seen == NULL)
-        code = kit_fail(out_error, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        code = kit_no_memory(out_error);
     else if (count == 0)
         code = kit_fail(out_error, KOLM_E_NOT_FOUND, "set " BOX_VARIABLE ", or give machines names in config.json",
                         "no machine is known");

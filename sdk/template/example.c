@@ -39,7 +39,7 @@ static void engine_free(engine *e) {
 
 static kit_status engine_new(engine **out, kolm_error_t *err) {
     *out = calloc(1, sizeof **out);
-    return *out != NULL ? KOLM_OK : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    return *out != NULL ? KOLM_OK : kit_no_memory(err);
 }
 
 /* The next word's bucket (FNV-1a); false at the end. Letters and digits of ASCII and everything beyond it make words. */

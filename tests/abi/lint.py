@@ -50,6 +50,7 @@ ONE_FILE = {
     r"\b(str(n|case|ncase)?(str|cmp|chr|rchr|spn|cspn|pbrk)|memcmp|memmem)\s*\([^;]*\b(err|error|why|inner|told|stuck\[\w+\])(->|\.)(text|remedy)\b": (
         "", "core/host/answer.c", "the code of the error, or a field beside it"),
     r'"(credentials|grants\.json|policy\.json|backend-keys)"': ("core/", "core/store/home.c", "store/store.h"),
+    r'"out of memory"': ("", "sdk/kit/src/status.c sdk/http/src/failure.c", "kit_no_memory of kolm/kit/status.h"),
     # of private addresses: those of RFC 1918 and RFC 3927, and of RFC 4193
     r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
         "", "sdk/kit/src/address.c", "kolm/kit/address.h"),

@@ -128,6 +128,8 @@ class SelfTest(unittest.TestCase):
         self.check("core/host/call.c", call, None)
         self.check("core/host/a.c", 'const char *s = "grants.json";\n', "core/store/home.c alone")
         self.check("plugins/acme/a.c", 'const char *s = "credentials", *t = "the grants.json file";\n', None)
+        self.check("core/host/a.c", 'int x = kit_fail(err, 8, "", "out of memory");\n', "kit_no_memory")
+        self.check("core/host/a.c", 'int x = kit_fail(err, 8, "", "out of memory while reading data");\n', None)
         for private in ("b[0] == 192 && b[1] == 168", "b[0] == 0xA9 && b[1] == 0xfe", "(b[0] & 0xfe) == 0xfc"):
             self.check("plugins/acme/a.c", f"int x = {private};\n", "kolm/kit/address.h")
             self.check("sdk/kit/src/address.c", f"int x = {private};\n", None)

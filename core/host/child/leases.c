@@ -226,7 +226,7 @@ static kit_status record(const kolm_lease_t *l, kolm_error_t *err) {
     if (l->event == KOLM_LEASE_INTENT && state.request->lease_fault == HOST_LEASE_REFUSED)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "create nothing", "the record is refused, to see what follows");
     if (!state.entries) state.entries = calloc(KOLM_LEASES_MAX, sizeof *state.entries);
-    if (!state.entries) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!state.entries) return kit_no_memory(err);
     KIT_TRY(write_line(l, err));
     if (!known) {
         known = &state.entries[state.count++];

@@ -16,7 +16,7 @@
 static kit_status copy_bytes(int in, int out, const kit_job_model_file *file, kolm_error_t *err) {
     uint64_t done = 0;
     char *piece = malloc(PIECE);
-    if (!piece) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!piece) return kit_no_memory(err);
     kit_status status = KOLM_OK;
     while (status == KOLM_OK && done < file->size) {
         size_t want = file->size - done < PIECE ? (size_t)(file->size - done) : PIECE;
@@ -65,7 +65,7 @@ static kit_status place_file(const char *model_dir, const kit_job_model_file *fi
     bool built = kit_json_put_string(entry, "name", file->name) && kit_json_put_string(entry, "path", to) &&
                  kit_json_put_u64(entry, "offset", 0) && kit_json_put_u64(entry, "size", file->size);
     if (!cJSON_AddItemToArray(list, entry)) cJSON_Delete(entry);
-    if (status == KOLM_OK && !built) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (status == KOLM_OK && !built) status = kit_no_memory(err);
     free(to);
     return status;
 }
@@ -78,8 +78,7 @@ static kit_status write_job(const char *job_dir, cJSON *list, kolm_error_t *err)
     if (status == KOLM_OK) status = kit_json_read(path, JOB_MAX, &json, err);
     if (status == KOLM_OK) {
         cJSON_DeleteItemFromObjectCaseSensitive(json, "model_files");
-        if (!kit_json_put(json, "model_files", list))
-            status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (!kit_json_put(json, "model_files", list)) status = kit_no_memory(err);
         list = NULL;
     }
     if (status == KOLM_OK) status = kit_json_pretty(json, &text, err);
@@ -96,8 +95,7 @@ kit_status child_copy_model(const char *job_dir, kolm_error_t *err) {
     char *model_dir = NULL;
     KIT_TRY(kit_job_read(job_dir, &job, err));
     cJSON *list = cJSON_CreateArray();
-    kit_status status = list ? kit_path_join(job_dir, "model", &model_dir, err)
-                             : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = list ? kit_path_join(job_dir, "model", &model_dir, err) : kit_no_memory(err);
     for (size_t i = 0; status == KOLM_OK && i < job->model_file_count; i++)
         status = place_file(model_dir, &job->model_files[i], list, err);
     if (status == KOLM_OK && job->model_file_count > 0)

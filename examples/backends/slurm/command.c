@@ -73,7 +73,7 @@ kit_status slurm_command(const slurm_settings *settings, const char *program, co
                         "install Slurm's client commands, or set backends.slurm.bin in config.json",
                         "Slurm's %s was not found", program);
     char **env = environment(settings);
-    if (!env) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (!env) return kit_no_memory(err);
     const kit_child child = {.path = path,
                              .argv = words,
                              .envp = (const char *const *)env,

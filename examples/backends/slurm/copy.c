@@ -14,7 +14,7 @@
 
 static kit_status copy_bytes(int from, int to, const char *path, uint64_t *out_lines, kolm_error_t *err) {
     char *chunk = malloc(CHUNK);
-    if (!chunk) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (!chunk) return kit_no_memory(err);
     kit_status status = KOLM_OK;
     for (;;) {
         ssize_t n = read(from, chunk, CHUNK);

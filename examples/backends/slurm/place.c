@@ -137,8 +137,7 @@ static kit_status name_model(cJSON *json, const kit_job *job, const char *model,
         if (status == KOLM_OK) status = kit_path_join(model, job->model_files[i++].name, &path, err);
         if (status == KOLM_OK) {
             cJSON_DeleteItemFromObjectCaseSensitive(item, "path");
-            if (!kit_json_put_string(item, "path", path))
-                status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+            if (!kit_json_put_string(item, "path", path)) status = kit_no_memory(err);
         }
         free(path);
     }

@@ -28,7 +28,7 @@ static kit_status malformed(const char *what, kolm_error_t *err) {
 static kit_status read_endpoints(const kit_queue_task *task, cJSON **out, kolm_error_t *err) {
     char *text = malloc(ENDPOINTS_MAX);
     *out = NULL;
-    if (text == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (text == NULL) return kit_no_memory(err);
     kit_status status = kit_queue_setting(task, "endpoints", text, ENDPOINTS_MAX, err);
     if (status == KOLM_OK && text[0] != '\0') status = kit_json_parse(text, strlen(text), out, err);
     free(text);
@@ -118,7 +118,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     *out_may_exist = false;
     if (!kit_json_put_string(body, r->input_field, r->question)) {
         cJSON_Delete(body);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+        return kit_no_memory(err);
     }
     kit_format(path, sizeof path, "/%s", task->model.model);
     const kit_service_call call = {

@@ -229,7 +229,7 @@ static kit_status terminate(kit_rent_account *a, const char *handle, kolm_error_
     if (id != NULL && !cJSON_AddItemToArray(ids, id)) cJSON_Delete(id);
     if (!kit_json_put(body, "instance_ids", ids)) {
         cJSON_Delete(body);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        return kit_no_memory(err);
     }
     kit_status status = kit_rent_send(a, "POST", "/instance-operations/terminate", body, KIT_HTTP_CHANGE, &answer, err);
     cJSON_ArrayForEach(one, kit_json_get(data_of(&answer), "terminated_instances")) {

@@ -88,7 +88,7 @@ static kit_status on_message(void *user, const void *bytes, size_t length, kolm_
 static kit_status pack(const ProtobufCMessage *request, kit_buf *out, kolm_error_t *err) {
     size_t size = protobuf_c_message_get_packed_size(request);
     uint8_t *bytes = malloc(size + 1);
-    if (bytes == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (bytes == NULL) return kit_no_memory(err);
     (void)protobuf_c_message_pack(request, bytes);
     *out = (kit_buf){.data = (char *)bytes, .length = size, .capacity = size + 1};
     bytes[size] = '\0';

@@ -337,7 +337,7 @@ kit_status modal_wire_new(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_
     modal_wire *w = calloc(1, sizeof *w);
     pthread_condattr_t monotonic;
     *out = NULL;
-    if (w == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (w == NULL) return kit_no_memory(err);
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_mutex_init(&w->lock, NULL);

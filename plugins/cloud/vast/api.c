@@ -75,7 +75,7 @@ static kit_status ask(kit_rent_account *a, const kit_rent_question *question, ki
 /* Takes body. */
 static kit_status ask_with(kit_rent_account *a, const char *method, const char *path, cJSON *body,
                            kit_http_repeat repeat, kit_rent_answer *answer, kolm_error_t *err) {
-    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (body == NULL) return kit_no_memory(err);
     const kit_rent_question question = {.method = method, .path = path, .body = body, .repeat = repeat};
     kit_status status = ask(a, &question, answer, err);
     cJSON_Delete(body);

@@ -74,7 +74,7 @@ kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
     encoder *e = calloc(1, sizeof *e);
     if (e == NULL) {
         enc_files_close(files);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+        return kit_no_memory(err);
     }
     e->files = files;
     e->kernels = enc_kernels_find(0);

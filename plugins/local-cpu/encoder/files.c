@@ -33,7 +33,7 @@ struct enc_files {
 static kit_status files_new(const char *shown, enc_files **out, kolm_error_t *err) {
     *out = NULL;
     enc_files *files = calloc(1, sizeof *files);
-    if (files == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (files == NULL) return kit_no_memory(err);
     files->directory = -1;
     kit_status status = kit_strdup(shown, &files->shown, err);
     if (status != KOLM_OK) {

@@ -63,7 +63,7 @@ static kit_status fill(kit_http *http, const kit_http_options *o, kolm_error_t *
     KIT_TRY(kit_strdup(o->user_agent != NULL ? o->user_agent : "kolm/" KOLM_VERSION, &http->agent, err));
     if (http_tape_replays(http)) return KOLM_OK;
     http->multi = curl_multi_init();
-    return http->multi != NULL ? KOLM_OK : http_no_memory(err);
+    return http->multi != NULL ? KOLM_OK : kit_no_memory(err);
 }
 
 kit_status kit_http_open(const kit_http_options *options, kit_http **out, kolm_error_t *err) {
@@ -73,7 +73,7 @@ kit_status kit_http_open(const kit_http_options *options, kit_http **out, kolm_e
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "allow the network (no --airgap), or choose a local backend",
                         "this call may not use the network");
     kit_http *http = calloc(1, sizeof *http);
-    if (http == NULL) return http_no_memory(err);
+    if (http == NULL) return kit_no_memory(err);
     http->tape = options->tape;
     kit_status status = http_tape_replays(http) ? KOLM_OK : begin_once(err);
     if (status == KOLM_OK) status = fill(http, options, err);

@@ -91,7 +91,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
 
 #define SET(option, value)                                                                                             \
     do {                                                                                                               \
-        if (curl_easy_setopt(f->easy, option, value) != CURLE_OK) return http_no_memory(err);                          \
+        if (curl_easy_setopt(f->easy, option, value) != CURLE_OK) return kit_no_memory(err);                           \
     } while (0)
 
 static kit_status set_trust(http_flight *f, kolm_error_t *err) {
@@ -178,7 +178,7 @@ void http_exchange_reset(http_flight *f) {
 
 kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
     if (f->easy == NULL) f->easy = curl_easy_init();
-    if (f->easy == NULL) return http_no_memory(err);
+    if (f->easy == NULL) return kit_no_memory(err);
     curl_easy_reset(f->easy);
     http_exchange_reset(f);
     KIT_TRY(http_headers_build(f, err));
@@ -186,7 +186,7 @@ kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) {
     KIT_TRY(set_trust(f, err));
     KIT_TRY(http_source_attach(f, err));
     KIT_TRY(set_range(f, err));
-    if (curl_multi_add_handle(f->http->multi, f->easy) != CURLM_OK) return http_no_memory(err);
+    if (curl_multi_add_handle(f->http->multi, f->easy) != CURLM_OK) return kit_no_memory(err);
     f->try_ms = f->active_ms = kit_now_ms();
     return KOLM_OK;
 }

@@ -9,10 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-kit_status http_no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
-}
-
 void http_redact(const http_flight *f, char *text, size_t capacity) {
     kit_buf clean = {0};
     if (f->secret_count == 0) return;

@@ -250,7 +250,7 @@ static kit_status build(one_call *c, kolm_error_t *err) {
     KIT_TRY(kit_buf_ok(&c->frame, err));
     kit_buf_fmt(&url, "%s%s", call->base, call->method);
     c->url = kit_buf_take(&url);
-    if (c->url == NULL) return http_no_memory(err);
+    if (c->url == NULL) return kit_no_memory(err);
     uint64_t given = call->deadline_ms > 0 ? call->deadline_ms : DEADLINE_MS;
     c->deadline_ms = kit_now_ms() + (int64_t)(given < INT32_MAX ? given : INT32_MAX);
     return KOLM_OK;

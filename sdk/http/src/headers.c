@@ -100,7 +100,7 @@ static kit_status append(http_flight *f, const char *name, const char *value, co
     struct curl_slist *longer = line.failed ? NULL : curl_slist_append(f->list, kit_buf_text(&line));
     if (line.data != NULL) http_wipe(line.data, line.length);
     kit_buf_free(&line);
-    if (longer == NULL) return http_no_memory(err);
+    if (longer == NULL) return kit_no_memory(err);
     f->list = longer;
     return KOLM_OK;
 }
@@ -140,7 +140,7 @@ static kit_status body_type(http_flight *f, bool typed, kolm_error_t *err) {
     if (typed || r->part_count > 0) return KOLM_OK;
     if (!http_has_body(r)) { /* an empty POST of libcurl would have the type of a form */
         struct curl_slist *longer = curl_slist_append(f->list, "Content-Type:");
-        if (longer == NULL) return http_no_memory(err);
+        if (longer == NULL) return kit_no_memory(err);
         f->list = longer;
         return KOLM_OK;
     }
@@ -167,7 +167,7 @@ kit_status http_headers_build(http_flight *f, kolm_error_t *err) {
     }
     if (f->range_from > 0 && f->etag[0] != '\0') KIT_TRY(append(f, "If-Range", f->etag, NULL, err));
     struct curl_slist *longer = curl_slist_append(f->list, "Expect:"); /* a body is sent at once, and once */
-    if (longer == NULL) return http_no_memory(err);
+    if (longer == NULL) return kit_no_memory(err);
     f->list = longer;
     return KOLM_OK;
 }

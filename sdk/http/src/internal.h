@@ -118,7 +118,6 @@ void http_wipe(void *bytes, size_t length);
 const char *http_secret_text(const kit_secret *secret);
 
 /* failure.c */
-kit_status http_no_memory(kolm_error_t *err);
 /* Takes the secrets of the request out of a text in place. The texts of failures are made as they come, and all leave
  * through here: the log in log_try, errors in land. */
 void http_redact(const http_flight *f, char *text, size_t capacity);

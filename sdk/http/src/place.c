@@ -68,7 +68,7 @@ static kit_status take_parts(CURLU *parsed, http_place *out, kolm_error_t *err) 
         !part_of(parsed, CURLUPART_PASSWORD, 0, &password) ||
         !part_of(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port) || !part_of(parsed, CURLUPART_PATH, 0, &path) ||
         !part_of(parsed, CURLUPART_HOST, 0, &out->host))
-        status = http_no_memory(err);
+        status = kit_no_memory(err);
     else if (user[0] != '\0' || password[0] != '\0')
         status = refuse_url("has a user name or a password in it",
                             "put the token where the settings want it, not into an address", err);
@@ -85,7 +85,7 @@ static kit_status take_parts(CURLU *parsed, http_place *out, kolm_error_t *err) 
             if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
         out->origin = kit_buf_take(&origin);
         out->shown = kit_buf_take(&shown);
-        if (out->origin == NULL || out->shown == NULL) status = http_no_memory(err);
+        if (out->origin == NULL || out->shown == NULL) status = kit_no_memory(err);
     }
     free(scheme), free(user), free(password), free(port), free(path);
     return status;
@@ -94,11 +94,11 @@ static kit_status take_parts(CURLU *parsed, http_place *out, kolm_error_t *err) 
 kit_status http_place_parse(const kit_http *http, const char *url, http_place *out, kolm_error_t *err) {
     *out = (http_place){0};
     CURLU *parsed = curl_url();
-    if (parsed == NULL) return http_no_memory(err);
+    if (parsed == NULL) return kit_no_memory(err);
     CURLUcode code = curl_url_set(parsed, CURLUPART_URL, url, 0);
     kit_status status = KOLM_OK;
     if (code == CURLUE_OUT_OF_MEMORY)
-        status = http_no_memory(err);
+        status = kit_no_memory(err);
     else if (code == CURLUE_UNSUPPORTED_SCHEME)
         status = refuse_url("is not one of https", "write https://HOST/PATH", err);
     else if (code != CURLUE_OK)
@@ -106,7 +106,7 @@ kit_status http_place_parse(const kit_http *http, const char *url, http_place *o
     else
         status = take_parts(parsed, out, err);
     curl_url_cleanup(parsed);
-    if (status == KOLM_OK && (out->url = strdup(url)) == NULL) status = http_no_memory(err);
+    if (status == KOLM_OK && (out->url = strdup(url)) == NULL) status = kit_no_memory(err);
     bool http_scheme =
         status == KOLM_OK && (strncmp(out->origin, "https:", 6) == 0 || strncmp(out->origin, "http:", 5) == 0);
     if (status == KOLM_OK && (!http_scheme || (out->plain && !(out->loopback && http->plain_loopback))))
@@ -120,7 +120,7 @@ kit_status http_place_parse(const kit_http *http, const char *url, http_place *o
 kit_status http_place_follow(const http_place *place, const char *location, char **out, kolm_error_t *err) {
     *out = NULL;
     CURLU *parsed = curl_url();
-    if (parsed == NULL) return http_no_memory(err);
+    if (parsed == NULL) return kit_no_memory(err);
     char *url = NULL;
     kit_status status = KOLM_OK;
     if (curl_url_set(parsed, CURLUPART_URL, place->url, 0) != CURLUE_OK ||

@@ -31,7 +31,7 @@ kit_status kit_secret_new(const char *what, const char *text, size_t length, kit
                         "%s is set, but cannot be sent: 1 to %u printable characters without blanks are expected", what,
                         KIT_SECRET_BYTES_MAX);
     kit_secret *secret = malloc(sizeof *secret + length + 1);
-    if (secret == NULL) return http_no_memory(err);
+    if (secret == NULL) return kit_no_memory(err);
     secret->length = length;
     memcpy(secret->text, text, length);
     secret->text[length] = '\0';
@@ -44,7 +44,7 @@ kit_status kit_secret_read(const kolm_host_v1_t *host, const char *variable, kit
     const size_t capacity = KIT_SECRET_BYTES_MAX + 2;
     *out = NULL;
     char *text = malloc(capacity);
-    if (text == NULL) return http_no_memory(err);
+    if (text == NULL) return kit_no_memory(err);
     int32_t code = host->secret(host->user, variable, text, capacity, &length);
     kit_status status;
     if (code == KOLM_OK)

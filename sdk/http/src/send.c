@@ -331,7 +331,7 @@ void kit_http_send_all(kit_http *http, kit_http_call *calls, size_t count) {
     if (count == 0) return;
     http_flight *flights = calloc(count, sizeof *flights);
     for (size_t i = 0; flights == NULL && i < count; i++)
-        calls[i].status = http_no_memory(&calls[i].error);
+        calls[i].status = kit_no_memory(&calls[i].error);
     if (flights == NULL) return;
     for (size_t i = 0; i < count; i++) {
         flights[i] =

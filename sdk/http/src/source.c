@@ -35,7 +35,7 @@ static int seek_file(void *user, curl_off_t offset, int origin) {
 static kit_status attach_file(http_flight *f, kolm_error_t *err) {
     const kit_http_request *r = f->request;
     if (f->readers == NULL) f->readers = calloc(1, sizeof *f->readers);
-    if (f->readers == NULL) return http_no_memory(err);
+    if (f->readers == NULL) return kit_no_memory(err);
     f->readers[0] = (http_reader){.file = r->body_file, .begin = r->body_offset, .size = r->body_size};
     bool good = curl_easy_setopt(f->easy, CURLOPT_UPLOAD, 1L) == CURLE_OK &&
                 curl_easy_setopt(f->easy, CURLOPT_READFUNCTION, read_file) == CURLE_OK &&
@@ -43,7 +43,7 @@ static kit_status attach_file(http_flight *f, kolm_error_t *err) {
                 curl_easy_setopt(f->easy, CURLOPT_SEEKFUNCTION, seek_file) == CURLE_OK &&
                 curl_easy_setopt(f->easy, CURLOPT_SEEKDATA, &f->readers[0]) == CURLE_OK &&
                 curl_easy_setopt(f->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_size) == CURLE_OK;
-    return good ? KOLM_OK : http_no_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 static CURLcode attach_part(http_flight *f, const kit_http_part *given, http_reader *reader) {
@@ -66,7 +66,7 @@ static kit_status attach_parts(http_flight *f, kolm_error_t *err) {
     for (size_t i = 0; code == CURLE_OK && i < r->part_count; i++)
         code = attach_part(f, &r->parts[i], &f->readers[i]);
     if (code == CURLE_OK) code = curl_easy_setopt(f->easy, CURLOPT_MIMEPOST, f->mime);
-    return code == CURLE_OK ? KOLM_OK : http_no_memory(err);
+    return code == CURLE_OK ? KOLM_OK : kit_no_memory(err);
 }
 
 kit_status http_source_attach(http_flight *f, kolm_error_t *err) {
@@ -91,7 +91,7 @@ kit_status http_source_attach(http_flight *f, kolm_error_t *err) {
     }
     if (code == CURLE_OK && strcmp(method, "HEAD") != 0)
         code = curl_easy_setopt(f->easy, CURLOPT_CUSTOMREQUEST, method);
-    return code == CURLE_OK ? KOLM_OK : http_no_memory(err);
+    return code == CURLE_OK ? KOLM_OK : kit_no_memory(err);
 }
 
 void http_source_detach(http_flight *f) {

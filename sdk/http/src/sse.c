@@ -21,7 +21,7 @@ struct kit_sse {
 
 kit_status kit_sse_new(size_t event_max, kit_sse_fn on_event, void *user, kit_sse **out, kolm_error_t *err) {
     *out = calloc(1, sizeof **out);
-    if (*out == NULL) return http_no_memory(err);
+    if (*out == NULL) return kit_no_memory(err);
     **out = (kit_sse){.event_max = event_max, .on_event = on_event, .user = user, .retry_ms = -1};
     return KOLM_OK;
 }

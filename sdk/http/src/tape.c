@@ -33,7 +33,7 @@ bool http_tape_replays(const kit_http *http) {
 
 static kit_status new_tape(const char *path, kit_http_tape **out, kolm_error_t *err) {
     *out = calloc(1, sizeof **out);
-    if (*out == NULL) return http_no_memory(err);
+    if (*out == NULL) return kit_no_memory(err);
     kit_status status = kit_strdup(path, &(*out)->path, err);
     if (status != KOLM_OK) {
         free(*out);
@@ -58,7 +58,7 @@ static kit_status read_lines(kit_http_tape *tape, int fd, kolm_error_t *err) {
     const char *line = NULL;
     size_t length = 0;
     tape->lines = cJSON_CreateArray();
-    if (tape->lines == NULL) return http_no_memory(err);
+    if (tape->lines == NULL) return kit_no_memory(err);
     KIT_TRY(kit_lines_open(fd, LINE_MAX_BYTES, &lines, err));
     kit_status status;
     while ((status = kit_lines_next(lines, &line, &length, err)) == KOLM_OK && line != NULL) {
@@ -70,7 +70,7 @@ static kit_status read_lines(kit_http_tape *tape, int fd, kolm_error_t *err) {
         }
         if (!cJSON_AddItemToArray(tape->lines, json)) {
             cJSON_Delete(json);
-            status = http_no_memory(err);
+            status = kit_no_memory(err);
             break;
         }
     }
@@ -96,7 +96,7 @@ kit_status kit_http_tape_close(kit_http_tape *tape, kolm_error_t *err) {
     if (tape == NULL) return KOLM_OK;
     int left = cJSON_GetArraySize(tape->lines) - tape->at;
     if (tape->lines == NULL) {
-        status = tape->failed ? http_no_memory(err) : kit_buf_ok(&tape->out, err);
+        status = tape->failed ? kit_no_memory(err) : kit_buf_ok(&tape->out, err);
         if (status == KOLM_OK)
             status = kit_write_file(tape->path, 0600, kit_buf_text(&tape->out), tape->out.length, err);
     } else if (left > 0) {
@@ -233,7 +233,7 @@ static bool expect(http_flight *f, const cJSON *wanted) {
     cJSON *asked = request_of(f);
     bool good = asked != NULL;
     static const char *const keys[] = {"method", "url", "body", "body_size", "parts"};
-    if (asked == NULL) f->refused = http_no_memory(f->err);
+    if (asked == NULL) f->refused = kit_no_memory(f->err);
     for (size_t i = 0; good && i < sizeof keys / sizeof keys[0]; i++) {
         if (same(wanted, asked, keys[i])) continue;
         good = http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request",

@@ -141,7 +141,6 @@ kit_status kit_strdup(const char *text, char **out, kolm_error_t *err) {
     *out = NULL;
     if (text == NULL) return KOLM_OK;
     *out = strdup(text);
-    if (*out == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (*out == NULL) return kit_no_memory(err);
     return KOLM_OK;
 }

@@ -17,8 +17,7 @@ struct kit_sha256 {
 
 kit_status kit_sha256_new(kit_sha256 **out, kolm_error_t *err) {
     *out = malloc(sizeof **out);
-    if (*out == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (*out == NULL) return kit_no_memory(err);
     sha256_init(&(*out)->context);
     return KOLM_OK;
 }
@@ -58,8 +57,7 @@ kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_S
 static kit_status hash_descriptor(int fd, const char *path, kit_sha256 *state, uint64_t *out_size, kolm_error_t *err) {
     const size_t capacity = 1u << 18;
     char *chunk = malloc(capacity);
-    if (chunk == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (chunk == NULL) return kit_no_memory(err);
     kit_status status = KOLM_OK;
     for (;;) {
         ssize_t got = read(fd, chunk, capacity);

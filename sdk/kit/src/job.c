@@ -38,8 +38,7 @@ static kit_status take_model_files(const cJSON *object, kit_job *job, kolm_error
     if (!cJSON_IsArray(files)) return wrong(err, "model_files", "an array");
     int count = cJSON_GetArraySize(files);
     job->model_files = calloc(count > 0 ? (size_t)count : 1, sizeof *job->model_files);
-    if (job->model_files == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (job->model_files == NULL) return kit_no_memory(err);
     job->model_file_count = (size_t)count;
     size_t i = 0;
     for (const cJSON *item = files->child; item != NULL; item = item->next)
@@ -63,8 +62,7 @@ static kit_status take_all(const cJSON *object, kit_job *job, kolm_error_t *err)
     const cJSON *options = kit_json_get(object, "options");
     if (!cJSON_IsObject(options)) return wrong(err, "options", "an object");
     job->options = cJSON_Duplicate(options, 1);
-    if (job->options == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (job->options == NULL) return kit_no_memory(err);
     return take_model_files(object, job, err);
 }
 
@@ -73,9 +71,7 @@ kit_status kit_job_read(const char *dir, kit_job **out, kolm_error_t *err) {
     char *path = NULL;
     cJSON *object = NULL;
     kit_job *job = calloc(1, sizeof *job);
-    kit_status status = job != NULL ? KOLM_OK
-                                    : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
-                                               "close other programs or raise the limit", "out of memory");
+    kit_status status = job != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK) status = kit_strdup(dir, &job->dir, err);
     if (status == KOLM_OK) status = kit_path_join(dir, "job.json", &path, err);
     if (status == KOLM_OK) status = kit_json_read(path, JOB_JSON_MAX, &object, err);

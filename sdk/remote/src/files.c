@@ -59,7 +59,7 @@ static kit_status digest_slice(int fd, ssh_job_file *file, kolm_error_t *err) {
     kit_sha256 *sha = NULL;
     uint8_t bytes[KIT_SHA256_BYTES];
     char *chunk = malloc(CHUNK);
-    kit_status status = chunk != NULL ? kit_sha256_new(&sha, err) : ssh_job_out_of_memory(err);
+    kit_status status = chunk != NULL ? kit_sha256_new(&sha, err) : kit_no_memory(err);
     for (uint64_t at = 0; status == KOLM_OK && at < file->size; at += CHUNK) {
         size_t n = file->size - at < CHUNK ? (size_t)(file->size - at) : CHUNK;
         status = read_at(fd, chunk, n, file->offset + at, file->path, err);
@@ -88,7 +88,7 @@ static kit_status look_at(ssh_job_file *file, kolm_error_t *err) {
 kit_status ssh_job_files_add(ssh_job_files *files, const char *name, const char *path, uint64_t offset, uint64_t size,
                              bool executable, kolm_error_t *err) {
     ssh_job_file *grown = realloc(files->items, (files->count + 1) * sizeof *grown);
-    if (grown == NULL) return ssh_job_out_of_memory(err);
+    if (grown == NULL) return kit_no_memory(err);
     files->items = grown;
     ssh_job_file *file = &grown[files->count++];
     *file = (ssh_job_file){.offset = offset, .size = size, .executable = executable};
@@ -203,7 +203,7 @@ static kit_status put_chunk(kit_ssh_job_remote *remote, const ssh_job_file *file
     size_t stream = ssh_job_lanes_turn(remote);
     if (stream > 0 && !kit_json_put_u64(request, "stream", stream)) {
         cJSON_Delete(request);
-        return ssh_job_out_of_memory(err);
+        return kit_no_memory(err);
     }
     int64_t begun = ssh_job_now_ns();
     kit_status status = ssh_job_send_on(remote, stream, request, bytes, length, err);
@@ -217,7 +217,7 @@ static kit_status put_file(kit_ssh_job_remote *remote, const ssh_job_file *file,
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", file->path);
     char *chunk = malloc(CHUNK);
-    kit_status status = chunk != NULL ? KOLM_OK : ssh_job_out_of_memory(err);
+    kit_status status = chunk != NULL ? KOLM_OK : kit_no_memory(err);
     ssh_job_pack_begin(remote->packer);
     do {
         size_t n = file->size - at < CHUNK ? (size_t)(file->size - at) : CHUNK;
@@ -480,7 +480,7 @@ kit_status ssh_job_fetch(kit_ssh_job_remote *remote, const char *job, const char
     int offered = cJSON_GetArraySize(files);
     size_t count = 0;
     wanted *list = calloc(offered > 0 ? (size_t)offered : 1, sizeof *list);
-    kit_status status = list != NULL ? KOLM_OK : ssh_job_out_of_memory(err);
+    kit_status status = list != NULL ? KOLM_OK : kit_no_memory(err);
     cJSON_ArrayForEach(item, files) {
         if (status == KOLM_OK) status = read_offer(remote, item, names, directory, count, &list[count], err);
         count++;

@@ -98,7 +98,6 @@ kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_
 kit_status ssh_job_ask_facts(kit_ssh_job_remote *remote, bool cards, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_job_take_facts(kit_ssh_job_remote *remote, bool cards, kit_status asked, kit_status status,
                               cJSON **out_facts, kolm_error_t *err) KIT_MUST_USE;
-kit_status ssh_job_out_of_memory(kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- files.c */
 typedef struct ssh_job_file {

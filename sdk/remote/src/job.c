@@ -94,7 +94,7 @@ static kit_status plain_job(const kit_ssh_job_remote *remote, const char *dir, c
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "model_files")) {
         cJSON_DeleteItemFromObjectCaseSensitive(item, "path");
         cJSON_DeleteItemFromObjectCaseSensitive(item, "offset");
-        if (status == KOLM_OK && !kit_json_put_u64(item, "offset", 0)) status = ssh_job_out_of_memory(err);
+        if (status == KOLM_OK && !kit_json_put_u64(item, "offset", 0)) status = kit_no_memory(err);
     }
     if (status == KOLM_OK) status = kit_json_line(json, &text, err);
     if (status == KOLM_OK) status = kit_path_join(remote->host->scratch_dir, "job.json", out_path, err);
@@ -218,7 +218,7 @@ static kit_status send_files(kit_ssh_job_remote *remote, const asking *a, bool h
 static kit_status send_then(kit_ssh_job_remote *remote, cJSON *request, kolm_error_t *err) {
     if (kit_json_put_bool(request, "then", true)) return ssh_job_send(remote, request, NULL, 0, err);
     cJSON_Delete(request);
-    return ssh_job_out_of_memory(err);
+    return kit_no_memory(err);
 }
 
 typedef struct flight {
@@ -388,7 +388,7 @@ static kit_status copy_all(const char *from, const char *to, uint64_t *out_lines
     int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     kit_status status = out >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot write %s", to);
     char *chunk = malloc(CHUNK);
-    if (chunk == NULL && status == KOLM_OK) status = ssh_job_out_of_memory(err);
+    if (chunk == NULL && status == KOLM_OK) status = kit_no_memory(err);
     while (status == KOLM_OK) {
         ssize_t n = read(in, chunk, CHUNK);
         if (n < 0 && errno == EINTR) continue;

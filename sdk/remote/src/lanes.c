@@ -41,7 +41,7 @@ kit_status ssh_job_lanes_begin(kit_ssh_job_remote *remote, const cJSON *answer, 
         !kit_json_get_string(answer, "socket", &socket))
         return KOLM_OK;
     remote->lanes = calloc(1, sizeof *remote->lanes);
-    if (remote->lanes == NULL) return ssh_job_out_of_memory(err);
+    if (remote->lanes == NULL) return kit_no_memory(err);
     remote->lanes->count = remote->wire->lanes < LANES_MAX ? remote->wire->lanes : LANES_MAX;
     for (size_t i = 0; i < remote->lanes->count; i++) {
         remote->lanes->streams[i].number = i + 1;

@@ -28,10 +28,6 @@
 #define BACKOFF_MS 200
 #define BACKOFF_MAX_MS 15000
 
-kit_status ssh_job_out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
-}
-
 void ssh_job_frame_free(ssh_job_frame *frame) {
     cJSON_Delete(frame->header);
     *frame = (ssh_job_frame){0};
@@ -84,7 +80,7 @@ static kit_status gather(kit_ssh_job_remote *remote, size_t wanted, int64_t unti
             return broke(remote, kit_fail(err, KOLM_E_UNAVAILABLE, "", "%s fell silent", remote->settings.name));
         KIT_TRY(told_to_stop(remote, err));
         char *chunk = malloc(READ_BYTES);
-        if (chunk == NULL) return ssh_job_out_of_memory(err);
+        if (chunk == NULL) return kit_no_memory(err);
         kit_status status = remote->wire->read(remote->wire->user, chunk, READ_BYTES,
                                                left < 0          ? 0
                                                : left < SLICE_MS ? left
@@ -97,7 +93,7 @@ static kit_status gather(kit_ssh_job_remote *remote, size_t wanted, int64_t unti
                          kit_fail(err, KOLM_E_UNAVAILABLE, "", "%s closed the connection", remote->settings.name));
         if (status != KOLM_OK && status != KOLM_E_DEADLINE_EXCEEDED)
             return status == KOLM_E_CANCELLED ? status : broke(remote, status);
-        if (remote->in.failed) return ssh_job_out_of_memory(err);
+        if (remote->in.failed) return kit_no_memory(err);
         if (n > 0) silent_since = kit_now_ms();
         if (n == 0 && left <= 0) {
             *out_there = false;
@@ -127,7 +123,7 @@ kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size
     kit_buf text = {0};
     bool good =
         kit_json_put_u64(request, "id", number) && (raw_length == 0 || kit_json_put_u64(request, "bytes", raw_length));
-    kit_status status = good ? kit_json_line(request, &text, err) : ssh_job_out_of_memory(err);
+    kit_status status = good ? kit_json_line(request, &text, err) : kit_no_memory(err);
     if (status == KOLM_OK && text.length > HEADER_MAX)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "put them into fewer", "there are too many files for one job");
     if (status == KOLM_OK) {
@@ -369,7 +365,7 @@ kit_status kit_ssh_job_open(const kolm_host_v1_t *host, const kit_ssh_job_settin
                             kit_ssh_job_remote **out_remote, kolm_error_t *err) {
     kit_ssh_job_remote *remote = calloc(1, sizeof *remote);
     *out_remote = NULL;
-    if (remote == NULL) return ssh_job_out_of_memory(err);
+    if (remote == NULL) return kit_no_memory(err);
     *remote = (kit_ssh_job_remote){.host = host, .settings = *settings, .caller = getppid(), .heed = true};
     remote->wire = settings->wire;
     kit_status status = ssh_job_packer_new(&remote->packer, err);

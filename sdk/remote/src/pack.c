@@ -35,14 +35,14 @@ int64_t ssh_job_now_ns(void) {
 kit_status ssh_job_packer_new(ssh_job_packer **out_packer, kolm_error_t *err) {
     ssh_job_packer *p = calloc(1, sizeof *p);
     *out_packer = p;
-    if (p == NULL) return ssh_job_out_of_memory(err);
+    if (p == NULL) return kit_no_memory(err);
     p->deflate = libdeflate_alloc_compressor(LEVEL);
     p->inflate = libdeflate_alloc_decompressor();
     p->room = malloc(SSH_JOB_CHUNK);
     p->wire_ns = WIRE_NS;
     p->pack_ns = PACK_NS;
     p->left = LEFT;
-    return p->deflate != NULL && p->inflate != NULL && p->room != NULL ? KOLM_OK : ssh_job_out_of_memory(err);
+    return p->deflate != NULL && p->inflate != NULL && p->room != NULL ? KOLM_OK : kit_no_memory(err);
 }
 
 void ssh_job_packer_free(ssh_job_packer *p) {

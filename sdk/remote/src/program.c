@@ -170,7 +170,7 @@ static kit_status use_engine(const kit_ssh_job_remote *remote, const cJSON *fact
                 add_text(c, threads) && add_job(c, "");
     kit_copy(out->identity, sizeof out->identity, out->tree);
     kit_copy(out->name, sizeof out->name, "kolm's engine");
-    return good ? KOLM_OK : ssh_job_out_of_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 static kit_status use_kolm(const cJSON *facts, const char *path, ssh_job_program *out, kolm_error_t *err) {
@@ -182,7 +182,7 @@ static kit_status use_kolm(const cJSON *facts, const char *path, ssh_job_program
     const char *version = fact(kit_json_get(facts, "kolm"), "version");
     kit_format(out->identity, sizeof out->identity, "kolm %s %s", version, path);
     kit_format(out->name, sizeof out->name, "kolm %s there", version);
-    return good ? KOLM_OK : ssh_job_out_of_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 static kit_status choose_linear(const kit_ssh_job_remote *remote, const cJSON *facts, ssh_job_program *out,
@@ -287,7 +287,7 @@ static kit_status choose_lora(kit_ssh_job_remote *remote, const kit_job *job, cJ
                fact(python, "path"), ssh_job_device(facts), fact(packages, "torch"), fact(packages, "transformers"),
                fact(packages, "peft"));
     kit_format(out->name, sizeof out->name, "torch %s on %s", fact(packages, "torch"), ssh_job_device(facts));
-    return good ? KOLM_OK : ssh_job_out_of_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 /* An infer job of a lora model names the recipe that made it, or holds the file that the trainer leaves. */

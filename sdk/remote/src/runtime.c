@@ -121,7 +121,7 @@ static kit_status choose_lock(const kit_ssh_job_remote *remote, cJSON *facts, lo
         lock_free(out);
     }
     KIT_TRY(read_lock(remote, "cpu", out, err));
-    if (strcmp(device, "cpu") != 0 && !kit_json_put_string(facts, "device", "cpu")) return ssh_job_out_of_memory(err);
+    if (strcmp(device, "cpu") != 0 && !kit_json_put_string(facts, "device", "cpu")) return kit_no_memory(err);
     why_not(out, facts, NULL, reason);
     if (reason[0] == '\0') return KOLM_OK;
     char remedy[200];
@@ -146,7 +146,7 @@ static kit_status look_once(kit_ssh_job_remote *remote, const char *id, cJSON *f
     cJSON *python = cJSON_DetachItemFromObjectCaseSensitive(answer.header, "python");
     if (kit_json_get_bool(answer.header, "whole", out_whole) && *out_whole && cJSON_IsObject(python)) {
         cJSON_DeleteItemFromObjectCaseSensitive(facts, "python");
-        if (!kit_json_put(facts, "python", python)) status = ssh_job_out_of_memory(err);
+        if (!kit_json_put(facts, "python", python)) status = kit_no_memory(err);
         python = NULL;
     }
     cJSON_Delete(python);
@@ -247,7 +247,7 @@ static kit_status put_command(const kit_ssh_job_remote *remote, const lock *l, c
     out->room = (disk > 0 ? disk : 4 * download) + (stays_offline(s) ? 0 : download);
     kit_format(out->identity, sizeof out->identity, "%s %s %s %.300s", out->tree, l->sha256, mode, there);
     kit_copy(out->name, sizeof out->name, "pip, for a Python environment");
-    return good ? KOLM_OK : ssh_job_out_of_memory(err);
+    return good ? KOLM_OK : kit_no_memory(err);
 }
 
 static kit_status make(kit_ssh_job_remote *remote, const lock *l, const cJSON *facts, kolm_error_t *err) {

@@ -135,7 +135,7 @@ static void lane_close(void *user, size_t lane) {
 
 kit_status ssh_job_wire_new(kit_ssh_job_remote *remote, const kit_ssh_job_wire **out_wire, kolm_error_t *err) {
     ssh_wire *w = calloc(1, sizeof *w);
-    if (w == NULL) return ssh_job_out_of_memory(err);
+    if (w == NULL) return kit_no_memory(err);
     w->remote = remote;
     w->table = (kit_ssh_job_wire){.user = w,
                                   .open = open_wire,

@@ -46,7 +46,7 @@ kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t
     *out = (kit_rent_account){.site = site, .host = host, .wish = wish, .hurried = hurried};
     KIT_TRY(read_base(out, err));
     out->ears = calloc(1, sizeof *out->ears);
-    if (out->ears == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (out->ears == NULL) return kit_no_memory(err);
     rent_ears_begin(out->ears, host, host->scratch_dir);
     kit_status status = kit_secret_read(host, site->token, &out->token, err);
     if (status == KOLM_OK && site->halves != '\0') status = split_token(out, err);
@@ -180,7 +180,7 @@ kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, 
 
 kit_status kit_rent_send(kit_rent_account *a, const char *method, const char *path, cJSON *body, kit_http_repeat repeat,
                          kit_rent_answer *answer, kolm_error_t *err) {
-    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (body == NULL) return kit_no_memory(err);
     const kit_rent_question question = {.method = method, .path = path, .body = body, .repeat = repeat};
     kit_status status = kit_rent_ask(a, &question, answer, err);
     cJSON_Delete(body);

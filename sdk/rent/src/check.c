@@ -12,7 +12,7 @@ kit_status vm_cheapest(const kit_vm *vm, kit_rent_account *account, kit_rent_off
     kit_rent_offer *offers = calloc(KIT_RENT_OFFERS_MAX, sizeof *offers);
     *out = (kit_rent_offer){0};
     *out_count = 0;
-    if (offers == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (offers == NULL) return kit_no_memory(err);
     kit_status status = vm->machine.offers(account, offers, KIT_RENT_OFFERS_MAX, out_count, err);
     for (size_t i = 0; status == KOLM_OK && i < *out_count; i++)
         if (i == 0 || offers[i].micro_usd_per_hour < out->micro_usd_per_hour) *out = offers[i];

@@ -217,7 +217,7 @@ int32_t kit_vm_status(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_s
         return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is reached over the network",
                         vm->site.title);
     r.boxes = calloc(KIT_RENT_BOXES_MAX, sizeof *r.boxes);
-    if (r.boxes == NULL) return kit_fail(out_error, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (r.boxes == NULL) return kit_no_memory(out_error);
     kit_status status = go_round(&r, out_error);
     kit_rent_account_close(&r.account);
     free(r.boxes);

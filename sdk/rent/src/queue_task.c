@@ -20,8 +20,7 @@ kit_status queue_task_open(const kit_queue_backend *backend, const kolm_host_v1_
     *out = (kit_queue_task){.backend = backend, .host = host, .rows_fd = -1};
     out->own = calloc(1, backend->own_bytes > 0 ? backend->own_bytes : 1);
     out->report = cJSON_CreateObject();
-    if (out->own == NULL || out->report == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (out->own == NULL || out->report == NULL) return kit_no_memory(err);
     if (job_dir != NULL) KIT_TRY(kit_job_read(job_dir, &out->job, err));
     return kit_service_open(backend->site, host, &out->service, err);
 }

@@ -253,7 +253,7 @@ static kit_status sample(kit_queue_task *task, kolm_error_t *err) {
     for (size_t i = 0; i < 24 && status == KOLM_OK; i++) {
         cJSON *row = cJSON_CreateObject();
         if (!kit_json_put_string(row, "input", rows[i % 2][0]) || !kit_json_put_string(row, "output", rows[i % 2][1]))
-            status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+            status = kit_no_memory(err);
         if (status == KOLM_OK) status = task->backend->row(task, row, &text, err);
         kit_buf_char(&text, '\n');
         cJSON_Delete(row);

@@ -219,7 +219,7 @@ kit_status vm_rent(const kit_vm *vm, const kolm_host_v1_t *host, const vm_work *
                    kolm_error_t *err) {
     rental *v = calloc(1, sizeof *v);
     *out_bill = (vm_bill){0};
-    if (v == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (v == NULL) return kit_no_memory(err);
     v->vm = vm;
     v->host = host;
     kit_status status = open_rental(v, work, err);

@@ -282,7 +282,7 @@ static kit_status prepare(rent_ssh *s, kolm_error_t *err) {
 kit_status kit_rent_ssh_open(const kit_rent_ssh_options *options, kit_rent_ssh **out, kolm_error_t *err) {
     rent_ssh *s = calloc(1, sizeof *s);
     *out = NULL;
-    if (s == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (s == NULL) return kit_no_memory(err);
     s->options = *options;
     kit_status status = prepare(s, err);
     if (status == KOLM_OK)

@@ -60,7 +60,7 @@ static kit_status copy_questions(const char *from, const char *to, uint64_t *out
     int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     kit_status status = out >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot write %s", to);
     char *chunk = malloc(CHUNK);
-    if (chunk == NULL && status == KOLM_OK) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (chunk == NULL && status == KOLM_OK) status = kit_no_memory(err);
     while (status == KOLM_OK) {
         ssize_t n = read(in, chunk, CHUNK);
         if (n < 0 && errno == EINTR) continue;
@@ -155,7 +155,7 @@ static kit_status check_machine(bench *t, kolm_error_t *err) {
 static kit_status check_nothing_left(bench *t, kolm_error_t *err) {
     kit_rent_box *boxes = calloc(KIT_RENT_BOXES_MAX, sizeof *boxes);
     size_t count = 0, left = 0;
-    if (boxes == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (boxes == NULL) return kit_no_memory(err);
     kit_status status = t->vm->machine.list(&t->account, t->bill.name, boxes, KIT_RENT_BOXES_MAX, &count, err);
     for (size_t i = 0; i < count && i < KIT_RENT_BOXES_MAX; i++)
         left += boxes[i].life != KIT_RENT_ENDED;

@@ -76,7 +76,7 @@ static kit_status ask(const ssh_agent *agent, const kit_buf *request, uint8_t wa
     if (length == 0 || length > MOST_BYTES)
         return kit_fail(err, KOLM_E_DATA_LOSS, "check SSH_AUTH_SOCK", "ssh-agent answered %u bytes", length);
     uint8_t *body = malloc(length);
-    if (body == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (body == NULL) return kit_no_memory(err);
     status = transfer(agent, false, body, length, err);
     if (status == KOLM_OK && body[0] != wanted)
         status = kit_fail(err, KOLM_E_PERMISSION_DENIED, "ssh-add -l shows its keys", "ssh-agent refused");
@@ -94,7 +94,7 @@ static kit_status read_keys(ssh_agent *agent, const kit_buf *answer, kolm_error_
     if (cursor.failed || count > MOST_KEYS)
         return kit_fail(err, KOLM_E_DATA_LOSS, "check SSH_AUTH_SOCK", "ssh-agent gave no list of keys");
     agent->keys = calloc(count + 1, sizeof *agent->keys);
-    if (agent->keys == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (agent->keys == NULL) return kit_no_memory(err);
     for (uint32_t i = 0; i < count; i++) {
         size_t length = 0, comment_length = 0;
         const uint8_t *blob = ssh_get_string(&cursor, &length), *comment = ssh_get_string(&cursor, &comment_length);
@@ -105,7 +105,7 @@ static kit_status read_keys(ssh_agent *agent, const kit_buf *answer, kolm_error_
         kit_buf_escaped(&shown, (const char *)comment, comment_length);
         key->blob = malloc(length);
         key->comment = kit_buf_ok(&shown, err) == KOLM_OK ? kit_buf_take(&shown) : NULL;
-        if (key->blob == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (key->blob == NULL) return kit_no_memory(err);
         memcpy(key->blob, blob, length);
         key->length = length;
     }
@@ -128,7 +128,7 @@ kit_status ssh_agent_open(kit_ssh *ssh, const char *path, ssh_agent **out_agent,
     ssh_agent *agent = calloc(1, sizeof *agent);
     if (agent == NULL) {
         close(fd);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        return kit_no_memory(err);
     }
     agent->ssh = ssh;
     agent->fd = fd;

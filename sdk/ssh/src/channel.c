@@ -46,7 +46,7 @@ kit_status kit_ssh_try_exec(kit_ssh *ssh, const char *command, uint32_t window, 
     *out_done = false;
     if (*channel == NULL) {
         *channel = calloc(1, sizeof **channel);
-        if (*channel == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (*channel == NULL) return kit_no_memory(err);
         (*channel)->ssh = ssh;
     }
     if ((*channel)->channel == NULL) KIT_TRY(try_open(*channel, window, err));

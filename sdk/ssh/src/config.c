@@ -113,7 +113,7 @@ static kit_status include_one(ssh_reader *r, const char *value, const ssh_place 
     KIT_TRY(include_pattern(r, value, at, &pattern, err));
     kit_status status = KOLM_OK;
     int rc = glob(pattern, 0, NULL, &found);
-    if (rc == GLOB_NOSPACE) status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (rc == GLOB_NOSPACE) status = kit_no_memory(err);
     if (rc == GLOB_ABORTED) status = ssh_bad_line(err, at, "includes \"%.200s\", which cannot be read", value);
     if (rc == 0 && level >= MOST_LEVELS)
         status = ssh_bad_line(err, at, "includes files too deep: does one include itself?");
@@ -185,7 +185,7 @@ static kit_status read_text(ssh_reader *r, const char *file, const char *text, s
         at.line++;
         if (memchr(p, '\0', n) != NULL) return ssh_bad_line(err, &at, "holds a NUL byte");
         char *line = strndup(p, n);
-        if (line == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+        if (line == NULL) return kit_no_memory(err);
         status = read_line(r, line, &at, level, err);
         free(line);
         p += n + (lf != NULL ? 1 : 0);

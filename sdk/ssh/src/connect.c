@@ -116,7 +116,7 @@ static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a numeric address",
                         "\"%s\" is not a numeric address to pin %s to", host, ssh->label);
     lookup *l = new_lookup(host, port, family);
-    if (l == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (l == NULL) return kit_no_memory(err);
     pthread_t thread;
     l->references = 2;
     int rc = pthread_create(&thread, NULL, look_up, l);
@@ -329,7 +329,7 @@ static kit_status reach(const kit_ssh_options *options, const kit_ssh_config *co
     kit_ssh *ssh = new_link(options, outer);
     if (ssh == NULL) {
         kit_ssh_close(outer);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+        return kit_no_memory(err);
     }
     uint16_t port = config->port != 0 ? config->port : 22;
     set_names(ssh, config, port);

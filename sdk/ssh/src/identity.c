@@ -33,8 +33,7 @@ kit_status ssh_public_read(const char *path, ssh_public_key *out, kolm_error_t *
             }
         }
     }
-    if (text.failed || blob.failed)
-        status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (text.failed || blob.failed) status = kit_no_memory(err);
     kit_buf_free(&text);
     kit_buf_free(&blob);
     return status;
@@ -145,7 +144,7 @@ static kit_status add_identity(ssh_attempt *a, const char *path, bool named, kol
     for (size_t i = 0; i < a->identity_count; i++)
         if (strcmp(a->identities[i].path, path) == 0) return KOLM_OK;
     ssh_identity *grown = realloc(a->identities, (a->identity_count + 1) * sizeof *grown);
-    if (grown == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (grown == NULL) return kit_no_memory(err);
     a->identities = grown;
     ssh_identity *id = &grown[a->identity_count];
     *id = (ssh_identity){0};

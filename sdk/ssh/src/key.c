@@ -78,7 +78,7 @@ static kit_status write_private(const char *path, const key *k, const char *comm
     kit_base64(&text, (const uint8_t *)kit_buf_text(&body), body.length);
     kit_buf_str(&text, "\n-----END OPENSSH PRIVATE KEY-----\n");
     bool whole = !part.failed && !body.failed && !pub.failed;
-    kit_status status = whole ? kit_buf_ok(&text, err) : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    kit_status status = whole ? kit_buf_ok(&text, err) : kit_no_memory(err);
     if (status == KOLM_OK) status = kit_write_file(path, 0600, text.data, text.length, err);
     wipe(&part);
     wipe(&body);

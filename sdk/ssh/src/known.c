@@ -99,7 +99,7 @@ static char *next_word(char **p) {
 static kit_status add_entry(ssh_known *known, const char *file, unsigned number, const char *type, int mark,
                             kit_buf *key, kolm_error_t *err) {
     ssh_known_entry *entries = realloc(known->entries, (known->count + 1) * sizeof *entries);
-    if (entries == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+    if (entries == NULL) return kit_no_memory(err);
     known->entries = entries;
     ssh_known_entry *entry = &entries[known->count];
     *entry = (ssh_known_entry){.line = number, .key_length = key->length};
@@ -166,7 +166,7 @@ kit_status ssh_keys_hold(const char *text, size_t length, const uint8_t *key, si
         char *line = strndup(p, n);
         kit_buf held = {0};
         bool good = false;
-        if (line == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+        if (line == NULL) return kit_no_memory(err);
         line[strcspn(line, "\r")] = '\0';
         status = decode_line(line, &held, &good, err);
         *out_held = good && held.length == key_length && memcmp(held.data, key, key_length) == 0;
@@ -203,7 +203,7 @@ kit_status ssh_known_parse(ssh_known *known, const char *file, const char *text,
         size_t n = (size_t)((lf != NULL ? lf : end) - p);
         number++;
         char *line = strndup(p, n);
-        if (line == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory");
+        if (line == NULL) return kit_no_memory(err);
         for (size_t k = strlen(line); k > 0 && line[k - 1] == '\r'; k--)
             line[k - 1] = '\0';
         status = read_known_line(known, file, number, line, name, err);
@@ -342,8 +342,7 @@ kit_status ssh_known_append(const char *file, const char *name, bool hash, const
     const char *slash = strrchr(file, '/');
     if (status == KOLM_OK && slash != NULL && slash != file) {
         directory = strndup(file, (size_t)(slash - file));
-        status = directory == NULL ? kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "", "out of memory")
-                                   : kit_mkdirs(directory, 0700, err);
+        status = directory == NULL ? kit_no_memory(err) : kit_mkdirs(directory, 0700, err);
     }
     if (status != KOLM_OK) goto out;
     fd = open(file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);

@@ -124,7 +124,7 @@ kit_status ssh_rsa_read(const char *path, ssh_rsa **out, kolm_error_t *err) {
     kit_buf text = {0};
     *out = NULL;
     ssh_rsa *rsa = calloc(1, sizeof *rsa);
-    if (rsa == NULL) return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    if (rsa == NULL) return kit_no_memory(err);
     rsa_public_key_init(&rsa->public_key);
     rsa_private_key_init(&rsa->private_key);
     if (kit_read_file(path, MOST_BYTES, &text, &ignored) == KOLM_OK && read_key(kit_buf_text(&text), rsa))

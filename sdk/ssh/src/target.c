@@ -20,8 +20,7 @@ kit_status kit_ssh_list_add(kit_ssh_list *list, const char *text, size_t length,
     char **items = realloc(list->items, (list->count + 1) * sizeof *items);
     if (items != NULL) list->items = items;
     char *copy = items != NULL ? strndup(text, length) : NULL;
-    if (copy == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "out of memory");
+    if (copy == NULL) return kit_no_memory(err);
     list->items[list->count++] = copy;
     return KOLM_OK;
 }

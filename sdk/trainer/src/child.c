@@ -263,9 +263,7 @@ static kit_status run(const trainer_call *call, watch *w, kolm_error_t *err) {
         if (call->pass[i] >= 0) fds[count++] = (kit_spawn_fd){call->pass[i], 3 + i};
     for (int i = 0; i < TRAINER_SAME; i++)
         if (call->same[i] > 0) fds[count++] = (kit_spawn_fd){call->same[i], call->same[i]};
-    kit_status status = make_environment(call, &env)
-                            ? KOLM_OK
-                            : kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "out of memory");
+    kit_status status = make_environment(call, &env) ? KOLM_OK : kit_no_memory(err);
     const kit_child child = {.path = python,
                              .argv = argv.words,
                              .envp = (const char *const *)env.entries,
