@@ -2,6 +2,7 @@
 /* Lambda and cost of the head by cross-validation, and what similarity to the training rows is usual. */
 #include "encoder/head.h"
 #include "numeric.h"
+#include "rule.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,20 +25,6 @@ static double merit_of(const uint8_t *right, const float *weight, uint32_t count
     for (uint32_t i = 0; i < count; i++)
         if (right[i]) sum += (double)weight[i];
     return sum;
-}
-
-/* How far a is behind b, and the standard error of that. */
-static void compare(const uint8_t *a, const uint8_t *b, const float *weight, uint32_t count, double *out_behind,
-                    double *out_error) {
-    double sum = 0.0, squares = 0.0;
-    for (uint32_t i = 0; i < count; i++) {
-        const double difference = ((double)b[i] - (double)a[i]) * (double)weight[i];
-        sum += difference;
-        squares += difference * difference;
-    }
-    const double variance = squares - sum * sum / count;
-    *out_behind = sum;
-    *out_error = variance > 0.0 ? num_sqrt(variance) : 0.0;
 }
 
 static bool simpler(const head_candidate *a, const head_candidate *b) {
@@ -63,7 +50,7 @@ uint32_t head_rule(const uint8_t *right, const float *weight, uint32_t count, he
     chosen = best;
     for (uint32_t c = 0; c < of_them && count > 0; c++) {
         double behind, error;
-        compare(right + (size_t)c * count, right + (size_t)best * count, weight, count, &behind, &error);
+        rule_compare(right + (size_t)c * count, right + (size_t)best * count, weight, count, &behind, &error);
         candidates[c].behind_micro = rounded_micro(behind);
         candidates[c].error_micro = rounded_micro(error);
         if (behind <= error && simpler(&candidates[c], &candidates[chosen])) chosen = c;
