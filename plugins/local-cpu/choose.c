@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plan of the cross-validation and what follows from its out-of-fold scores. */
 #include "kolm/kit/buf.h"
-#include "numeric.h"
+#include "rule.h"
 #include "trials.h"
 
 #include <stdlib.h>
@@ -11,7 +11,8 @@
 #define JOINT_DUALS_MAX (8u << 20)    /* floats */
 #define CHARS_MATTER_MICRO 10000      /* when characters add more than this, texts are short and L1 is not tried */
 #define CLEAR_LEAD_MICRO 1000         /* when L1 leads by more than this, the joint solver is not tried */
-#define LONG_TEXT_WORDS 40            /* word features a row from which the quick plan takes L1 */
+#define L1_PLAIN_COST 3.0f
+#define LONG_TEXT_WORDS 40 /* word features a row from which the quick plan takes L1 */
 
 uint32_t choose_folds(uint64_t row_count, choose_effort effort) {
     if (effort == EFFORT_QUICK) return 5;
@@ -42,44 +43,16 @@ static bool joint_fits(const cv *c, unsigned families) {
            (uint64_t)rows_count(c->job->rows) * task.width <= JOINT_DUALS_MAX;
 }
 
-static uint32_t best_of(const cv *c, uint32_t first, uint32_t end) {
-    uint32_t best = first;
-    for (uint32_t i = first; i < end; i++)
-        if (c->result->candidate[i].merit > c->result->candidate[best].merit) best = i;
-    return best;
-}
-
-static double spread(const cv *c, const float *scores) {
-    double sum = 0.0, squares = 0.0, n = (double)c->slots * c->job->labels;
-    for (uint32_t s = 0; s < c->slots; s++)
-        for (uint32_t m = 0; m < c->job->labels; m++) {
-            double x = scores[(size_t)s * c->stride + m];
-            sum += x;
-            squares += x * x;
-        }
-    double variance = squares / n - sum / n * (sum / n);
-    return variance > 1e-12 ? num_sqrt(variance) : 1.0;
-}
-
-/* The sum of two measured candidates, each divided by the spread of its scores. Costs no fit. */
-static kit_status add_blend(cv *c, uint32_t a, uint32_t b, float share, kolm_error_t *err) {
-    trial *t = &c->trial[c->result->candidates];
-    choose_candidate *made = &c->result->candidate[c->result->candidates++];
-    const choose_candidate *pair[2] = {&c->result->candidate[a], &c->result->candidate[b]};
-    t->candidate = made;
-    made->parts = 2;
-    made->part[0] = pair[0]->part[0];
-    made->part[1] = pair[1]->part[0];
-    made->part[0].share = (float)(share / spread(c, c->trial[a].scores));
-    made->part[1].share = (float)(1.0 / spread(c, c->trial[b].scores));
-    (void)kit_format(made->name, sizeof made->name, "%g x (%s) + (%s)", (double)share, pair[0]->name, pair[1]->name);
-    size_t all = (size_t)c->slots * c->stride;
-    if ((t->scores = malloc((all + 1) * sizeof(float))) == NULL) return out_of_memory(err);
-    for (size_t i = 0; i < all; i++)
-        t->scores[i] = c->trial[a].scores[i] * made->part[0].share + c->trial[b].scores[i] * made->part[1].share;
-    KIT_TRY(cv_measure(c, t->scores, UINT32_MAX, made, err));
-    c->batch_first = c->result->candidates;
-    return KOLM_OK;
+/* The plainest of some trials, plainest first, by the rule; those that were dropped have no say. */
+static uint32_t pick(const cv *c, const uint32_t *number, uint32_t count) {
+    const uint8_t *right[CHOOSE_CANDIDATES];
+    uint32_t of[CHOOSE_CANDIDATES], n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (c->trial[number[i]].dropped) continue;
+        right[n] = c->trial[number[i]].right;
+        of[n++] = number[i];
+    }
+    return n == 0 ? number[0] : of[rule_plainest(right, n, c->weight, c->slots)];
 }
 
 static void forget_scores(cv *c, uint32_t first, uint32_t end, uint32_t but) {
@@ -96,67 +69,119 @@ static bool l1_may_pay(const cv *c) {
     return words <= COLUMNS_MAX_CODES && n / c->job->labels >= 100 && words / n >= 10 && c->job->labels <= 100;
 }
 
-/* Runs the trials added since mark; *out_best: the best of them, the only one whose scores are kept. */
-static kit_status run_and_keep_best(cv *c, uint32_t mark, uint32_t *out_best, kolm_error_t *err) {
+/* Texts so long that words under L1 are the plain choice. */
+static bool long_texts(const cv *c) {
+    return l1_may_pay(c) && rows_codes(c->job->rows, 0) / rows_count(c->job->rows) >= LONG_TEXT_WORDS;
+}
+
+/* Runs the trials added since mark; *out_pick: the one to go on with, the only one whose scores are kept. */
+static kit_status run_and_pick(cv *c, uint32_t mark, uint32_t *out_pick, kolm_error_t *err) {
+    uint32_t number[CHOOSE_CANDIDATES] = {0};
     KIT_TRY(cv_run_batch(c, err));
-    *out_best = best_of(c, mark, c->result->candidates);
-    forget_scores(c, mark, c->result->candidates, *out_best);
+    for (uint32_t i = mark; i < c->result->candidates; i++)
+        number[i - mark] = i;
+    *out_pick = pick(c, number, c->result->candidates - mark);
+    forget_scores(c, mark, c->result->candidates, *out_pick);
     return KOLM_OK;
 }
 
-static kit_status try_l1(cv *c, uint32_t *out_best, kolm_error_t *err) {
+static kit_status try_l1(cv *c, uint32_t *out_pick, kolm_error_t *err) {
     uint32_t mark = c->result->candidates;
     KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
-    (void)cv_add_trial(c, "l1", SOLVE_L1, 1, 2.0f);
+    (void)cv_add_trial(c, "l1", SOLVE_L1, 1, L1_PLAIN_COST);
     (void)cv_add_trial(c, "l1", SOLVE_L1, 1, 4.0f);
-    return run_and_keep_best(c, mark, out_best, err);
+    return run_and_pick(c, mark, out_pick, err);
 }
 
-static kit_status try_joint(cv *c, unsigned families, uint32_t *out_best, kolm_error_t *err) {
-    uint32_t mark = c->result->candidates;
-    (void)cv_add_trial(c, "joint", SOLVE_JOINT, families, 0.5f);
-    (void)cv_add_trial(c, "joint", SOLVE_JOINT, families, 1.0f);
-    if (c->job->effort == EFFORT_HIGH) (void)cv_add_trial(c, "joint", SOLVE_JOINT, families, 0.25f);
-    return run_and_keep_best(c, mark, out_best, err);
+static bool large(const cv *c) {
+    return rows_count(c->rows) > 20000;
+}
+
+/* The quick plan's choice, and the same without characters. */
+static kit_status try_plain(cv *c, uint32_t *out_pick, kolm_error_t *err) {
+    const float cost = large(c) ? 0.25f : 1.0f;
+    trial *plain = cv_add_trial(c, "svm", SOLVE_SVM, 3, cost);
+    (void)cv_add_trial(c, "svm", SOLVE_SVM, 1, cost);
+    KIT_TRY(cv_begin_at(c, plain, NULL, err));
+    KIT_TRY(cv_run_batch(c, err));
+    *out_pick = pick(c, (const uint32_t[]){0, 1}, 2);
+    return KOLM_OK;
+}
+
+/* Another cost, and all labels at once. *svm: of one against the rest the one to go on with; *joint likewise. */
+static kit_status try_more(cv *c, bool with_joint, uint32_t *svm, uint32_t *joint, kolm_error_t *err) {
+    const unsigned families = c->result->candidate[*svm].part[0].families;
+    static const float costs[] = {0.5f, 0.25f, 1.0f};
+    const uint32_t mark = c->result->candidates, plain = *svm;
+    uint32_t number[CHOOSE_CANDIDATES] = {0}, joints = 0;
+    if (with_joint) joints = c->job->effort == EFFORT_HIGH ? 3 : 1;
+    for (uint32_t i = 0; i < joints; i++) {
+        number[i] = c->result->candidates;
+        (void)cv_add_trial(c, "joint", SOLVE_JOINT, families, costs[i]);
+    }
+    if (!large(c)) {
+        trial *softer = cv_add_trial(c, "svm", SOLVE_SVM, families, 0.5f);
+        if (families == 3) KIT_TRY(cv_begin_at(c, &c->trial[0], softer, err));
+    }
+    KIT_TRY(cv_run_batch(c, err));
+    free(c->trial[0].duals);
+    c->trial[0].duals = NULL;
+    if (joints > 0) *joint = pick(c, number, joints);
+    *svm = pick(c, (const uint32_t[]){plain, mark + joints}, large(c) ? 1 : 2);
+    forget_scores(c, mark, mark + joints, *joint);
+    forget_scores(c, mark + joints, c->result->candidates, *svm);
+    forget_scores(c, 0, 2, *svm);
+    return KOLM_OK;
 }
 
 /* Strips that the plan fits if nothing is dropped on the way: the end that progress counts towards. */
 static uint32_t planned_steps(const cv *c) {
     const choose_part svm = {SOLVE_SVM, 3, 1.0f, 1.0f}, l1 = {SOLVE_L1, 1, 1.0f, 1.0f};
-    uint32_t steps = 2 * cv_strips_of(&svm, c->job->labels);
+    uint32_t steps = (large(c) ? 2 : 3) * cv_strips_of(&svm, c->job->labels);
     if (l1_may_pay(c)) steps += 2 * cv_strips_of(&l1, c->job->labels);
-    if (joint_fits(c, 3)) steps += c->job->effort == EFFORT_HIGH ? 3 : 2;
-    return steps * c->job->folds;
+    if (joint_fits(c, 3)) steps += c->job->effort == EFFORT_HIGH ? 3 : 1;
+    return steps * c->compared + (c->job->folds - c->compared) * cv_strips_of(&svm, c->job->labels);
 }
 
+/* Plainest first: what the quick plan takes, then what must be better than it by more than chance. */
 static kit_status plan_normal(cv *c, kolm_error_t *err) {
     choose_result *r = c->result;
-    uint32_t svm, joint = UINT32_MAX, l1 = UINT32_MAX;
-    bool large = rows_count(c->rows) > 20000;
+    uint32_t number[5], n = 1, svm, joint = UINT32_MAX, l1 = UINT32_MAX;
     c->steps_total = planned_steps(c);
-    /* Families, by the quickest solver. */
-    (void)cv_add_trial(c, "svm", SOLVE_SVM, 1, large ? 0.25f : 0.5f);
-    (void)cv_add_trial(c, "svm", SOLVE_SVM, 3, large ? 0.25f : 0.5f);
-    KIT_TRY(run_and_keep_best(c, 0, &svm, err));
-    bool chars_matter = c->trial[1].first_fold > c->trial[0].first_fold + CHARS_MATTER_MICRO;
-    if (!chars_matter && l1_may_pay(c)) KIT_TRY(try_l1(c, &l1, err));
+    KIT_TRY(try_plain(c, &svm, err));
+    bool chars_matter = c->trial[0].first_fold > c->trial[1].first_fold + CHARS_MATTER_MICRO;
+    if (long_texts(c) || (!chars_matter && l1_may_pay(c))) KIT_TRY(try_l1(c, &l1, err));
     bool l1_leads = l1 != UINT32_MAX && r->candidate[l1].merit > r->candidate[svm].merit + CLEAR_LEAD_MICRO;
-    unsigned families = r->candidate[svm].part[0].families;
-    if (!l1_leads && joint_fits(c, families)) KIT_TRY(try_joint(c, families, &joint, err));
-    if (joint != UINT32_MAX && !c->trial[joint].dropped) KIT_TRY(add_blend(c, joint, svm, 1.0f, err));
-    if (l1 != UINT32_MAX && !c->trial[l1].dropped) KIT_TRY(add_blend(c, l1, svm, 2.0f, err));
-    r->chosen = best_of(c, 0, r->candidates);
-    return KOLM_OK;
+    bool with_joint = !l1_leads && joint_fits(c, r->candidate[svm].part[0].families);
+    KIT_TRY(try_more(c, with_joint, &svm, &joint, err));
+    number[0] = svm;
+    if (l1 != UINT32_MAX && !c->trial[l1].dropped) {
+        number[n++] = l1;
+        if (long_texts(c)) {
+            number[0] = l1;
+            number[1] = svm;
+        }
+        KIT_TRY(cv_add_blend(c, l1, svm, 2.0f, &number[n], err));
+        n++;
+    }
+    if (with_joint && !c->trial[joint].dropped) {
+        number[n++] = joint;
+        KIT_TRY(cv_add_blend(c, joint, svm, 1.0f, &number[n], err));
+        n++;
+    }
+    r->chosen = pick(c, number, n);
+    return cv_finish(c, r->chosen, err);
 }
 
 /* No comparing: one fit on four fifths to learn how sure answers are. Long texts get words under L1, others all
  * features. */
 static kit_status plan_quick(cv *c, kolm_error_t *err) {
-    bool long_texts = l1_may_pay(c) && rows_codes(c->job->rows, 0) / rows_count(c->job->rows) >= LONG_TEXT_WORDS;
-    const trial *t = long_texts ? cv_add_trial(c, "l1", SOLVE_L1, 1, 3.0f) : cv_add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
+    const bool l1 = long_texts(c);
+    const trial *t =
+        l1 ? cv_add_trial(c, "l1", SOLVE_L1, 1, L1_PLAIN_COST) : cv_add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
     c->result->chosen = 0;
     c->steps_total = cv_strips_of(&t->candidate->part[0], c->job->labels);
-    if (long_texts) KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
+    if (l1) KIT_TRY(columns_make(c->rows, 1, &c->columns, err));
     return cv_run_batch(c, err);
 }
 
@@ -197,6 +222,13 @@ static kit_status keep_held(cv *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+void choose_result_free(choose_result *result) {
+    for (uint32_t p = 0; p < CHOOSE_PARTS; p++) {
+        free(result->duals[p]);
+        result->duals[p] = NULL;
+    }
+}
+
 void choose_held_free(choose_held *held) {
     free(held->scores);
     free(held->row);
@@ -230,6 +262,7 @@ kit_status choose(const choose_job *job, choose_result *out, kolm_error_t *err) 
         }
     }
     if (status == KOLM_OK) status = keep_held(&c, err);
+    if (status != KOLM_OK) choose_result_free(out);
     cv_close(&c);
     return status;
 }

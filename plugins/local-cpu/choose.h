@@ -31,7 +31,7 @@ typedef struct choose_candidate {
     char name[64];
     choose_part part[CHOOSE_PARTS];
     uint32_t parts;
-    uint64_t correct, rows; /* out of fold; rows 0: not measured */
+    uint64_t correct, rows; /* out of fold, of all folds or those that it was compared on; rows 0: not measured */
     uint64_t merit;         /* what it is chosen by, millionths: accuracy, or with weights the mean recall of labels */
 } choose_candidate;
 
@@ -43,7 +43,11 @@ typedef struct choose_result {
     uint64_t ece_micro;
     uint64_t oof_rows, oof_answered, oof_correct; /* of the chosen one at the threshold */
     bool target_missed;                           /* no threshold reached the target accuracy */
+    /* Of each part of the chosen one: dual numbers near those of its fit on all rows, for choose_fit to begin with;
+     * [rows][labels rounded up to 4], or NULL. */
+    float *duals[CHOOSE_PARTS];
 } choose_result;
+void choose_result_free(choose_result *result); /* what it points to */
 
 /* The out-of-fold scores of the chosen candidate, for whoever builds on them: of rows that kept their numbers. */
 typedef struct choose_held {

@@ -14,6 +14,7 @@
 #define SPARSE_LEAST 2          /* smaller 8-bit weights are dropped from a sparse model */
 #define MANY_LABELS 1000u
 #define MANY_EPOCHS 8u   /* of each fit when labels are many; 0 leaves it to the solver */
+#define NEAR_EPOCHS 12u  /* from where the fits of the cross-validation ended */
 #define JOINT_EPOCHS 40u /* the one fit that stays comes closer to the optimum than those that are compared */
 
 typedef struct entry {
@@ -24,6 +25,7 @@ typedef struct entry {
 typedef struct fit {
     const choose_job *job;
     const choose_candidate *candidate;
+    float *const *duals; /* of each part, to begin with */
     columns columns;
     unsigned families; /* of all parts together */
     uint32_t lines;    /* features of those families */
@@ -45,13 +47,15 @@ static float *new_weights(const solve_task *task) {
     return aligned_alloc(64, (solve_size(task) * sizeof(float) + 63) & ~(size_t)63);
 }
 
-static uint32_t epochs_of(const fit *f, const choose_part *part) {
+static uint32_t epochs_of(const fit *f, uint32_t number) {
     if (f->job->labels > MANY_LABELS) return MANY_EPOCHS;
-    return part->kind == SOLVE_JOINT ? JOINT_EPOCHS : 0;
+    if (f->duals[number] != NULL) return NEAR_EPOCHS;
+    return f->candidate->part[number].kind == SOLVE_JOINT ? JOINT_EPOCHS : 0;
 }
 
-static solve_task task_of(const fit *f, const choose_part *part, uint32_t first, uint32_t width) {
+static solve_task task_of(const fit *f, uint32_t number, uint32_t first, uint32_t width) {
     const choose_job *job = f->job;
+    const choose_part *part = &f->candidate->part[number];
     return (solve_task){.rows = job->rows,
                         .kind = part->kind,
                         .families = part->families,
@@ -62,7 +66,9 @@ static solve_task task_of(const fit *f, const choose_part *part, uint32_t first,
                         .labels = job->labels,
                         .first_label = first,
                         .width = width,
-                        .max_epochs = epochs_of(f, part),
+                        .max_epochs = epochs_of(f, number),
+                        .begin = f->duals[number],
+                        .dual_stride = (job->labels + 3u) & ~3u,
                         .scratch_dir = job->scratch_dir,
                         .columns = &f->columns,
                         .stop = job->watch.stop,
@@ -86,11 +92,11 @@ static kit_status solve_strip(const fit *f, uint32_t first, float *sum, kolm_err
         const choose_part *part = &f->candidate->part[p];
         float share = f->candidate->parts == 1 ? 1.0f : part->share;
         if (part->kind == SOLVE_JOINT) {
-            solve_task task = task_of(f, part, 0, (f->job->labels + 15u) & ~15u);
+            solve_task task = task_of(f, p, 0, (f->job->labels + 15u) & ~15u);
             add_strip(f, sum, f->joint, &task, first, share);
             continue;
         }
-        solve_task task = task_of(f, part, first, f->width);
+        solve_task task = task_of(f, p, first, f->width);
         float *weights = new_weights(&task);
         if (weights == NULL) return out_of_memory(err);
         kit_status status = solve(&task, weights, NULL, err);
@@ -210,7 +216,7 @@ static kit_status fit_open(fit *f, kolm_error_t *err) {
     if (l1) KIT_TRY(columns_make(f->job->rows, 1, &f->columns, err));
     for (uint32_t p = 0; p < f->candidate->parts; p++) {
         if (f->candidate->part[p].kind != SOLVE_JOINT) continue;
-        solve_task task = task_of(f, &f->candidate->part[p], 0, (labels + 15u) & ~15u);
+        solve_task task = task_of(f, p, 0, (labels + 15u) & ~15u);
         if ((f->joint = new_weights(&task)) == NULL) return out_of_memory(err);
         KIT_TRY(solve(&task, f->joint, NULL, err));
     }
@@ -234,7 +240,7 @@ static void fit_close(fit *f) {
 
 kit_status choose_fit(const choose_job *job, const choose_result *result, char *const *labels, const char *path,
                       kolm_error_t *err) {
-    fit f = {.job = job, .candidate = &result->candidate[result->chosen]};
+    fit f = {.job = job, .candidate = &result->candidate[result->chosen], .duals = result->duals};
     f.draft.labels = labels;
     f.draft.calibration = result->calibration;
     f.draft.threshold_micro = result->threshold_micro;

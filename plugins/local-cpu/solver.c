@@ -289,6 +289,61 @@ static kit_status one_block(work *w, visit_fn visit, uint32_t block, uint32_t ep
     return duals_block(&w->duals, &w->reader, true, &alpha, err);
 }
 
+/* ---- Beginning elsewhere than at 0, and handing on where it ended */
+
+static uint32_t duals_kept(const solve_task *task) {
+    const uint32_t left = task->dual_stride - task->first_label;
+    return left < task->width ? left : task->width;
+}
+
+/* The weights that belong to dual numbers: the sum of row times dual, with the sign of the label where it is kept apart. */
+static void add_row(work *w, const float *alpha, num_v4 *d) {
+    const row_view *row = &w->reader.view;
+    const uint32_t width = w->task->width, vectors = width / 4;
+    num_v4 *weights = (num_v4 *)(void *)w->weights, *bias = weights + (size_t)w->lines * vectors;
+    float *each = (float *)d;
+    bool any = false;
+    for (uint32_t m = 0; m < width; m++) {
+        const bool negative = w->task->kind == SOLVE_SVM && w->task->first_label + m != row->label;
+        each[m] = negative ? -alpha[m] : alpha[m];
+        any = any || alpha[m] != 0.0f;
+    }
+    if (!any) return;
+    for (uint32_t v = 0; v < vectors; v++)
+        bias[v] += d[v];
+    for (uint32_t k = 0; k < row->length; k++) {
+        num_v4 *line = weights + (size_t)row->index[k] * vectors;
+        const num_v4 x = num_splat(row->value[k]);
+        for (uint32_t v = 0; v < vectors; v++)
+            line[v] += x * d[v];
+    }
+}
+
+static kit_status take_duals(work *w, kolm_error_t *err) {
+    const solve_task *task = w->task;
+    const size_t kept = duals_kept(task);
+    for (uint32_t b = 0; b < rows_blocks(task->rows); b++) {
+        KIT_TRY(rows_reader_load(&w->reader, b, err));
+        for (uint32_t i = 0; i < w->reader.count; i++) {
+            const size_t row = w->reader.first + i;
+            float *alpha = w->duals.data + row * task->width;
+            rows_reader_read(&w->reader, i);
+            if (w->reader.view.fold == task->held_fold) continue;
+            memcpy(alpha, task->begin + row * task->dual_stride + task->first_label, kept * sizeof *alpha);
+            add_row(w, alpha, (num_v4 *)(void *)w->scores);
+        }
+    }
+    return KOLM_OK;
+}
+
+static void hand_on_duals(const work *w) {
+    const solve_task *task = w->task;
+    const size_t kept = duals_kept(task);
+    for (size_t row = 0; row < rows_count(task->rows); row++)
+        memcpy(task->end + row * task->dual_stride + task->first_label, w->duals.data + row * task->width,
+               kept * sizeof *task->end);
+}
+
 kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, kolm_error_t *err) {
     static const uint32_t epochs[] = {[SOLVE_SVM] = 20, [SOLVE_JOINT] = 20};
     static const float enough[] = {[SOLVE_SVM] = 0.1f, [SOLVE_JOINT] = 0.1f};
@@ -297,6 +352,9 @@ kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, k
     uint32_t epoch = 0, most = task->max_epochs != 0 ? task->max_epochs : epochs[task->kind];
     kit_status status = work_open(&w, task, weights, err);
     visit_fn visit = visit_of(task);
+    if (status == KOLM_OK && w.duals.fd >= 0 && (task->begin != NULL || task->end != NULL))
+        status = kit_fail(err, KOLM_E_INTERNAL, "report this", "too many rows to hand dual numbers on");
+    if (status == KOLM_OK && task->begin != NULL) status = take_duals(&w, err);
     for (; epoch < most && status == KOLM_OK; epoch++) {
         uint32_t blocks = rows_blocks(task->rows);
         shuffle(w.block_order, blocks, num_mix(task->seed + epoch));
@@ -305,6 +363,7 @@ kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, k
             status = one_block(&w, visit, w.block_order[b], epoch, err);
         if (w.moved <= enough[task->kind]) break;
     }
+    if (status == KOLM_OK && task->end != NULL) hand_on_duals(&w);
     if (out_epochs != NULL) *out_epochs = epoch;
     work_close(&w);
     return status;

@@ -22,6 +22,7 @@
 typedef enum solve_kind { SOLVE_SVM, SOLVE_L1, SOLVE_JOINT } solve_kind;
 
 #define SOLVE_NO_FOLD UINT32_MAX
+#define SOLVE_DUALS_MAX (4u << 20) /* floats */
 
 /* The rows of one or both families as columns, for SOLVE_L1: 8 bytes a code. Read only once made; share freely. */
 typedef struct columns {
@@ -49,6 +50,12 @@ typedef struct solve_task {
     uint32_t first_label;
     uint32_t width;
     uint32_t max_epochs; /* 0: the solver's own */
+    /* Dual numbers to begin with and where those of the end go, one for each row and label of the task, dual_stride
+     * labels a row; either may be NULL. SOLVE_SVM and SOLVE_JOINT only, and rows must be few enough that the solver has
+     * them in memory: SOLVE_DUALS_MAX of them. */
+    const float *begin;
+    float *end;
+    uint32_t dual_stride;
     const char *scratch_dir;
     const columns *columns; /* SOLVE_L1 only: of the same rows and families */
     /* Asked now and then, from the calling thread; true ends the work with CANCELLED. May be NULL. */

@@ -415,6 +415,7 @@ static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error
     job.label_weight = weight;
     kit_status status = choose(&job, &out->result, err);
     if (status == KOLM_OK) status = choose_fit(&job, &out->result, r->labels.text, q->model_path, err);
+    choose_result_free(&out->result);
     if (status == KOLM_OK && q->encoder != NULL) status = add_head(r, &job, out, err);
     choose_held_free(&held);
     free(weight);

@@ -11,7 +11,10 @@
 #define CV_ROWS_MAX 40000u         /* rows that candidates are compared on */
 #define CV_SCORES_MAX (5u << 19)   /* floats of one candidate's out-of-fold scores: 10 MiB */
 #define CV_CODES_MAX 14000000u     /* features of those rows */
-#define JOINT_MEMORY (48ull << 20) /* bytes that joint fits running side by side may take */
+#define JOINT_MEMORY (96ull << 20) /* bytes that joint fits running side by side may take */
+#define FIRST_DECIDES 2500u        /* rows of the first fold from which it alone decides */
+#define FIRST_EPOCHS 10u           /* of each fit then: more change the choice no more than chance does */
+#define NEAR_EPOCHS 5u             /* of a fit that begins where one of another cost ended */
 #define HOPELESS_MICRO 25000       /* a candidate that far behind on the first fold is dropped */
 
 static kit_status out_of_memory(kolm_error_t *err) {
@@ -104,6 +107,11 @@ static kit_status score_fold(const cv *c, const solve_task *task, const float *w
 static kit_status fit_and_score(cv *c, const trial *t, uint32_t fold, uint32_t first_label, kolm_error_t *err) {
     solve_task task = cv_task_of(c->job, c->rows, &t->candidate->part[0], fold, first_label);
     task.columns = &c->columns;
+    task.dual_stride = c->stride;
+    if (t->duals != NULL) task.end = t->duals + (size_t)(fold - t->duals_fold) * rows_count(c->rows) * c->stride;
+    if (fold == 0 && t->begin != NULL) task.begin = t->begin->duals;
+    if (c->compared == 1 && c->job->effort == EFFORT_NORMAL && task.kind != SOLVE_L1)
+        task.max_epochs = task.begin != NULL ? NEAR_EPOCHS : FIRST_EPOCHS;
     float *weights = aligned_alloc(64, (solve_size(&task) * sizeof *weights + 63) & ~(size_t)63);
     if (weights == NULL) return out_of_memory(err);
     kit_status status = solve(&task, weights, NULL, err);
@@ -165,22 +173,25 @@ static uint64_t mean_recall(const label_count *count, uint32_t labels) {
     return present == 0 ? 0 : (sum + present / 2) / present;
 }
 
-kit_status cv_measure(const cv *c, const float *scores, uint32_t fold_end, choose_candidate *out, kolm_error_t *err) {
+/* Fills the candidate's counts and merit, and which rows it got right, from its scores of the folds below fold_end. */
+static kit_status measure(const cv *c, const trial *t, uint32_t fold_end, kolm_error_t *err) {
+    choose_candidate *out = t->candidate;
     label_count *count = calloc(c->job->labels, sizeof *count);
     if (count == NULL) return out_of_memory(err);
     out->correct = out->rows = 0;
     for (uint32_t s = 0; s < c->slots; s++) {
         if (c->slot_fold[s] >= fold_end) continue;
-        const float *line = scores + (size_t)s * c->stride;
+        const float *line = t->scores + (size_t)s * c->stride;
         uint32_t best = 0;
         for (uint32_t m = 1; m < c->job->labels; m++)
             if (line[m] > line[best]) best = m;
+        t->right[s] = best == c->truth[s];
         count[c->truth[s]].rows++;
-        count[c->truth[s]].correct += best == c->truth[s];
-        out->correct += best == c->truth[s];
+        count[c->truth[s]].correct += t->right[s];
+        out->correct += t->right[s];
         out->rows++;
     }
-    out->merit = c->job->label_weight != NULL ? mean_recall(count, c->job->labels) : micro_of(out->correct, out->rows);
+    out->merit = c->job->label_weight == NULL ? micro_of(out->correct, out->rows) : mean_recall(count, c->job->labels);
     free(count);
     return KOLM_OK;
 }
@@ -204,13 +215,18 @@ trial *cv_add_trial(cv *c, const char *name, solve_kind kind, unsigned families,
     return t;
 }
 
+static kit_status trial_open(const cv *c, trial *t, kolm_error_t *err) {
+    t->scores = calloc((size_t)c->slots * c->stride + 1, sizeof *t->scores);
+    t->right = calloc((size_t)c->slots + 1, 1);
+    return t->scores != NULL && t->right != NULL ? KOLM_OK : out_of_memory(err);
+}
+
 /* After the first fold: what is far behind the best so far is not worth the others; its figure stays that of the one
  * fold. */
 static kit_status drop_hopeless(cv *c, kolm_error_t *err) {
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
-        choose_candidate *t = c->trial[i].candidate;
-        KIT_TRY(cv_measure(c, c->trial[i].scores, 1, t, err));
-        uint64_t mine = t->merit;
+        KIT_TRY(measure(c, &c->trial[i], 1, err));
+        uint64_t mine = c->trial[i].candidate->merit;
         c->trial[i].first_fold = mine;
         if (mine > c->best_first_fold) c->best_first_fold = mine;
     }
@@ -220,18 +236,135 @@ static kit_status drop_hopeless(cv *c, kolm_error_t *err) {
 }
 
 kit_status cv_run_batch(cv *c, kolm_error_t *err) {
-    uint32_t folds = c->job->effort == EFFORT_QUICK ? 1 : c->job->folds;
     c->batch_count = c->result->candidates - c->batch_first;
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
-        if ((c->trial[i].scores = calloc((size_t)c->slots * c->stride + 1, sizeof(float))) == NULL)
-            return out_of_memory(err);
+        KIT_TRY(trial_open(c, &c->trial[i], err));
     KIT_TRY(run_folds(c, 0, 1, err));
     KIT_TRY(drop_hopeless(c, err));
-    if (folds > 1) KIT_TRY(run_folds(c, 1, folds - 1, err));
+    if (c->compared > 1) KIT_TRY(run_folds(c, 1, c->compared - 1, err));
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++)
-        if (!c->trial[i].dropped) KIT_TRY(cv_measure(c, c->trial[i].scores, folds, c->trial[i].candidate, err));
+        if (!c->trial[i].dropped) KIT_TRY(measure(c, &c->trial[i], c->compared, err));
     c->batch_first = c->result->candidates;
     return KOLM_OK;
+}
+
+/* ---- One fit that begins where another ended */
+
+/* Rows are few enough that another fit may begin where this trial's end. */
+static bool duals_kept(const cv *c, const trial *t) {
+    return c->part == NULL && t->candidate->part[0].kind != SOLVE_L1 &&
+           (uint64_t)rows_count(c->rows) * c->stride <= SOLVE_DUALS_MAX;
+}
+
+kit_status cv_begin_at(cv *c, trial *a, trial *b, kolm_error_t *err) {
+    if (!duals_kept(c, a) || c->compared > 1) return KOLM_OK;
+    if (b == NULL) {
+        a->duals = calloc((size_t)rows_count(c->rows) * c->stride + 1, sizeof *a->duals);
+        return a->duals != NULL ? KOLM_OK : out_of_memory(err);
+    }
+    b->begin = a;
+    return KOLM_OK;
+}
+
+/* ---- Sums of two */
+
+static double spread(const cv *c, const float *scores) {
+    double sum = 0.0, squares = 0.0, n = 0.0;
+    for (uint32_t s = 0; s < c->slots; s++) {
+        if (c->slot_fold[s] >= c->compared) continue;
+        n += c->job->labels;
+        for (uint32_t m = 0; m < c->job->labels; m++) {
+            double x = scores[(size_t)s * c->stride + m];
+            sum += x;
+            squares += x * x;
+        }
+    }
+    double variance = squares / n - sum / n * (sum / n);
+    return variance > 1e-12 ? num_sqrt(variance) : 1.0;
+}
+
+static void add_scores(const cv *c, trial *t) {
+    const float *a = c->trial[t->of[0]].scores, *b = c->trial[t->of[1]].scores;
+    const choose_part *part = t->candidate->part;
+    for (size_t i = 0; i < (size_t)c->slots * c->stride; i++)
+        t->scores[i] = a[i] * part[0].share + b[i] * part[1].share;
+}
+
+kit_status cv_add_blend(cv *c, uint32_t a, uint32_t b, float share, uint32_t *out, kolm_error_t *err) {
+    *out = c->result->candidates++;
+    trial *t = &c->trial[*out];
+    choose_candidate *made = &c->result->candidate[*out];
+    const choose_candidate *pair[2] = {&c->result->candidate[a], &c->result->candidate[b]};
+    c->batch_first = c->result->candidates;
+    *t = (trial){.candidate = made, .of = {a, b}};
+    made->parts = 2;
+    made->part[0] = pair[0]->part[0];
+    made->part[1] = pair[1]->part[0];
+    /* Each is divided by the spread of its scores. */
+    made->part[0].share = (float)(share / spread(c, c->trial[a].scores));
+    made->part[1].share = (float)(1.0 / spread(c, c->trial[b].scores));
+    (void)kit_format(made->name, sizeof made->name, "%g x (%s) + (%s)", (double)share, pair[0]->name, pair[1]->name);
+    KIT_TRY(trial_open(c, t, err));
+    add_scores(c, t);
+    return measure(c, t, c->compared, err);
+}
+
+/* ---- The folds that nothing is compared on */
+
+/* The mean of the dual numbers of a row over the fits that it was not held out of: a sum of feasible points divided by
+ * their number is feasible. */
+static kit_status mean_duals(const cv *c, trial *t, uint32_t folds, kolm_error_t *err) {
+    const size_t all = (size_t)rows_count(c->rows) * c->stride;
+    rows_reader reader;
+    KIT_TRY(rows_reader_open(c->rows, 0, &reader, err));
+    kit_status status = KOLM_OK;
+    for (uint32_t b = 0; b < rows_blocks(c->rows) && status == KOLM_OK; b++) {
+        if ((status = rows_reader_load(&reader, b, err)) != KOLM_OK) break;
+        for (uint32_t i = 0; i < reader.count; i++) {
+            row_head head;
+            const uint32_t fold = rows_reader_head(&reader, i, &head)->fold;
+            const bool held = fold >= c->compared && fold < c->compared + folds;
+            float *to = t->duals + (size_t)(reader.first + i) * c->stride, share = 1.0f / (float)(folds - held);
+            for (uint32_t m = 0; m < c->stride; m++) {
+                float sum = to[m];
+                for (uint32_t f = 1; f < folds; f++)
+                    sum += to[f * all + m];
+                to[m] = sum * share;
+            }
+        }
+    }
+    rows_reader_close(&reader);
+    return status;
+}
+
+/* Runs what is left of one trial of a single part. */
+static kit_status finish_single(cv *c, uint32_t number, uint32_t folds, float **out_duals, kolm_error_t *err) {
+    trial *t = &c->trial[number];
+    c->batch_first = number;
+    c->batch_count = 1;
+    free(t->duals);
+    t->duals = NULL;
+    t->duals_fold = c->compared;
+    if (duals_kept(c, t)) {
+        const size_t all = (size_t)rows_count(c->rows) * c->stride * folds;
+        if ((t->duals = calloc(all + 1, sizeof *t->duals)) == NULL) return out_of_memory(err);
+    }
+    KIT_TRY(run_folds(c, c->compared, folds, err));
+    if (t->duals != NULL && folds > 1) KIT_TRY(mean_duals(c, t, folds, err));
+    if (folds > 1) *out_duals = t->duals;
+    if (folds > 1) t->duals = NULL;
+    return measure(c, t, c->compared + folds, err);
+}
+
+kit_status cv_finish(cv *c, uint32_t number, kolm_error_t *err) {
+    trial *t = &c->trial[number];
+    const uint32_t folds = c->job->folds - c->compared;
+    if (folds == 0 || c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS) return KOLM_OK;
+    if (t->candidate->parts == 1) return finish_single(c, number, folds, &c->result->duals[0], err);
+    for (uint32_t p = 0; p < t->candidate->parts; p++)
+        KIT_TRY(finish_single(c, t->of[p], folds, &c->result->duals[p], err));
+    add_scores(c, t);
+    return measure(c, t, c->job->folds, err);
 }
 
 /* ---- Which rows are scored */
@@ -310,15 +443,47 @@ static kit_status look_at_folds(cv *c, kolm_error_t *err) {
     return status;
 }
 
+/* Many rows are compared on the first fold alone: what the others would add to the choice is not worth their fits. */
+static kit_status weigh_slots(cv *c, kolm_error_t *err) {
+    uint32_t first = 0, count = 0, present = 0, *of_label = calloc(c->job->labels, sizeof *of_label);
+    c->weight = calloc((size_t)c->slots + 1, sizeof *c->weight);
+    if (of_label == NULL || c->weight == NULL) {
+        free(of_label);
+        return out_of_memory(err);
+    }
+    for (uint32_t s = 0; s < c->slots; s++)
+        first += c->slot_fold[s] == 0;
+    c->compared = c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS ||
+                          (c->job->effort == EFFORT_NORMAL && first >= FIRST_DECIDES)
+                      ? 1
+                      : c->job->folds;
+    for (uint32_t s = 0; s < c->slots; s++) {
+        if (c->slot_fold[s] >= c->compared) continue;
+        count++;
+        present += of_label[c->truth[s]]++ == 0;
+    }
+    for (uint32_t s = 0; s < c->slots; s++)
+        if (c->slot_fold[s] < c->compared)
+            c->weight[s] = c->job->label_weight == NULL ? 1.0f / (float)count
+                                                        : 1.0f / ((float)present * (float)of_label[c->truth[s]]);
+    free(of_label);
+    return KOLM_OK;
+}
+
 kit_status cv_open(cv *c, kolm_error_t *err) {
     KIT_TRY(choose_rows(c, err));
     KIT_TRY(choose_slots(c, err));
+    KIT_TRY(weigh_slots(c, err));
     return look_at_folds(c, err);
 }
 
 void cv_close(cv *c) {
-    for (uint32_t i = 0; i < CHOOSE_CANDIDATES; i++)
+    for (uint32_t i = 0; i < CHOOSE_CANDIDATES; i++) {
         free(c->trial[i].scores);
+        free(c->trial[i].right);
+        free(c->trial[i].duals);
+    }
+    free(c->weight);
     columns_free(&c->columns);
     rows_free(c->part);
     free(c->slot);

@@ -12,9 +12,14 @@
 
 typedef struct trial {
     choose_candidate *candidate;
-    float *scores;       /* [slots][stride]; of its single part */
-    bool dropped;        /* after the first fold */
-    uint64_t first_fold; /* merit on it, millionths */
+    float *scores;             /* [slots][stride]; of its single part */
+    uint8_t *right;            /* [slots]: of the folds that it ran on */
+    uint32_t of[CHOOSE_PARTS]; /* of a blend: the trials that it is the sum of */
+    float *duals;              /* [folds from duals_fold on][rows][stride]: where its fits ended; NULL: not kept */
+    uint32_t duals_fold;
+    const struct trial *begin; /* on the first fold it begins where this one's fit ended; NULL: at 0 */
+    bool dropped;              /* after the first fold */
+    uint64_t first_fold;       /* merit on it, millionths */
 } trial;
 
 typedef struct cv {
@@ -27,7 +32,9 @@ typedef struct cv {
     uint32_t *truth; /* of each slot */
     uint32_t *slot_fold;
     uint32_t slots, stride;
-    uint8_t *seen; /* [fold][feature]: occurs in a row of another fold */
+    uint8_t *seen;     /* [fold][feature]: occurs in a row of another fold */
+    uint32_t compared; /* folds that candidates are compared on; the chosen one is scored on all */
+    float *weight;     /* of each slot when they are compared; 0 beyond those folds */
     trial trial[CHOOSE_CANDIDATES];
     /* One batch of fits. */
     uint32_t batch_first, batch_count, fold_first, fold_count;
@@ -43,10 +50,14 @@ void cv_close(cv *c);
 solve_task cv_task_of(const choose_job *job, const rows *r, const choose_part *part, uint32_t fold, uint32_t first);
 uint32_t cv_strips_of(const choose_part *part, uint32_t labels);
 trial *cv_add_trial(cv *c, const char *name, solve_kind kind, unsigned families, float cost);
-/* Runs the trials added since c->batch_first over all folds. */
+/* Runs the trials added since c->batch_first over the folds that are compared on. */
 kit_status cv_run_batch(cv *c, kolm_error_t *err) KIT_MUST_USE;
-/* Fills the candidate's counts and merit from its scores of the folds below fold_end. */
-kit_status cv_measure(const cv *c, const float *scores, uint32_t fold_end, choose_candidate *out,
-                      kolm_error_t *err) KIT_MUST_USE;
+/* On the first fold a fit of b, of the same kind and families as a, begins where that of a ended. Called with b NULL
+ * before a runs, then with b in a later batch. No more than a hint: with many rows all begin at 0. */
+kit_status cv_begin_at(cv *c, trial *a, trial *b, kolm_error_t *err) KIT_MUST_USE;
+/* The sum of two trials, part 0 and part 1 by their shares. Costs no fit. */
+kit_status cv_add_blend(cv *c, uint32_t a, uint32_t b, float share, uint32_t *out, kolm_error_t *err) KIT_MUST_USE;
+/* Scores a trial on the folds that are left, and fills the result's duals. */
+kit_status cv_finish(cv *c, uint32_t number, kolm_error_t *err) KIT_MUST_USE;
 
 #endif
