@@ -64,8 +64,7 @@ static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, u
     if (status != KOLM_OK) return status;
     kit_hex(digest, sizeof digest, hex);
     if (strcmp(hex, entry->sha256) == 0) return KOLM_OK;
-    return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
-                    "it does not have the digest that the manifest says");
+    return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again", "it does not match its digest in the manifest");
 }
 
 static kit_status extract_entry(artifact *a, const artifact_entry *entry, int root, uint8_t *chunk,

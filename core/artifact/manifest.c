@@ -187,7 +187,7 @@ static kit_status match_entries(const cJSON *list, const artifact_zip *zip, char
             return kit_fail(err, KOLM_E_DATA_LOSS, "",
                             "the manifest and the file do not list the same entries (\"%s\")", entry->name);
         if (size != entry->size)
-            return kit_fail(err, KOLM_E_DATA_LOSS, "", "the entry \"%s\" does not have the size that the manifest says",
+            return kit_fail(err, KOLM_E_DATA_LOSS, "", "the entry \"%s\" does not have the size given in the manifest",
                             entry->name);
         (void)kit_json_get_string(item, "sha256", &digest);
         kit_copy(out_digests[i], KIT_SHA256_HEX, digest);

@@ -32,7 +32,7 @@ static kit_status read_whole(artifact *a, const char *name, size_t max_bytes, ki
     if (status != KOLM_OK) return status;
     if (libdeflate_crc32(0, kit_buf_text(out), out->length) == a->zip.entries[entry - a->entries].crc32) return KOLM_OK;
     return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
-                    "the entry \"%s\" does not have the digest (CRC-32) that the file says", name);
+                    "the entry \"%s\" does not match its checksum (CRC-32)", name);
 }
 
 static kit_status load_own(artifact *a, kolm_error_t *err) {
@@ -60,7 +60,7 @@ static kit_status load_own(artifact *a, kolm_error_t *err) {
 
 static kit_status open_parts(artifact *a, kolm_error_t *err) {
     struct stat info;
-    if (fstat(a->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if (fstat(a->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access it");
     if (!S_ISREG(info.st_mode))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a .kolm file", "it is not a regular file");
     KIT_TRY(kit_file_mark_fd(a->fd, &a->mark, err));
@@ -89,7 +89,7 @@ static kit_status open_taken(int fd, const char *shown, artifact **out_artifact,
         kit_fail_context(err, "%s", shown);
         bool damaged = status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED;
         if (err != NULL && err->remedy[0] == '\0' && damaged)
-            kit_copy(err->remedy, sizeof err->remedy, "download the file again from where it was made");
+            kit_copy(err->remedy, sizeof err->remedy, "download the file again");
         artifact_close(a);
         return status;
     }
@@ -189,11 +189,11 @@ static kit_status end_entry(scan *s, kolm_error_t *err) {
     kit_hex(digest, sizeof digest, hex);
     if (entry->sha256[0] != '\0' && strcmp(hex, entry->sha256) != 0) {
         return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
-                        "the entry \"%s\" does not have the digest that the manifest says", entry->name);
+                        "the entry \"%s\" does not match its digest in the manifest", entry->name);
     }
     if (s->crc != s->a->zip.entries[s->entry].crc32) {
         return kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
-                        "the entry \"%s\" does not have the digest (CRC-32) that the file says", entry->name);
+                        "the entry \"%s\" does not match its checksum (CRC-32)", entry->name);
     }
     s->crc = 0;
     s->entry++;
@@ -286,7 +286,7 @@ kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_bu
     if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&bytes), bytes.length, hex, err);
     if (status == KOLM_OK && entry->sha256[0] != '\0' && strcmp(hex, entry->sha256) != 0) {
         status = kit_fail(err, ARTIFACT_E_CHANGED, "download the file again",
-                          "the entry \"%s\" does not have the digest that the manifest says", name);
+                          "the entry \"%s\" does not match its digest in the manifest", name);
     }
     if (status == KOLM_OK) {
         kit_buf_add(out, kit_buf_text(&bytes), bytes.length);

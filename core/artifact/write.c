@@ -67,7 +67,7 @@ static kit_status open_payload(const artifact_file *file, int *out_fd, uint64_t 
     if (*out_fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = KOLM_OK;
     if (fstat(*out_fd, &info) != 0)
-        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+        status = kit_fail_errno(err, errno, "cannot access %s", path);
     else if (!S_ISREG(info.st_mode))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file", "%s is not a regular file", path);
     if (status == KOLM_OK && file->mark != NULL) {

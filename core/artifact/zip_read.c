@@ -9,8 +9,7 @@
 #define SENTINEL32 0xFFFFFFFFu
 #define MOST_CENTRAL (ARTIFACT_MAX_ENTRIES * (ZIP_CENTRAL_FIXED + ARTIFACT_MAX_NAME + 28u))
 
-static const char *const GET_ANEW =
-    "download the file again from where it was made; repacking it with a zip tool breaks it";
+static const char *const GET_ANEW = "download the file again; repacking it with a zip tool breaks it";
 
 #define REFUSE(err, ...) kit_fail(err, KOLM_E_DATA_LOSS, GET_ANEW, __VA_ARGS__)
 
@@ -201,7 +200,7 @@ static kit_status compare_local(int fd, const artifact_zip_entry *entry, kit_buf
         return REFUSE(err, "the entry \"%s\" has another name in its local header", entry->name);
     }
     if (get16(bytes + 6) & 8) return REFUSE(err, "the entry \"%s\" has a data descriptor", entry->name);
-    return REFUSE(err, "the local header of the entry \"%s\" is not what the central directory asks for", entry->name);
+    return REFUSE(err, "the local header of the entry \"%s\" does not match the central directory", entry->name);
 }
 
 kit_status artifact_zip_read(int fd, uint64_t file_size, artifact_zip *out_zip, kolm_error_t *err) {

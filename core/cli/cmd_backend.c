@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend: the table of its verbs, for those who make, package or admit backends. */
+/* kolm backend: the table of its verbs, for authors, packagers and administrators of backends. */
 #include "cli/cli.h"
 #include "cli/output.h"
 
@@ -7,9 +7,9 @@
 
 static const cli_command verbs[] = {
     {"new", "write a backend of your own in one file", cli_backend_new},
-    {"check", "does a backend keep the contract?", cli_backend_check},
+    {"check", "check that a backend keeps the contract", cli_backend_check},
     {"list", "every directory searched, every file considered", cli_backend_list},
-    {"why", "what became of one name, and which rule decided", cli_backend_why},
+    {"why", "why one backend is used or not: the rule that decided", cli_backend_why},
     {"grant", "give a backend the secrets and files that it asks for", cli_backend_grant},
     {"trust", "trust the key of a publisher of backends", cli_backend_trust},
     {"untrust", "stop trusting plugins of a key", cli_backend_untrust},
@@ -18,6 +18,6 @@ static const cli_command verbs[] = {
 };
 
 int cli_cmd_backend(cli_context *context, int argc, char **argv) {
-    return cli_group_of(context, "kolm backend", "for those who make, package or admit backends.", verbs,
+    return cli_group_of(context, "kolm backend", "for authors, packagers and administrators of backends.", verbs,
                         sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -84,7 +84,8 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend check",
         .words = "FILE.so",
-        .summary = "Does a backend keep the contract of kolm/backend.h? Needs the plugin and its manifest, no source.",
+        .summary =
+            "Checks that a backend keeps the contract of kolm/backend.h. Needs the plugin and its manifest, no source.",
         .notes = "Each check runs in a process of its own, without network. A check is skipped where the device is\n"
                  "absent. Exit code 5 when a check fails.",
         CLI_ROWS(options),

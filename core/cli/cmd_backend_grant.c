@@ -31,7 +31,7 @@ static void print_grants(cli_context *context, const fleet_registry *registry, c
     char who[96] = "";
     cJSON_ArrayForEach(grant, grants) {
         cli_print(context, "%-14s  %s%s\n", cli_safe(grant->string), cli_safe(who_of(grant, who)),
-                  is_found(registry, grant->string) ? "" : "  (does not count for what is found now)");
+                  is_found(registry, grant->string) ? "" : "  (does not apply to the files found now)");
         cJSON_ArrayForEach(what, kit_json_get(grant, "what")) cli_print(context, "  %s\n", cli_safe(what->valuestring));
     }
     if (cJSON_GetArraySize(grants) == 0) cli_print(context, "nothing is granted to any backend\n");
@@ -134,7 +134,7 @@ int cli_backend_grant(cli_context *context, int argc, char **argv) {
         .summary = "Gives a backend the secrets, variables and files that its manifest asks for; without NAME, lists "
                    "the grants.",
         .notes =
-            "Until then it is not called. What is granted goes to the key that signed the plugin, if that is believed\n"
+            "Until then it is not called. A grant is bound to the key that signed the plugin, if that key is trusted\n"
             "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that "
             "asks\n"
             "for more. Backends that are installed with kolm need no grant.",

@@ -94,11 +94,11 @@ static int print_done(cli_context *context, const char *schema, const char *keyi
 
 int cli_backend_trust(cli_context *context, int argc, char **argv) {
     fleet_key_trust r = {.backends = true};
-    const cli_option options[] = {{"label", 0, CLI_STRING, &r.label, "TEXT", "whose key it is, in your words"}};
+    const cli_option options[] = {{"label", 0, CLI_STRING, &r.label, "TEXT", "your label for the key"}};
     const cli_syntax syntax = {
         .command = "kolm backend trust",
         .words = "KEY.pem",
-        .summary = "Believes plugins that this public key signed.",
+        .summary = "Trusts plugins signed by this public key.",
         .notes = "Trust is separate for each purpose: `kolm keys trust` is for models, this for plugins. A\n"
                  "policy.json in the home directory, {\"plugins\":{\"signatures\":\"required\"}}, refuses every plugin "
                  "that no\nsuch key signed.",

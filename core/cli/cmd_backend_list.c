@@ -190,7 +190,8 @@ static void print_detection(cli_context *context, const fleet_backend *b) {
 
 static int unknown(cli_context *context, fleet_registry *registry, const char *name, kolm_error_t *err) {
     (void)fleet_registry_unknown(registry, name, err);
-    kit_copy(err->remedy, sizeof err->remedy, "`kolm backend list` shows where was looked, and what was there");
+    kit_copy(err->remedy, sizeof err->remedy,
+             "`kolm backend list` shows which directories were searched, and what was found");
     return cli_error(context, CLI_EXIT_USAGE, err);
 }
 
@@ -225,8 +226,8 @@ int cli_backend_why(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend why",
         .words = "NAME",
-        .summary = "Says what became of every file of this name, which rule decided, and what "
-                   "the plugin says when it is called.",
+        .summary = "Explains why a backend is used or not: every file of its name, the rule that "
+                   "decided, and what the plugin reports.",
         .notes = "Exit code 2 when nothing of this name was found.",
         CLI_ROWS(options),
     };

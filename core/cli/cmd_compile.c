@@ -81,7 +81,7 @@ static int parse_options(cli_context *context, compile_request *r, const char *n
         {"embed-eval", 0, CLI_FLAG, &r->embed_eval, NULL, "put the held-out rows into the artifact"},
         {"force", 'f', CLI_FLAG, &r->force, NULL, "replace an artifact of the same name"},
         {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL,
-         "leave the job directory behind and say where it is: kolm job run does it again"},
+         "keep the job directory and print its path: kolm job run runs it again"},
         {"quiet", 'q', CLI_FLAG, &context->quiet, NULL, "print the score, the artifact and errors only"},
     };
     const cli_syntax syntax = {

@@ -70,14 +70,14 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         {"force", 0, CLI_FLAG, &force, NULL, "the same as --refresh"},
         {"timeout", 0, CLI_U64, &timeout, "SECONDS", "for each backend, 1 to 3600 (5)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL,
-         "load no backend that needs the network, and keep the others from it (strict)"},
+         "load no backend that needs the network, and deny it to the others (strict)"},
         {"allow-private-remote", 0, CLI_FLAG, &detect.allow_private_remote, NULL,
          "under --airgap, also a self-hosted target on a private address"},
     };
     const cli_syntax syntax = {
         .command = "kolm compute detect",
         .words = "",
-        .summary = "Asks every backend whether it is usable here.",
+        .summary = "Detects which backends are usable here.",
         .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once. A backend learns\n"
                  "here which of its secrets are set, and their values only with --refresh.",
         CLI_ROWS(options)};

@@ -112,8 +112,8 @@ static void print_cost(cli_context *context, const fleet_backend *b) {
     if (b->offer->price_micro_usd_per_hour == PICK_UNPRICED) {
         cli_print(context, LABEL "%s\n", "",
                   cli_styled(context, CLI_YELLOW,
-                             "warning: billed per use, so that the cost is not predictable; --budget and --max-price "
-                             "say nothing about it"));
+                             "warning: billed per use: the cost is not predictable, and --budget and --max-price do "
+                             "not limit it"));
     }
 }
 

@@ -55,9 +55,9 @@ static void print_refused(cli_context *context, const fleet_registry *registry) 
 
 static void print_nothing(cli_context *context, const fleet_registry *registry) {
     if (registry->count) return;
-    cli_print(context,
-              "no backends found\n"
-              "  -> install one (packages are called kolm-backend-NAME); `kolm backend list` shows where was looked\n");
+    cli_print(context, "no backends found\n"
+                       "  -> install one (packages are called kolm-backend-NAME); `kolm backend list` shows which "
+                       "directories were searched\n");
     if (registry->notes) cli_warn(context, "%s", cli_safe(registry->notes));
 }
 

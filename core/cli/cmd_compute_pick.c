@@ -17,7 +17,7 @@ typedef struct pick_options {
 static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     const cli_option options[] = {
         {"recipe", 0, CLI_STRING, &o->ask.recipe, "NAME",
-         "only who makes this recipe: linear, lora or one of a backend's own"},
+         "only backends that make this recipe: linear, lora or a backend's own"},
         {"infer", 0, CLI_FLAG, &o->ask.infer, NULL, "pick a place to answer rather than to train"},
         {"airgap", 0, CLI_AIRGAP, &o->ask.airgap, NULL,
          "only backends that need no network; detection is kept from it (strict)"},
@@ -29,7 +29,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
         {"max-tier", 0, CLI_TIER, &o->ask.max_tier, "N", "only backends of tier N or lower"},
         {"exclude", 0, CLI_LIST, &o->ask.exclude, "NAME", "not this one; may be given again, or as A,B"},
         {"explain", 0, CLI_FLAG, &o->explain, NULL, "show the five terms and what would flip the choice"},
-        {"replay", 0, CLI_STRING, &o->replay, "FILE", "ask the question of a record again, and compare the answers"},
+        {"replay", 0, CLI_STRING, &o->replay, "FILE", "repeat a recorded pick, and compare the results"},
         {"refresh", 0, CLI_FLAG, &o->ask.refresh, NULL, "detect again and ignore the cache"},
     };
     const cli_syntax syntax = {

@@ -128,11 +128,11 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
         {"base-parameters", 0, CLI_U64, &o.parameters, "N", "parameters of the base model"},
         {"epochs", 0, CLI_U64, &o.epochs, "N", "passes over the data; the backend's own number otherwise"},
         {"airgap", 0, CLI_AIRGAP, &o.airgap, NULL,
-         "ask no backend that needs the network, and keep the others from it (strict)"},
+         "query no backend that needs the network, and deny it to the others (strict)"},
     };
     const cli_syntax syntax = {.command = "kolm compute quote",
                                .words = "",
-                               .summary = "Says what a job would take and cost on every backend.",
+                               .summary = "Estimates time and cost of a job on every backend.",
                                CLI_ROWS(options)};
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;

@@ -36,7 +36,7 @@ static void print_text(cli_context *context, const fleet_reap *reap, bool look) 
     if (reap->count + reap->owned.count == 0)
         cli_print(context, "nothing is rented\n");
     else if (look && open > 0)
-        cli_print(context, "`kolm compute reap --yes` ends what is open; what is in use belongs to a call that runs\n");
+        cli_print(context, "`kolm compute reap --yes` ends open leases; those in use belong to a running call\n");
 }
 
 static int print_as_json(cli_context *context, const fleet_reap *reap, bool look, int exit_code) {
@@ -67,7 +67,7 @@ int cli_compute_reap(cli_context *context, int argc, char **argv) {
     };
     const cli_syntax syntax = {.command = "kolm compute reap",
                                .words = "",
-                               .summary = "Lists what earlier calls rented and did not end; with --yes ends it.",
+                               .summary = "Lists leases that earlier calls left open; with --yes ends them.",
                                CLI_ROWS(options)};
     fleet_reap reap = {0};
     kolm_error_t err = KIT_ERROR_INIT;

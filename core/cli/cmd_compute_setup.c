@@ -93,7 +93,7 @@ static int print_done(cli_context *context, const setup *s, const setup_done *do
         return CLI_EXIT_OK;
     }
     (void)kit_json_get_u64(s->about, "bytes", &bytes);
-    cli_print(context, done->kept ? "%s is there already (%s)\n" : "%s is ready (%s)\n", cli_safe(s->place),
+    cli_print(context, done->kept ? "%s already exists (%s)\n" : "%s is ready (%s)\n", cli_safe(s->place),
               session_bytes(size, sizeof size, bytes));
     cli_print(context, "next: kolm compute test %s\n", s->name);
     return CLI_EXIT_OK;
@@ -136,8 +136,8 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm compute setup",
         .words = "NAME",
-        .summary = "Makes the Python runtime of a backend, from a lock with hashes.",
-        .notes = "What is interrupted goes on with the same command. runtimes.md of the documentation says more.",
+        .summary = "Creates the Python runtime of a backend, from a lock with hashes.",
+        .notes = "After an interruption run the same command again to continue. See runtimes.md in the documentation.",
         CLI_ROWS(options),
     };
     int result = cli_options_parse(context, &syntax, argc, argv);

@@ -97,7 +97,7 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm compute test",
         .words = "NAME",
-        .summary = "Proves a backend before it is needed.",
+        .summary = "Tests a backend before it is needed.",
         .notes = "Exit code 5 when the test does not pass. Whether two trainings gave the same "
                  "bytes is kept for `kolm compute info` and for receipts.",
         CLI_ROWS(options),

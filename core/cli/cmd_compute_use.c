@@ -29,7 +29,7 @@ static int done(cli_context *context, const char *name, const char *path, const 
                  cli_safe(fleet_backend_detection(backend)->reason));
     }
     if (overriding && *overriding && (!name || strcmp(overriding, name) != 0)) {
-        cli_warn(context, "KOLM_BACKEND=%s is set and comes before the configuration", cli_safe(overriding));
+        cli_warn(context, "KOLM_BACKEND=%s is set and overrides the configuration", cli_safe(overriding));
     }
     if (context->json) {
         cJSON *value = cJSON_CreateObject();
@@ -70,7 +70,7 @@ int cli_compute_use(cli_context *context, int argc, char **argv) {
         .command = "kolm compute use",
         .words = "NAME",
         .summary = "Makes a backend the default of kolm compile and kolm run.",
-        .notes = "--backend and KOLM_BACKEND come before this default.",
+        .notes = "--backend and KOLM_BACKEND override this default.",
         CLI_ROWS(options),
         .min_words = 0,
         .max_words = 1,

@@ -18,7 +18,7 @@ static void print_text(cli_context *context, const cJSON *object, const char *ke
 static void print_stated(cli_context *context, const cJSON *object, const char *key) {
     const char *text = NULL;
     if (kit_json_get_string(object, key, &text))
-        cli_print(context, "%-12s %s (as the backend says)\n", key, cli_safe(text));
+        cli_print(context, "%-12s %s (as reported by the backend)\n", key, cli_safe(text));
 }
 
 static double number(const cJSON *object, const char *key) {
@@ -88,9 +88,9 @@ static void print_chosen(cli_context *context, const cJSON *report) {
     cli_print(context, "%-12s a head with lambda %.3f", "chosen", number(head, "lambda_micro") / 1e6);
     if (answered >= 1 && right >= 0 && right <= answered)
         cli_print(context, ", %.1f%% right in cross-validation", 100 * right / answered);
-    cli_print(context, " (as the backend says)\n");
+    cli_print(context, " (as reported by the backend)\n");
     if (kit_json_get_string(report, "chosen", &chosen))
-        cli_print(context, "%-12s %s (as the backend says)\n", "linear part", cli_safe(chosen));
+        cli_print(context, "%-12s %s (as reported by the backend)\n", "linear part", cli_safe(chosen));
 }
 
 static void print_human(cli_context *context, artifact *a) {
@@ -149,8 +149,7 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm inspect",
         .words = "FILE.kolm",
-        .summary = "Shows what a compiled model holds: its manifest and its entries. Believes nothing and checks no "
-                   "signature.",
+        .summary = "Shows what a compiled model holds: its manifest and its entries. Checks no signature.",
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

@@ -110,7 +110,7 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
     return exit_code;
 }
 
-static const cli_command verbs[] = {{"run", "do a job directory on this machine", job_run_verb}};
+static const cli_command verbs[] = {{"run", "run a job directory on this machine", job_run_verb}};
 
 int cli_cmd_job(cli_context *context, int argc, char **argv) {
     return cli_group_of(context, "kolm job",

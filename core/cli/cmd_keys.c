@@ -116,7 +116,7 @@ static int keys_export(cli_context *context, int argc, char **argv) {
 static int keys_trust(cli_context *context, int argc, char **argv) {
     fleet_key_trust r = {0};
     const cli_option options[] = {
-        {"label", 0, CLI_STRING, &r.label, "TEXT", "whose key it is, in your words"},
+        {"label", 0, CLI_STRING, &r.label, "TEXT", "your label for the key"},
         {"from", 0, CLI_STRING, &r.from, "DATE", "trust nothing signed before"},
         {"to", 0, CLI_STRING, &r.to, "DATE", "trust nothing signed after"},
     };

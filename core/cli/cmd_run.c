@@ -108,11 +108,12 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
                                    cli_safe(g->words[0]));
         if (model_looks_like_model(text))
             return cli_usage_error(context, syntax->command,
-                                   "'%s' is a second compiled model, and one answers; run each by itself", shown);
+                                   "'%s' is a second compiled model, but only one can answer; run each separately",
+                                   shown);
         err.code =
             kit_fail(&err, KOLM_E_INVALID_ARGUMENT,
                      "for the lines of the file: --input FILE; for the words themselves: put -- before them",
-                     "'%s' %s: is what it holds to be answered, or these words?", shown,
+                     "'%s' %s: should its contents be answered, or this text?", shown,
                      there ? "is the name of a file or directory" : "looks like the name of a file that is not there");
         return cli_error(context, CLI_EXIT_USAGE, &err);
     }
@@ -187,7 +188,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
             "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
             "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; of a "
             "withheld one output is null, and \"best\" says what it would have been.\n"
-            "A TEXT that is the name of a file is refused, lest the name be answered: --input reads the file. After "
+            "A TEXT that is the name of a file is refused, to avoid answering the name: --input reads the file. After "
             "--\n"
             "every word is a TEXT, also one that begins with '-' or is such a name.",
         CLI_ROWS(options),

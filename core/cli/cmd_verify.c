@@ -10,9 +10,9 @@ static void demand_receipts(model_handle *model) {
     receipt_report *r = &model->report;
     if (r->verdict != RECEIPT_TRUSTED || model->has_sidecar) return;
     r->verdict = RECEIPT_CHAIN_BROKEN;
-    kit_format(r->text, sizeof r->text, "%s: no receipts lie beside it (%s)", receipt_verdict_name(r->verdict),
+    kit_format(r->text, sizeof r->text, "%s: there are no receipts next to it (%s)", receipt_verdict_name(r->verdict),
                model->sidecar_path);
-    kit_copy(r->remedy, sizeof r->remedy, "put the .intoto.jsonl that was made with it beside it");
+    kit_copy(r->remedy, sizeof r->remedy, "put the .intoto.jsonl that was made with it next to it");
 }
 
 static int print_json(cli_context *context, const model_handle *model, const char *path, int exit_code) {
@@ -50,7 +50,7 @@ static void print_human(cli_context *context, const model_handle *model) {
     bool named = kit_json_get_string(compute, "device", &device);
     if (kit_json_get_string(compute, "backend", &backend))
         cli_print(context, "made by      %s on %s%s\n", cli_safe(backend),
-                  named ? cli_safe(device) : "an unnamed device", named ? " (as the backend says)" : "");
+                  named ? cli_safe(device) : "an unnamed device", named ? " (as reported by the backend)" : "");
     cli_print(context, "%s\n", cli_styled(context, trusted ? CLI_GREEN : CLI_RED, cli_safe(r->text)));
     if (r->remedy[0] != '\0') cli_print(context, "  -> %s\n", cli_safe(r->remedy));
 }
@@ -63,10 +63,10 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm verify",
         .words = "FILE.kolm",
-        .summary = "Says whether a compiled model is what its signer signed, and whether the signer is trusted here.",
+        .summary = "Checks whether a compiled model is what its signer signed, and whether the signer is trusted here.",
         .notes = "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
                  "broken, could not\n"
-                 "be judged. The exit code is 0 for trusted, 8 when it could not be checked (memory, disk, keyring or "
+                 "be checked. The exit code is 0 for trusted, 8 when it could not be checked (memory, disk, keyring or "
                  "log), and "
                  "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with "
                  "openssl alone.",
@@ -83,8 +83,8 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     if (status == KOLM_OK && receipts) demand_receipts(&model);
     if (told && model.report.remedy[0] == '\0')
         kit_copy(model.report.remedy, sizeof model.report.remedy,
-                 model.unjudged ? "this says nothing about the model; mend that and ask again"
-                                : "get the file again from where it came");
+                 model.unjudged ? "this says nothing about the model; fix that and run the command again"
+                                : "download the file again");
     if (status != KOLM_OK && (!told || cli_interrupted())) {
         exit_code = cli_fail(context, cli_interrupted() ? SESSION_REASON_INTERRUPTED : reason, &err);
     } else {

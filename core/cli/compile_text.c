@@ -153,7 +153,7 @@ static void print_airgap(cli_context *context, const compile *c) {
                   "[trainer]     airgap: no outbound network calls, but not enforced for files and other programs\n");
     else if (c->private_remote)
         cli_print(context,
-                  "[trainer]     airgap: %s reached only a machine on a private address, by its own word; "
+                  "[trainer]     airgap: %s reached only a machine on a private address, according to itself; "
                   "nothing enforces it\n",
                   c->choice->backend->name);
     else
@@ -278,7 +278,7 @@ void cli_compile_rented(cli_context *context, const compile *c) {
     if (known || sum > 0)
         (void)session_usd(cost, sizeof cost, sum);
     else
-        kit_copy(cost, sizeof cost, "what it cost is not known");
+        kit_copy(cost, sizeof cost, "its cost is unknown");
     cli_print(context, "[rented]      %zu from %s, the last %s; %s%s; %s\n", count, cli_safe(last->backend),
               cli_safe(last->note[0] ? last->note : last->name), cost, all, left);
 }

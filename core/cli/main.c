@@ -22,7 +22,7 @@ static const cli_command commands[] = {
     {"inspect", "show what a compiled model holds", cli_cmd_inspect},
     {"verify", "check the signature and the receipts of a compiled model", cli_cmd_verify},
     {"keys", "list, make, trust and revoke signing keys", cli_cmd_keys},
-    {"job", "do a job directory on this machine, for backends that send it here", cli_cmd_job},
+    {"job", "run a job directory on this machine, for backends that send it here", cli_cmd_job},
     {"backend", "make, check, sign and explain backends", cli_cmd_backend},
     {"compute", "the backends: list, detect, pick, use, info, status, test, quote", cli_cmd_compute},
 };

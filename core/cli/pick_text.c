@@ -100,7 +100,7 @@ static void print_warnings(cli_context *context, const pick_result *result) {
         const pick_entry *entry = &result->entries[i];
         const pick_candidate *c = &result->candidates[entry->candidate];
         if (!entry->unpriced_pass || !c->available) continue;
-        cli_warn(context, "%s is billed %s: --max-price says nothing about it", c->name,
+        cli_warn(context, "%s is billed %s: --max-price does not limit it", c->name,
                  c->offer.billing ? c->offer.billing : "otherwise");
     }
 }

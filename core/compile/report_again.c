@@ -46,7 +46,7 @@ static kit_status split(again *a, const compile_data_files *data, const compile_
         if (!kit_json_get_string(options, "contradictions", &word)) word = NULL;
     }
     if (word != NULL && !find_rule(word, &rule))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use majority, drop, keep or error, as compile was told",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use majority, drop, keep or error, as given to compile",
                         "'%s' is not a rule for contradictions", word);
     KIT_TRY(kit_path_join(a->job->private, "prepared", &a->prepared, err));
     if (mkdir(a->prepared, 0700) != 0) return kit_fail_errno(err, errno, "cannot create %s", a->prepared);

@@ -48,7 +48,7 @@ static kit_status go_on(compile *c, kolm_error_t *err) {
     kit_status status = job_directory_go_on(&c->job, key, &found, err);
     if (status == KOLM_OK && found)
         session_note(c->session, "[trainer]",
-                     "an earlier run of this job was not finished: going on from its checkpoint");
+                     "an earlier run of this job was not finished: continuing from its checkpoint");
     return status;
 }
 
@@ -153,7 +153,7 @@ static kit_status list_payload(compile *c, int fd, const char *name, const char 
         else if (!kit_path_is_safe(inner_name.data))
             status = bad_payload(c, err, inner_name.data, "a name that is not allowed in an artifact");
         else if (fstatat(fd, entry, &info, AT_SYMLINK_NOFOLLOW) != 0)
-            status = kit_fail_errno(err, errno, "cannot look at %s", inner_path.data);
+            status = kit_fail_errno(err, errno, "cannot access %s", inner_path.data);
         else if (S_ISREG(info.st_mode))
             status = add_payload(c, inner_name.data, inner_path.data, &info, err);
         else if (!S_ISDIR(info.st_mode))

@@ -358,7 +358,7 @@ static kit_status move_into_place(compile *c, kit_atomic_file *file, const char 
 /* Somebody else's artifact of this name may have appeared since the start. */
 static kit_status still_free(compile *c, kolm_error_t *err) {
     if (session_stopped(c->session))
-        return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again when it suits",
+        return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again to retry",
                         "interrupted before the artifact was signed");
     bool there = false;
     if (!c->request.force) KIT_TRY(kit_path_exists(c->out_path, &there, err));

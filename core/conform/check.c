@@ -52,7 +52,7 @@ static const struct {
     void (*run)(check *c);
     const char *about;
 } checks[] = {
-    {"files", ALWAYS, check_files, "kolm would take plugin and manifest as they lie there"},
+    {"files", ALWAYS, check_files, "kolm would accept plugin and manifest as installed"},
     {"exports", ALWAYS, check_exports, "exactly one symbol, kolm_backend_v1, a data object"},
     {"loads", NEEDS_FILES, check_loads, "ABI, build and name fit this kolm"},
     {"identity", NEEDS_LOADED, check_identity, "version, vendor, licence and homepage"},
@@ -75,22 +75,22 @@ static const struct {
     {"infer.flushes", NEEDS_LOADED, check_infer_flushes, "answers a question before the next one is there"},
     {"train.cancel", NEEDS_LOADED, check_train_cancel, "stops soon when it is cancelled"},
     {"train.bad-job", NEEDS_LOADED, check_bad_jobs, "refuses broken job directories with a reason"},
-    {"infer.bad-model", NEEDS_LOADED, check_infer_bad_model, "refuses a model that is none"},
+    {"infer.bad-model", NEEDS_LOADED, check_infer_bad_model, "refuses a corrupt model"},
     {"test", NEEDS_LOADED, check_own_test, "its own test passes"},
     {"status", NEEDS_LOADED, check_status, "lists its remote resources, and removes nothing unless asked to prune"},
     {"lease.refused", NEEDS_LOADED, check_lease_refused, "creates nothing when its intent cannot be recorded"},
     {"lease.killed", NEEDS_LOADED, check_lease_killed,
      "killed between intent and handle, what it rented is found by its name and ended, and again"},
-    {"lease.unknown", NEEDS_LOADED, check_reclaim_unknown, "reclaim of what never was is GONE"},
+    {"lease.unknown", NEEDS_LOADED, check_reclaim_unknown, "reclaim of a name that never existed is GONE"},
     {"lease.ends", NEEDS_ALL, check_leases_end, "what it rents is gone when its call has ended, or reclaimed"},
     {"contract.records", NEEDS_ALL, check_records, "numbers, sizes and reserved fields are what backend.h says"},
-    {"contract.texts", NEEDS_ALL, check_texts, "texts are UTF-8, end, fit and are there"},
+    {"contract.texts", NEEDS_ALL, check_texts, "texts are UTF-8, NUL terminated, complete and not empty"},
     {"contract.reports", NEEDS_ALL, check_reports, "progress, metrics and steps that make sense"},
     {"manners.leaves-nothing", NEEDS_ALL, check_leaves_nothing,
      "no thread, process or descriptor of train, infer, test or status"},
     {"manners.prints-nothing", NEEDS_ALL, check_prints_nothing, "nothing on standard output or error"},
     {"manners.declares-settings", NEEDS_ALL, check_settings, "no setting is read that its manifest does not declare"},
-    {"manners.keeps-secrets", NEEDS_ALL, check_keeps_secrets, "no secret in anything that it says"},
+    {"manners.keeps-secrets", NEEDS_ALL, check_keeps_secrets, "no secret in its output"},
 };
 #define CHECKS (sizeof checks / sizeof *checks)
 _Static_assert(CHECKS <= CHECK_ITEMS_MAX, "the report has room for every check");

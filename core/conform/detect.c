@@ -56,7 +56,7 @@ void check_slots(check *c) {
     const host_manifest *m = c->row->manifest;
     const bool trains = c->slots & HOST_SLOT_TRAIN, answers = c->slots & HOST_SLOT_INFER;
     if (!(c->slots & HOST_SLOT_DETECT))
-        check_fail(c, "it has no detect: kolm can never know that it is there");
+        check_fail(c, "it has no detect: kolm can never find it available");
     else if (!m->offer.train && trains)
         check_fail(c, "its table has a train, its manifest says that it does not: it would never be chosen");
     else if (!m->offer.infer && answers)
@@ -95,7 +95,7 @@ void check_detect_answers(check *c) {
         check_fail(c, "it gives no reason for its answer");
     else if ((result.detect.state == KOLM_DETECT_BROKEN || result.detect.state == KOLM_DETECT_REFUSED) &&
              !result.detect.remedy[0])
-        check_fail(c, "it is here, not usable, and does not say what to do about it");
+        check_fail(c, "it is present but not usable, and gives no remedy");
     else if (fault)
         check_fail(c, "%s", fault);
     else
@@ -121,7 +121,7 @@ void check_detect_steady(check *c) {
     for (int i = 0; i < 5; i++) {
         if (!check_detect(c, NULL, false, &result)) return;
         if (result.detect.state != c->state) {
-            check_fail(c, "asked again at once it gives another answer");
+            check_fail(c, "a second call gives a different answer");
             return;
         }
     }
@@ -132,7 +132,7 @@ void check_detect_network(check *c) {
     host_result result;
     if (!check_detect(c, &audit, true, &result)) return;
     if (result.detect.state != c->state)
-        check_fail(c, "without sockets it gives another answer (%s): detect must not need the network",
+        check_fail(c, "without sockets it gives a different answer (%s): detect must not need the network",
                    result.detect.reason);
 }
 
@@ -156,7 +156,7 @@ void check_detect_home(check *c) {
     char *home = NULL;
     host_result result;
     if (kit_path_join(c->work, "home", &home, NULL) != KOLM_OK || mkdir(home, 0700) != 0 || chmod(home, 0500) != 0) {
-        check_skip(c, "no home could be made for it");
+        check_skip(c, "no home directory could be created for it");
         free(home);
         return;
     }
@@ -186,7 +186,7 @@ void check_later_host(check *c) {
     const host_audit audit = {.minor = KOLM_ABI_MINOR + 1, .later_bytes = 64};
     host_result result;
     if (check_detect(c, &audit, false, &result) && result.detect.state != c->state)
-        check_fail(c, "it answers otherwise when records are larger than today's: use KOLM_HAS, never == sizeof");
+        check_fail(c, "it answers differently if records are larger than today's: use KOLM_HAS, never == sizeof");
 }
 
 /* Under a kolm of ABI 1.0, whose table ends where that ended. */
@@ -206,7 +206,7 @@ void check_first_host(check *c) {
     else if (result.verdict != HOST_OK)
         check_fail(c, "%s", result.error.text);
     else if (result.detect.state != c->state)
-        check_fail(c, "it answers otherwise under ABI 1.0: use KOLM_HAS before what came later");
+        check_fail(c, "it answers differently under ABI 1.0: use KOLM_HAS before what came later");
     else
         check_job_under(c, &audit, "first-host");
 }

@@ -195,7 +195,7 @@ static kit_status model_add(model_list *list, const char *path, const char *pref
         kit_buf_fmt(&name, "%s%s", prefix, entry);
         status = kit_path_join(path, entry, &inner, err);
         if (status == KOLM_OK && lstat(inner, &info) != 0)
-            status = kit_fail_errno(err, errno, "cannot look at %s", inner);
+            status = kit_fail_errno(err, errno, "cannot access %s", inner);
         if (status == KOLM_OK && S_ISDIR(info.st_mode) && depth > 0) {
             kit_buf_char(&name, '/');
             status = model_add(list, inner, kit_buf_text(&name), depth - 1, err);
@@ -371,7 +371,7 @@ static bool refused(check *c, const char *what, kit_status status, const host_re
     if (status != KOLM_OK)
         check_fail(c, "%s", err->text);
     else if (result->verdict == HOST_OK)
-        check_fail(c, "%s: it says that all went well", what);
+        check_fail(c, "%s: it reports success", what);
     else if (result->verdict != HOST_FAILED)
         check_fail(c, "%s: %s", what, result->error.text);
     else if (result->no_reason)

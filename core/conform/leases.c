@@ -61,7 +61,7 @@ static const char *what_it_said(const host_result *r) {
     return r->verdict != HOST_OK                        ? r->error.text
            : r->reclaim.summary[0]                      ? r->reclaim.summary
            : r->reclaim.outcome == KOLM_RECLAIM_RUNNING ? "it is still there"
-                                                        : "it is not known whether it is there";
+                                                        : "it is unknown whether it still exists";
 }
 
 /* Until it is gone, and once more. *out_why "" when all is well. */
@@ -122,16 +122,15 @@ static void look_at(check *c, const char *slot, lease_journal *journal, const le
     char why[600] = "", left[200];
     c->leases++;
     if (e->state == LEASE_GONE && still_listed(c, e->name)) {
-        kit_format(why, sizeof why, "%s is gone by the record, and status lists it", e->name);
+        kit_format(why, sizeof why, "%s is recorded as gone, but status lists it", e->name);
         note(c, slot, why);
     }
     if (e->state == LEASE_GONE) return;
     if (!end_one(c, journal, e, why, sizeof why)) return;
     if (!why[0] && still_listed(c, e->name))
-        kit_format(why, sizeof why, "reclaim says that %s is gone, and status lists it", e->name);
+        kit_format(why, sizeof why, "reclaim reports that %s is gone, but status lists it", e->name);
     /* A failure may be that it could not end it: then reclaim is all that there is. */
-    kit_format(left, sizeof left, "%s was not gone when it returned: end what it rents, and put GONE on record",
-               e->name);
+    kit_format(left, sizeof left, "%s was not gone when it returned: end what it rents, and record GONE", e->name);
     note(c, slot, why[0] ? why : failed ? "" : left);
 }
 
@@ -194,7 +193,7 @@ void check_lease_killed(check *c) {
         check_skip(c, "it rented nothing for a small job: %s",
                    result.verdict == HOST_OK ? "the job was done without" : result.error.text);
     else if (called && result.verdict == HOST_OK)
-        check_fail(c, "it put an intent on record and never the handle: record it as soon as it is known");
+        check_fail(c, "it recorded an intent and never the handle: record it as soon as it is known");
     kit_copy(c->lease_fault, sizeof c->lease_fault, kept);
 }
 
@@ -205,7 +204,7 @@ void check_lease_refused(check *c) {
     uint32_t before = c->leases;
     if (!check_train_under(c, &refuses, "refused", &result)) return;
     if (c->leases != before)
-        check_fail(c, "it went on after the record of its intent was refused: create nothing then");
+        check_fail(c, "it continued after its intent was not recorded: create nothing then");
     else if (result.verdict == HOST_OK)
         check_note(c, "the job was done without a lease");
 }

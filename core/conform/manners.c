@@ -71,7 +71,7 @@ void check_keeps_secrets(check *c) {
     if (c->row->manifest->auth_count + c->row->manifest->secret_count == 0)
         check_note(c, "it asks for none");
     else if (c->said.failed)
-        check_skip(c, "too much was said to be looked through");
+        check_skip(c, "too much output to search");
     else if (c->said.length > 0 && strstr(kit_buf_text(&c->said), CHECK_SECRET))
-        check_fail(c, "the value of a secret came out in what it says");
+        check_fail(c, "its output contains the value of a secret");
 }

@@ -331,7 +331,7 @@ kit_status fleet_verdict(const host_result *result, const char *what, session_re
     if (result->verdict == HOST_CANCELLED)
         return kit_fail(err, KOLM_E_CANCELLED,
                         result->error.remedy[0] != '\0' ? result->error.remedy
-                                                        : "nothing was written; run the command again when it suits",
+                                                        : "nothing was written; run the command again to retry",
                         "interrupted during %s", what);
     char text[600];
     host_verdict_text(result, text, sizeof text);

@@ -81,7 +81,7 @@ kit_status fleet_call_test(kolm_session *session, fleet_registry *registry, cons
         char text[320];
         host_verdict_text(result, text, sizeof text);
         status = kit_fail(err, result->error.code ? result->error.code : KOLM_E_UNKNOWN, result->error.remedy,
-                          "the test of %s did not end well: %s", backend->name, text);
+                          "the test of %s failed to complete: %s", backend->name, text);
     }
     free(result);
     return status;

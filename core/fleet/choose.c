@@ -94,7 +94,7 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
         pick_state_text(c, state, sizeof state);
         const char *remedy = c->remedy && *c->remedy ? c->remedy : "name another backend, or let the picker choose";
         return kit_fail(err, KOLM_E_UNAVAILABLE, remedy, "%s (named by %s) is not available (%s): %s", c->name,
-                        where[by], state, c->reason && *c->reason ? c->reason : "nothing more is known");
+                        where[by], state, c->reason && *c->reason ? c->reason : "no further details");
     }
     return KOLM_OK;
 }

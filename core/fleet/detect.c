@@ -94,7 +94,7 @@ static kit_status detect_now(kolm_session *session, fleet_registry *registry, co
     /* It says nothing about the backend, and another may be picked for it. */
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         if (results[i].own_fault)
-            session_warn(session, "%s could not be asked: %s", missing[i]->name, results[i].error.text);
+            session_warn(session, "%s could not be queried: %s", missing[i]->name, results[i].error.text);
     free(rows);
     free(results);
     return status;

@@ -81,7 +81,7 @@ static bool take_devices(fleet_detection *d, const host_result *r) {
 fleet_detection *fleet_detection_of(const host_result *r) {
     bool answered = r->verdict == HOST_OK, blind = is_blind(r);
     char set[160];
-    kit_format(set, sizeof set, "%s is set; not looked at: kolm compute detect --refresh does", r->withheld);
+    kit_format(set, sizeof set, "%s is set; not checked: use kolm compute detect --refresh", r->withheld);
     fleet_detection *d = blind ? fleet_detection_new(FLEET_AVAILABLE, set, "")
                                : fleet_detection_new(state_of(r), answered ? r->detect.reason : r->error.text,
                                                      answered ? r->detect.remedy : r->error.remedy);

@@ -25,7 +25,7 @@ struct fleet_grants {
 
 static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_error_t *err) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
     kit_trust_fault fault = kit_trust_stat(KIT_TRUST_OWN, &info);
     if (!S_ISREG(info.st_mode) || info.st_size > (off_t)GRANTS_MAX)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "remove it, and grant again what the backend may use",
@@ -90,7 +90,7 @@ static kit_status read_all(const char *path, cJSON **out_all, kolm_error_t *err)
     cJSON_Delete(all);
     if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) return status;
     return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, and grant again what the backend may use",
-                    "%s is not what kolm writes there", path);
+                    "%s is not in the format that kolm writes", path);
 }
 
 static kit_status place(kolm_session *session, char **out_path, kolm_error_t *err) {

@@ -59,7 +59,7 @@ static kit_status age_of_cache(const store_home *home, int64_t now, int64_t *out
     if (stat(path, &st) == 0)
         *out_age = now > (int64_t)st.st_mtime ? now - (int64_t)st.st_mtime : 0;
     else if (errno != ENOENT && errno != ENOTDIR)
-        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+        status = kit_fail_errno(err, errno, "cannot access %s", path);
     free(path);
     return status;
 }

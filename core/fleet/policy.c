@@ -68,14 +68,14 @@ static kit_status read_file(policy_file *file, kolm_error_t *err) {
     /* lstat: a link whose policy is gone is a policy that cannot be read, not none. */
     if (lstat(file->path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
-        return kit_fail_errno(err, errno, "cannot tell whether there is a policy %s", file->path);
+        return kit_fail_errno(err, errno, "cannot determine whether the policy %s exists", file->path);
     }
     kit_status trusted =
         host_trust_kept(file->path, "check what is in it, then replace it with one that only you can change", err);
     if (trusted != KOLM_OK) return kit_fail_context(err, "the policy is not used");
     kit_status status = kit_json_read(file->path, POLICY_MAX, &file->json, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the policy");
-    if (!cJSON_IsObject(file->json)) return fault(file->path, "is no JSON object", err);
+    if (!cJSON_IsObject(file->json)) return fault(file->path, "is not a JSON object", err);
     for (const cJSON *item = file->json->child; item; item = item->next)
         if (strcmp(item->string, "plugins") != 0)
             return fault(file->path, "has a key that this kolm does not know", err);
@@ -349,7 +349,7 @@ static kit_status look(fleet_policy *policy, const host_backend *row, finding *o
     } else if (!is_one &&
                (status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_DATA_LOSS || status == KOLM_E_OUT_OF_RANGE)) {
         kit_copy(err->remedy, sizeof err->remedy,
-                 "get the signature from its publisher again; without that file the plugin counts as not signed");
+                 "download the signature from its publisher again; without that file the plugin counts as not signed");
         (void)kit_fail_context(err, "%s is not a signature", path);
     } else {
         (void)kit_fail_context(err, "the signature %s", path);
@@ -362,7 +362,7 @@ static kit_status look(fleet_policy *policy, const host_backend *row, finding *o
 }
 
 kit_status fleet_policy_admit(void *user, const host_backend *row, kolm_error_t *why) {
-    static const char remedy[] = "get plugin, manifest and signature from their publisher again";
+    static const char remedy[] = "download plugin, manifest and signature from their publisher again";
     fleet_policy *policy = user;
     const char *demanded;
     bool required = fleet_policy_demands(policy, row->name, &demanded);

@@ -180,7 +180,7 @@ static kit_status recognise(const host_recipes *makes, const char *directory, fl
         if (hint != NULL)
             return kit_fail(
                 err, KOLM_E_NOT_FOUND,
-                "get the model again, all its files together (`hf download NAME`); or name with --recipe what "
+                "download the model again, all its files together (`hf download NAME`); or name with --recipe what "
                 "is to be made of it",
                 "%s has %s, as bases for the %s recipe have, but no %s", directory, hint, r->name, missing);
         if (missing != NULL) continue;

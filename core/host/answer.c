@@ -333,7 +333,7 @@ void host_run_report_fate(const host_run *run) {
     const char *path = run->backend->plugin_path;
     kit_buf text = {0};
     bool gone = result->plugin_fate == HOST_PLUGIN_REMOVED;
-    kit_buf_fmt(&text, "%s was %s; this command goes on with what it read before (sha256 %.16s...), the next one %s",
+    kit_buf_fmt(&text, "%s was %s; this command continues with what it read before (sha256 %.16s...), the next one %s",
                 path, gone ? "removed" : "replaced", result->plugin_sha256,
                 gone ? "will not find it there" : "takes what is there now");
     if (kit_buf_ok(&text, NULL) == KOLM_OK) deliver_log(run, KOLM_LOG_WARNING, kit_buf_text(&text));

@@ -110,7 +110,7 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     char *room = malloc(OVERLAP + PIECE), *piece = room ? room + OVERLAP : NULL;
     kit_status status = room ? kit_sha256_new(&state, err) : kit_no_memory(err);
     struct stat info;
-    if (status == KOLM_OK && fstat(file, &info) != 0) status = kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (status == KOLM_OK && fstat(file, &info) != 0) status = kit_fail_errno(err, errno, "cannot access %s", path);
     if (status == KOLM_OK && info.st_size > PLUGIN_MOST)
         status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "install it again", "%s is larger than 4 GiB: no plugin is", path);
     size_t kept = 0; /* bytes of the piece before that lie in front of this one */
@@ -160,7 +160,7 @@ static kit_status read_once(const host_backend *row, host_plugin *plugin, bool h
     if (hold && plugin->identity.size <= SEALED_MOST) memory = open_memory(row->name);
     kit_status status = read_all(file, row->plugin_path, &memory, sha256, &plugin->searches, err);
     if (status == KOLM_OK && fstat(file, &st) != 0)
-        status = kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
+        status = kit_fail_errno(err, errno, "cannot access %s", row->plugin_path);
     if (status == KOLM_OK) host_identity_of(&st, &now);
     *out_settled = status == KOLM_OK && same_state(&now, &plugin->identity);
     if (status == KOLM_OK && *out_settled) {
@@ -227,7 +227,7 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     bool ignored = false;
     int none = -1;
     if (plugin->file < 0) return KOLM_OK; /* what is sealed is loaded, or who looks with a debugger */
-    if (fstat(plugin->file, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", row->plugin_path);
+    if (fstat(plugin->file, &st) != 0) return kit_fail_errno(err, errno, "cannot access %s", row->plugin_path);
     host_identity_of(&st, &now);
     /* A page that somebody had mapped and written to before it was read can be written to again, and no time tells. */
     if (kit_file_is_written(plugin->file))

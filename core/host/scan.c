@@ -71,8 +71,7 @@ static void take_config(const host_scan_options *options, host_backend *row, kol
 
 static void stands_before(const host_backend *first, host_backend *row) {
     (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the one that is not wanted",
-                   "%s stands before it: of one name the newest is taken, and before that a file without a version",
-                   first->stem);
+                   "%s takes precedence: a file without a version is used first, then the newest version", first->stem);
 }
 
 /* Another file of this name came first: of the same directory only as another version. */
@@ -207,7 +206,7 @@ static kit_status add_rows(host_registry *registry, host_directory *dir, const h
         status = add_batch(registry, dir, names->at + i, count, err);
     }
     if (status == KOLM_OK && (full || names->cut))
-        status = note(registry, err, "holds more files than are looked at", dir->path, "");
+        status = note(registry, err, "holds more files than kolm examines", dir->path, "");
     return status;
 }
 
@@ -243,8 +242,8 @@ static bool is_no_answer(kit_status status) {
 
 /* Going on without the place could take a backend that one in it hides. */
 static kit_status unknown(const host_searched *seen, kolm_error_t *err) {
-    return kit_fail(err, seen->why.code, "mend that, or take the directory out of KOLM_BACKEND_PATH",
-                    "which backends there are is not known: %s: %s", seen->path, seen->why.text);
+    return kit_fail(err, seen->why.code, "fix that, or remove the directory from KOLM_BACKEND_PATH",
+                    "cannot list the backends: %s: %s", seen->path, seen->why.text);
 }
 
 /* Says why a place is not searched; not having any backends of one's own is normal and no note. */
@@ -375,7 +374,7 @@ static void check_sections(host_registry *registry, const host_scan_options *opt
         kit_format(remedy, sizeof remedy, "correct the name; \"x-%s\" keeps a section that is for no backend",
                    kit_buf_text(&shown));
         (void)kit_fail(&row->why, KOLM_E_INVALID_ARGUMENT, remedy,
-                       "%s: backends.%s: no backend is called that; did you mean \"%s\"?",
+                       "%s: backends.%s: there is no such backend; did you mean \"%s\"?",
                        host_config_file(&options->config, "backends", one->string, NULL), kit_buf_text(&shown),
                        row->name);
         kit_buf_free(&shown);

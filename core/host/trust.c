@@ -102,9 +102,10 @@ static kit_status trust_unmapped(const struct stat *st, const char *path, bool a
                    "/tmp, mount the "
                    "place read-only, or %s",
                    otherwise);
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
-                        "%s belongs to a user whom this user namespace does not map (shown as %lu): root or anybody",
-                        path, kit_trust_owner_number(st));
+        return kit_fail(
+            err, KOLM_E_PERMISSION_DENIED, remedy,
+            "%s belongs to a user that this user namespace does not map (shown as %lu): root or any other user", path,
+            kit_trust_owner_number(st));
     }
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
     kit_format(remedy, sizeof remedy, "%s, or mount the place read-only", otherwise);
@@ -132,7 +133,7 @@ kit_status host_trust_stat(const struct stat *st, const char *path, bool above, 
 static kit_status check_upwards(char *path, bool above, const char *otherwise, kolm_error_t *err) {
     for (;;) {
         struct stat st;
-        if (lstat(path, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+        if (lstat(path, &st) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
         if (!S_ISDIR(st.st_mode)) return refuse(err, path, "is not a directory", "replace", otherwise);
         KIT_TRY(trust_stat(&st, path, above, otherwise, err));
         if (strcmp(path, "/") == 0) return KOLM_OK;
@@ -224,7 +225,7 @@ kit_status host_trust_home(const char *path, const char *otherwise, char **out_r
     bool there = lstat(path, &st) == 0;
     if (there && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)))
         return trust_directory(path, false, otherwise, out_real, err);
-    if (!there && errno != ENOENT && errno != ENOTDIR) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (!there && errno != ENOENT && errno != ENOTDIR) return kit_fail_errno(err, errno, "cannot access %s", path);
     /* Nobody else may be able to make it before us, or to take it away afterwards. */
     if (!kit_copy(above, sizeof above, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
     do {
@@ -301,7 +302,7 @@ kit_status host_trust_python(const char *path, const char *otherwise, kolm_error
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an absolute path", "%s is not an absolute path", path);
     /* One that is not there is told by who needs it. */
     if (stat(path, &st) != 0)
-        return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", path);
+        return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", path);
     KIT_TRY(trust_links(path, otherwise, err));
     KIT_TRY(trust_file(path, otherwise, NULL, NULL, NULL, err));
     for (int up = 0; up < 2 && (slash = strrchr(environment, '/')) != NULL && slash != environment; up++) {
@@ -310,7 +311,7 @@ kit_status host_trust_python(const char *path, const char *otherwise, kolm_error
             return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
         if (lstat(settings, &st) != 0) {
             if (errno == ENOENT || errno == ENOTDIR) continue;
-            return kit_fail_errno(err, errno, "cannot look at %s", settings);
+            return kit_fail_errno(err, errno, "cannot access %s", settings);
         }
         KIT_TRY(trust_file(settings, otherwise, NULL, NULL, NULL, err));
         KIT_TRY(trust_base(settings, otherwise, err));

@@ -65,7 +65,7 @@ static kit_status snapshot_of(const char *model_dir, char **out_path, kolm_error
         status = kit_buf_ok(&path, err);
     }
     if (status == KOLM_OK && (strchr(kit_buf_text(&revision), '/') != NULL || !is_directory(path.data)))
-        status = kit_fail(err, KOLM_E_NOT_FOUND, "get the model again with `hf download`",
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "download the model again with `hf download`",
                           "the cache names a snapshot that is not there, in %s", model_dir);
     if (status == KOLM_OK) *out_path = kit_buf_take(&path);
     kit_buf_free(&reference);

@@ -109,7 +109,7 @@ kit_status job_common_get(const cJSON *object, job_common *out_common, kolm_erro
     bool good = (out_common->system == NULL || is_array(out_common->system, "[", "]")) &&
                 (out_common->tools == NULL || is_array(out_common->tools, "", ""));
     if (status == KOLM_OK && !good)
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "get the model again, or compile it again",
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "download the model again, or compile it again",
                           "the manifest's options.common is not what kolm writes");
     if (status != KOLM_OK) job_common_free(out_common);
     return status;

@@ -126,7 +126,7 @@ static kit_status begin(const store_home *home, const char *backend, const char 
     lease_journal *journal = NULL;
     *out_again = false;
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        return kit_fail(err, KOLM_E_UNKNOWN, "try again", "the system gives no random bytes");
+        return kit_fail(err, KOLM_E_UNKNOWN, "try again", "cannot get random bytes");
     kit_hex(random, sizeof random, digits);
     kit_format(id, sizeof id, "%.32s-%s", backend, digits);
     KIT_TRY(journal_new(home, id, &journal, err));

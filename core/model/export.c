@@ -23,11 +23,11 @@
 
 static kit_status check_target(const char *to, kolm_error_t *err) {
     struct stat info;
-    if (lstat(to, &info) != 0) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", to);
+    if (lstat(to, &info) != 0) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", to);
     /* rmdir removes what is empty and nothing else. */
     if (S_ISDIR(info.st_mode) && rmdir(to) == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "give --to a directory that does not exist yet",
-                    "%s is there already, and not empty", to);
+                    "%s already exists, and is not empty", to);
 }
 
 static kit_status make_beside(const char *to, char **out_path, kolm_error_t *err) {

@@ -137,7 +137,7 @@ static kit_status write_readme(const model_handle *model, const char *directory,
     kit_buf_fmt(
         &text,
         "Made by `kolm export` from an artifact whose manifest has the SHA-256\n%s.\nThis directory is not signed: "
-        "`kolm verify` judges the artifact.\n\n",
+        "`kolm verify` checks the artifact.\n\n",
         artifact_manifest_sha256(model->artifact));
     kit_buf_str(&text, "It is the sentence encoder `");
     kit_buf_escaped(&text, base, strlen(base));

@@ -195,7 +195,7 @@ static kit_status make_own(const char *path, kolm_error_t *err) {
     kit_status status = kit_trust_make_directory(path, err);
     if (status != KOLM_E_PERMISSION_DENIED) return status;
     return kit_fail(err, status, "remove it, or set KOLM_HOME to a directory that can be written",
-                    "%s is not a directory of yours alone, so it is not used for jobs", path);
+                    "%s is not a private directory of yours, so it is not used for jobs", path);
 }
 
 kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_t *err) {

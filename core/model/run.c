@@ -179,7 +179,7 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
     if (s->read_status != KOLM_OK) *err = s->read_error;
     if (s->read_status == KOLM_OK && s->answers < s->asked)
         return kit_fail(err, KOLM_E_DATA_LOSS, "ask again, or try another backend with --backend",
-                        "%s gave %llu of %llu answers and called that success", answering->choice->backend->name,
+                        "%s gave %llu of %llu answers and reported success", answering->choice->backend->name,
                         (unsigned long long)s->answers, (unsigned long long)s->asked);
     if (s->read_status == KOLM_OK) fleet_count_answers(s->session, s->backend, answering->result, s->answers);
     return s->read_status;

@@ -17,7 +17,7 @@
 static kit_status own_directory(const char *path, kolm_error_t *err) {
     kit_status status = kit_trust_make_directory(path, err);
     return status == KOLM_E_PERMISSION_DENIED
-               ? kit_fail(err, status, "remove it", "%s is not a directory of yours alone", path)
+               ? kit_fail(err, status, "remove it", "%s is not a private directory of yours", path)
                : status;
 }
 

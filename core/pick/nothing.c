@@ -32,5 +32,5 @@ kit_status pick_nothing(const pick_result *result, kolm_error_t *err) {
     const char *remedy =
         best->remedy && *best->remedy ? best->remedy : "`kolm compute detect` says what each backend lacks";
     return kit_fail(err, KOLM_E_NOT_FOUND, remedy, "no backend that passes is available; the best match is %s (%s): %s",
-                    best->name, state, best->reason && *best->reason ? best->reason : "nothing more is known");
+                    best->name, state, best->reason && *best->reason ? best->reason : "no further details");
 }

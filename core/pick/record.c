@@ -188,7 +188,7 @@ static bool put_warnings(cJSON *record, const pick_result *result) {
         const pick_candidate *c = &result->candidates[result->entries[i].candidate];
         char text[160];
         if (!result->entries[i].unpriced_pass) continue;
-        kit_format(text, sizeof text, "%s is billed %s: --max-price says nothing about it", c->name,
+        kit_format(text, sizeof text, "%s is billed %s: --max-price does not limit it", c->name,
                    c->offer.billing ? c->offer.billing : "otherwise");
         if (!append_string(array, text)) return false;
     }

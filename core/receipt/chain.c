@@ -125,7 +125,7 @@ static kit_status read_last(int fd, receipt_head *out_head, uint64_t *out_end, b
     kit_buf text = {0};
     receipt_line line = {0};
     *out_found = false;
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the chain");
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access the chain");
     KIT_TRY(receipt_check_regular(fd, err));
     KIT_TRY(behind_last_lf(fd, (uint64_t)info.st_size, out_end, err));
     if (*out_end == 0) return KOLM_OK;
@@ -222,7 +222,7 @@ static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error
     KIT_TRY(kit_lock_hold(chain->fd, "it", err));
     KIT_TRY(read_last(chain->fd, &head, &chain->size, &found, err));
     KIT_TRY(refuse_cut(path, found ? &head : NULL, err));
-    if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access it");
     if ((uint64_t)info.st_size != chain->size) {
         if (ftruncate(chain->fd, (off_t)chain->size) != 0)
             return kit_fail_errno(err, errno, "cannot cut off its torn last line");

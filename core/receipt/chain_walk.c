@@ -45,7 +45,7 @@ static kit_status follow(walk *w, const char *text, size_t length, receipt_line 
     else if (strcmp(line->place.log_id, w->expect.log_id) != 0)
         wrong = "belongs to another log";
     else if (line->place.seq != w->expect.seq)
-        wrong = "is out of order: one before it was removed or added";
+        wrong = "is out of order: a line before it was removed or added";
     else if (strcmp(line->place.prev, w->expect.prev) != 0)
         wrong = "does not follow the line before it, which was changed";
     else if (noted != NULL && noted->seq == line->place.seq && strcmp(noted->sha256, line->sha256) != 0)
@@ -68,7 +68,7 @@ static kit_status ends_whole(int fd, uint64_t *out_size, bool *out_whole, kolm_e
     char last = '\n';
     ssize_t got = 1;
     off_t end = lseek(fd, 0, SEEK_END);
-    if (end < 0) return kit_fail_errno(err, errno, "cannot look at its end");
+    if (end < 0) return kit_fail_errno(err, errno, "cannot seek to its end");
     do
         got = end > 0 ? pread(fd, &last, 1, end - 1) : 1;
     while (got < 0 && errno == EINTR);
@@ -292,7 +292,7 @@ kit_status receipt_chain_find(const char *path, const receipt_place *place, cons
             kit_format(out_why, 256, "line %llu of this machine's log is not signed by the key that it names",
                        (unsigned long long)s.forged_at);
         else if (s.another)
-            kit_format(out_why, 256, "this machine's log has another line %llu", (unsigned long long)place->seq + 1);
+            kit_format(out_why, 256, "line %llu of this machine's log differs", (unsigned long long)place->seq + 1);
         else if (w.cut && (s.same_log || !there))
             kit_format(out_why, 256, "this machine's log %s", w.why);
         else if (!s.same_log && was_here)

@@ -65,7 +65,7 @@ static void say(check *c, receipt_verdict verdict, const char *remedy, const cha
     kit_copy(c->r->remedy, sizeof c->r->remedy, remedy);
 }
 
-static const char *const FETCH = "do not use it; get artifact and receipts again from where they were made";
+static const char *const FETCH = "do not use it; download artifact and receipts again";
 
 /* True when status says that the bytes are wrong, as opposed to that they could not be looked at. */
 static bool is_about_bytes(kit_status status) {
@@ -92,7 +92,7 @@ static kit_status judge_envelope(check *c, const receipt_envelope *envelope) {
     bool spelled = false, signs = false;
     char keyid[KIT_SHA256_HEX];
     if (strcmp(envelope->type, c->q->envelope_type) != 0) {
-        say(c, RECEIPT_MALFORMED, FETCH, "its signature is over something else than a manifest");
+        say(c, RECEIPT_MALFORMED, FETCH, "its signature does not cover a manifest");
         return KOLM_OK;
     }
     if (envelope->payload.length != c->q->manifest_length ||
@@ -153,7 +153,8 @@ static kit_status take_own(check *c, const char *text, size_t length, size_t num
         if (names)
             say(c, RECEIPT_TAMPERED, FETCH, "line %zu of its receipts was changed after it was signed", number);
         else
-            say(c, RECEIPT_CHAIN_BROKEN, FETCH, "line %zu of its receipts is not by who signed it", number);
+            say(c, RECEIPT_CHAIN_BROKEN, FETCH, "line %zu of its receipts is not by the signer of the manifest",
+                number);
     } else if (subject == NULL) {
         say(c, RECEIPT_MALFORMED, FETCH, "line %zu of its receipts is not about one file", number);
     } else if (strcmp(subject, c->q->file_sha256) != 0) {
@@ -177,7 +178,7 @@ static kit_status pass_foreign(check *c, const char *text, size_t length, size_t
             "line %zu of its receipts is not a signed statement in the form that kolm writes", number);
     else if (strcmp(keyid, c->signer.keyid) == 0)
         say(c, RECEIPT_CHAIN_BROKEN, FETCH,
-            "line %zu of its receipts names who signed it, which only its first two lines may do", number);
+            "line %zu of its receipts names the signer, which only its first two lines may do", number);
     return KOLM_OK;
 }
 
@@ -288,7 +289,7 @@ static bool was_retired(check *c, const receipt_trusted *item) {
     if (!item->retired || item->own) return false;
     (void)receipt_time_text(item->retired_at, date);
     if (c->r->receipts == 0)
-        say(c, RECEIPT_EXPIRED, "put the .intoto.jsonl that was made with it beside it",
+        say(c, RECEIPT_EXPIRED, "put the .intoto.jsonl that was made with it next to it",
             "key %.16s was replaced on %s, and no receipts beside it show that it signed before that", c->signer.keyid,
             date);
     else if (receipt_signed_after_retirement(item, &c->r->place))
@@ -325,7 +326,7 @@ static void judge_key(check *c) {
     if (was_retired(c, item)) return;
     const char *content = c->q->sidecar != NULL
                               ? "signed with its receipts"
-                              : "signed; no receipts lie beside it, so nothing is known about how it was made";
+                              : "signed; there are no receipts next to it, so nothing is known about how it was made";
     say(c, RECEIPT_TRUSTED, "", "%s, by key %.16s%s%s%s", content, c->signer.keyid, item->label[0] != '\0' ? " (" : "",
         item->label, item->label[0] != '\0' ? ")" : "");
 }

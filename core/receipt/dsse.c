@@ -58,8 +58,7 @@ kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const
 }
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "download the file again from where it was made",
-                    "it is not a DSSE envelope: %s", what);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "download the file again", "it is not a DSSE envelope: %s", what);
 }
 
 static kit_status parse_signatures(const cJSON *list, receipt_envelope *out, kolm_error_t *err) {

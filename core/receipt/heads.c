@@ -65,7 +65,7 @@ kit_status receipt_heads_read(const char *chain_path, receipt_heads *out_heads, 
         if (status == KOLM_E_INVALID_ARGUMENT || (status == KOLM_OK && !good))
             status = kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                               "put it back from a backup; without it, nothing shows whether the log beside it was cut",
-                              "%s is not what kolm writes there", path);
+                              "%s is not in the format that kolm writes", path);
     }
     if (status != KOLM_OK) receipt_heads_free(out_heads);
     cJSON_Delete(note);

@@ -67,7 +67,7 @@ static kit_status read_note(const char *path, cJSON **out, kolm_error_t *err) {
 
 static kit_status bad_note(const char *path, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_DATA_LOSS, "remove it, then trust or revoke the key again",
-                    "%s is not what kolm writes there", path);
+                    "%s is not in the format that kolm writes", path);
 }
 
 /* "retired", which only a key that was replaced has. */

@@ -94,7 +94,7 @@ kit_status receipt_path(const char *directory, const char *inner, const char *na
 kit_status receipt_check_owner(int fd, const char *shown, kit_trust policy, kolm_error_t *err) {
     struct stat info;
     char remedy[256];
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", shown);
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", shown);
     kit_trust_fault fault = kit_trust_stat(policy, &info);
     if (fault == KIT_TRUST_OWNER) {
         kit_format(remedy, sizeof remedy, "find out who put it there; then: chown $(id -u) %s", shown);
@@ -112,7 +112,7 @@ kit_status receipt_check_owner(int fd, const char *shown, kit_trust policy, kolm
 
 kit_status receipt_check_regular(int fd, kolm_error_t *err) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access it");
     if (S_ISREG(info.st_mode)) return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "it is not a regular file");
 }
@@ -123,7 +123,7 @@ kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     /* Not the same as none: keys that were revoked would count again. */
     if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
-                        "%s is a link into nowhere", path);
+                        "%s is a dangling symbolic link", path);
     if (fd < 0) return kit_fail_errno(err, reason, "cannot open %s", path);
     kit_status status = receipt_check_owner(fd, path, KIT_TRUST_OWN, err);
     close(fd);
@@ -406,7 +406,7 @@ static kit_status check_not_revoked(const char *keys_dir, const char *keyid, kol
     kit_status status = KOLM_OK;
     bool revoked = access(path, F_OK) == 0;
     if (!revoked && errno != ENOENT && errno != ENOTDIR)
-        status = kit_fail_errno(err, errno, "cannot tell whether there is %s", path);
+        status = kit_fail_errno(err, errno, "cannot determine whether %s exists", path);
     free(path);
     if (!revoked) return status;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make a new one with: kolm keys rotate",

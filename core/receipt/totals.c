@@ -138,7 +138,7 @@ kit_status receipt_totals_read(const char *path, int64_t since, const volatile s
         goto out;
     }
     if (fstat(fd, &info) != 0)
-        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+        status = kit_fail_errno(err, errno, "cannot access %s", path);
     else if (!S_ISREG(info.st_mode))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "move it away", "%s is not a regular file", path);
     if (status == KOLM_OK) status = kit_lines_open(fd, RECEIPT_LINE_MAX, &lines, err);

@@ -282,7 +282,7 @@ static void put_head(report_gathering *g, const cJSON *report, const cJSON *head
                  lambda = gather_number(head, "lambda_micro");
     if (lambda >= 0)
         gather_item(g, &g->candidates, "Chosen", gather_format(g, "a head with lambda %.3f", lambda / SCORE_MICRO),
-                    "as the backend says");
+                    "as reported by the backend");
     if (answered >= 1 && right >= 0 && right <= answered)
         gather_item(g, &g->candidates, "With the head",
                     gather_format(g, "%.1f %% in cross-validation", 100 * right / answered),
@@ -295,7 +295,7 @@ static void put_candidates(report_gathering *g, const cJSON *report) {
     const bool two = cJSON_IsObject(head);
     if (two) put_head(g, report, head);
     put_string(g, &g->candidates, report, "chosen", two ? "Chosen for the linear part" : "Chosen",
-               "as the backend says");
+               "as reported by the backend");
     if (!cJSON_IsArray(all)) return;
     cJSON_ArrayForEach(item, all) {
         const char *name = NULL;
@@ -324,7 +324,7 @@ static void put_contents(report_gathering *g, const artifact *a) {
     const char *digest = NULL;
     gather_item(g, &g->contents, "Size", bytes_text(g, artifact_size(a)), NULL);
     put_string(g, &g->contents, m, "recipe", "Recipe", NULL);
-    put_string(g, &g->contents, m, "toolchain", "Toolchain", "as the backend says");
+    put_string(g, &g->contents, m, "toolchain", "Toolchain", "as reported by the backend");
     put_string(g, &g->contents, base, "name", "Base model",
                cJSON_IsTrue(kit_json_get(base, "embedded")) ? "carried in this file" : "referenced, not carried");
     if (kit_json_get_string(base, "digest", &digest)) gather_digest(g, &g->contents, "Its digest", digest);
@@ -389,7 +389,7 @@ static void put_origin(report_gathering *g, const cJSON *receipt) {
     const cJSON *metrics = kit_json_get(receipt, "metrics"), *compute = kit_json_get(metrics, "compute"),
                 *from = kit_json_get(compute, "provenance"), *fence = kit_json_get(receipt, "fence"),
                 *airgap = kit_json_get(receipt, "airgap");
-    static const char told[] = "as the backend says";
+    static const char told[] = "as reported by the backend";
     const char *by = NULL;
     uint64_t ms = 0;
     bool enforced = false, requested = false;
@@ -423,7 +423,7 @@ static void put_receipts(report_gathering *g, const artifact *a, const report_ju
     gather_digest(g, &g->receipts, "Signed by key", r->keyid);
     if (r->label[0] != '\0') gather_item(g, &g->receipts, "Known here as", r->label, NULL);
     gather_item(g, &g->receipts, "Receipts",
-                !j->has_receipts ? "none lie beside the artifact"
+                !j->has_receipts ? "none next to the artifact"
                                  : gather_format(g, "%zu, signed by the same key", r->receipts),
                 j->has_receipts && r->in_local_chain ? "found in the log of this machine, at their place" : NULL);
     if (r->receipt != NULL) {
@@ -467,10 +467,11 @@ kit_status report_gather_artifact(report_gathering *g, const artifact *a, const 
     if (j->report->receipt != NULL)
         put_origin(g, j->report->receipt);
     else
-        gather_item(g, &g->origin, "Not known",
-                    "no receipt of the signer lies beside the artifact: only a receipt says where, by whom and at what "
-                    "price it was made",
-                    NULL);
+        gather_item(
+            g, &g->origin, "Not known",
+            "there is no receipt of the signer next to the artifact: only a receipt says where, by whom and at what "
+            "price it was made",
+            NULL);
     put_receipts(g, a, j);
     put_contents(g, a);
     g->facts.answers_how = "The artifact keeps counts, not single answers. With the data (kolm report MODEL -d DATA) "

@@ -138,8 +138,8 @@ static void put_foot(const report_facts *f, kit_buf *out) {
     html_foreign(out, f->file, REPORT_LABEL_CHARS);
     html_raw(
         out,
-        ". This page is not signed: <code>kolm verify</code> judges the model, not the page. It has no script and asks "
-        "nobody for anything.</p>\n</footer>\n</div>\n</body>\n</html>\n");
+        ". This page is not signed: <code>kolm verify</code> checks the model, not the page. It contains no scripts "
+        "and loads nothing.</p>\n</footer>\n</div>\n</body>\n</html>\n");
 }
 
 kit_status report_page(const report_facts *f, kit_buf *out, kolm_error_t *err) {

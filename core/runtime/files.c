@@ -88,7 +88,7 @@ static kit_status walk(list *l, const char *below, int depth, kolm_error_t *err)
         char *taken = kit_buf_take(&inner);
         if (*l->stop != 0) status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
         if (status == KOLM_OK && fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-            status = kit_fail_errno(err, errno, "cannot look at %s/%s", path.data, name);
+            status = kit_fail_errno(err, errno, "cannot access %s/%s", path.data, name);
         bool directory = status == KOLM_OK && S_ISDIR(st.st_mode);
         if (status != KOLM_OK) {
             free(taken);
@@ -118,7 +118,7 @@ static kit_status add_interpreter(list *l, kolm_error_t *err) {
     char python[PATH_MAX], real[PATH_MAX];
     struct stat st;
     if (!kit_format(python, sizeof python, "%s/bin/python", l->top) || !realpath(python, real) || stat(real, &st) != 0)
-        return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s/bin/python", l->top);
+        return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s/bin/python", l->top);
     size_t n = strlen(l->top);
     if ((strncmp(real, l->top, n) == 0 && real[n] == '/') || kit_trust_owner_number(&st) == 0) return KOLM_OK;
     char *copy = strdup(real);
@@ -300,7 +300,7 @@ kit_status runtime_files_same(const kolm_session *session, const char *root, con
     kit_status status = kit_path_join(root, name, &place, err);
     if (status == KOLM_OK) status = list_path(root, name, &path, err);
     if (status == KOLM_OK && lstat(path, &st) != 0) {
-        status = errno != ENOENT                                ? kit_fail_errno(err, errno, "cannot look at %s", path)
+        status = errno != ENOENT                                ? kit_fail_errno(err, errno, "cannot access %s", path)
                  : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? runtime_files_keep(session, root, name, err)
                                                                 : KOLM_OK;
         if (status == KOLM_E_PERMISSION_DENIED)

@@ -54,7 +54,7 @@ static kit_status look(const char *path, bool *found, kolm_error_t *err) {
     if (lstat(path, &info) == 0)
         *found = true;
     else if (errno != ENOENT && errno != ENOTDIR)
-        return kit_fail_errno(err, errno, "cannot look at %s", path);
+        return kit_fail_errno(err, errno, "cannot access %s", path);
     return KOLM_OK;
 }
 
@@ -173,10 +173,9 @@ void setup_warn_of_own(const setup *s) {
     if (store_config_read(s->home, &config, &ignored) == KOLM_OK) {
         const cJSON *runtimes = kit_json_get(config, "runtimes");
         if (runtimes && kit_json_get_string(runtimes, s->name, &own) && strncmp(own, s->place, strlen(s->place)) != 0)
-            session_warn(
-                s->session,
-                "config.json names %s for %s, which comes before this environment; take that line out to use it", own,
-                s->name);
+            session_warn(s->session,
+                         "config.json names %s for %s, which overrides this environment; remove that line to use it",
+                         own, s->name);
     }
     cJSON_Delete(config);
 }

@@ -76,7 +76,7 @@ kit_status session_home(kolm_session *session, store_home **out_home, kolm_error
 static kit_status check_config(const char *path, kolm_error_t *err) {
     struct stat info;
     if (lstat(path, &info) != 0)
-        return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", path);
+        return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", path);
     kit_status status =
         host_trust_kept(path, "check what is in it, then replace it with one that only you can change", err);
     return status == KOLM_E_PERMISSION_DENIED ? kit_fail_context(err, "%s is not used", path) : status;

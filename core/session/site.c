@@ -19,7 +19,7 @@ static kit_status read_site(const char *path, cJSON **out_site, kolm_error_t *er
     /* lstat: a link into nowhere is a file that cannot be read, not none. */
     if (lstat(path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
-        return kit_fail_errno(err, errno, "cannot tell whether there is a configuration of the machine, %s", path);
+        return kit_fail_errno(err, errno, "cannot determine whether the machine's configuration %s exists", path);
     }
     kit_status status = host_trust_file(path, NULL, NULL, NULL, err);
     if (status != KOLM_OK) return kit_fail_context(err, "the configuration of the machine");

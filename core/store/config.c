@@ -32,7 +32,7 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
     kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
     if (status == KOLM_E_NOT_FOUND && there)
         status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
-                          "%s is a link into nowhere", path);
+                          "%s is a dangling symbolic link", path);
     if (status == KOLM_E_NOT_FOUND) {
         config = cJSON_CreateObject();
         status = config ? KOLM_OK : kit_no_memory(err);

@@ -31,7 +31,7 @@ static kit_status refuse(kolm_error_t *err, const char *path, const char *why) {
 
 static kit_status check_file(int fd, const char *path, size_t *out_size, kolm_error_t *err) {
     struct stat st;
-    if (fstat(fd, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (fstat(fd, &st) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
     if (!S_ISREG(st.st_mode)) return refuse(err, path, "it is not a regular file");
     kit_trust_fault fault = kit_trust_stat(KIT_TRUST_PRIVATE, &st);
     if (fault == KIT_TRUST_OWNER) return refuse(err, path, "it belongs to another user");

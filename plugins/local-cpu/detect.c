@@ -127,8 +127,8 @@ static int32_t lora_cost(const kolm_cost_args_t *args, kolm_cost_result_t *out) 
     out->duration_ms = ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
     out->confidence = KOLM_CONFIDENCE_NONE;
     (void)kit_format(out->basis, sizeof out->basis,
-                     "about %.0f tokens through %.2f thousand million parameters on %u threads at 20 GFLOP/s each",
-                     tokens, parameters / 1e9, (unsigned)args->threads);
+                     "about %.0f tokens through %.2f billion parameters on %u threads at 20 GFLOP/s each", tokens,
+                     parameters / 1e9, (unsigned)args->threads);
     return KOLM_OK;
 }
 

@@ -351,7 +351,7 @@ kit_status model_from_bytes(const void *bytes, uint64_t size, model **out, kolm_
 
 static kit_status map_slice(model *m, int fd, const char *path, uint64_t offset, uint64_t size, kolm_error_t *err) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the model file %s", path);
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access the model file %s", path);
     if (!S_ISREG(info.st_mode) || offset > (uint64_t)info.st_size || size > (uint64_t)info.st_size - offset ||
         size == 0)
         return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",

@@ -292,7 +292,7 @@ static kit_status write_encoder(const reading *r, uint64_t *out_bytes, kolm_erro
 
 static kit_status size_of(const char *path, uint64_t *out, kolm_error_t *err) {
     struct stat info;
-    if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
     *out = (uint64_t)info.st_size;
     return KOLM_OK;
 }

@@ -39,7 +39,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     cJSON *facts = box_remembered(&b);
     if (facts == NULL) {
         tell_unseen(host, b.target);
-        kit_format(text, sizeof text, "%.180s is named; not tried: that needs the network", b.target);
+        kit_format(text, sizeof text, "%.180s is named; not checked: that needs the network", b.target);
         return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", "your own GPU");
     }
     uint64_t seen = 0;

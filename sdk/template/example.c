@@ -178,7 +178,7 @@ static kit_status each_row(const kolm_host_v1_t *host, const char *path, row_fn 
         if (status == KOLM_OK) status = row(user, value, err);
         cJSON_Delete(value);
         if (status == KOLM_OK && host->cancelled(host->user))
-            status = kit_fail(err, KOLM_E_CANCELLED, "", "stopped, as it was asked to");
+            status = kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
     }
     kit_lines_close(lines);
     close(fd);

@@ -278,14 +278,14 @@ class Hostile(Case):
 
     def test_crc(self):
         self.entry(b"model/a").crc ^= 1
-        self.refused("does not have the digest (CRC-32) that the file says", code="UNAUTHENTICATED")
+        self.refused("does not match its checksum (CRC-32)", code="UNAUTHENTICATED")
 
     def test_data(self):
         entry = self.entry(b"model/a")
         entry.data = b"jello"
-        self.refused("digest that the manifest says", code="UNAUTHENTICATED")
+        self.refused("digest in the manifest", code="UNAUTHENTICATED")
         entry.crc = zlib.crc32(b"jello")
-        self.refused("does not have the digest that the manifest says", code="UNAUTHENTICATED")
+        self.refused("does not match its digest in the manifest", code="UNAUTHENTICATED")
 
     def test_entry_that_is_not_in_the_manifest(self):
         self.entries.insert(4, Entry(b"model/aa", b"evil"))

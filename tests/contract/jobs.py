@@ -62,11 +62,11 @@ class Jobs:
         self.provider.scopes.clear()
         scoped = reason()
         self.assertEqual(scoped["state"], "broken")
-        self.assertIn("may not do this (403)", scoped["reason"])
+        self.assertIn("authorize it for this (403)", scoped["reason"])
         self.provider.close()
         away = reason()
         self.assertEqual(away["state"], "available")
-        self.assertIn("could not be tried", away["reason"])
+        self.assertIn("could not be checked", away["reason"])
 
     def try_faults(self, step):
         for kind, good, may_be_left in [row[1:] for row in self.faults if row[0] == step]:
@@ -82,7 +82,7 @@ class Jobs:
                 self.assertEqual(self.provider.strangers, [])
                 if may_be_left and self.provider.running():
                     self.assertIn("it is not submitted again", done.stdout)
-                    self.assertIn("what it cost is not known here", done.stdout)
+                    self.assertIn("its cost is unknown", done.stdout)
                     self.assertIn("job", self.open_leases())
                     self.assertEqual(self.provider.stored(), [])
                 else:

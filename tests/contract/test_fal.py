@@ -107,13 +107,13 @@ class FalCase(CloudCase):
 
     def test_tokens(self):
         done = self.run_kolm("compute", "detect", "--refresh")
-        self.assertRegex(done.stdout, r"fal +.*fal takes the token in KOLM_FAL_TOKEN: me/router costs 0.0005 USD by the request")
+        self.assertRegex(done.stdout, r"fal +.*fal accepts the token in KOLM_FAL_TOKEN: me/router costs 0.0005 USD by the request")
         for token, word in (("only-one-half", "half of a key"), ("wrong:wrong-wrong", "does not accept the token"), ("x", "cannot be a token")):
             done = self.run_kolm("compute", "detect", "--refresh", env={"KOLM_FAL_TOKEN": token})
             self.assertIn(word, done.stdout, token)
         self.provider.scopes = set()
         done = self.run_kolm("compute", "detect", "--refresh")
-        self.assertIn("may not do this (403)", done.stdout)
+        self.assertIn("authorize it for this (403)", done.stdout)
         done = self.run_kolm("compute", "detect", "--refresh", env={"KOLM_FAL_TOKEN": ""})
         self.assertIn("KOLM_FAL_TOKEN is not set", done.stdout)
 
@@ -162,7 +162,7 @@ class FalCase(CloudCase):
         self.model()
         self.provider.fault("^POST /me/router$", "lost")
         done = self.ask("refund refunds about refund")
-        self.assert_sentence(done, "what it cost is not known here")
+        self.assert_sentence(done, "its cost is unknown")
         self.assertIn("it is not submitted again", done.stdout)
 
     def test_a_runner_that_fails(self):

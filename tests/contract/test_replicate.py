@@ -60,7 +60,7 @@ class ReplicateCase(Jobs, CloudCase):
         done = self.compile("-v")
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("hands out no weights", done.stdout)
-        self.assertIn("the last training of me/router; what it cost is not known; nothing of it is left\n", done.stdout)
+        self.assertIn("the last training of me/router; its cost is unknown; nothing of it is left\n", done.stdout)
 
     def test_destinations(self):
         self.configure(trainer="replicate/llama-8b:" + VERSION, destination="me/open")

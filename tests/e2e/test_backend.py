@@ -28,7 +28,7 @@ CAUGHT = {
     "needs-newer-host": ({"loads"}, "needs kolm ABI"),
     "missing-feature": ({"loads"}, "needs features"),
     "wrong-fingerprint": ({"loads"}, "built"),
-    "name-mismatch": ({"loads"}, "calls itself"),
+    "name-mismatch": ({"loads"}, "its name is"),
     "no-vendor": ({"loads"}, "no vendor"),
     "undefined": ({"loads"}, "undefined symbol"),
     "crash-constructor": ({"loads"}, "signal"),

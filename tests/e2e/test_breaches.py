@@ -16,7 +16,7 @@ ANIMAL = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "
 PLACE = b"breach-000000000000000000000000x"  # where its name goes
 MAKER = "; report it to the zoo, https://example.com/zoo"
 
-UTF8, LINE, FILL, SHORT = "give texts in UTF-8", "give one line, without control characters", "fill it in: people read it", "make it shorter"
+UTF8, LINE, FILL, SHORT = "give texts in UTF-8", "give one line, without control characters", "fill it in: it is shown to users", "make it shorter"
 NUL, NONE, TEXT, ZERO = "end every text with a NUL, as snprintf does", 'give "" where there is none', "give a text", "leave it 0: a later kolm may give it a meaning"
 MOST = "give UINT64_MAX for what is not known, and look for a subtraction that went below 0"
 COUNT, SLOT, SIZE = "report no more than that", "call it in no other slot", "set its struct_size to sizeof of the record"
@@ -47,7 +47,7 @@ BREACHES = [
     ("detect", "result-overrun", "the result is of 648 bytes, and byte 649 was written", "write the fields that end within struct_size, and no others", "records"),
     ("detect", "error-no-nul", "the text of the error has no NUL within its 512 bytes", NUL, "texts"),
     ("detect", "error-code", "the code in the error record is 15, and the one that was returned 14", "give the same in both", "records"),
-    ("detect", "error-odd-code", "the code 4711 is none of kolm/backend.h", "return one of KOLM_E_*", "records"),
+    ("detect", "error-odd-code", "the code 4711 is not one of KOLM_E_*", "return one of KOLM_E_*", "records"),
     # devices
     ("detect", "devices-200", "a device was left out: kolm takes 64 of them", COUNT, "records"),
     ("detect", "device-index", "the index of a device is 7, and it is number 1", "count them from 0 as they are reported", "records"),
@@ -309,7 +309,7 @@ class Breaches(Zoo):
         self.assert_error(self.compile("--backend", "train-real-time", code=5), "crashed in train: signal %d (SIGRTMIN+3)" % (signal.SIGRTMIN + 3))
         self.add("train-terminated")
         self.assert_error(self.compile("--backend", "train-terminated", code=5),
-                          "stopped, as it was asked to; not by kolm: it was sent SIGTERM, or cancels by itself")
+                          "stopped on request; not by kolm: it was sent SIGTERM, or cancels by itself")
 
     def test_a_count_of_answers_that_were_not_given(self):
         path = self.add("infer-count")
@@ -455,12 +455,12 @@ class Answers(Zoo):
         """Its success is none: who asks is told, and so is whoever keeps it warm."""
         name = "infer-early"
         self.add(name)
-        self.assert_error(self.ask(name, *self.QUESTIONS), "infer-early gave 0 of 3 answers and called that success")
+        self.assert_error(self.ask(name, *self.QUESTIONS), "infer-early gave 0 of 3 answers and reported success")
         server = self.start("run", "--serve", "router-1.0.0.kolm", "--backend", name)
         self.addCleanup(server.kill)
         _, err = server.communicate(timeout=60)
         self.assertEqual(server.returncode, 5, err)
-        self.assertIn(b"infer-early ended before its questions did, and called that success", err)
+        self.assertIn(b"infer-early ended before its questions did, and reported success", err)
 
     def test_an_answer_that_a_person_waits_for(self):
         """A person types a question and waits: without an end of the questions nothing would come."""

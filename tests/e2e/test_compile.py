@@ -333,7 +333,7 @@ class Compile(Case):
         self.assertEqual(provenance["stated_by_plugin"], [
             "compute.cost_usd", "compute.device", "compute.provenance.billed_cost_usd", "compute.provenance.plugin_version",
             "compute.provenance.quoted_cost_usd", "compute.provenance.toolchain", "measured.peak_memory_bytes", "reported"])
-        self.assertIn("made by      test-word on a processor for tests (as the backend says)", self.kolm("verify", "m2.kolm").out)
+        self.assertIn("made by      test-word on a processor for tests (as reported by the backend)", self.kolm("verify", "m2.kolm").out)
         self.assertGreater(compute["wall_duration_ms"], 0)
         self.assertEqual(receipt["metrics"]["reported"], {"train": {"words.loss": "-0.125", "words.tiny": "1e-09"}, "infer": {"words.answered": "3"}})
 
@@ -362,14 +362,14 @@ class Compile(Case):
             new = self.write(plugin + ".new", self.read(plugin) + b"\n", mode=0o755)  # other bytes, the same code
             os.rename(new, plugin)
         err = self.changed_in_training(upgrade)
-        self.assertIn("test-word.so was replaced; this command goes on with what it read before", err)
+        self.assertIn("test-word.so was replaced; this command continues with what it read before", err)
         self.compile("-o", "next.kolm")
         with open(os.path.join(self.plugins, "test-word.so"), "rb") as plugin:
             self.assertEqual(predicate(self.receipts()[-1])["metrics"]["compute"]["provenance"]["plugin_sha256"], hashlib.sha256(plugin.read()).hexdigest())
 
     def test_a_plugin_removed_in_training(self):
         err = self.changed_in_training(os.unlink)
-        self.assertIn("test-word.so was removed; this command goes on with what it read before", err)
+        self.assertIn("test-word.so was removed; this command continues with what it read before", err)
         self.assert_error(self.compile("-o", "next.kolm", "--backend", "test-word", code=3), "test-word")
 
     def test_a_kept_job_can_be_done_again(self):

@@ -278,10 +278,10 @@ class Compute(Case):
         self.add_usual()
         self.add("fake-gpu", vram_cap_gb="own", settings=self.SETTINGS)
         self.configure(backends={"fake-gpuu": {"host_key": "x"}})
-        self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.fake-gpuu: no backend is called that; did you mean "fake-gpu"?')
+        self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.fake-gpuu: there is no such backend; did you mean "fake-gpu"?')
         self.assertEqual(self.json("pick")["picked"], "fake-cpu")
         self.configure(backends={"FAKE-GPU": {"host_key": "x"}})
-        self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.FAKE-GPU: no backend is called that; did you mean "fake-gpu"?')
+        self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.FAKE-GPU: there is no such backend; did you mean "fake-gpu"?')
         for other in ({"fake-gpuu": {"colour": 1}}, {"x-fake-gpu": {"host_key": "x"}}, {"another": {"host_key": "x"}},
                       {"fake-gpu": {"host_key": "x"}, "fake-gpuu": {"host_key": "x"}},
                       # Any backend has a tier: this may be for one that is not installed.

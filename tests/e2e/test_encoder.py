@@ -391,7 +391,7 @@ class Encoder(Case):
             whole = source.read()
         for size in (len(whole) - 1, len(whole) // 2, 100, 7):
             self.write(path, whole[:size])
-            self.refused("model.safetensors", "get the model again")
+            self.refused("model.safetensors", "download the model again")
 
     def test_a_decoder(self):
         self.edit("config.json", lambda c: c.update(is_decoder=True))
@@ -401,15 +401,15 @@ class Encoder(Case):
 
     def test_no_pooling(self):
         shutil.rmtree(os.path.join(self.base, "1_Pooling"))
-        self.refused("has no 1_Pooling/config.json, which its modules.json names", "get the model again")
+        self.refused("has no 1_Pooling/config.json, which its modules.json names", "download the model again")
         self.edit("modules.json", lambda m: m.__delitem__(slice(1, None)))
         self.refused("recipe encoder cannot use", "--recipe lora")
 
     def test_no_modules(self):
         """Not everything came along: the other files tell what it is, and nobody wants to install Python for it."""
         os.remove(os.path.join(self.base, "modules.json"))
-        self.refused("has 1_Pooling/config.json, as bases for the encoder recipe have, but no modules.json", "get the model again", code=6)
-        self.refused("has no modules.json", "get the model again", "or use --recipe lora", words=("--recipe", "encoder"))
+        self.refused("has 1_Pooling/config.json, as bases for the encoder recipe have, but no modules.json", "download the model again", code=6)
+        self.refused("has no modules.json", "download the model again", "or use --recipe lora", words=("--recipe", "encoder"))
         shutil.rmtree(os.path.join(self.base, "1_Pooling"))
         for name in ("sentence_bert_config.json", "config_sentence_transformers.json"):
             if os.path.exists(os.path.join(self.base, name)):

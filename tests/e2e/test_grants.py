@@ -119,10 +119,10 @@ class Grants(Case):
 
     def test_detect_gets_the_value_only_when_asked_to_look_again(self):
         self.grant()
-        self.assertEqual(self.found()["reason"], "FAKE_TOKEN is set; not looked at: kolm compute detect --refresh does")
+        self.assertEqual(self.found()["reason"], "FAKE_TOKEN is set; not checked: use kolm compute detect --refresh")
         self.kolm("backend", "why", "fake-cloud")
-        self.assertIn("not looked at", self.found()["reason"])
-        self.assertNotIn("not looked at", self.found("--refresh")["reason"])
+        self.assertIn("not checked", self.found()["reason"])
+        self.assertNotIn("not checked", self.found("--refresh")["reason"])
         self.assertEqual(self.state(env={"FAKE_TOKEN": None}), "absent")  # whether it is there is told
 
     def test_other_files_are_somebody_else(self):
@@ -214,7 +214,7 @@ class Grants(Case):
             os.mkdir(path)
 
         harms = [("may change", lambda: os.chmod(path, 0o622)), ("symbolic link", link), ("not a file that kolm wrote", directory)]
-        harms += [("not what kolm writes", lambda text=text: self.write(path, text, 0o600))
+        harms += [("not in the format that kolm writes", lambda text=text: self.write(path, text, 0o600))
                   for text in ("", "{", "[]", '{"grants":{}}', '{"format":2,"grants":{}}', '{"format":1,"grants":[]}',
                                '{"format":1,"grants":{"fake-cloud":{"to":{},"what":["secret FAKE_TOKEN"]}}}')]
         if os.geteuid() == 0:

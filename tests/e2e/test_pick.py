@@ -45,7 +45,7 @@ class Pick(Case):
         self.compute(*only, "--max-price", "0", code=3, env=env)
         done = self.compute(*only, "--max-price", "0.01", env=env)
         self.assertIn("picked:  fake-cloud", done.stdout)
-        self.assertIn("fake-cloud is billed per-token: --max-price says nothing about it", done.stderr)
+        self.assertIn("fake-cloud is billed per-token: --max-price does not limit it", done.stderr)
 
     def test_budget_of_pick_is_the_old_name_of_max_price(self):
         self.add_usual()

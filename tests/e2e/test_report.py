@@ -294,7 +294,7 @@ class Report(Paged):
         os.remove(os.path.join(self.work, "router-1.0.0.kolm.intoto.jsonl"))
         self.kolm("report", "router-1.0.0.kolm")
         page = self.page()
-        self.assertIn("none lie beside the artifact", page.text)
+        self.assertIn("none next to the artifact", page.text)
         self.assertIn("no receipt of the signer", page.text)
 
 

@@ -255,7 +255,7 @@ class Making(Case):
         with open(os.path.join(self.home, "config.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file), {"backend": "x", "runtimes": {"other": "/o", NAME: PYTHON}})
         self.assertIn("your own", self.kolm("compute", "info", NAME).out)
-        self.assertIn("comes before this environment", self.setup().err)
+        self.assertIn("overrides this environment", self.setup().err)
         self.kolm("compute", "setup", NAME, "--remove")
         with open(os.path.join(self.home, "config.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file)["runtimes"], {"other": "/o"})

@@ -73,7 +73,7 @@ class Site(Case):
                 ({"backends": {"test-word": {"region": "eu"}}}, {"backends": {"test-word": {"seconds": 0}}}, (own + ": backends.test-word.seconds: expected",)),
                 ({"backends": {"test-word": {"tier": 99}}}, {}, (FILE + ": backends.test-word.tier",)),
                 ({"backends": {"test-word": 7}}, {}, (FILE + ": backends.test-word: expected an object",)),
-                ({"backends": {"test-wort": {"region": "eu"}}}, {}, (FILE + ": backends.test-wort: no backend is called that",)),
+                ({"backends": {"test-wort": {"region": "eu"}}}, {}, (FILE + ": backends.test-wort: there is no such backend",)),
                 ({"runtimes": {"test-word": 7}}, {}, (FILE + ": runtimes.test-word: expected the path",))]:
             with self.subTest(site=site, mine=mine):
                 self.site(site)

@@ -230,7 +230,7 @@ class Versions(Case):
             self.add_version(version, tier=2)
         self.assertEqual(self.taken(), ["1.10.0"])
         self.assertEqual((self.rows()["1.9"]["state"], self.rows()["1.9"]["rule"]), ("shadowed", 6))
-        self.assertIn("test-word-1.10.0 stands before it", self.rows()["1.2.0"]["why"])
+        self.assertIn("test-word-1.10.0 takes precedence", self.rows()["1.2.0"]["why"])
         self.assertTrue(self.json("compute", "info", "test-word")["plugin"].endswith("test-word-1.10.0.so"))
         self.assertEqual(len(self.json("compute", "list")["shadowed"]), 3)
         self.write_tickets()
@@ -256,7 +256,7 @@ class Versions(Case):
             self.assertIn("it does not load: ", rows[version]["why"])
             self.assertIn(why, rows[version]["why"])
         self.add_version("0.9.0")  # is hidden by what is taken, and not by what gave way itself
-        self.assertIn("test-word-1.0.0 stands before it", self.rows()["0.9.0"]["why"])
+        self.assertIn("test-word-1.0.0 takes precedence", self.rows()["0.9.0"]["why"])
         for _ in range(2):  # looked at again, the same is known as before
             self.assertEqual(self.json("compute", "list")["backends"][0]["perf"], 0.7)
             self.assertEqual(self.taken(), ["1.0.0"])

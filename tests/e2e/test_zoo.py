@@ -31,10 +31,10 @@ ROWS = {
     "wrong-major": ("failed", r"^needs kolm ABI 2\.3, this is 1\.2$"),
     "needs-newer-host": ("failed", r"^needs kolm ABI 1\.3, this is 1\.2$"),
     "missing-feature": ("failed", r"^needs features of kolm that this one does not have \(bits 0x10000000000\)$"),
-    "short-struct": ("failed", r"^its table is of 104 bytes, that of ABI 1\.0 has 112$"),
-    "tiny-struct": ("failed", r"^its table is of 8 bytes, too short even for its version$"),
+    "short-struct": ("failed", r"^its table has 104 bytes, that of ABI 1\.0 has 112$"),
+    "tiny-struct": ("failed", r"^its table has 8 bytes, too few for its version$"),
     "wrong-fingerprint": ("failed", r"^it was built for pointers of 4 bytes, this kolm has 8$"),
-    "name-mismatch": ("failed", r"^it calls itself 'somebody-else', but its file is called 'name-mismatch'$"),
+    "name-mismatch": ("failed", r"^its name is 'somebody-else', but its file is named 'name-mismatch'$"),
     "no-vendor": ("failed", r"^its table has no vendor$"),
     "crash-constructor": ("crashed", r"^crash-constructor crashed while it was being loaded: signal 11 \(Segmentation fault\)$"),
     "exits-constructor": ("no reply", r"^exits-constructor ended the process while it was being loaded without an answer \(exit code 0\)$"),
@@ -214,7 +214,7 @@ class Zoo(Case):
                 path = self.add(name) + ".sig"
                 self.write(path, text)
                 self.assert_error(self.kolm("compute", "info", name, code=3), "%s is refused: %s is not a signature: " % (name, path), reason,
-                                  "get the signature from its publisher again")
+                                  "download the signature from its publisher again")
 
     def test_files_that_are_not_believed(self):
         self.add("good")

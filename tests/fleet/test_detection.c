@@ -110,7 +110,7 @@ START_TEST(a_withheld_secret_leaves_it_available) {
     kit_copy(result.withheld, sizeof result.withheld, "ACME_TOKEN");
     fleet_detection *d = fleet_detection_of(&result);
     ck_assert_int_eq(d->state, FLEET_AVAILABLE);
-    ck_assert_str_eq(d->reason, "ACME_TOKEN is set; not looked at: kolm compute detect --refresh does");
+    ck_assert_str_eq(d->reason, "ACME_TOKEN is set; not checked: use kolm compute detect --refresh");
     fleet_detection_free(d);
 }
 END_TEST

@@ -176,10 +176,10 @@ static void refused(const char *script, const char *code, const char *breach, si
 START_TEST(test_out_of_turn) {
     refused("1 kolm-1 i-1 - - - 0 0\n", "9 kolm-1 has no intent", "a lease was recorded with a handle, and without", 0);
     refused("2 kolm-1 - - - - 0 0\n", "9 kolm-1 has no intent", "a lease was recorded with its end, and without", 0);
-    refused(INTENT INTENT, "6 ", "the name of a lease is on record already", 1);
+    refused(INTENT INTENT, "6 ", "the name of a lease is already recorded", 1);
     refused(INTENT "1 kolm-2 i-1 - - - 0 0\n", "9 kolm-2", "without an intent", 1);
-    refused(INTENT "2 kolm-1 - - - - 0 0\n1 kolm-1 i-1 - - - 0 0\n", "9 kolm-1 has gone", "is gone; it was refused", 2);
-    refused(INTENT "2 kolm-1 - - - - 0 0\n" INTENT, "6 ", "on record already", 2);
+    refused(INTENT "2 kolm-1 - - - - 0 0\n1 kolm-1 i-1 - - - 0 0\n", "9 kolm-1 is recorded as gone", "is gone; it was refused", 2);
+    refused(INTENT "2 kolm-1 - - - - 0 0\n" INTENT, "6 ", "already recorded", 2);
 }
 END_TEST
 
@@ -202,7 +202,7 @@ START_TEST(test_what_is_no_record) {
         {"0 kolm-1 - instance us \xff 0 0\n", "the note of a lease"},
         {"0 kolm-1 - instance us NULL 0 0\n", "the note of a lease"},
         {"0 kolm-1 - instance us - 9223372036854775808 0\n", "the price_micro_usd_per_hour of a lease"},
-        {"0 kolm-1 - instance us a-canary-0123456789-b 0 0\n", "has the value of LEASER_TOKEN in it"},
+        {"0 kolm-1 - instance us a-canary-0123456789-b 0 0\n", "contains the value of LEASER_TOKEN"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refused(bad[i].script, "3 ", bad[i].field, 0);
@@ -264,7 +264,7 @@ START_TEST(test_disk_is_full) {
     kit_copy(journal, sizeof journal, "/dev/full");
     call("train", online, NULL);
     char *said = get("said"), *second = strchr(said, '\n');
-    ck_assert_msg(strncmp(said, "8 the lease kolm-1 could not be put on record", 45) == 0, "%s", said);
+    ck_assert_msg(strncmp(said, "8 the lease kolm-1 could not be recorded", 40) == 0, "%s", said);
     ck_assert(second != NULL && second[1] == '8'); /* the name was not used */
     free(said);
 }
@@ -305,7 +305,7 @@ START_TEST(test_reclaim) {
     args = about("forgets-1");
     call("reclaim", online, &args);
     ck_assert_uint_eq(result.reclaim.outcome, KOLM_RECLAIM_GONE);
-    ck_assert_ptr_nonnull(strstr(kit_buf_text(&breaches), "the outcome is 2, and GONE is on record"));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&breaches), "the outcome is 2, and GONE was recorded"));
     ck_assert_uint_eq(lines_of(&line, &tree), 1);
     ck_assert_uint_eq(line.billed_micro_usd, 70);
     cJSON_Delete(tree);

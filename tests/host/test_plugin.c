@@ -185,13 +185,13 @@ static void try_upgrade(void) {
     expect_log("/zoo/in/where.so\n");
     install("where-2.so", "where.so");
     expect(call(registry, "where", INFER), "1.2.3", old, HOST_PLUGIN_REPLACED);
-    expect_log("where.so was replaced; this command goes on with what it read before");
+    expect_log("where.so was replaced; this command continues with what it read before");
     host_registry *next = scan();
     expect(call(next, "where", INFER), "2.0.0", new, HOST_PLUGIN_THERE);
     expect(call(registry, "where", INFER), "1.2.3", old, HOST_PLUGIN_REPLACED);
     ck_assert_int_eq(unlink(in(dir, "where.so")), 0);
     expect(call(registry, "where", INFER), "1.2.3", old, HOST_PLUGIN_REMOVED);
-    expect_log("where.so was removed; this command goes on with what it read before");
+    expect_log("where.so was removed; this command continues with what it read before");
     expect(call(next, "where", INFER), "2.0.0", new, HOST_PLUGIN_REMOVED);
     host_registry_free(registry);
     host_registry_free(next);

@@ -185,7 +185,7 @@ class Process(unittest.TestCase):
         for owner in (self.MALLORY, 0, NOBODY):  # root too, outside of the places that are known to be root's
             place = self.place("foreign-%d" % owner, owner, "good")
             said = self.in_namespace(program, "scan", path=place)
-            self.assertRegex(said, r"row good 1 .*belongs to a user whom this user namespace does not map")
+            self.assertRegex(said, r"row good 1 .*belongs to a user that this user namespace does not map")
 
     def test_what_others_can_change_in_a_user_namespace(self):
         program = self.tree("good", "fails")

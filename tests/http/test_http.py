@@ -140,7 +140,7 @@ class Tries(Case):
                 may = repeat in ("keyed", "create") and way in unclear
                 self.assertEqual((got["may"], got["code"] == "UNKNOWN"), (may, may), got)
                 if may:
-                    self.assertIn("happened", got["text"])
+                    self.assertRegex(got["text"], "may have taken effect|the result is unknown")
                 if repeat == "keyed":
                     self.assertEqual({request.headers["idempotency-key"] for request in requests}, {"k-1"})
 
@@ -168,7 +168,7 @@ class Tries(Case):
         server = self.serve(create)
         got = one({"url": server.url(), "method": "POST", "body": "{}", "repeat": "create", "headers": [AUTH]})
         self.assertEqual((len(made), got["code"], got["may"], got["status"]), (1, "UNKNOWN", True, 500))
-        self.assertIn("it may have happened", got["text"])
+        self.assertIn("it may have taken effect", got["text"])
         self.assertIn("check with the provider", got["remedy"])
 
     def test_kept_connection_that_died_makes_no_second_machine(self):
@@ -189,7 +189,7 @@ class Tries(Case):
         server = self.serve(half_body)
         got = one({"url": server.url(), "method": "POST", "repeat": "create"})
         self.assertEqual((got["code"], got["fate"], got["status"], got["may"]), ("UNKNOWN", "cut", 200, True))
-        self.assertIn("it has happened", got["text"])
+        self.assertIn("it succeeded", got["text"])
 
     def test_retry_after(self):
         for value, date, wanted in (("1", None, 1000), (formatdate(2000000003, usegmt=True), formatdate(2000000002, usegmt=True), 1000),

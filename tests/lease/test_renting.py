@@ -228,7 +228,7 @@ class Renting(Rented):
         self.assertEqual((lease["name"], lease["handle"], lease["state"], lease["backend"], lease["place"], lease["cost_per_hour_usd"], value["open"]),
                          (name, "h:" + name, "open", "renter", "the directory", 3.6, 1))
         self.assertEqual(self.running(), [name])  # it only looked
-        self.assertIn("--yes` ends what is open", self.kolm("compute", "reap").out)
+        self.assertIn("--yes` ends open leases", self.kolm("compute", "reap").out)
         (lease,) = self.json("compute", "reap", "--yes")["leases"]
         self.assertEqual((lease["name"], lease["state"]), (name, "ended"))
         self.assertEqual((self.running(), self.journals()), ([], []))
@@ -452,7 +452,7 @@ class Renting(Rented):
     def test_breaches(self):
         self.control("how", "handle-first")
         done = self.rent(code=5)
-        self.assertIn("renter-1 has no intent on record", done.err)
+        self.assertIn("renter-1 has no intent recorded", done.err)
         self.assertIn("record the INTENT before anything is created", done.err)
         self.control("how", "leaves")
         done = self.rent("--force")
@@ -510,11 +510,11 @@ class Conformance(Rented):
             os.remove(os.path.join(self.machines, machine))
 
     def test_bad(self):
-        self.failing("how", "leaves", "lease.ends", "was not gone when it returned: end what it rents, and put GONE on record")
+        self.failing("how", "leaves", "lease.ends", "was not gone when it returned: end what it rents, and record GONE")
         self.failing("reclaim", "fails", "lease.killed", "killed between intent and handle: train: renter-", "the provider is away")
         self.assertEqual(self.json("compute", "reap")["open"], 1)  # that stays on record
-        self.failing("reclaim", "lies", "lease.killed", "reclaim says that renter-", "is gone, and status lists it")
-        self.failing("reclaim", "by-handle", "lease.killed", "reclaim says that renter-", "is gone, and status lists it")
+        self.failing("reclaim", "lies", "lease.killed", "reclaim reports that renter-", "is gone, but status lists it")
+        self.failing("reclaim", "by-handle", "lease.killed", "reclaim reports that renter-", "is gone, but status lists it")
         self.failing("reclaim", "once", "lease.killed", "was gone, and reclaim called again does not say so")
         self.failing("reclaim", "once", "lease.unknown", "is not GONE")
 

@@ -92,7 +92,7 @@ START_TEST(a_log_that_was_cut_says_so) {
     check_chain(2, 0, false);
     fixture_file("receipts.jsonl.heads", "{}", 2);
     ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_E_FAILED_PRECONDITION);
-    ck_assert_ptr_nonnull(strstr(err.text, "is not what kolm writes there"));
+    ck_assert_ptr_nonnull(strstr(err.text, "is not in the format that kolm writes"));
     receipt_keyring_free(ring);
     kit_buf_free(&text);
     receipt_key_free(key);
@@ -433,9 +433,9 @@ START_TEST(verdicts_about_the_receipts) {
     fixture_file(sidecar, changed.data, changed.length);
     expect("x.kolm", RECEIPT_TRUSTED, "signed with its receipts");
     fixture_file(sidecar, changed.data + text.length, changed.length - text.length);
-    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "line 1 of its receipts is not by who signed it");
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "line 1 of its receipts is not by the signer of the manifest");
     ck_assert_int_eq(unlink(fixture_path(sidecar)), 0);
-    expect("x.kolm", RECEIPT_TRUSTED, "no receipts lie beside it");
+    expect("x.kolm", RECEIPT_TRUSTED, "there are no receipts next to it");
     kit_buf_free(&text);
     kit_buf_free(&changed);
     receipt_key_free(key);
@@ -463,7 +463,7 @@ START_TEST(verdicts_about_the_log_of_this_machine) {
     receipt_key *other = seeded(6); /* the same key would write the same line again */
     fixture_signed("z.kolm", other, &head);
     receipt_key_free(other);
-    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "another line 4");
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "line 4 of this machine's log differs");
     ck_assert_int_eq(unlink(chain), 0);
     expect("y.kolm", RECEIPT_CHAIN_BROKEN, "was emptied");
     fixture_signed("z.kolm", key, &head);

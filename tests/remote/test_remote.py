@@ -549,7 +549,7 @@ class Hostile(Case):
                           ("zlib.compress(chunk)", "-1"), ("zlib.compress(chunk)", "0")):
             with self.subTest(raw=raw, size=size):
                 self.lie(old, 'self.link.send({"id": request.get("id"), "ok": True, "more": bool(following), "packed": %s}, %s)' % (size, raw))
-                self.assertIn("other bytes than it offered", " ".join(self.compile(code=5).split()))
+                self.assertIn("does not match the digest it gave", " ".join(self.compile(code=5).split()))
 
     def test_answers_that_are_none(self):
         for old, new in (('text = json.dumps(header).encode("ascii")', 'text = b"{]"'),

@@ -43,13 +43,13 @@ class Lambda(Provider):
     told = (2, 3, 4)  # how often a machine that takes 100 s to end is told to
     none_left = "no machine of that type left"
     device = "1x A10 (24 GB PCIe), us-east-1: "
-    detected = "available Lambda takes the token: 6 offers now, from 0.75 USD an hour"
+    detected = "available Lambda accepts the token: 6 offers now, from 0.75 USD an hour"
     check = "/api/v1/instance-types"  # what --refresh asks for
     unknown = "Lambda does not know this key"  # a wrong token
     remedy = "make a key on https://cloud.lambda.ai/api-keys"
     nothing_fits = "Lambda has nothing that fits"
     refusals = ((Fault(403), 9, "broken", "the Lambda account of this key is not active"),  # fault, code, what detect says, words
-                (Fault("html"), 9, "broken", "the address that was asked is not Lambda's API"))
+                (Fault("html"), 9, "broken", "the server at this address is not Lambda's API"))
     reached = "available the token is set; Lambda could not be"  # what detect says if not
 
     @staticmethod
@@ -77,14 +77,14 @@ class RunPod(Provider):
     untold = 50 * 0.1 / 720 * 60 / 3600  # a minute of the disk
     none_left = "RunPod has no such GPU left there"
     device = "1x RTX A5000 (24 GB), SECURE: "
-    detected = "available RunPod takes the token: 4 offers now, from 0.28 USD an hour"
+    detected = "available RunPod accepts the token: 4 offers now, from 0.28 USD an hour"
     check = "/v2/catalog/gpus?include=AVAILABILITY&product=POD&cloud=SECURE&minCudaVersion=12.8"
     unknown = "RunPod does not know this key"
     remedy = "make a key on https://console.runpod.io/user/settings"
     nothing_fits = "RunPod has nothing that fits"
     refusals = ((Fault(403), 7, "broken", "this key of RunPod may not do that"),
                 (Fault(402), 9, "broken", "the balance of this RunPod account is too low"),
-                (Fault("html"), 9, "broken", "the address that was asked is not RunPod's API"))
+                (Fault("html"), 9, "broken", "the server at this address is not RunPod's API"))
     reached = "available the token is set; RunPod could not be"
 
     @staticmethod
@@ -103,14 +103,14 @@ class Vast(Provider):
     told = range(2, 31)  # there is no word for one that is ending
     none_left = "Vast.ai has this offer no more"
     device = "1x RTX 3090 (24 GB), Sweden, SE: "
-    detected = "available Vast.ai takes the token: 25.00 USD of credit"
+    detected = "available Vast.ai accepts the token: 25.00 USD of credit"
     check = "/api/v0/users/current/"
     unknown = "Vast.ai does not know this key"
     remedy = "make a key on https://cloud.vast.ai/manage-keys/"
     nothing_fits = "Vast.ai has nothing that fits"
     refusals = ((Fault(403), 7, "broken", "this key of Vast.ai may not do that"),
                 (Fault(402), 9, "broken", "the credit of this Vast.ai account is too low"),
-                (Fault("html"), 9, "broken", "the address that was asked is not Vast.ai's API"))
+                (Fault("html"), 9, "broken", "the server at this address is not Vast.ai's API"))
     reached = "available the token is set; Vast.ai could not be"
 
     @staticmethod

@@ -118,12 +118,12 @@ class Checking(Case):
         self.assertIn("Is a directory", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {self.mine('directory')}", status="INVALID_ARGUMENT"))
         for place in (file + "/known", "/dev/null", "/dev/full", "none", "/proc/known", "relative"):
             with self.subTest(place):
-                self.assertIn("cannot be, so it is not trusted", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {place}", status="FAILED_PRECONDITION"))
+                self.assertIn("cannot be saved, so it is not trusted", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {place}", status="FAILED_PRECONDITION"))
                 if place != "none":
                     self.bad("FAILED_PRECONDITION", "--trust", "yes", "facts", known=place)
                 said = self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {place}")
                 self.assertIn("StrictHostKeyChecking no takes any", said)
-                self.assertIn("was not written down", said)
+                self.assertIn("was not saved", said)
 
     def test_variables(self):
         self.reach("StrictHostKeyChecking accept-new", "UserKnownHostsFile ${HOME}/of-%h-%p")

@@ -19,7 +19,7 @@ class Factors(Case):
 
     def test_password(self):
         err = self.second("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
-        self.assertIn(f"took the key {self.key} and wants a second factor that needs a person: password", err)
+        self.assertIn(f"accepted the key {self.key} and requires an interactive second factor: password", err)
         self.assertIn("AuthenticationMethods publickey", err)
 
     def test_agent(self):
@@ -28,17 +28,17 @@ class Factors(Case):
         agent.add(self.key)
         server = self.serve("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
         err = self.bad("UNAUTHENTICATED", "--agent", agent.socket, "facts", key="", server=server, known=self.know(server))
-        self.assertIn("of ssh-agent and wants a second factor", err)
+        self.assertIn("of ssh-agent and requires an interactive second factor", err)
 
     def test_questions(self):
         """PAM asks; nothing is answered, as an empty answer would count as a wrong one."""
         server = self.serve("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes", "UsePAM yes")
         err = self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server), within=15)
-        self.assertRegex(err, "second factor that needs a person: keyboard-interactive(; it says: \".+\")?")
+        self.assertRegex(err, "interactive second factor: keyboard-interactive(; it says: \".+\")?")
         self.assertNotIn("maximum authentication attempts", read(server.log))
 
     def test_first_factor_is_no_key(self):
-        self.assertIn("takes no keys, only: password", self.second("AuthenticationMethods password,publickey", "PasswordAuthentication yes"))
+        self.assertIn("accepts no keys, only: password", self.second("AuthenticationMethods password,publickey", "PasswordAuthentication yes"))
 
     def test_two_keys(self):
         other = keygen(self.mine("other"))
@@ -113,7 +113,7 @@ class Keys(Case):
 
     def test_only_passwords(self):
         server = self.serve("PubkeyAuthentication no", "PasswordAuthentication yes")
-        self.assertIn("takes no keys, only: password", self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server)))
+        self.assertIn("accepts no keys, only: password", self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server)))
 
 
 class Agents(Case):

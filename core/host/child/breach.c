@@ -92,7 +92,7 @@ static void check_chars(const char *about, const char *text, size_t length, unsi
                      "is not one line of text (its byte %zu is 0x%02X)", control + 1,
                      (unsigned)(unsigned char)text[control]);
     else if (!(how & CHILD_MAY_BE_EMPTY) && length == 0)
-        child_breach(HOST_BREACH_TEXT, about, "fill it in: people read it", "is empty");
+        child_breach(HOST_BREACH_TEXT, about, "fill it in: it is shown to users", "is empty");
 }
 
 void child_check_text(const char *about, const char *text, size_t most, unsigned how) {

@@ -67,7 +67,7 @@ static kit_status check_length(int fd, const ElfW(Ehdr) * header, uint64_t size,
 kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
     ElfW(Ehdr) header;
     struct stat st;
-    if (fstat(fd, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (fstat(fd, &st) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
     ssize_t n = pread(fd, &header, sizeof header, 0);
     if (n < 0) return kit_fail_errno(err, errno, "cannot read %s", path);
     if (n < (ssize_t)sizeof header || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)

@@ -138,11 +138,11 @@ static const char *secret_in(const kolm_lease_t *l) {
 }
 
 static kit_status check_secrets(const kolm_lease_t *l, kolm_error_t *err) {
-    static const char remedy[] = "put no secret on record";
+    static const char remedy[] = "do not record secrets";
     const char *name = secret_in(l);
     if (!name) return KOLM_OK;
-    child_breach(HOST_BREACH_RECORD, "a lease", remedy, "has the value of %s in it, and was refused", name);
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the lease has the value of %s in it: it is not on record",
+    child_breach(HOST_BREACH_RECORD, "a lease", remedy, "contains the value of %s, and was refused", name);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the lease contains the value of %s: it was not recorded",
                     name);
 }
 
@@ -152,7 +152,7 @@ static kit_status check_record(const kolm_lease_t *l, kolm_error_t *err) {
     if (!field) return KOLM_OK;
     kit_format(about, sizeof about, "the %s of a lease", field);
     child_breach(HOST_BREACH_RECORD, about, rule, "is not valid, and the lease was refused");
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, rule, "the %s of the lease is not valid: it is not on record", field);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, rule, "the %s of the lease is not valid: it was not recorded", field);
 }
 
 /* Whether the event may follow what is on record. */
@@ -167,18 +167,18 @@ static kit_status check_order(const kolm_lease_t *l, const entry *known, kolm_er
     }
     if (l->event == KOLM_LEASE_INTENT && (known || is_leased(l->name))) {
         child_breach(HOST_BREACH_RECORD, "the name of a lease", "use each name once: make it of random digits",
-                     "is on record already, and the lease was refused");
+                     "is already recorded, and the lease was refused");
         return kit_fail(err, KOLM_E_ALREADY_EXISTS, "use each name once: make it of random digits",
-                        "the name %s is or was on record", l->name);
+                        "the name %s is already recorded", l->name);
     }
     if (l->event != KOLM_LEASE_INTENT && (!known || (known->gone && l->event == KOLM_LEASE_HANDLE))) {
         child_breach(HOST_BREACH_RECORD, "a lease", out_of_turn, "was recorded with %s, and %s; it was refused",
                      events[l->event], known ? "is gone" : "without an intent");
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, out_of_turn, "%s has %s", l->name,
-                        known ? "gone, by the record" : "no intent on record");
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, out_of_turn, "%s %s", l->name,
+                        known ? "is recorded as gone" : "has no intent recorded");
     }
     if (!known && state.count == KOLM_LEASES_MAX)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "rent less in one call", "this call has %u leases on record",
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "rent less in one call", "this call has recorded %u leases",
                         KOLM_LEASES_MAX);
     return KOLM_OK;
 }
@@ -210,7 +210,7 @@ static kit_status write_line(const kolm_lease_t *l, kolm_error_t *err) {
     state.whole = false;
     if (status == KOLM_OK) status = kit_write_all(state.fd, line.data, line.length, err);
     if (status == KOLM_OK && fsync(state.fd) != 0) status = kit_fail_errno(err, errno, "it may not be on the disk");
-    if (status != KOLM_OK) kit_fail_context(err, "the lease %s could not be put on record", l->name);
+    if (status != KOLM_OK) kit_fail_context(err, "the lease %s could not be recorded", l->name);
     state.whole = status == KOLM_OK;
     kit_buf_free(&line);
     return status;
@@ -268,7 +268,7 @@ int32_t child_lease(void *user, const kolm_lease_t *lease, kolm_error_t *out_err
         child_breach(HOST_BREACH_RECORD, "a lease", "set its struct_size to sizeof of the record",
                      "was refused: its struct_size is %u", size);
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set struct_size to sizeof(kolm_lease_t)",
-                          "the lease is not a record: it is not on record");
+                          "the lease is not a valid record: it was not recorded");
     }
     if (status != KOLM_OK) return status;
     memcpy(&copy, lease, size < sizeof copy ? size : sizeof copy);

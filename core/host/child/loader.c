@@ -89,7 +89,7 @@ static kit_status check_same(const child_request *request, const host_file_ident
 static kit_status check_again(const child_request *request, const char *path, kolm_error_t *err) {
     struct stat st;
     host_file_identity now;
-    if (stat(path, &st) != 0) return kit_fail_errno(err, errno, "cannot look at %s", request->path);
+    if (stat(path, &st) != 0) return kit_fail_errno(err, errno, "cannot access %s", request->path);
     host_identity_of(&st, &now);
     return check_same(request, &now, err);
 }

@@ -25,7 +25,7 @@ static kit_status copy_bytes(int in, int out, const kit_job_model_file *file, ko
         if (n < 0)
             status = kit_fail_errno(err, errno, "cannot read %s", file->path);
         else if (n == 0)
-            status = kit_fail(err, KOLM_E_DATA_LOSS, "get the file again", "%s ends before the model file %s does",
+            status = kit_fail(err, KOLM_E_DATA_LOSS, "download the file again", "%s ends before the model file %s does",
                               file->path, file->name);
         else
             status = kit_write_all(out, piece, (size_t)n, err);

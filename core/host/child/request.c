@@ -13,7 +13,7 @@
 static kit_status bad(kolm_error_t *err, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                     "kolm starts this program itself; kolm and kolm-host may be of different versions",
-                    "kolm-host: no request that it understands (%s)", what);
+                    "kolm-host: not a valid request (%s)", what);
 }
 
 /* One line, without its LF. Doubling moves the text, so each old place is wiped. */

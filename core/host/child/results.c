@@ -62,7 +62,7 @@ void child_check_reclaim(kolm_reclaim_result_t *result) {
     result->billed_micro_usd = child_check_u64("billed_micro_usd", result->billed_micro_usd);
     if (result->outcome != KOLM_RECLAIM_GONE && child_leases_left(&name) == 0) {
         child_breach(HOST_BREACH_RECORD, "the outcome", "return KOLM_RECLAIM_GONE with it",
-                     "is %u, and GONE is on record", result->outcome);
+                     "is %u, and GONE was recorded", result->outcome);
         result->outcome = KOLM_RECLAIM_GONE;
     }
 }
@@ -88,7 +88,7 @@ void child_check_error(kolm_error_t *error, int32_t code) {
     child_check_array("the remedy of the error", error->remedy, sizeof error->remedy,
                       CHILD_MAY_BE_EMPTY | CHILD_MAY_HAVE_LINES);
     if (code < 0 || code > KOLM_E_UNAUTHENTICATED)
-        child_breach(HOST_BREACH_RECORD, "the code", "return one of KOLM_E_*", "%d is none of kolm/backend.h", code);
+        child_breach(HOST_BREACH_RECORD, "the code", "return one of KOLM_E_*", "%d is not one of KOLM_E_*", code);
     else if (error->code != KOLM_OK && error->code != code)
         child_breach_mild(HOST_BREACH_RECORD, "the code in the error record", "give the same in both",
                           "is %d, and the one that was returned %d", error->code, code);

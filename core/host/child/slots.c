@@ -13,7 +13,7 @@ static void check_leases(int32_t code) {
     const char *name;
     uint32_t left = code == KOLM_OK ? child_leases_left(&name) : 0;
     if (left > 0)
-        child_breach(HOST_BREACH_LEFT, "it returned", "end what it rented, and put GONE on record, before it returns",
+        child_breach(HOST_BREACH_LEFT, "it returned", "end what it rented, and record GONE, before it returns",
                      "with %u lease%s that %s not gone: %s", left, left == 1 ? "" : "s", left == 1 ? "is" : "are",
                      name);
 }

@@ -37,7 +37,7 @@ static kit_status check_fingerprint(uint32_t theirs, kolm_error_t *err) {
 static kit_status check_version(const kolm_backend_v1_t *table, unsigned minor, kolm_error_t *err) {
     if (table->struct_size < FROZEN_WORDS) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "build the backend with the SDK's backend.h",
-                        "its table is of %u bytes, too short even for its version", table->struct_size);
+                        "its table has %u bytes, too few for its version", table->struct_size);
     }
     if (table->abi_major != KOLM_ABI_MAJOR) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install the backend for this version of kolm",
@@ -46,7 +46,7 @@ static kit_status check_version(const kolm_backend_v1_t *table, unsigned minor, 
     }
     if (table->struct_size < KOLM_BACKEND_SIZE_1_0) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "build the backend with the SDK's backend.h",
-                        "its table is of %u bytes, that of ABI 1.0 has %u", table->struct_size, KOLM_BACKEND_SIZE_1_0);
+                        "its table has %u bytes, that of ABI 1.0 has %u", table->struct_size, KOLM_BACKEND_SIZE_1_0);
     }
     KIT_TRY(check_fingerprint(table->fingerprint, err));
     if (table->host_minor_needed > minor) {
@@ -76,7 +76,7 @@ static kit_status check_identity(const kolm_backend_v1_t *table, const char *nam
         kit_copy(said, sizeof said, kit_buf_text(&shown));
         kit_buf_free(&shown);
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give the files the plugin's own name",
-                        "it calls itself '%s', but its file is called '%s'", said, name);
+                        "its name is '%s', but its file is named '%s'", said, name);
     }
     return KOLM_OK;
 }

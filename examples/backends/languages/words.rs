@@ -239,7 +239,7 @@ impl Model {
 // ---- Slots
 
 fn heed(host: &Host) -> Done<()> {
-    if (host.cancelled)(host.user) != 0 { failure(CANCELLED, "stopped, as it was asked to", "") } else { Ok(()) }
+    if (host.cancelled)(host.user) != 0 { failure(CANCELLED, "stopped on request", "") } else { Ok(()) }
 }
 
 fn report(host: &Host, step: u64, total: u64) {

@@ -35,7 +35,7 @@ const Call = struct {
         return error.Failed;
     }
     fn heed(self: Call) Failed!void {
-        if (self.host.cancelled.?(self.host.user) != 0) return self.fail(c.KOLM_E_CANCELLED, "stopped, as it was asked to", "");
+        if (self.host.cancelled.?(self.host.user) != 0) return self.fail(c.KOLM_E_CANCELLED, "stopped on request", "");
     }
     fn text(self: Call, row: ?*const c.cJSON, key: [*:0]const u8) Failed![]const u8 {
         var value: [*c]const u8 = null;

@@ -53,7 +53,7 @@ kit_status copy_tree(const char *from, const char *to, int depth, kolm_error_t *
         status = kit_path_join(from, entry->d_name, &source, err);
         if (status == KOLM_OK) status = kit_path_join(to, entry->d_name, &target, err);
         if (status == KOLM_OK && lstat(source, &info) != 0)
-            status = kit_fail_errno(err, errno, "cannot look at %s", source);
+            status = kit_fail_errno(err, errno, "cannot access %s", source);
         if (status == KOLM_OK && S_ISREG(info.st_mode))
             status = copy_file(source, target, O_CREAT | O_EXCL | O_NOFOLLOW, NULL, err);
         else if (status == KOLM_OK && S_ISDIR(info.st_mode) && depth > 0)

@@ -18,8 +18,8 @@ static fal_request *own(kit_queue_task *task) {
 }
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays so, update kolm",
-                    "fal answered in a way that kolm does not know: %s", what);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if the error persists, update kolm",
+                    "fal sent an unexpected answer: %s", what);
 }
 
 /* ---- Which endpoint answers for which model */

@@ -13,8 +13,8 @@ static replicate_job *own(kit_queue_task *task) {
 }
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays so, update kolm",
-                    "Replicate answered in a way that kolm does not know: %s", what);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if the error persists, update kolm",
+                    "Replicate sent an unexpected answer: %s", what);
 }
 
 /* ---- What was asked for */
@@ -64,7 +64,7 @@ static kit_status check_destination(kit_queue_task *task, kolm_error_t *err) {
     if (status == KOLM_OK && (!kit_service_text(reply.json, "visibility", visibility, sizeof visibility) ||
                               strcmp(visibility, "private") != 0))
         status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make it private on its page, or name another",
-                          "the destination %s is not private: what is trained on your rows would be open to everybody",
+                          "the destination %s is not private: what is trained on your rows would be public",
                           task->model.base);
     kit_service_reply_free(&reply);
     return status;

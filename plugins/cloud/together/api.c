@@ -18,8 +18,8 @@ static together_job *own(kit_queue_task *task) {
 }
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays so, update kolm",
-                    "Together AI answered in a way that kolm does not know: %s", what);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if the error persists, update kolm",
+                    "Together AI sent an unexpected answer: %s", what);
 }
 
 static bool is_text(const cJSON *object, const char *key, const char *wanted) {

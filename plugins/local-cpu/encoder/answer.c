@@ -48,7 +48,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
 static kit_status map_fd(int fd, const kit_job_model_file *file, slice *out, kolm_error_t *err) {
     struct stat info;
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = file->offset / page * page;
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at the model file %s", file->path);
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access the model file %s", file->path);
     if (!S_ISREG(info.st_mode) || file->offset > (uint64_t)info.st_size ||
         file->size > (uint64_t)info.st_size - file->offset || file->size == 0)
         return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",

@@ -45,12 +45,12 @@ static kit_status read_json(const reading *r, const char *name, bool required, c
     if (status == KOLM_E_NOT_FOUND && !required) return KOLM_OK;
     if (status == KOLM_E_NOT_FOUND)
         return kit_fail(r->err, KOLM_E_NOT_FOUND,
-                        "get the model again, with the directories below it (`hf download NAME`)",
+                        "download the model again, with the directories below it (`hf download NAME`)",
                         "%s has no %s, which its modules.json names", r->shown, name);
     if (status == KOLM_OK) {
         status = kit_json_parse((const char *)file.bytes, file.size, out, &inner);
         if (status == KOLM_E_INVALID_ARGUMENT)
-            return kit_fail(r->err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`)",
+            return kit_fail(r->err, KOLM_E_DATA_LOSS, "download the model again (`hf download NAME`)",
                             "%s in %s is not usable: %s", name, r->shown, inner.text);
     }
     if (status != KOLM_OK && r->err != NULL) *r->err = inner;
@@ -201,7 +201,7 @@ static kit_status read_module(const reading *r, const cJSON *module, int index, 
     if (!kit_json_get_string(module, "path", &path)) return refuse(r, "its module %d has no path", index);
     bool here = path[0] == '\0' || strcmp(path, ".") == 0;
     if (!here && !kit_path_is_safe(path))
-        return kit_fail(r->err, KOLM_E_INVALID_ARGUMENT, "get the model again from a source that you trust",
+        return kit_fail(r->err, KOLM_E_INVALID_ARGUMENT, "download the model again from a source that you trust",
                         "modules.json in %s names a directory outside of it", r->shown);
     if (index == 0 && strcmp(kind, "Transformer") == 0) {
         m->first = path;
@@ -333,7 +333,7 @@ static kit_status read_tokenizer(const reading *r) {
     kit_json_walk_free(&walk);
     if (status == KOLM_OK) return KOLM_OK;
     return kit_fail(r->err, status == KOLM_E_INVALID_ARGUMENT ? KOLM_E_DATA_LOSS : status,
-                    "get the model again (`hf download NAME`)", "%s in %s is not usable: %s", name, r->shown,
+                    "download the model again (`hf download NAME`)", "%s in %s is not usable: %s", name, r->shown,
                     inner.text);
 }
 
@@ -382,7 +382,7 @@ static kit_status describe(const reading *r, const cJSON *config, const cJSON *l
     if (list == NULL)
         return kit_fail(
             r->err, KOLM_E_UNIMPLEMENTED,
-            "get the model again, all its files together (`hf download NAME`); or use --recipe lora, which "
+            "download the model again, all its files together (`hf download NAME`); or use --recipe lora, which "
             "fine-tunes most models",
             "recipe encoder cannot use %s: it has no modules.json, as sentence encoders have, so nothing says "
             "how its tokens become one vector",

@@ -172,8 +172,8 @@ static kit_status open_inside(const enc_files *files, const char *name, int *out
             struct stat info;
             bool link = fstatat(dir, part, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode);
             status = link ? refuse_link(files, part, err)
-                          : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the model again", "%s in %s is not a directory",
-                                     part, files->shown);
+                          : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "download the model again",
+                                     "%s in %s is not a directory", part, files->shown);
         } else if (next < 0) {
             status = kit_fail_errno(err, errno, "cannot open %s in %s", part, files->shown);
         }
@@ -195,10 +195,10 @@ static kit_status open_inside(const enc_files *files, const char *name, int *out
 static kit_status map(enc_files *files, const char *name, int fd, kolm_error_t *err) {
     struct stat info;
     enc_file file = {.bytes = (const uint8_t *)""};
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s in %s", name, files->shown);
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s in %s", name, files->shown);
     if (!S_ISREG(info.st_mode))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the model again", "%s in %s is not a regular file", name,
-                        files->shown);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "download the model again", "%s in %s is not a regular file",
+                        name, files->shown);
     file.size = (uint64_t)info.st_size;
     if (file.size > 0) {
         void *bytes = mmap(NULL, file.size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -215,10 +215,10 @@ static kit_status place_of(enc_files *files, const char *name, size_t *out, kolm
     for (*out = 0; *out < files->count; ++*out)
         if (strcmp(files->at[*out].name, name) == 0) return KOLM_OK;
     if (files->directory < 0)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "get the model again", "%s is not among the files of %s", name,
+        return kit_fail(err, KOLM_E_NOT_FOUND, "download the model again", "%s is not among the files of %s", name,
                         files->shown);
     if (files->only != NULL && kit_json_get(files->only, name) == NULL)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "get the model again", "%s is not among the files of %s that count",
+        return kit_fail(err, KOLM_E_NOT_FOUND, "download the model again", "%s is not among the files of %s that count",
                         name, files->shown);
     int fd = -1;
     KIT_TRY(open_inside(files, name, &fd, err));
@@ -230,13 +230,13 @@ static kit_status place_of(enc_files *files, const char *name, size_t *out, kolm
 kit_status enc_files_get(enc_files *files, const char *name, uint64_t max, enc_file *out, kolm_error_t *err) {
     *out = (enc_file){0};
     if (!kit_path_is_safe(name))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "get the model again from a source that you trust",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "download the model again from a source that you trust",
                         "%s names a file outside of it", files->shown);
     size_t place = 0;
     KIT_TRY(place_of(files, name, &place, err));
     held *h = &files->at[place];
     if (h->file.size > max)
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "get the model again",
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "download the model again",
                         "%s in %s has %llu bytes, and more than %llu are not read", name, files->shown,
                         (unsigned long long)h->file.size, (unsigned long long)max);
     if (!h->used) {

@@ -67,8 +67,9 @@ static kit_status KIT_PRINTF(3, 4) damaged(const source *s, kolm_error_t *err, c
     vsnprintf(line, sizeof line, format, list);
     va_end(list);
     kit_buf_escaped(&text, line, strlen(line));
-    kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`), or save it again",
-                                 "%s is not usable: %s", s->shown, kit_buf_text(&text));
+    kit_status status =
+        kit_fail(err, KOLM_E_DATA_LOSS, "download the model again (`hf download NAME`), or save it again",
+                 "%s is not usable: %s", s->shown, kit_buf_text(&text));
     kit_buf_free(&text);
     return status;
 }

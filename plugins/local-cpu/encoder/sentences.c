@@ -43,7 +43,7 @@ static kit_status get(enc_files *files, const char *directory, const char *name,
     kit_buf_free(&path);
     if (status == KOLM_E_NOT_FOUND && !required) return KOLM_OK;
     if (status == KOLM_E_NOT_FOUND)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "get the model again, with its tokenizer, or use --recipe lora",
+        return kit_fail(err, KOLM_E_NOT_FOUND, "download the model again, with its tokenizer, or use --recipe lora",
                         "%s has no tokenizer.json and no vocab.txt, from which recipe encoder reads the tokenizer",
                         enc_files_shown(files));
     if (status != KOLM_OK && err != NULL && inner.code != 0) *err = inner;
@@ -77,7 +77,7 @@ static kit_status match(sentences *s, bool read_end, kolm_error_t *err) {
     const char *shown = enc_files_shown(enc_files_used(s->encoder));
     if (facts->id_end > d->vocabulary)
         return kit_fail(
-            err, KOLM_E_FAILED_PRECONDITION, "get the model again, all its files together",
+            err, KOLM_E_FAILED_PRECONDITION, "download the model again, all its files together",
             "the tokenizer of %s has ids up to %u, and its weights know %u tokens: they do not belong together", shown,
             (unsigned)facts->id_end - 1, (unsigned)d->vocabulary);
     if (d->special_tokens && d->max_tokens <= facts->before_count + facts->after_count)

@@ -14,7 +14,7 @@ typedef struct binding {
 } binding;
 
 static kit_status lacks(const binding *b, const char *name) {
-    return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again (`hf download NAME`), or save it again",
+    return kit_fail(b->err, KOLM_E_DATA_LOSS, "download the model again (`hf download NAME`), or save it again",
                     "%s lacks the tensor %s%s", b->e->shown, b->prefix, name);
 }
 
@@ -52,7 +52,7 @@ static kit_status get(const binding *b, const char *name, uint32_t rows, uint32_
     const uint64_t has_rows = vector ? 1 : t->shape[0], has = t->rank == 0 ? 0 : t->shape[t->rank - 1];
     if ((!vector && t->rank != 2) || has != columns || (rows != 0 && has_rows != rows) || has_rows > UINT32_MAX ||
         t->count == 0)
-        return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again: config.json and weights belong together",
+        return kit_fail(b->err, KOLM_E_DATA_LOSS, "download the model again: config.json and weights belong together",
                         "the tensor %s of %s is not of %u x %u numbers, as its configuration says", t->name,
                         b->e->shown, (unsigned)rows, (unsigned)columns);
     *out = *t;
@@ -191,7 +191,7 @@ static kit_status static_extra(const binding *b, const char *name, bool whole, u
     if (t == NULL) return KOLM_OK;
     const bool good = whole ? t->dtype == ENC_I32 || t->dtype == ENC_I64 : is_float(t) || t->dtype == ENC_F64;
     if (!good || t->rank != 1 || t->count == 0 || t->count > UINT32_MAX || (tokens != 0 && t->count != tokens))
-        return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again",
+        return kit_fail(b->err, KOLM_E_DATA_LOSS, "download the model again",
                         "the tensor %s of %s is not one number a token", name, b->e->shown);
     *out = *t;
     return KOLM_OK;
@@ -224,7 +224,7 @@ static kit_status bind_static(const binding *b) {
     KIT_TRY(static_extra(b, "weights", false, tokens, &w->weight_of));
     for (uint64_t i = 0; i < w->row_of.count; i++)
         if (whole_at(&w->row_of, i) < 0 || whole_at(&w->row_of, i) >= w->words.rows)
-            return kit_fail(b->err, KOLM_E_DATA_LOSS, "get the model again",
+            return kit_fail(b->err, KOLM_E_DATA_LOSS, "download the model again",
                             "the tensor mapping of %s sends token %llu to a row that is not there", b->e->shown,
                             (unsigned long long)i);
     b->e->is.hidden = w->words.columns;

@@ -64,8 +64,9 @@ typedef struct check_fact {
     const char *remedy;
 } check_fact;
 #define AUTHORITY                                                                                                      \
-    "for an in-house service set the file of its authority (ca_file or SSL_CERT_FILE); else somebody may be reading "  \
-    "along on the way"
+    "for an in-house service set the file of its authority (ca_file or SSL_CERT_FILE); otherwise the connection may "  \
+    "be "                                                                                                              \
+    "intercepted"
 static const check_fact checks[] = {
     {9, "is not valid yet", "check the clock of this machine"},
     {10, "has expired", "check the clock of this machine; else the service has to renew it"},
@@ -112,7 +113,7 @@ static const transfer_fact transfers[] = {
     {CURLE_COULDNT_RESOLVE_HOST, KOLM_E_NOT_FOUND, "the name of the host does not resolve",
      "check the network and the name server of this machine, and the address of the service"},
     {CURLE_COULDNT_RESOLVE_PROXY, KOLM_E_NOT_FOUND, "the name of the proxy does not resolve", "check HTTPS_PROXY"},
-    {CURLE_COULDNT_CONNECT, KOLM_E_UNAVAILABLE, "the connection was refused, or nobody is there", NETWORK},
+    {CURLE_COULDNT_CONNECT, KOLM_E_UNAVAILABLE, "the connection was refused, or the host is unreachable", NETWORK},
     {CURLE_SSL_CONNECT_ERROR, KOLM_E_UNAVAILABLE, "TLS could not be negotiated",
      "check that the port speaks TLS 1.2 or later, and that nothing on the way cuts it off"},
     {CURLE_SSL_CACERT_BADFILE, KOLM_E_FAILED_PRECONDITION, "the file of authorities cannot be read",
@@ -127,10 +128,10 @@ static const transfer_fact transfers[] = {
     {CURLE_READ_ERROR, KOLM_E_DATA_LOSS, "the file being sent became shorter, or cannot be read",
      "keep the file as it is while it is sent"},
     {CURLE_ABORTED_BY_CALLBACK, KOLM_E_UNAVAILABLE, "the connection broke", NETWORK},
-    {CURLE_UNSUPPORTED_PROTOCOL, KOLM_E_DATA_LOSS, "what came is not HTTP", ADDRESS},
-    {CURLE_WEIRD_SERVER_REPLY, KOLM_E_DATA_LOSS, "what came is not HTTP", ADDRESS},
-    {CURLE_BAD_CONTENT_ENCODING, KOLM_E_DATA_LOSS, "the body is compressed wrongly, or in a way that was not asked for",
-     ADDRESS},
+    {CURLE_UNSUPPORTED_PROTOCOL, KOLM_E_DATA_LOSS, "the answer is not HTTP", ADDRESS},
+    {CURLE_WEIRD_SERVER_REPLY, KOLM_E_DATA_LOSS, "the answer is not HTTP", ADDRESS},
+    {CURLE_BAD_CONTENT_ENCODING, KOLM_E_DATA_LOSS,
+     "the body is compressed incorrectly, or with an encoding that was not requested", ADDRESS},
     {CURLE_OUT_OF_MEMORY, KOLM_E_RESOURCE_EXHAUSTED, "out of memory", "close other programs or raise the limit"},
 };
 

@@ -71,7 +71,7 @@ static kit_status take_parts(CURLU *parsed, http_place *out, kolm_error_t *err) 
         status = kit_no_memory(err);
     else if (user[0] != '\0' || password[0] != '\0')
         status = refuse_url("has a user name or a password in it",
-                            "put the token where the settings want it, not into an address", err);
+                            "put the token where the settings expect it, not into a URL", err);
     else if (out->host[0] == '\0')
         status = refuse_url("has no host", "write https://HOST/PATH", err);
     if (status == KOLM_OK) {

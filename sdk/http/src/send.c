@@ -37,9 +37,8 @@ static kit_status check_request(const kit_http_request *r, kolm_error_t *err) {
     bool upper = strspn(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(m) && strlen(m) < 16;
     if (r->url == NULL || r->header_count > HTTP_HEADERS_MAX || bodies > 1 ||
         (r->has_out_file && r->on_bytes != NULL) || !upper || r->body_length > INT64_MAX || r->body_size > INT64_MAX)
-        return kit_fail(
-            err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
-            "the request makes no sense: no URL, two bodies, two places for the answer, or a method that is none");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+                        "the request is invalid: no URL, two bodies, two targets for the answer, or an unknown method");
     return KOLM_OK;
 }
 
@@ -110,7 +109,8 @@ static kit_status unclear(http_flight *f, kit_status status) {
     return kit_fail(f->err, KOLM_E_UNKNOWN,
                     "check with the provider whether it exists, and end it there if it is not wanted, before running "
                     "the command again",
-                    said_yes ? "%s; it has happened, but not what" : "%s; it may have happened all the same",
+                    said_yes ? "%s; it succeeded, but the result is unknown"
+                             : "%s; it may have taken effect nevertheless",
                     f->err->text);
 }
 
@@ -262,7 +262,7 @@ static void look(http_flight *f, bool stop) {
     if (f->state == FLIGHT_DONE) return;
     if (stop) {
         kit_status status =
-            kit_fail(f->err, KOLM_E_CANCELLED, "", "%s %s: stopped, as it was asked to", f->method, f->place.shown);
+            kit_fail(f->err, KOLM_E_CANCELLED, "", "%s %s: stopped on request", f->method, f->place.shown);
         if (f->state == FLIGHT_RUNNING)
             abandon(f, status);
         else

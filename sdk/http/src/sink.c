@@ -38,10 +38,10 @@ kit_status http_sink_open(http_flight *f, kolm_error_t *err) {
     struct stat st;
     f->total = UINT64_MAX;
     if (!r->has_out_file) return KOLM_OK;
-    if (fstat(r->out_file, &st) != 0) return kit_fail_errno(err, errno, "cannot look at the file to be written");
+    if (fstat(r->out_file, &st) != 0) return kit_fail_errno(err, errno, "cannot access the file to be written");
     if (!S_ISREG(st.st_mode))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a regular file",
-                        "what should be downloaded into is not a regular file");
+                        "the target of the download is not a regular file");
     KIT_TRY(kit_sha256_new(&f->digest, err));
     if (!r->resume || !take_etag(f, r->resume_etag)) return KOLM_OK;
     f->good = (uint64_t)st.st_size;
@@ -92,7 +92,7 @@ static bool go_on(http_flight *f) {
     if (ftruncate(f->request->out_file, (off_t)f->good) == 0 &&
         lseek(f->request->out_file, (off_t)f->good, SEEK_SET) >= 0)
         return true;
-    f->refused = kit_fail_errno(f->err, errno, "cannot go on with the file to be written");
+    f->refused = kit_fail_errno(f->err, errno, "cannot resume the file");
     return false;
 }
 
@@ -100,11 +100,11 @@ static bool begin_file(http_flight *f, long status) {
     const char *encoding = http_headers_find(&f->answer->headers, "content-encoding");
     if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
         return http_refuse(f, KOLM_E_DATA_LOSS, "report it to the maker of this backend",
-                           "the file came with the encoding %.40s, which was not asked for", encoding);
+                           "the file came with the encoding %.40s, which was not requested", encoding);
     if (status == 206 && f->range_from > 0) return go_on(f);
     if (status == 206)
         return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again",
-                           "the server sent a part of the file, and all of it was asked for");
+                           "the server sent a part of the file, but the whole file was requested");
     if (!start_over(f)) return false;
     (void)take_etag(f, http_headers_find(&f->answer->headers, "etag"));
     return true;

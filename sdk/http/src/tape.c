@@ -101,7 +101,7 @@ kit_status kit_http_tape_close(kit_http_tape *tape, kolm_error_t *err) {
             status = kit_write_file(tape->path, 0600, kit_buf_text(&tape->out), tape->out.length, err);
     } else if (left > 0) {
         status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "record it again",
-                          "%d lines of the recording %s were not asked for", left, tape->path);
+                          "%d lines of the recording %s were not used", left, tape->path);
     }
     free_tape(tape);
     return status;

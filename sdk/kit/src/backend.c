@@ -35,7 +35,7 @@ int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const
     uint64_t length = 0;
     int32_t code = host->secret(host->user, variable, token, sizeof token, &length);
     if (code == KOLM_E_PERMISSION_DENIED && host->secret(host->user, variable, NULL, 0, NULL) == KOLM_E_OUT_OF_RANGE) {
-        kit_format(text, sizeof text, "%s is set; not looked at: kolm compute detect --refresh does", variable);
+        kit_format(text, sizeof text, "%s is set; not checked: use kolm compute detect --refresh", variable);
         return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", runtime);
     }
     if (code == KOLM_E_NOT_FOUND) {
@@ -59,10 +59,10 @@ int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const
                         variable);
     }
     if (length >= 12)
-        kit_format(text, sizeof text, "%s is set (...%s); not tried: that needs the network", variable,
+        kit_format(text, sizeof text, "%s is set (...%s); not checked: that needs the network", variable,
                    token + length - 4);
     else
-        kit_format(text, sizeof text, "%s is set; not tried: that needs the network", variable);
+        kit_format(text, sizeof text, "%s is set; not checked: that needs the network", variable);
     wipe(token, sizeof token);
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, text, "", runtime);
 }

@@ -81,7 +81,7 @@ kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint6
     struct stat info;
     kit_status status = KOLM_OK;
     if (fstat(fd, &info) != 0)
-        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+        status = kit_fail_errno(err, errno, "cannot access %s", path);
     else if (S_ISDIR(info.st_mode))
         status = kit_fail_errno(err, EISDIR, "cannot read %s", path);
     else if (!S_ISREG(info.st_mode))

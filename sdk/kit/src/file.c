@@ -184,7 +184,7 @@ kit_status kit_remove_tree(const char *path, kolm_error_t *err) {
 kit_status kit_path_exists(const char *path, bool *out_exists, kolm_error_t *err) {
     *out_exists = access(path, F_OK) == 0;
     if (*out_exists || errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
-    return kit_fail_errno(err, errno, "cannot look at %s", path);
+    return kit_fail_errno(err, errno, "cannot access %s", path);
 }
 
 kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) {
@@ -194,7 +194,7 @@ kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_
     struct stat info;
     size_t total = 0;
     if (fstat(fd, &info) != 0)
-        status = kit_fail_errno(err, errno, "cannot look at %s", path);
+        status = kit_fail_errno(err, errno, "cannot access %s", path);
     else if (S_ISDIR(info.st_mode))
         status = kit_fail_errno(err, EISDIR, "cannot read %s", path);
     else if (!S_ISREG(info.st_mode))

@@ -29,14 +29,14 @@ void kit_file_mark_of(const struct stat *from, kit_file_mark *out) {
 
 kit_status kit_file_mark_fd(int fd, kit_file_mark *out, kolm_error_t *err) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at it");
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access it");
     kit_file_mark_of(&info, out);
     return KOLM_OK;
 }
 
 kit_status kit_file_mark_path(const char *path, kit_file_mark *out, kolm_error_t *err) {
     struct stat info;
-    if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
     kit_file_mark_of(&info, out);
     return KOLM_OK;
 }

@@ -43,7 +43,7 @@ kit_status kit_trust_make_directory(const char *path, kolm_error_t *err) {
     struct stat info;
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return kit_fail_errno(err, errno, "cannot create the directory %s", path);
-    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", path);
+    if (lstat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", path);
     if (S_ISDIR(info.st_mode) && kit_trust_stat(KIT_TRUST_MADE, &info) == KIT_TRUST_GOOD) return KOLM_OK;
-    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "", "%s is not a directory of yours alone", path);
+    return kit_fail(err, KOLM_E_PERMISSION_DENIED, "", "%s is not a private directory of yours", path);
 }

@@ -76,7 +76,7 @@ static kit_status look_at(ssh_job_file *file, kolm_error_t *err) {
     struct stat about;
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", file->path);
-    kit_status status = fstat(fd, &about) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot look at %s", file->path);
+    kit_status status = fstat(fd, &about) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", file->path);
     if (status == KOLM_OK && !S_ISREG(about.st_mode))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file", "%s is not a file", file->path);
     if (status == KOLM_OK && file->size == UINT64_MAX) file->size = (uint64_t)about.st_size - file->offset;
@@ -115,8 +115,7 @@ kit_status ssh_job_files_add_tree(ssh_job_files *files, const char *prefix, cons
         if (status == KOLM_OK) status = kit_path_join(directory, names[i]->d_name, &path, err);
         kit_buf_fmt(&name, "%s%s", prefix, names[i]->d_name);
         if (status == KOLM_OK) status = kit_buf_ok(&name, err);
-        if (status == KOLM_OK && stat(path, &about) != 0)
-            status = kit_fail_errno(err, errno, "cannot look at %s", path);
+        if (status == KOLM_OK && stat(path, &about) != 0) status = kit_fail_errno(err, errno, "cannot access %s", path);
         if (status == KOLM_OK && S_ISDIR(about.st_mode) && depth > 0) {
             kit_buf_char(&name, '/');
             status = ssh_job_files_add_tree(files, kit_buf_text(&name), path, depth - 1, err);
@@ -261,7 +260,7 @@ static kit_status put_missing(kit_ssh_job_remote *remote, const ssh_job_files *f
             while (i < to && strcmp(files->items[i].sha256, digest) != 0)
                 i++;
             if (i == to || at > files->items[i].size)
-                return kit_fail(err, KOLM_E_DATA_LOSS, "report this", "%s asks for what it was not offered",
+                return kit_fail(err, KOLM_E_DATA_LOSS, "report this", "%s requested a file that was not offered",
                                 remote->settings.name);
             if (pass == 0) c.total += files->items[i].size - at;
             if (pass == 1 && status == KOLM_OK) status = put_file(remote, &files->items[i], at, &c, err);
@@ -373,8 +372,8 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
         if (!kit_json_get_bool(frame.header, "more", &more) || !piece_of(remote, &frame, &bytes, &length) ||
             (more && length == 0) || at + length > w->size) {
             ssh_job_frame_free(&frame);
-            return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine", "%s sends other bytes than it offered",
-                            remote->settings.name);
+            return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine",
+                            "%s sent data that does not match the digest it gave", remote->settings.name);
         }
         if (status == KOLM_OK) status = kit_write_all(fd, bytes, length, err);
         if (status == KOLM_OK && w->sha != NULL) status = kit_sha256_update(w->sha, bytes, length, err);
@@ -398,8 +397,8 @@ static kit_status finish_file(const kit_ssh_job_remote *remote, const wanted *w,
     KIT_TRY(digest_of(w, hex, err));
     if (strcmp(hex, w->digest) != 0) {
         (void)unlink(w->part);
-        return kit_fail(err, KOLM_E_DATA_LOSS, "run the same command again", "%s came from %s with other bytes",
-                        w->name, remote->settings.name);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "run the same command again",
+                        "%s as received from %s does not match its digest", w->name, remote->settings.name);
     }
     char *parent = NULL;
     KIT_TRY(kit_strdup(w->target, &parent, err));

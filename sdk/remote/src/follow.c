@@ -49,7 +49,7 @@ static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error
     bool sure = status == KOLM_OK && id == remote->number;
     remote->refused = remote->broken = false; /* nothing is to be tried again */
     int32_t code = remote->host->cancelled(remote->host->user) != 0 ? KOLM_E_CANCELLED : KOLM_E_DEADLINE_EXCEEDED;
-    return kit_fail(err, code, "run the same command again to go on from where it stopped",
+    return kit_fail(err, code, "run the same command again to continue",
                     sure ? "the job on %s was stopped" : "%s was asked to stop the job, and has not confirmed it",
                     remote->settings.name);
 }
@@ -61,7 +61,7 @@ static kit_status stop(kit_ssh_job_remote *remote, const char *job, kolm_error_t
         (void)poll(NULL, 0, 50);
     if (getppid() == remote->caller) return cancel(remote, job, err);
     return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to follow it",
-                    "the job on %s goes on without kolm", remote->settings.name);
+                    "the job on %s continues without kolm", remote->settings.name);
 }
 
 static bool to_be_stopped(const kit_ssh_job_remote *remote) {

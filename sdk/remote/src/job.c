@@ -149,9 +149,9 @@ static void attach(const kit_ssh_job_remote *remote, asking *a, const cJSON *ans
     }
     if (attached && !a->before)
         say(remote, KOLM_LOG_INFO,
-            ended && exit_code == 0 ? "this was done there before"
-            : ended                 ? "this was begun there before: going on"
-                                    : "this runs there already: following it",
+            ended && exit_code == 0 ? "already done there"
+            : ended                 ? "already started there: continuing"
+                                    : "already running there: following it",
             "");
     else if (!attached)
         say(remote, KOLM_LOG_INFO, "runs it with ", a->program.name);

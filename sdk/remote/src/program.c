@@ -246,7 +246,7 @@ kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_err
     char missing[96] = "", text[512], remedy[256];
     bool gone = false;
     if (said(remote->settings.trainer)[0] == '\0')
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm again: its trainer is a part of it",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "reinstall kolm, which includes the trainer",
                         "kolm's trainer is not installed here");
     if (kit_json_get_bool(python, "missing", &gone) && gone)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "correct its path in config.json", "%s has no %s",

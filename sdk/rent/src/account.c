@@ -132,7 +132,8 @@ static kit_status read_body(const kit_http_answer *http, kit_rent_answer *answer
     if (cJSON_IsObject(answer->json)) return KOLM_OK;
     cJSON_Delete(answer->json);
     answer->json = NULL;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know the provider's new format",
+    return kit_fail(err, KOLM_E_DATA_LOSS,
+                    "try again; if the error persists, a newer kolm may support the provider's new format",
                     "the answer is JSON, and not an object");
 }
 

@@ -12,7 +12,7 @@ static kit_status record(const kit_rent_host *to, kolm_lease_t *lease, kolm_erro
     kolm_error_t why = KIT_ERROR_INIT;
     if (!KOLM_HAS(kolm_host_v1_t, host, lease) || host->lease == NULL)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm",
-                        "this kolm keeps no record of what is rented: nothing is rented");
+                        "this version of kolm cannot record leases: nothing is rented");
     lease->struct_size = (uint32_t)sizeof *lease;
     kit_status status = host->lease(host->user, lease, &why);
     if (status != KOLM_OK && err != NULL) *err = why;
@@ -63,7 +63,7 @@ kit_status kit_rent_make_prefix(const char *backend, char out[KIT_RENT_PREFIX_BY
     uint8_t random[8];
     char digits[2 * sizeof random + 1];
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        return kit_fail(err, KOLM_E_UNKNOWN, "try again", "the system gives no random bytes");
+        return kit_fail(err, KOLM_E_UNKNOWN, "try again", "cannot get random bytes");
     kit_hex(random, sizeof random, digits);
     kit_format(out, KIT_RENT_PREFIX_BYTES, "%.23s-%s", backend, digits);
     return KOLM_OK;

@@ -34,7 +34,7 @@ static kit_status create(void *state, const kit_rent_offer *offer, const char *n
         return status;
     /* another offer would need the same key */
     err->code = KOLM_E_FAILED_PRECONDITION;
-    return kit_fail_context(err, "%s did not take the SSH key of this job", k->vm->site.title);
+    return kit_fail_context(err, "%s did not accept the SSH key of this job", k->vm->site.title);
 }
 
 void vm_keyed_begin(vm_keyed *k, const kit_vm *vm, const kit_rent_journal *journal, void *journal_user) {

@@ -22,7 +22,7 @@ static int32_t tried(const kit_vm *vm, kit_status status, const char *note, cons
                      kolm_detect_result_t *out_result) {
     char reason[256];
     if (status == KOLM_OK) {
-        kit_format(reason, sizeof reason, "%s takes the token%s%.180s", vm->site.title, note[0] != '\0' ? ": " : "",
+        kit_format(reason, sizeof reason, "%s accepts the token%s%.180s", vm->site.title, note[0] != '\0' ? ": " : "",
                    note);
         return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
     }

@@ -16,7 +16,7 @@ kit_status vm_name_make(const char *digest, char out[VM_NAME_BYTES], kolm_error_
     uint8_t random[DIGITS / 2];
     char digits[DIGITS + 1];
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        return kit_fail(err, KOLM_E_INTERNAL, "try again", "the system gives no random numbers");
+        return kit_fail(err, KOLM_E_INTERNAL, "try again", "cannot get random numbers");
     kit_hex(random, sizeof random, digits);
     kit_format(out, VM_NAME_BYTES, KIT_VM_PREFIX "%.8s-%08llx-%s", digest, (unsigned long long)time(NULL), digits);
     return KOLM_OK;

@@ -68,7 +68,7 @@ static bool settled(const kit_queue *q, int64_t now, int64_t since) {
 static bool is_over(const kit_queue *q, int64_t now, bool cancel, kolm_error_t *err) {
     uint64_t deadline = q->plan->deadline_ms;
     if (cancel)
-        (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped, as it was asked to");
+        (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
     else if (deadline > 0 && passed(now, q->begun_ms, deadline))
         (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time", "the time of %llu s is over",
                        (unsigned long long)(deadline / 1000));
@@ -161,7 +161,7 @@ static kit_queue_state fail(kit_queue *q, int64_t now, const kolm_error_t *err) 
 static void leave(kit_queue *q, const char *name, const char *what) {
     if (q->left.code != KOLM_OK) return; /* the job counts more than its files */
     (void)kit_fail(&q->left, KOLM_E_UNKNOWN,
-                   "check with the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
+                   "check with the provider, and end it there; kolm tries again each time it starts", "%s %s: %s",
                    q->plan->provider->name, name, what);
 }
 
@@ -219,8 +219,8 @@ static kit_queue_state step_uploading(kit_queue *q, int64_t now, kolm_error_t *e
     if (got) return q->state; /* the next call may come at once */
     if (!out_of_patience(q, now)) return later(q, now);
     if (status == KOLM_OK)
-        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "run it again later", "%s did not take the uploaded rows in time",
-                       p->provider->name);
+        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "run it again later",
+                       "%s did not accept the uploaded rows in time", p->provider->name);
     return fail(q, now, err);
 }
 
@@ -281,7 +281,7 @@ static kit_queue_state submit(kit_queue *q, int64_t now, kolm_error_t *err) {
     if (status == KOLM_OK && q->handle[0] != '\0') return has_handle(q, now, err);
     q->handle[0] = '\0';
     if (status == KOLM_OK)
-        (void)kit_fail(err, KOLM_E_DATA_LOSS, "check with the provider", "%s took the job, and gave no id",
+        (void)kit_fail(err, KOLM_E_DATA_LOSS, "check with the provider", "%s accepted the job but returned no id",
                        p->provider->name);
     blame(q, err);
     if (status != KOLM_OK && !may_exist) return close_job(q, now, err);
@@ -394,7 +394,7 @@ static kit_queue_state step_watching(kit_queue *q, int64_t now, bool cancel, kol
 static kit_queue_state step_done(kit_queue *q, int64_t now, bool cancel, kolm_error_t *err) {
     bool done = false;
     if (cancel) {
-        (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped, as it was asked to");
+        (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
         return ended_badly(q, now, err);
     }
     kit_status status = q->plan->provider->fetch(q->plan->provider_state, q->handle, &done, err);
@@ -447,7 +447,7 @@ static kit_queue_state step_removing(kit_queue *q, int64_t now, kolm_error_t *er
     }
     if (done ? !passed(now, q->good_ms, RECORD_MS) : !out_of_patience(q, now)) return later(q, now);
     leave(q, q->files_name,
-          done ? "they are removed, but that cannot be put on record" : "the uploaded rows could not be removed");
+          done ? "they are removed, but this cannot be recorded" : "the uploaded rows could not be removed");
     return end(q, now);
 }
 

@@ -109,7 +109,7 @@ kit_status queue_rows_each(const kit_queue_task *task, const char *path, queue_r
             (void)kit_fail_context(err, "row %llu", (unsigned long long)kit_lines_number(lines));
         cJSON_Delete(value);
         if (status == KOLM_OK && queue_task_stopped(task))
-            status = kit_fail(err, KOLM_E_CANCELLED, "", "stopped, as it was asked to");
+            status = kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
     }
     kit_lines_close(lines);
     close(fd);

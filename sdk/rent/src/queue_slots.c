@@ -19,8 +19,8 @@ static int32_t try_token(const kit_queue_backend *backend, const kolm_host_v1_t 
     queue_task_close(&task);
     switch (status) {
     case KOLM_OK:
-        kit_format(out_result->reason, sizeof out_result->reason, "%s takes the token in %s%s%s", backend->site->title,
-                   backend->site->variable, about[0] != '\0' ? ": " : "", about);
+        kit_format(out_result->reason, sizeof out_result->reason, "%s accepts the token in %s%s%s",
+                   backend->site->title, backend->site->variable, about[0] != '\0' ? ": " : "", about);
         return KOLM_OK;
     case KOLM_E_UNAUTHENTICATED:
     case KOLM_E_PERMISSION_DENIED:
@@ -31,7 +31,7 @@ static int32_t try_token(const kit_queue_backend *backend, const kolm_host_v1_t 
     case KOLM_E_CANCELLED:
         return status;
     default: /* the network says nothing about the token */
-        kit_format(out_result->reason, sizeof out_result->reason, "%s is set, and could not be tried: %s",
+        kit_format(out_result->reason, sizeof out_result->reason, "%s is set, but could not be checked: %s",
                    backend->site->variable, why.text);
         return KOLM_OK;
     }

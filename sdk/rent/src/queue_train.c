@@ -56,7 +56,7 @@ static kit_status say_cost(const kit_queue *q, kolm_error_t *err) {
         kit_format(err->text, sizeof err->text, "%.440s (billed: %.4f USD)", text,
                    (double)q->seen.billed_micro_usd / 1e6);
     else
-        kit_format(err->text, sizeof err->text, "%.440s (what it cost is not known here)", text);
+        kit_format(err->text, sizeof err->text, "%.440s (its cost is unknown)", text);
     return err->code;
 }
 

@@ -179,7 +179,7 @@ static kit_rent_state end_without_box(kit_rent *r, int64_t now, const kolm_error
 static bool is_over(const kit_rent *r, int64_t now, bool cancel, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
     if (cancel)
-        (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped, as it was asked to");
+        (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
     else if (p->deadline_ms > 0 && passed(now, r->begun_ms, p->deadline_ms))
         (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time, or a faster machine",
                        "the time of %llu s is over", (unsigned long long)(p->deadline_ms / 1000));
@@ -201,7 +201,7 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
     }
     if (r->tried >= r->offer_count || r->tried >= or_else(p->offers_most, 5)) {
         (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "try again later, or allow more machines",
-                       "none of %u offers of %s could be had; the last: %.300s", r->tried, p->provider->name,
+                       "none of the %u offers of %s was available; the last: %.300s", r->tried, p->provider->name,
                        r->error.text);
         return end_without_box(r, now, err);
     }
@@ -221,7 +221,7 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
 /* Whatever went wrong before: this is what costs. */
 static kit_rent_state give_up(kit_rent *r, int64_t now, const char *what) {
     (void)kit_fail(&r->error, KOLM_E_UNKNOWN,
-                   "check with the provider, and end it there; kolm goes on trying whenever it is started", "%s %s: %s",
+                   "check with the provider, and end it there; kolm tries again each time it starts", "%s %s: %s",
                    r->plan->provider->name, r->name, what);
     return enter(r, KIT_RENT_LOST, now);
 }

@@ -76,7 +76,7 @@ static void tell(rental *v, kit_rent_state before) {
         kit_format(line, sizeof line, "%s: renting %s at %.4f USD an hour, number %u of %zu that fit by price, as %s",
                    title, r->offer.what, dollars(r->offer.micro_usd_per_hour), r->tried, r->offer_count, r->name);
     else if (r->state == KIT_RENT_PLANNED)
-        kit_format(line, sizeof line, "%s: %s is not to be had (%.300s)", title, r->offer.what, r->error.text);
+        kit_format(line, sizeof line, "%s: %s is not available (%.300s)", title, r->offer.what, r->error.text);
     else if (r->state == KIT_RENT_CREATED)
         kit_format(line, sizeof line, "%s: %s is rented (%s), and boots", title, r->name, r->box.handle);
     else if (r->state == KIT_RENT_READY)
@@ -143,7 +143,7 @@ static kit_status open_rental(rental *v, const vm_work *work, kolm_error_t *err)
     const kit_vm *vm = v->vm;
     if (!KOLM_HAS(kolm_host_v1_t, v->host, lease) || v->host->lease == NULL)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install a newer kolm",
-                        "this kolm keeps no record of what is rented, so %s rents nothing", vm->site.name);
+                        "this version of kolm cannot record leases, so %s rents nothing", vm->site.name);
     KIT_TRY(vm_limits_read(vm, v->host, &v->limits, err));
     v->keyed.account.wish = v->limits.wish;
     KIT_TRY(kit_rent_account_open(&vm->site, v->host, &v->keyed.account, err));

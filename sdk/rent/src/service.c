@@ -156,13 +156,13 @@ static kit_status explain(const kit_service *service, const kit_service_reply *r
                         site->title, site->variable, colon, words);
     case 402:
         kit_format(remedy, sizeof remedy, "add credit or a means of payment: %s", site->money);
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, remedy, "%s wants to be paid first (402)%s%s", site->title,
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, remedy, "%s requires payment first (402)%s%s", site->title,
                         colon, words);
     case 403:
         kit_format(remedy, sizeof remedy, "make a token with the right to do this: %s", site->where);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
-                        "%s knows the token in %s, and it may not do this (403)%s%s", site->title, site->variable,
-                        colon, words);
+                        "%s accepts the token in %s, but does not authorize it for this (403)%s%s", site->title,
+                        site->variable, colon, words);
     default:
         return status;
     }

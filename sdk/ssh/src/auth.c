@@ -162,7 +162,7 @@ const char *ssh_unusable(const ssh_attempt *a, const uint8_t *blob, size_t lengt
     if (!ssh_algorithm_allowed(a->config->pubkey_algorithms, algorithm_of(type)))
         return "skipped: PubkeyAcceptedAlgorithms does not allow it";
     if (strcmp(type, "ssh-rsa") == 0 && ssh_rsa_bits(blob, length) < a->config->least_rsa_bits)
-        return "skipped: RequiredRSASize wants more bits";
+        return "skipped: RequiredRSASize requires more bits";
     return NULL;
 }
 
@@ -415,7 +415,7 @@ static kit_status refused(const ssh_attempt *a, kolm_error_t *err) {
     char remedy[320];
     if (strstr(methods, "publickey") == NULL)
         return kit_fail(err, KOLM_E_UNAUTHENTICATED, "let its sshd accept keys (PubkeyAuthentication yes)",
-                        "%s takes no keys, only: %s", ssh->label, *methods != '\0' ? methods : "nothing");
+                        "%s accepts no keys, only: %s", ssh->label, *methods != '\0' ? methods : "nothing");
     kit_format(
         remedy, sizeof remedy,
         a->old_rsa

@@ -37,7 +37,7 @@ kit_status ssh_factor_look(ssh_attempt *a, const char *name, kolm_error_t *err) 
         return KOLM_OK;
     }
     if (a->first_factor == NULL) status = kit_strdup(name, &a->first_factor, err);
-    ssh_say_tried(a, name, "taken, and not enough");
+    ssh_say_tried(a, name, "accepted, but not sufficient");
     free(a->methods);
     a->methods = methods;
     return status;
@@ -83,7 +83,7 @@ kit_status ssh_factor_second(ssh_attempt *a, kolm_error_t *err) {
     char asks[260] = "";
     if (strstr(a->methods, "publickey") != NULL)
         return kit_fail(err, KOLM_E_UNAUTHENTICATED, "name the second key with IdentityFile, or ssh-add it",
-                        "%s@%s took the key %s and wants a second one; tried: %s", ssh->login, ssh->label,
+                        "%s@%s accepted the key %s and requires a second one; tried: %s", ssh->login, ssh->label,
                         a->first_factor, kit_buf_text(&a->tried));
     if (strstr(a->methods, "keyboard-interactive") != NULL) KIT_TRY(try_without_answers(a, err));
     if (a->authenticated) return KOLM_OK;
@@ -91,6 +91,6 @@ kit_status ssh_factor_second(ssh_attempt *a, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_UNAUTHENTICATED,
                     "let its sshd take a key alone for this account (AuthenticationMethods publickey): kolm answers no "
                     "questions",
-                    "%s@%s took the key %s and wants a second factor that needs a person: %s%s", ssh->login, ssh->label,
+                    "%s@%s accepted the key %s and requires an interactive second factor: %s%s", ssh->login, ssh->label,
                     a->first_factor, a->methods, asks);
 }

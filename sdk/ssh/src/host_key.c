@@ -106,8 +106,9 @@ static kit_status check_revoked(const kit_ssh *ssh, const char *file, const uint
     }
     kit_buf_free(&text);
     if (status == KOLM_OK && revoked)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "do not connect; ask who runs the machine for its new key",
-                          "the host key of %s (%s) is revoked by %s", ssh->label, ssh->fingerprint, file);
+        status =
+            kit_fail(err, KOLM_E_FAILED_PRECONDITION, "do not connect; ask the machine's administrator for its new key",
+                     "the host key of %s (%s) is revoked by %s", ssh->label, ssh->fingerprint, file);
     return status;
 }
 
@@ -117,7 +118,8 @@ static kit_status refuse_key(const kit_ssh *ssh, const ssh_host_check *check, ss
                              const ssh_known_entry *entry, const char *type, kolm_error_t *err) {
     char remedy[400];
     if (answer == SSH_KNOWN_REVOKED)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "do not connect; ask who runs the machine for its new key",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "do not connect; ask the machine's administrator for its new key",
                         "the %s key of %s (%s) is revoked by %s line %u", type, ssh->label, ssh->fingerprint,
                         entry->file, entry->line);
     if (answer == SSH_KNOWN_CHANGED) {
@@ -174,8 +176,8 @@ static kit_status store_or_refuse(kit_ssh *ssh, const ssh_host_check *check, con
         return status == KOLM_OK ? status : kit_fail(err, status, why.remedy, "%s", why.text);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     why.remedy[0] != '\0' ? why.remedy : "let known_hosts name a file that can be written",
-                    "the new key of %s (%s %s) was to be remembered and cannot be, so it is not trusted: %s",
-                    ssh->label, type, ssh->fingerprint, why.text);
+                    "the new key of %s (%s %s) cannot be saved, so it is not trusted: %s", ssh->label, type,
+                    ssh->fingerprint, why.text);
 }
 
 /* StrictHostKeyChecking no: any key is taken. It is said each time, since nothing was checked. */
@@ -185,7 +187,7 @@ static void take_unchecked(kit_ssh *ssh, const ssh_host_check *check, const uint
     say(ssh, "the %s key %s of %s was not known, and StrictHostKeyChecking no takes any", type, ssh->fingerprint,
         ssh->label);
     if (store(ssh, check, key, length, type, &why) != KOLM_OK)
-        say(ssh, "the key of %s was not written down: %s", ssh->label, why.text);
+        say(ssh, "the key of %s was not saved: %s", ssh->label, why.text);
 }
 
 /* Asks whether to trust an unknown key, and remembers it. */
@@ -240,7 +242,7 @@ static kit_status check_key(kit_ssh *ssh, const ssh_host_check *check, bool is_j
         return refuse_key(ssh, check, answer, entry, type, err);
     say(ssh,
         "the host key of %s has CHANGED: it shows the %s key %s, and %s line %u has another one; StrictHostKeyChecking "
-        "no goes on nevertheless",
+        "no continues nevertheless",
         ssh->label, type, ssh->fingerprint, entry->file, entry->line);
     return KOLM_OK;
 }
@@ -255,7 +257,7 @@ kit_status ssh_host_check_key(kit_ssh *ssh, const ssh_host_check *check, bool is
     KIT_TRY(ssh_fingerprint(key, length, ssh->fingerprint, err));
     if (strcmp(type, "ssh-rsa") == 0 && ssh_rsa_bits(key, length) < check->config->least_rsa_bits)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give the machine a longer host key",
-                        "the RSA key of %s has %u bits, and RequiredRSASize of the SSH configuration wants %u",
+                        "the RSA key of %s has %u bits, and RequiredRSASize of the SSH configuration requires %u",
                         ssh->label, ssh_rsa_bits(key, length), check->config->least_rsa_bits);
     return check_key(ssh, check, is_jump, key, length, type, err);
 }

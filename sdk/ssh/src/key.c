@@ -22,7 +22,7 @@ typedef struct key {
 static kit_status draw(key *k, kolm_error_t *err) {
     if (getrandom(k->seed, sizeof k->seed, 0) != (ssize_t)sizeof k->seed ||
         getrandom(&k->check, sizeof k->check, 0) != (ssize_t)sizeof k->check)
-        return kit_fail(err, KOLM_E_INTERNAL, "try again", "the system gives no random numbers");
+        return kit_fail(err, KOLM_E_INTERNAL, "try again", "cannot get random numbers");
     ed25519_sha512_public_key(k->pub, k->seed);
     return KOLM_OK;
 }

@@ -281,7 +281,7 @@ static kit_status append_line(int fd, const char *file, const kit_buf *line, kol
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "let known_hosts name a file of its own",
                         "%s is not a regular file, so no host key can be saved", file);
     KIT_TRY(kit_lock_hold(fd, file, err));
-    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot look at %s", file);
+    if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", file);
     char last = '\n';
     if (info.st_size > 0 && pread(fd, &last, 1, info.st_size - 1) != 1)
         return kit_fail_errno(err, errno, "cannot read %s", file);

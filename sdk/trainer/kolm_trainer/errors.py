@@ -21,4 +21,4 @@ class TrainerError(Exception):
 
 
 def cancelled():
-    return TrainerError(CANCELLED, "training was stopped", "start the same job again: it goes on where it was")
+    return TrainerError(CANCELLED, "training was stopped", "start the same job again: it continues where it stopped")

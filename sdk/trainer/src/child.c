@@ -178,8 +178,7 @@ static kit_status no_result(const watch *w, kolm_error_t *err) {
     if (w->end.signal_number == SIGKILL) {
         code = KOLM_E_RESOURCE_EXHAUSTED;
         kit_copy(remedy, sizeof remedy,
-                 "memory ran out, most likely: close other programs, or take a smaller base; the kernel log (dmesg) "
-                 "knows more");
+                 "probably out of memory: close other programs, or use a smaller base; see the kernel log (dmesg)");
     }
     return kit_fail(err, code, remedy, "the trainer %s%s%s", how, tail[0] != '\0' ? ": " : "", tail);
 }
@@ -199,13 +198,13 @@ static void show_words(const watch *w) {
 }
 
 static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
-    static const char *const go_on = "start the same job again: it goes on from its last checkpoint";
+    static const char *const go_on = "start the same job again: it continues from its last checkpoint";
     bool clean = w->end.exit_code == 0;
     /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
     bool after = w->end.signal_number != 0 || w->end.stop == KIT_CHILD_LINGERS;
     if (w->heard.result != NULL && w->heard.error.code == KOLM_OK && (clean || after)) {
         if (!clean && w->end.stop != KIT_CHILD_CANCELLED)
-            say(w, KOLM_LOG_WARNING, "the trainer did not end well after its result, which is kept");
+            say(w, KOLM_LOG_WARNING, "the trainer failed after it had reported its result, which is kept");
         *out_result = w->heard.result;
         w->heard.result = NULL;
         return KOLM_OK;

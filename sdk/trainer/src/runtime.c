@@ -68,7 +68,7 @@ kit_status trainer_directory(const kolm_host_v1_t *host, char out_path[TRAINER_P
     struct stat about;
     if (!kit_setting(host, "runtime.trainer", "", out_path, TRAINER_PATH_MAX) || out_path[0] != '/' ||
         stat(out_path, &about) != 0)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm again: its trainer is a part of it",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "reinstall kolm, which includes the trainer",
                         "kolm's trainer %.200s is not there", out_path[0] == '/' ? out_path : "(runtime.trainer)");
     return KOLM_OK;
 }

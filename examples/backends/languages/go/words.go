@@ -121,7 +121,7 @@ func put(out []C.char, text string) {
 
 func heed(host *C.kolm_host_v1_t) error {
 	if C.host_cancelled(host) != 0 {
-		return failure{C.KOLM_E_CANCELLED, "stopped, as it was asked to", ""}
+		return failure{C.KOLM_E_CANCELLED, "stopped on request", ""}
 	}
 	return nil
 }
