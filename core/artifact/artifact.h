@@ -17,8 +17,8 @@
  * The bytes of the whole file follow from the names, the payload and the key (zip.h says how), so the same inputs give
  * the same file, and the reader accepts exactly what the writer writes: it regenerates every header and compares.
  *
- * Who signs. This room knows no keys: the caller lends it a signer (artifact_signer), and checks what
- * artifact_envelope() returns against artifact_manifest_text() by itself. core/receipt has a function for each.
+ * Who signs. This room has no access to keys: the caller passes a signer (artifact_signer), and checks what
+ * artifact_envelope() returns against artifact_manifest_text() itself. core/receipt has a function for each.
  *
  * How to write one
  *
@@ -36,19 +36,19 @@
  *     artifact_hash(artifact, found ? ARTIFACT_HASH_FILE : ARTIFACT_HASH_ENTRIES, NULL, NULL, sha256, err);
  *     receipt_check(...)                                                       the verdict
  *
- * What must be hashed. The data is read and hashed once. When a receipt lies beside the artifact, its subject is the
- * SHA-256 of the whole file: that one digest covers every byte that any other check would look at, so entry digests
- * add nothing (a trusted signer signs only what passed both, artifact_write's caller sees to that). Without a receipt
+ * What must be hashed. The data is read and hashed once. If there is a receipt next to the artifact, its subject is the
+ * SHA-256 of the whole file: that digest covers every byte that any other check would read, so entry digests add
+ * nothing (a trusted signer signs only what passed both; the caller of artifact_write ensures that). Without a receipt
  * each entry is hashed against the signed manifest, and its CRC-32 checked; all other bytes of the file are regenerated
  * and compared on opening, or are the manifest, which is signed. `verify --deep` asks for both.
  *
  * Memory does not grow with the size of the artifact: 256 KiB of buffer, the central directory (at most 1.4 MiB) and
  * the manifest (at most ARTIFACT_MAX_MANIFEST). Threads: an artifact may be used by one thread at a time. Nothing here
- * looks at a clock, the environment or the network.
+ * uses a clock, the environment or the network.
  *
  * Errors. DATA_LOSS: the file is a zip or a manifest, but not one that artifact_write would have written.
- * ARTIFACT_E_CHANGED: the form is right, but bytes do not have the digest or CRC-32 that was written for them. The text
- * says which rule or entry. INVALID_ARGUMENT: the caller's names or manifest are wrong.
+ * ARTIFACT_E_CHANGED: the structure is correct, but bytes do not match their digest or CRC-32. The text says which rule
+ * or entry. INVALID_ARGUMENT: the caller's names or manifest are wrong.
  * Others come from the system.
  */
 
@@ -57,7 +57,7 @@
 #include "kolm/kit/json.h"
 #include "kolm/kit/mark.h"
 
-/* Bytes are not the ones that were written: what verify calls tampered, as against malformed. */
+/* Bytes differ from what was written: verify reports "tampered", not "malformed". */
 #define ARTIFACT_E_CHANGED KOLM_E_UNAUTHENTICATED
 
 #define ARTIFACT_MAX_ENTRIES 4096 /* META and manifest.json included */
@@ -67,9 +67,9 @@
 
 /* ---- Writing */
 /* One payload entry. name: [A-Za-z0-9._/-], relative, no ".", ".." or empty component, at most 255 bytes, not
- * "manifest.json" and not below "META/". path: a regular file that nobody changes meanwhile; NULL for one that has no path,
- * or whose path is not to be believed: then fd is open on it, and stays the caller's. mark: what the path must still lead
- * to, unwritten since; may be NULL. */
+ * "manifest.json" and not below "META/". path: a regular file that is not changed in the meantime; NULL if it has no
+ * path, or one that cannot be trusted: then fd, which the caller keeps, is open on it. mark: the file that path must
+ * still name, unmodified; may be NULL. */
 typedef struct artifact_file {
     const char *name; /* "model/linear.bin" */
     const char *path;
@@ -77,8 +77,8 @@ typedef struct artifact_file {
     const kit_file_mark *mark;
 } artifact_file;
 
-/* Lends a signature. envelope appends a DSSE envelope over the payload; what it appends has exactly length(payload
- * length) bytes, since the place of every entry is known before the first byte is written. core/receipt has both. */
+/* Signs for the caller. envelope appends a DSSE envelope over the payload, of exactly length(payload length) bytes,
+ * because all offsets are computed before the first byte is written. core/receipt has both. */
 typedef struct artifact_signer {
     void *user;
     const char *public_key_pem;
@@ -87,7 +87,7 @@ typedef struct artifact_signer {
                            kit_buf *out_envelope, kolm_error_t *err);
 } artifact_signer;
 
-/* True stops the work with CANCELLED. Asked about every 256 KiB, with bytes done and bytes in all. May be NULL. */
+/* Returns true to stop with CANCELLED. Called about every 256 KiB with the bytes done and in total. May be NULL. */
 typedef bool (*artifact_stop_fn)(void *user, uint64_t done, uint64_t total);
 
 typedef struct artifact_spec {
@@ -119,17 +119,17 @@ typedef struct artifact_entry {
     char sha256[KIT_SHA256_HEX]; /* as the manifest says; "" for manifest.json and META/ */
 } artifact_entry;
 
-/* Opens and checks the structure and the manifest: all that can be checked without reading the payload. That the
- * payload is what the manifest says, and who signed it, is NOT known yet. */
+/* Opens and checks the structure and the manifest: all that can be checked without reading the payload. Whether the
+ * payload matches the manifest, and who signed it, is NOT checked yet. */
 kit_status artifact_open(const char *path, artifact **out_artifact, kolm_error_t *err) KIT_MUST_USE;
 /* The same on an open descriptor, which is duplicated. shown is its name in errors. */
 kit_status artifact_open_fd(int fd, const char *shown, artifact **out_artifact, kolm_error_t *err) KIT_MUST_USE;
 void artifact_close(artifact *a);
 
-/* Open for reading; belongs to the artifact. After ARTIFACT_KEEP it holds the bytes that were hashed, whatever becomes of
+/* Open for reading; owned by the artifact. After ARTIFACT_KEEP it holds the bytes that were hashed, whatever happens to
  * the file: see there. */
 int artifact_descriptor(const artifact *a);
-/* What the file was when it was opened. */
+/* Identity of the file when it was opened. */
 const kit_file_mark *artifact_mark(const artifact *a);
 uint64_t artifact_size(const artifact *a); /* bytes of the file */
 const cJSON *artifact_manifest(const artifact *a);
@@ -148,20 +148,20 @@ const artifact_entry *artifact_find(const artifact *a, const char *name);
 #define ARTIFACT_HASH_FILE 1u    /* SHA-256 of the whole file, into out_file_sha256 */
 #define ARTIFACT_HASH_ENTRIES 2u /* each entry against the manifest and its CRC-32; CHANGED names the entry */
 
-/* What was hashed is what is used: the bytes go into a private copy in memory while they are hashed, it is sealed
- * (memfd_create(2), F_SEAL_WRITE and the like: not even this process can change it then), and takes the place of the file.
- * Above ARTIFACT_KEEP_MAX, and where the system has no such thing, the descriptor stays the file's: a file that is renamed
- * over it, or removed, changes nothing then either, but one who writes into it does. So ask artifact_unchanged() when the
- * last byte was used, and believe nothing that was made of them unless it agrees. */
+/* Guarantees that the bytes used are those that were hashed: while they are hashed they are copied to private memory,
+ * which is then sealed (memfd_create(2), F_SEAL_WRITE etc.: not even this process can change it) and used instead of
+ * the file. Above ARTIFACT_KEEP_MAX, and on systems without memfd, the descriptor remains that of the file: renaming
+ * another file over it or removing it has no effect then either, but writing into it does. So call artifact_unchanged()
+ * after the last byte was used, and discard all results if it fails. */
 #define ARTIFACT_KEEP 4u
 #define ARTIFACT_KEEP_MAX (64u << 20) /* bytes of the file */
 
-/* One sequential read of the file, whatever is asked for. out_file_sha256 is "" without ARTIFACT_HASH_FILE. */
+/* Reads the file once, sequentially, whatever the flags. out_file_sha256 is "" without ARTIFACT_HASH_FILE. */
 kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void *stop_user,
                          char out_file_sha256[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 
-/* OK when the bytes behind the descriptor are those that were hashed; ARTIFACT_E_CHANGED when the file was changed, or
- * replaced, since it was opened. Costs a system call. */
+/* OK if the bytes behind the descriptor are those that were hashed; ARTIFACT_E_CHANGED if the file was changed or
+ * replaced since it was opened. Costs one system call. */
 kit_status artifact_unchanged(const artifact *a, kolm_error_t *err) KIT_MUST_USE;
 
 /* The bytes of one small entry, checked against the manifest. OUT_OF_RANGE above max_bytes, NOT_FOUND without it. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the artifact room share among themselves. */
+/* Private to the artifact room. */
 #ifndef KOLM_ARTIFACT_INTERNAL_H
 #define KOLM_ARTIFACT_INTERNAL_H
 
@@ -26,9 +26,9 @@ struct artifact {
 };
 
 /* ---- keep.c */
-/* A descriptor for the private copy that artifact_hash fills, -1 where there is to be none. */
+/* A descriptor for the private copy that artifact_hash fills; -1 for none. */
 int artifact_keep_begin(const artifact *a);
-/* Seals the copy and puts it in the place of the file; takes copy. Where that cannot be done the file stays. */
+/* Seals the copy and uses it instead of the file; takes ownership of copy. If that fails, the file is kept. */
 void artifact_keep_end(artifact *a, int copy);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one zip that holds given entries: where each byte of every header goes. Reader and writer both stand on it. */
+/* The canonical zip for given entries: every byte of every header. Used by reader and writer. */
 #ifndef KOLM_ARTIFACT_ZIP_H
 #define KOLM_ARTIFACT_ZIP_H
 
 /*
  * The canonical zip. Source of the field layout: PKWARE APPNOTE 6.3.x, sections 4.3.7 (local header), 4.3.12 (central
- * directory), 4.3.14 to 4.3.16 (ends), 4.5.3 (zip64 extra). The choices that APPNOTE leaves open are made so:
+ * directory), 4.3.14 to 4.3.16 (ends), 4.5.3 (zip64 extra). Choices that APPNOTE leaves open:
  *
  *  - entries in bytewise order of their names, [A-Za-z0-9._/-] only, no directories, no name twice, no name that is
  *    a directory of another;
@@ -49,12 +49,12 @@ typedef struct artifact_zip {
 } artifact_zip;
 
 void artifact_zip_free(artifact_zip *zip); /* leaves it zeroed */
-/* INVALID_ARGUMENT with the reason unless name may be the name of an entry. Takes bytes: a name from a file may hold
+/* INVALID_ARGUMENT with the reason unless name is a valid entry name. Takes a length: a name from a file may contain
  * NULs. */
 kit_status artifact_zip_check_name(const char *name, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* INVALID_ARGUMENT unless names are in strict bytewise order, and none is a directory of another. */
 kit_status artifact_zip_check_order(const artifact_zip *zip, kolm_error_t *err) KIT_MUST_USE;
-/* Decides every offset, from names and sizes. OUT_OF_RANGE when the sum does not fit 63 bits. */
+/* Computes all offsets from names and sizes. OUT_OF_RANGE if the sum exceeds 63 bits. */
 kit_status artifact_zip_place(artifact_zip *zip, kolm_error_t *err) KIT_MUST_USE;
 /* Appends the local header of an entry: data - header bytes. */
 void artifact_zip_local(const artifact_zip_entry *entry, kit_buf *out);

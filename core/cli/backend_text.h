@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend in words and as JSON: the forms that list, detect, info and quote share. */
+/* A backend as text and as JSON, as shared by list, detect, info and quote. */
 #ifndef KOLM_CLI_BACKEND_TEXT_H
 #define KOLM_CLI_BACKEND_TEXT_H
 
@@ -16,7 +16,7 @@ bool cli_put_backend(cJSON *array, const fleet_backend *backend);
 bool cli_fill_backend(cJSON *object, const fleet_backend *backend);
 bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why);
 
-/* One line for each that is not taken (taken false), or for all: "what  acme (/path/acme.so)". */
+/* One line for each that is not used (taken false), or for all: "what acme (/path/acme.so)". */
 void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too);
 
 #endif

@@ -26,8 +26,8 @@ typedef struct cli_command {
  * prefix is what comes before the word in messages: "kolm" or "kolm compute". */
 int cli_dispatch(struct cli_context *context, const char *prefix, const cli_command *table, size_t count, int argc,
                  char **argv);
-/* A verb that is only a group of others, with argv as it got it: dispatches, or prints what there is. summary: what the
- * help begins with. */
+/* A verb that is only a group of others, with argv as received: dispatches, or prints the list. summary: start of the
+ * help. */
 int cli_group_of(struct cli_context *context, const char *prefix, const char *summary, const cli_command *table,
                  size_t count, int argc, char **argv);
 
@@ -55,7 +55,7 @@ int cli_compute_test(struct cli_context *context, int argc, char **argv);
 int cli_compute_setup(struct cli_context *context, int argc, char **argv);
 int cli_compute_quote(struct cli_context *context, int argc, char **argv);
 
-/* What a setup is about to do, for the person who may stop it: the sink's. */
+/* Shows what a setup is about to do, so that the user can stop it; for the sink. */
 void cli_setup_plan(struct cli_context *context, const struct setup *plan);
 
 /* The verbs below `kolm backend`. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What backends keep elsewhere, for the person who asked. */
+/* Text output of what backends keep elsewhere. */
 #ifndef KOLM_CLI_ELSEWHERE_TEXT_H
 #define KOLM_CLI_ELSEWHERE_TEXT_H
 

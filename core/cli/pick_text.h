@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pick as people read it, in the shape of the transcripts of the guide. */
+/* A pick as text, in the format of the transcripts in the guide. */
 #ifndef KOLM_CLI_PICK_TEXT_H
 #define KOLM_CLI_PICK_TEXT_H
 

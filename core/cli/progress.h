@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is shown of work that goes on: the line that is rewritten, or waits. */
+/* Progress of current work: the line that is rewritten, or held back. */
 #ifndef KOLM_CLI_PROGRESS_H
 #define KOLM_CLI_PROGRESS_H
 
@@ -10,7 +10,7 @@ typedef struct cli_progress {
     int64_t started_ms; /* monotonic; set by the first update */
     int64_t printed_ms;
     char phase[64];
-    char held[256]; /* on a pipe: a line that waits for its time, or for the end */
+    char held[256]; /* on a pipe: a line held back until its time, or the end */
 } cli_progress;
 
 #endif

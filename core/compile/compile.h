@@ -17,8 +17,9 @@
 #include "receipt/receipt.h"
 #include "score/score.h"
 
-/* What the user asked for, as the options of `kolm compile` of the same names say. Borrowed: it must outlive the compile. A text
- * is NULL, and a number is not set, if it was not given; compile_new sets the texts that have a default. */
+/* The user's request; the members are the options of `kolm compile` of the same names. Borrowed: it must outlive the
+ * compile. A text is NULL, and a number is not set, if it was not given; compile_new sets the texts that have a
+ * default. */
 typedef struct compile_request {
     const char *task;                   /* required: the name of the model */
     const char *out;                    /* a directory, or the artifact's path; NULL: the current directory */
@@ -37,10 +38,10 @@ typedef struct compile_request {
     session_number min_vram;                                     /* kilobytes: 1000 bytes each */
     session_number max_tier;                                     /* 1 to 9 */
     session_airgap airgap;
-    bool allow_private_remote; /* under airgap: a machine of the user's own on a private address will do */
+    bool allow_private_remote; /* under airgap: allow a machine of the user's own on a private address */
     bool allow_baseline;       /* ship although always giving one answer may be as good */
-    bool force;                /* replace an artifact without asking the sink */
-    bool skip_bad, no_header;  /* count bad rows and go on; tables begin with a row */
+    bool force;                /* replace an artifact without confirmation by the sink */
+    bool skip_bad, no_header;  /* count bad rows and continue; tables begin with a row */
     bool embed_base, embed_eval;
     bool keep_job; /* compile_free leaves the job directory */
 } compile_request;
@@ -50,13 +51,13 @@ typedef struct compile_payload {
     char *name; /* in the artifact: "model/linear.bin" */
     char *path;
     uint64_t size;
-    kit_file_mark mark; /* when it was listed: what is packed later is this file, and nothing was written to it since */
+    kit_file_mark mark; /* when it was listed: the file that is packed later must be the same, and unmodified */
 } compile_payload;
 
 typedef struct compile {
     kolm_session *session;
     compile_request request;
-    session_reason reason; /* what a failure of the present step means */
+    session_reason reason; /* what a failure of the current step means */
     char *out_path;        /* DIR/NAME-VERSION.kolm */
     char *sidecar_path;
     char *failed_path; /* DIR/NAME-VERSION.failed */
@@ -66,17 +67,17 @@ typedef struct compile {
     job_contradictions contradictions;
     job_summary data;
     const char *recipe;            /* decided */
-    fleet_recipe_known recognised; /* the recipe that the base is made for; "": none, or another was asked for */
-    fleet_recipe needs;            /* of a recipe that was named, or goes with a base */
+    fleet_recipe_known recognised; /* the recipe that the base is made for; "": none, or another was requested */
+    fleet_recipe needs;            /* of a recipe that was named, or belongs to the base */
     job_base base;                 /* path NULL: none */
     cJSON *trainer;                /* options of --set; NULL: none */
     uint32_t threads;
     bool airgap;
-    bool private_remote; /* under airgap the chosen backend is a machine of the user's own, on a private address */
+    bool private_remote; /* under airgap: the chosen backend is a machine of the user's own, on a private address */
     fleet_choice *choice;
     bool budget_capped;    /* the budget is that of the environment (fleet/budget.h), not the request's own */
     lease_list leases;     /* what the job rented */
-    uint64_t quoted_micro; /* RECEIPT_UNKNOWN when nobody knows */
+    uint64_t quoted_micro; /* RECEIPT_UNKNOWN if not known */
     host_result trained, answered;
     cJSON *reported; /* what the backend measured: {"train": {NAME: TEXT}, "infer": {NAME: TEXT}} */
     cJSON *result;   /* result.json of the backend */
@@ -95,46 +96,46 @@ typedef struct compile {
     char keyid[KIT_SHA256_HEX];
 } compile;
 
-/* A compile that has done nothing yet: fill its request, whose defaults are set, then run it once. */
+/* Creates a compile: fill its request, whose defaults are set, then run it once. */
 kit_status compile_new(kolm_session *session, compile **out_compile, kolm_error_t *err) KIT_MUST_USE;
-/* All of it. What happens on the way goes to the session's sink: SESSION_DATA_READ, _BACKEND_CHOSEN, _QUOTED, _TRAINED,
- * _SCORED, then _SHIPPED, or _FAILED_GATE where *out_ships is false. reason says what the end means, whichever it is. Called
- * once, by one thread. A missed gate is KOLM_OK; a stop flag that ended it gives reason INTERRUPTED. */
+/* Runs all steps. Events go to the session's sink: SESSION_DATA_READ, _BACKEND_CHOSEN, _QUOTED, _TRAINED, _SCORED, then
+ * _SHIPPED, or _FAILED_GATE if *out_ships is false. reason is set on success and failure. Call it once, from one
+ * thread. A missed gate is KOLM_OK; if the stop flag ended it, reason is INTERRUPTED. */
 kit_status compile_run(compile *c, bool *out_ships, kolm_error_t *err) KIT_MUST_USE;
 /* No-op if NULL. Removes the job directory unless request.keep_job is set. */
 void compile_free(compile *c);
 
-/* ---- The steps. Each sets reason to what its own failure means before anything can fail. */
+/* ---- The steps. Each sets reason for its own failure before anything can fail. */
 kit_status compile_check_request(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_prepare_data(compile *c, kolm_error_t *err) KIT_MUST_USE;
-/* What was found in the data: what should be looked at, as a warning; and the counts as JSON. */
+/* Findings in the data: warnings about what the user should check, and the counts as JSON. */
 void compile_warn_data(compile *c);
 bool compile_put_data(cJSON *record, const compile *c);
-/* The counts of rows that were dropped or kept together, those that are not 0, for the manifest. */
+/* The non-zero counts of rows that were dropped or kept together, for the manifest. */
 bool compile_put_cleaning(cJSON *data, const compile *c);
 kit_status compile_choose(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_train(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_answer(compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_score(compile *c, kolm_error_t *err) KIT_MUST_USE;
-/* The answers to the held-out rows, as the backend gave them, into a new file of the job's private directory: in the order of
- * the user's files, the place of the row there (as `row` in job_summary.heldout_fd has it) for its id. The caller frees
- * *out_path. */
+/* The answers to the held-out rows, as the backend gave them, into a new file of the job's private directory: in the
+ * order of the user's files, with the position of the row there (`row` in job_summary.heldout_fd) as its id. The caller
+ * frees *out_path. */
 kit_status compile_list_answers(const compile *c, const char *predictions, char **out_path,
                                 kolm_error_t *err) KIT_MUST_USE;
 /* Below a gate: the .failed directory. */
-/* An older report gives way to a new one; ALREADY_EXISTS when something else is in its place, or in it. */
+/* Replaces an older report; ALREADY_EXISTS if something else is in its place, or in it. */
 kit_status compile_check_failed(const compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_write_failed(compile *c, kolm_error_t *err) KIT_MUST_USE;
-/* At or above both: artifact and receipts, verified and then moved into place. */
+/* If both gates are met: artifact and receipts, verified and then moved into place. */
 kit_status compile_ship(compile *c, kolm_error_t *err) KIT_MUST_USE;
-/* The whole as one JSON document. */
+/* The result as one JSON document. */
 cJSON *compile_record(const compile *c, bool ships);
-/* What the work is known by, so that a checkpoint of it is found again: the same rows, base, options and threads, and the same
- * backend of the same version. */
+/* Identifies the work, so that its checkpoint is found again: the same rows, base, options and threads, and the same
+ * backend in the same version. */
 kit_status compile_work_key(const compile *c, char out_key[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* --class-weight balanced */
 bool compile_is_weighted(const compile *c);
-/* What to try when a gate was missed; static. */
+/* What to try after a missed gate; static. */
 const char *compile_advice(const compile *c);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files of rows that a command line names: opened, in an order of their own, and what was read in them. */
+/* The files of rows that a command line names: opened in a fixed order, and what was read from them. */
 #ifndef KOLM_COMPILE_FILES_H
 #define KOLM_COMPILE_FILES_H
 
@@ -11,16 +11,15 @@ typedef struct compile_data_files {
     size_t count;
 } compile_data_files;
 
-/* True when the word "-" stands among both lists more than once: standard input can be read once. */
+/* True if "-" occurs more than once in both lists together: standard input can be read only once. */
 bool compile_data_stdin_twice(const session_words *a, const session_words *b);
 
-/* INVALID_ARGUMENT when one of them is a compiled model; option: "--data". */
+/* INVALID_ARGUMENT if one of them is a compiled model; option: "--data". */
 kit_status compile_data_check(const session_words *paths, const char *option, kolm_error_t *err) KIT_MUST_USE;
 
-/* Opens the files in the order of their names (bytes), so that the order of the options changes nothing.
- * "-" is standard input. A FIFO is waited for until somebody writes to it or
- * the session is stopped (CANCELLED); the wait is a warning when it takes more than a second. On
- * failure nothing stays open. The paths stay the list's. */
+/* Opens the files in bytewise order of their names, so that the order of the options has no effect. "-" is standard
+ * input. Waits for a writer of a FIFO until the session is stopped (CANCELLED), with a warning after one second. On
+ * failure nothing stays open. The paths are borrowed from the list. */
 kit_status compile_data_open(kolm_session *session, const session_words *paths, compile_data_files *out,
                              kolm_error_t *err) KIT_MUST_USE;
 void compile_data_close(compile_data_files *files);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm report: one page of HTML about a model, or about one that missed its gate, and what it takes to make it. */
+/* kolm report: an HTML page about a model, or about one that missed its gate, and how it is made. */
 #ifndef KOLM_COMPILE_REPORT_H
 #define KOLM_COMPILE_REPORT_H
 
@@ -9,11 +9,12 @@
 /* Borrowed for the call. */
 typedef struct report_request {
     const char *model;          /* an artifact, or the directory of a missed gate */
-    session_words data, eval;   /* the files of rows that it was made from; none: counts only */
+    session_words data, eval;   /* the files of rows that it was trained on; none: counts only */
     const char *out;            /* NULL: beside the model, with .html for .kolm or .failed */
-    const char *backend, *base; /* who answers (NULL: chosen); where its base is (NULL: by its digest) */
-    const char *input_col, *output_col, *contradictions; /* as compile was told */
-    session_number seed;                                 /* of a directory, as compile was told */
+    const char *backend, *base; /* which backend answers (NULL: chosen); where the base is (NULL: found by its
+                                   digest) */
+    const char *input_col, *output_col, *contradictions; /* as given to compile */
+    session_number seed;                                 /* of a directory, as given to compile */
     session_airgap airgap;
     bool skip_bad, no_header, force, allow_pickle;
 } report_request;
@@ -23,26 +24,25 @@ typedef struct report_made {
     size_t bytes;
     char *verdict;
     bool failed; /* made from the directory of a missed gate */
-    bool asked;  /* there are single answers, and rows of the data, in it: only its maker may read it */
+    bool asked;  /* it contains single answers and rows of the data: readable only by its owner */
 } report_made;
 
-/* All of it, by the name of this program ("kolm 1.0"). ALREADY_EXISTS when there is a file of that name and no force. *out_reason is what
- * a failure means, INTERRUPTED when the session was stopped; on success what the page is about: VERIFY for a model that is not to be
- * believed, UNJUDGED for one that could not be checked, else NONE. Free with report_made_free in every case. */
+/* Makes the page; program is "kolm 1.0". ALREADY_EXISTS if a file of that name exists, without force. *out_reason on
+ * failure: its meaning, INTERRUPTED if the session was stopped; on success: VERIFY for a model that is not trusted,
+ * UNJUDGED for one that could not be checked, else NONE. Free with report_made_free in every case. */
 kit_status report_make(kolm_session *session, const char *program, const report_request *request, report_made *out,
                        session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void report_made_free(report_made *made);
 
 /* ---- Its parts */
 
-/* Splits the data as compile did, and when they are those of the manifest, by digest, asks the model and gathers what its
- * answers show. manifest_sha256: of the artifact that was gathered; another one is not asked. *out_reason is what a failure
- * means. */
+/* Splits the data as compile did and, if they match the digests in the manifest, runs the model and evaluates its
+ * answers. manifest_sha256: of the artifact that was gathered; no other is run. *out_reason: meaning of a failure. */
 kit_status report_ask_again(kolm_session *session, const report_request *request, const char *manifest_sha256,
                             report_gathering *gathering, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
-/* The same for the directory of a missed gate, after report_gather_failed: the split is made again with the options of the request,
- * and the answers are those that the directory keeps. */
+/* The same for the directory of a missed gate, after report_gather_failed: the split is repeated with the options of
+ * the request, and the answers are those stored in the directory. */
 kit_status report_ask_kept(kolm_session *session, const report_request *request, report_gathering *gathering,
                            session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 

@@ -12,7 +12,7 @@ typedef struct rescore_request {
     session_words eval;                 /* files of rows, at least one */
     const char *backend, *base;         /* NULL: chosen; found by its digest */
     const char *input_col, *output_col; /* NULL: by their names */
-    session_number gate, min_accuracy;  /* in millionths; not set: those of compile, and the model need not pass */
+    session_number gate, min_accuracy;  /* in millionths; not set: those of compile, which the model need not reach */
     bool allow_baseline, skip_bad, no_header, allow_pickle;
     session_airgap airgap;
 } rescore_request;
@@ -24,9 +24,9 @@ typedef struct rescore {
     bool ships; /* false: below a gate that was set */
 } rescore;
 
-/* Opens and judges the model, reads the rows (SESSION_ROWS_READ), asks them, and compares. A warning when some rows have a label
- * that the model does not know; INVALID_ARGUMENT when all have. *out_reason is what a failure means, INTERRUPTED when the session was
- * stopped. Free with rescore_free in every case. */
+/* Opens and verifies the model, reads the rows (SESSION_ROWS_READ), runs the model on them, and compares. Warns if some
+ * rows have a label that the model does not know; INVALID_ARGUMENT if all have. *out_reason: meaning of a failure,
+ * INTERRUPTED if the session was stopped. Free with rescore_free in every case. */
 kit_status rescore_model(kolm_session *session, const rescore_request *request, rescore *out,
                          session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void rescore_free(rescore *result);

@@ -5,15 +5,15 @@
 #define KOLM_CONFORM_CONFORM_H
 
 /*
- * Every check runs the plugin in a process of its own, as kolm does, so that whatever it does is a line of the report.
- * A check passes, fails, or is skipped; a skipped one says why: the device is absent, the slot is not implemented, the
- * network was not allowed. What a vendor knows and has decided comes in two lists of names of checks:
+ * Every check runs the plugin in a process of its own, as kolm does, so whatever it does becomes a line of the report.
+ * A check passes, fails, or is skipped; a skipped one states why: the device is absent, the slot is not implemented,
+ * the network was not allowed. A vendor can list known exceptions by name of check:
  *
  *     unsupported         permanent: is not run, and stays skipped
  *     expected failures   to shrink: runs; failing is no failure of the whole, and passing is one, so that the list is
  *                         made shorter
  *
- * Secrets are answered with made-up values, which must come out nowhere. No network is used unless that is allowed.
+ * Secrets have made-up values, which must not appear anywhere in the output. No network is used unless that is allowed.
  * Checks that look at ELF are skipped for other files.
  */
 
@@ -34,9 +34,9 @@ check_outcome_name(check_outcome outcome); /* "pass", "fail", "skip", "expected-
 
 typedef struct check_item {
     const char *name;  /* "detect.deadline"; stable */
-    const char *about; /* what is asked, one line */
+    const char *about; /* what is checked, one line */
     check_outcome outcome;
-    char reason[600]; /* of anything but a pass, "" or a remark for a pass */
+    char reason[600]; /* why it did not pass; for a pass "" or a remark */
     int64_t wall_ms;
 } check_item;
 
@@ -54,7 +54,7 @@ typedef struct check_options {
     const char *plugin;            /* absolute path of NAME.so; NAME.json lies beside it */
     bool network;                  /* the backend's own test may use the network */
     const struct store_home *home; /* what is in it the plugin does not get; NULL: none */
-    const char *only;              /* checks whose name begins so; NULL: all */
+    const char *only;              /* only checks whose name begins with this; NULL: all */
     char *const *unsupported;
     size_t unsupported_count;
     char *const *expected;
@@ -65,19 +65,19 @@ typedef struct check_options {
     void *user;
 } check_options;
 
-/* Fails only when this side cannot work (no memory, no kolm-host, CANCELLED); whatever the plugin does is in the
+/* Fails only if kolm itself cannot work (no memory, no kolm-host, CANCELLED); whatever the plugin does is in the
  * report. */
 kit_status check_backend(const check_options *options, check_report *out_report, kolm_error_t *err) KIT_MUST_USE;
 /* The absolute path of a plugin: the real directory and the name as it was given, since a plugin may be a link, and is called what the
  * link is called. NOT_FOUND when there is no such file. */
 kit_status check_find_plugin(const char *path, char out_path[PATH_MAX], kolm_error_t *err) KIT_MUST_USE;
-/* How many checks ended how. Good: none failed that may not, and none passed that is listed to fail. */
+/* Number of checks per outcome. Good: no unexpected failure, and no unexpected pass. */
 typedef struct check_tally {
     size_t of[CHECK_UNEXPECTED_PASS + 1];
 } check_tally;
 check_tally check_count(const check_report *report);
 bool check_good(const check_tally *tally);
-/* True for names of the lists that are no check: a list with a slip of the pen protects nothing. */
+/* True if a name in the lists is not a check: a list with a typo would silently protect nothing. */
 bool check_known(const char *name);
 /* The same for the beginning of a name. */
 bool check_known_prefix(const char *prefix);
@@ -89,7 +89,7 @@ struct host_result;
 struct host_registry;
 struct host_backend;
 
-/* One breach of kolm/backend.h, whichever calls it came in. */
+/* One breach of kolm/backend.h, in whichever calls it occurred. */
 #define CHECK_BREACHES_MAX 64
 typedef struct check_breach {
     uint32_t kind; /* HOST_BREACH_* */
@@ -120,22 +120,22 @@ typedef struct check {
     char lease_fault[600];                    /* the first thing that was wrong with a lease; "" none */
     check_breach breaches[CHECK_BREACHES_MAX];
     size_t breach_count;
-    bool
-        not_called; /* a call could not be made, or kolm could not go on with it, which says nothing about the plugin: the run ends */
+    bool not_called; /* a call could not be made, or kolm failed itself, which says nothing about the plugin: the run
+                       ends */
     kolm_error_t broken; /* why */
 } check;
 
 #define CHECK_SECRET "kolm-check-canary-5d1f07c2ab"
 
 void check_fail(check *c, const char *format, ...) KIT_PRINTF(2, 3);
-/* The recipe that the checks ask for: one of its manifest's that needs no base model, "linear" first. */
+/* The recipe that the checks use: one of its manifest that needs no base model, preferably "linear". */
 const char *check_recipe(const check *c);
 void check_skip(check *c, const char *format, ...) KIT_PRINTF(2, 3);
 /* A pass with a remark. */
 void check_note(check *c, const char *format, ...) KIT_PRINTF(2, 3);
 
 struct host_call_options;
-/* Options of a call that records what is said, answers secrets with CHECK_SECRET, and can be stopped. */
+/* Options of a call that records all output, answers secrets with CHECK_SECRET, and can be stopped. */
 void check_call_options(check *c, struct host_call_options *out_options);
 /* What a host_* function returned; anything but OK ends the whole run with this error. */
 bool check_called(check *c, kit_status status, const kolm_error_t *err);
@@ -189,7 +189,7 @@ void check_undeclared(void *user, const char *key);
 void check_settings(check *c);
 /* job.c: a small job, made and judged here. */
 void check_train_and_infer(check *c);
-/* The same under other conditions; where nothing can be trained, nothing. */
+/* The same under other conditions; no-op if nothing can be trained. */
 void check_job_under(check *c, const struct host_audit *audit, const char *name);
 void check_train_cancel(check *c);
 void check_bad_jobs(check *c);

@@ -10,7 +10,8 @@
 /* A journal for a call with these options; *out_journal is NULL for a call without the network, which may rent nothing. */
 kit_status check_rent_begin(check *c, host_call_options *options, lease_journal **out_journal,
                             kolm_error_t *err) KIT_MUST_USE;
-/* After the call: what is still on record is reclaimed, twice, and what was wrong is kept in c->lease_fault. Takes journal. */
+/* After the call: reclaims what is still recorded, twice, and stores the first fault in c->lease_fault. Takes ownership
+ * of journal. */
 void check_rent_end(check *c, const char *slot, lease_journal *journal, const host_result *result);
 
 /* job.c: whether train may be called; says why not. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a manifest asks of the user's own: what must be granted before the backend is called. */
+/* What a manifest requests of the user: it must be granted before the backend is called. */
 #ifndef KOLM_HOST_ASKS_H
 #define KOLM_HOST_ASKS_H
 
@@ -9,7 +9,7 @@
  * read      a path under requires, and a place under files.read
  * write     a place under files.write
  *
- * Who is not granted all of it is not called at all (host_scan_options.grant).
+ * A backend that is not granted all of it is never called (host_scan_options.grant).
  */
 
 #include "host/manifest.h"

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calling a slot of a backend in a process of its own, and the verdict on what became of it. */
+/* Calls a slot of a backend in a process of its own, and determines the outcome. */
 #ifndef KOLM_HOST_CALL_H
 #define KOLM_HOST_CALL_H
 
 /*
  * Each call starts kolm-host: one process, one plugin, one slot, in a session of its own. Its standard input is
- * /dev/null; what it prints becomes log events. It has a short environment (HOME, PATH, LANG, LC_*, TZ, device
- * selection, and what the manifest requires), the resource limits of the slot, and no secret in either: secrets of the
- * manifest are asked for by name and go through a pipe. Its exit code is not believed; only its reply record counts.
+ * /dev/null; its output becomes log events. It has a short environment (HOME, PATH, LANG, LC_*, TZ, device selection,
+ * and what the manifest requires), the resource limits of the slot, and no secrets: those that the manifest lists are
+ * requested by name and passed through a pipe. Its exit code is ignored; only its reply record counts.
  *
- * When a call ends, however it ends, everything that the backend left running is killed, whatever session it moved to
- * (a process that has children already when it first calls, or is the init of a container, kills what is in the session
- * of the call, and nothing else: it could not tell an orphan of the backend from a stranger. One that calls must have
- * no other children at the end of a call: they would be taken for orphans).
+ * When a call ends, for whatever reason, everything that the backend left running is killed, whatever session it moved
+ * to. (A caller that already has children at its first call, or is the init of a container, kills only what is in the
+ * session of the call, because it could not tell an orphan of the backend from other processes. The caller must have no
+ * other children at the end of a call: they would be treated as orphans.)
  *
  * A plugin is read once, before the first call: what is loaded is a sealed copy of it in memory, whose digest is known
- * beforehand. All further calls by the same registry load that copy, whatever becomes of the file; an upgrade counts from the
- * next registry on, and events->log is told. host_detect_all and host_cost_all keep no copies: should a plugin be replaced
- * between them and a later call, that one is ABORTED. Not copied, but loaded from its directory and looked at again afterwards, is a plugin
- * of more than 64 MiB, one that names $ORIGIN (libraries of its own lie beside it), one for a debugger (by_path), and each where
- * the system has no such memory.
+ * beforehand. All further calls through the same registry load that copy, whatever happens to the file; an upgrade
+ * takes effect with the next registry, and is reported to events->log. host_detect_all and host_cost_all keep no
+ * copies: if a plugin is replaced between them and a later call, the latter is ABORTED. Plugins of more than 64 MiB,
+ * those that use $ORIGIN (with their own libraries next to them), those loaded for a debugger (by_path), and all
+ * plugins on systems without memfd are not copied but loaded from their directory and checked again afterwards.
  *
- * The functions return KOLM_OK whenever there is a verdict. They fail only when this side cannot work: no memory, no
+ * The functions return KOLM_OK whenever there is a verdict. They fail only if kolm itself cannot work: no memory, no
  * kolm-host, no process.
  *
  * Threads: calls may run in several threads at once. Callbacks come on the calling thread.
@@ -38,9 +38,9 @@ typedef enum host_verdict {
     HOST_NOT_LOADED,    /* refused or could not be loaded: error says what and why */
     HOST_CRASHED,       /* died by a signal: signal_number */
     HOST_TIMED_OUT,     /* was killed at its deadline */
-    HOST_NO_REPLY,      /* ended without a reply: exit_code is what it pretended */
+    HOST_NO_REPLY,      /* ended without a reply; see exit_code */
     HOST_CANCELLED,     /* stopped because *cancel became non-zero */
-    HOST_SANDBOX,       /* the fence or the airgap could not be had on this machine: nothing was loaded */
+    HOST_SANDBOX,       /* the fence or the airgap is unavailable on this machine: nothing was loaded */
 } host_verdict;
 /* "ok", "failed", "not implemented", "could not load", "crashed", "timed out", "exited without a reply", "interrupted",
  * "no sandbox". Static. */
@@ -69,7 +69,7 @@ typedef struct host_device {
     char runtime[128];
 } host_device;
 
-/* The fence around a call and, where it was asked for, the airgap, as they were enforced: for the receipt. */
+/* The fence around a call and, if requested, the airgap, as enforced: for the receipt. */
 #define HOST_MECHANISMS_MAX 16
 #define HOST_LACKS_MAX 8
 typedef struct host_sandbox {
@@ -80,44 +80,45 @@ typedef struct host_sandbox {
     char kernel[96];  /* sysname release of the machine */
     char mechanisms[HOST_MECHANISMS_MAX][40];
     size_t mechanism_count;
-    char lacks[HOST_LACKS_MAX][40]; /* what this kernel does not have, or the user does not want: child/landlock.c */
+    char lacks[HOST_LACKS_MAX][40]; /* what this kernel lacks, or the user disabled: child/landlock.c */
     size_t lack_count;
     uint32_t probes_run;     /* channels tried from inside before the plugin was loaded */
     uint32_t probes_reached; /* how many of them opened: 0, or the call is refused */
 } host_sandbox;
 
-/* What a call left behind in its own process, for those who examine a backend: filled when options->audit is set. */
+/* What a call left behind in its own process, for conformance checks: filled if options->audit is set. */
 typedef struct host_left {
-    uint32_t descriptors;     /* open now that were not before the slot was called */
-    uint32_t threads;         /* running beside the one that called */
+    uint32_t descriptors;     /* open now that were not open before the slot was called */
+    uint32_t threads;         /* running in addition to the one that called */
     bool processes;           /* that it had started were still there, and were killed */
-    uint64_t bytes_per_round; /* by which the heap grew from one repeated call to the next */
+    uint64_t bytes_per_round; /* heap growth from one repeated call to the next */
 } host_left;
 
-/* What became of the file of a plugin while a call of it ran: the call goes on with what was read of it before. */
+/* What happened to the file of a plugin during a call; the call continues with the copy that was read before. */
 typedef enum host_plugin_fate {
-    HOST_PLUGIN_THERE,    /* as it was read, or nobody looked */
+    HOST_PLUGIN_THERE,    /* unchanged, or not checked */
     HOST_PLUGIN_REPLACED, /* another file is in its place, or it was written to */
     HOST_PLUGIN_REMOVED,
 } host_plugin_fate;
 
 typedef struct host_result {
     host_verdict verdict;
-    kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK; when the plugin gave none itself, the
-                           last lines that it printed are quoted */
+    kolm_error_t error; /* a sentence and a remedy for every verdict but HOST_OK; if the plugin gave none, it quotes its
+                           last output */
     bool no_reason;     /* HOST_FAILED, or detect: the plugin gave no reason, and the text is kolm's */
-    bool stopped;       /* HOST_CANCELLED: it was ended, and did not end by itself, so that the text is kolm's */
-    bool own_fault; /* HOST_FAILED or HOST_NOT_LOADED, but it was kolm that could not go on (memory, reading): it says
-                         * nothing about the plugin */
-    int signal_number; /* HOST_CRASHED */
-    int exit_code;     /* HOST_NO_REPLY */
+    bool stopped;       /* HOST_CANCELLED: it was killed instead of ending by itself, so the text is kolm's */
+    bool own_fault;     /* HOST_FAILED or HOST_NOT_LOADED, but kolm itself failed (memory, reading), which says nothing
+                         * about the plugin */
+    int signal_number;  /* HOST_CRASHED */
+    int exit_code;      /* HOST_NO_REPLY */
     int64_t wall_ms;
-    uint64_t peak_memory_bytes; /* of the process, children that it waited for included; 0 unknown */
+    uint64_t peak_memory_bytes; /* of the process and the children that it waited for; 0 unknown */
     /* The digest of the bytes that were loaded, taken before the process was started; "" when none was. All calls by one
      * registry load the same bytes. */
     char plugin_sha256[KIT_SHA256_HEX];
     host_plugin_fate plugin_fate;
-    /* What the plugin's table says, once it was loaded: its own words, as are peak_memory_bytes and the results below. */
+    /* Contents of the plugin's table, once loaded: stated by the plugin, like peak_memory_bytes and the results
+     * below. */
     bool loaded;
     uint32_t slots; /* HOST_SLOT_*: those that are not NULL */
     uint32_t abi_minor;
@@ -127,7 +128,7 @@ typedef struct host_result {
     char licence[128];
     char homepage[256];
     host_sandbox sandbox;
-    char withheld[65]; /* the first secret whose value it asked for and, by secrets_withheld, did not get; "" none */
+    char withheld[65]; /* the first secret whose value it requested and, by secrets_withheld, did not get; "" none */
     host_left left;
     host_device devices[HOST_DEVICES_MAX]; /* detect */
     size_t device_count;
@@ -143,20 +144,20 @@ typedef struct host_result {
     kolm_reclaim_result_t reclaim;
 } host_result;
 
-/* Where a backend did not keep to kolm/backend.h. */
+/* Breaches of kolm/backend.h by a backend. */
 typedef enum host_breach_kind {
-    HOST_BREACH_RECORD, /* numbers, sizes, reserved fields, what goes with what, how often */
+    HOST_BREACH_RECORD, /* numbers, sizes, reserved fields, combinations, counts */
     HOST_BREACH_TEXT,   /* UTF-8, ends, lengths, lines */
     HOST_BREACH_REPORT, /* progress, metrics and steps of a test */
     HOST_BREACH_LEFT,   /* threads, processes and descriptors that outlive the slot */
     HOST_BREACH_KINDS,
 } host_breach_kind;
 
-/* A breach that the call survived; one that it did not is its error. */
+/* A breach that did not fail the call; one that did is its error. */
 typedef struct host_breach {
     const char *slot;
     host_breach_kind kind;
-    bool mild;          /* nobody but the author needs to know */
+    bool mild;          /* of interest to the author only */
     const char *text;   /* "detect: the reason is not UTF-8 (its byte 1 is 0xFF)" */
     const char *remedy; /* for the author: "give texts in UTF-8" */
 } host_breach;
@@ -171,27 +172,26 @@ typedef struct host_events {
     void (*metric)(void *user, const char *name, double value);
     void (*test_step)(void *user, const kolm_test_step_t *step);
     void (*holding)(void *user, const kolm_holding_t *holding);
-    /* A setting that the plugin asked for and its manifest does not declare; NULL: it comes as a log line. */
+    /* A setting that the plugin requested but its manifest does not declare; NULL: reported as a log line. */
     void (*undeclared)(void *user, const char *key);
-    /* Each breach once a call; NULL: it comes as a log line, a warning unless it is mild. */
+    /* Each breach once per call; NULL: reported as a log line, a warning unless it is mild. */
     void (*breach)(void *user, const host_breach *breach);
-    /* What the plugin wrote to its standard output or error; NULL: it comes as a log line. */
+    /* What the plugin wrote to its standard output or error; NULL: reported as a log line. */
     void (*printed)(void *user, const char *text);
 } host_events;
 
 #define HOST_LEASE_DIES                                                                                                \
-    1u /* the process is killed before it records its first handle: as far as kolm knows, before it exists */
-#define HOST_LEASE_REFUSED 2u /* no intent can be recorded */
+    1u /* the process is killed before it records its first handle: as far as kolm knows, nothing exists yet */
+#define HOST_LEASE_REFUSED 2u /* every intent is refused */
 
-/* Conditions under which a backend is examined; zero-initialise what is not wanted. Not for work. */
+/* Conditions for conformance checks; zero-initialise what is not needed. Not for normal calls. */
 typedef struct host_audit {
-    uint32_t repeats; /* detect and cost: called that many times before the call that counts */
-    uint16_t minor;   /* the ABI minor that the host claims; 0: its own */
-    bool first_minor; /* the host is one of ABI 1.0: its minor is 0, and it ends where that ended */
-    uint32_t
-        later_bytes;  /* by which all records of the host are larger than today's, as those of a later kolm; <= 256 */
-    bool bare;        /* no environment at all */
-    const char *home; /* with bare: HOME is this; NULL: not set */
+    uint32_t repeats;     /* detect and cost: number of calls before the one that counts */
+    uint16_t minor;       /* the ABI minor that the host claims; 0: its own */
+    bool first_minor;     /* the host is one of ABI 1.0: its minor is 0, and it ends where that ended */
+    uint32_t later_bytes; /* number of bytes by which all records of the host are larger, as in a later kolm; <= 256 */
+    bool bare;            /* no environment at all */
+    const char *home;     /* with bare: HOME is this; NULL: not set */
     uint32_t lease_fault; /* HOST_LEASE_* */
     bool any_airgap;      /* airgap_strict also for a backend that is a network service */
 } host_audit;
@@ -205,23 +205,25 @@ typedef struct host_audit {
 /* Zero-initialise for a call without limits, network, events and secrets. */
 typedef struct host_call_options {
     int64_t timeout_ms; /* 0: detect, cost 5 s; the others none */
-    int64_t grace_ms;   /* from asking to stop to killing; 0: none for detect and cost, 10 s for the others */
-    const volatile sig_atomic_t *cancel;     /* 1 asks the backend to stop, more ends it at once; NULL: never */
-    const volatile sig_atomic_t *cancel_too; /* another one, for a caller with reasons of its own; NULL: none */
+    int64_t grace_ms;   /* time between the request to stop and killing; 0: none for detect and cost, 10 s for the
+                           others */
+    const volatile sig_atomic_t *cancel;     /* 1 asks the backend to stop, more kills it at once; NULL: never */
+    const volatile sig_atomic_t *cancel_too; /* a second flag, for the caller's own use; NULL: none */
     bool network;                            /* the call may use the network */
-    bool network_if_needed; /* the same, for a backend whose manifest does not say airgap "yes": of many in one call */
+    bool network_if_needed; /* the same, but only for backends whose manifest does not say airgap "yes", in calls of
+                               many */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
     bool
         private_only; /* a backend whose airgap is "depends" may be called: detect stays without sockets, and for a call
-                           with network it gets the setting network.private_only, and keeps to loopback and private
-                           addresses itself; nothing but its word enforces that */
+                           with network it gets the setting network.private_only, and must itself use only loopback and
+                           private addresses; this is not enforced */
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
-    /* What the user wants of the job, for the settings job.budget_micro_usd, job.max_price_micro_usd (an hour) and
-     * job.min_vram_bytes; 0: says nothing. */
+    /* The user's limits for the job, for the settings job.budget_micro_usd, job.max_price_micro_usd (per hour) and
+     * job.min_vram_bytes; 0: none. */
     uint64_t job_budget_micro_usd, job_max_price_micro_usd, job_min_vram_bytes;
-    const cJSON *config; /* config.json as a whole; the backend may ask for the values of its own section, and for
-                            runtime.python: runtimes.NAME */
+    const cJSON *config; /* the whole config.json; the backend may read its own section, and runtime.python:
+                            runtimes.NAME */
     /* The value of a secret that the manifest names, or NULL; called on this thread before the process starts. The
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */
     const char *(*secret)(void *user, const char *name);
@@ -232,18 +234,19 @@ typedef struct host_call_options {
     const host_events *events;
     const host_audit *audit; /* NULL: an ordinary call */
     bool by_path;            /* load the plugin by its path, as a debugger needs it */
-    bool show_secrets;       /* secrets that the plugin tells stay as they are: for who looks for them */
-    int model_fd; /* infer: open for reading, stays the caller's; the backend's process has it too, and the model files of
-                     job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller has
-                     checked, whatever became of the file's name. 0: none */
-    /* train, infer, test and reclaim with network: the journal of this call (host/lease.h), a file that is open for writing
-     * with O_APPEND; stays the caller's. The backend's process holds it too, whatever becomes of this one: what is locked
-     * by it (flock) stays locked until both have ended. 0: none, and host->lease is refused. */
+    bool show_secrets;       /* do not redact secrets in the plugin's output: for checks that search for them */
+    int model_fd; /* infer: open for reading, owned by the caller; the backend's process inherits it, and the model
+                     files of job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller
+                     has checked, even if the file was replaced. 0: none */
+    /* train, infer, test and reclaim with network: the journal of this call (host/lease.h), a file that is open for
+     * writing with O_APPEND; owned by the caller. The backend's process inherits it, so a lock on it (flock) is held
+     * until both processes have ended. 0: none, and host->lease is refused. */
     int lease_fd;
-    const char *const *leased; /* names that are on record elsewhere and cannot be taken; NULL-terminated; NULL: none */
-    /* The directory of kolm's own state, absolute (KOLM_HOME); NULL: none. The call has nothing in it but what it is about:
-     * its job directory, plugin, runtime, model files. private_names: what nobody has in any case, and what is tried in
-     * the self-test; relative, NULL-terminated. */
+    const char *const *leased; /* names that are recorded elsewhere and must not be reused; NULL-terminated; NULL:
+                                  none */
+    /* The directory of kolm's own state, absolute (KOLM_HOME); NULL: none. A call has access to nothing in it except
+     * its own job directory, plugin, runtime and model files. private_names: what no call may access in any case, and
+     * what the self-test tries; relative, NULL-terminated. */
     const char *private_dir;
     const char *const *private_names;
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
@@ -253,15 +256,15 @@ typedef struct host_call_options {
  */
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
-/* Detects all rows, as many at once as the machine has use for, each with a deadline of its own that begins with its process
- * (options->timeout_ms, default 5 s): what one answers does not depend on how many there are. out_results has `count`
- * places. A row that hangs delays nobody. Progress and test events are not delivered; log events are. */
+/* Detects all rows, as many in parallel as suits the machine, each with its own deadline that begins with its process
+ * (options->timeout_ms, default 5 s), so that results do not depend on the number of rows. out_results has `count`
+ * entries. A row that hangs does not delay the others. Progress and test events are not delivered; log events are. */
 kit_status host_detect_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                            const host_call_options *options, host_result *out_results, kolm_error_t *err) KIT_MUST_USE;
 /* struct_size, price_micro_usd_per_hour and cold_start_seconds of args are filled in from the row's manifest. */
 kit_status host_cost(const host_registry *registry, const host_backend *backend, const kolm_cost_args_t *args,
                      const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
-/* The same question to all rows at once, as host_detect_all. */
+/* The same for all rows in parallel, as host_detect_all. */
 kit_status host_cost_all(const host_registry *registry, const host_backend *const *rows, size_t count,
                          const kolm_cost_args_t *args, const host_call_options *options, host_result *out_results,
                          kolm_error_t *err) KIT_MUST_USE;
@@ -269,24 +272,25 @@ kit_status host_cost_all(const host_registry *registry, const host_backend *cons
 kit_status host_train(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads,
                       const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 /* input_fd and output_fd are pipes or regular files (a file is read, or written, from its start); -1 stands for
- * JOB_DIR/eval.jsonl and JOB_DIR/predictions.jsonl. The backend opens them by path; they stay the caller's. When they
- * are pipes that the caller itself feeds, it does so from another thread or process: the call blocks until the end.
- * Model files are copied into JOB_DIR/model first when the plugin cannot read slices. */
+ * JOB_DIR/eval.jsonl and JOB_DIR/predictions.jsonl. The backend opens them by path; they are owned by the caller. If
+ * they are pipes, the caller must feed them from another thread or process: the call blocks until the end. Model files
+ * are copied into JOB_DIR/model first when the plugin cannot read slices. */
 kit_status host_infer(const host_registry *registry, const host_backend *backend, const char *job_dir, uint32_t threads,
                       int input_fd, int output_fd, const host_call_options *options, host_result *out_result,
                       kolm_error_t *err) KIT_MUST_USE;
 kit_status host_test(const host_registry *registry, const host_backend *backend, uint32_t threads,
                      const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 
-/* What the backend keeps elsewhere, to events->holding; prune: and removes what is idle and that old. */
+/* Reports what the backend keeps elsewhere to events->holding; with prune, removes what is idle and at least that
+ * old. */
 kit_status host_status(const host_registry *registry, const host_backend *backend, bool prune, uint64_t older_seconds,
                        const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 
-/* Ends what a lease names. struct_size and allow_network of args are filled in. */
+/* Ends the resource of a lease. struct_size and allow_network of args are filled in. */
 kit_status host_reclaim(const host_registry *registry, const host_backend *backend, const kolm_reclaim_args_t *args,
                         const host_call_options *options, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 
-/* Many of them at once, each in a process of its own; the results are filled in every case. */
+/* Several in parallel, each in a process of its own; all results are filled in any case. */
 typedef struct host_reclaim_item {
     const host_backend *row;
     kolm_reclaim_args_t args;
@@ -296,7 +300,7 @@ typedef struct host_reclaim_item {
 kit_status host_reclaim_all(const host_registry *registry, host_reclaim_item *items, size_t count,
                             const host_call_options *options, kolm_error_t *err) KIT_MUST_USE;
 
-/* One line that says what became of a call: "crashed: signal 11 (Segmentation fault)". */
+/* Describes the outcome of a call in one line: "crashed: signal 11 (Segmentation fault)". */
 void host_verdict_text(const host_result *result, char *out, size_t capacity);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files beside those that every call has: what a manifest declares under "files", and config.json under "fence". */
+/* Files in addition to those that every call may use: "files" of a manifest, and "fence" of config.json. */
 #ifndef KOLM_HOST_FILES_H
 #define KOLM_HOST_FILES_H
 
@@ -16,9 +16,9 @@
  *   ${NAME}         the value of an environment variable, which may be followed by /path
  *   @KEY            the path that the setting KEY of the manifest has in config.json; nothing when it is not set
  *
- * and has no component `..`. A place that is not there is passed over, except a place to write: before a call that works
- * (any but detect and cost) it is made, as a directory (0700) when it ends in /, as an empty file (0600) otherwise. Links
- * are followed when the call begins.
+ * and has no component `..`. A place that does not exist is skipped, except a place to write: before a call (any but
+ * detect and cost) it is created, as a directory (0700) when it ends in /, as an empty file (0600) otherwise. Links are
+ * followed when the call begins.
  *
  * Neither gives anything inside KOLM_HOME, nor a directory as a whole that KOLM_HOME lies in, nor / nor the home
  * directory itself.

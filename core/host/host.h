@@ -5,8 +5,8 @@
 
 /*
  * manifest.h  the registry entry of a backend: every field of NAME.json
- * settings.h  the settings that a manifest declares, and whether config.json keeps to them
- * scan.h      the search path, and which files on it are trusted: host_scan, host_find
+ * settings.h  the settings that a manifest declares, and the check of config.json against them
+ * scan.h      the search path, and the trust checks of files: host_scan, host_find
  * call.h      one call, one process, one verdict: host_detect_all, host_cost, host_train, host_infer, host_test,
  *             host_status, host_reclaim
  *

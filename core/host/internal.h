@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the host room share and nobody else sees. */
+/* Private to the host room. */
 #ifndef KOLM_HOST_INTERNAL_H
 #define KOLM_HOST_INTERNAL_H
 
@@ -11,10 +11,11 @@
 
 /* ---- trust.c */
 void host_identity_of(const struct stat *st, host_file_identity *out);
-/* The rule for one file or directory; `above`: it does not hold the plugin itself, so root's sticky ones will do. */
+/* The rule for one file or directory; `above`: it does not hold the plugin itself, so sticky directories owned by root
+ * are allowed. */
 kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) KIT_MUST_USE;
 
-/* ---- plugin.c: what a row knows of the bytes of its plugin. Nothing is read before it is asked for. */
+/* ---- plugin.c: the bytes of a row's plugin, read on first use. */
 kit_status host_plugin_new(host_plugin **out, kolm_error_t *err) KIT_MUST_USE;
 void host_plugin_free(host_plugin *plugin);
 
@@ -32,24 +33,25 @@ typedef struct host_places {
 /* True in a set-uid or set-gid process. */
 bool host_elevated(void);
 kit_status host_places_add(host_places *places, const char *path, host_origin origin, kolm_error_t *err) KIT_MUST_USE;
-/* The path of this executable, and the build tree or prefix that it was started from; false when that is not to be known
- * or believed. out has room for PATH_MAX. */
+/* The path of this executable, and the build tree or prefix that it was started from; false if that is unknown or not
+ * trusted. out has room for PATH_MAX. */
 bool host_own_program(char *out);
 bool host_own_tree(char *out);
-/* The build tree that this executable lies in, else the installed tree. */
+/* The build tree of this executable, else the installed tree. */
 kit_status host_places_own(host_places *places, kolm_error_t *err) KIT_MUST_USE;
 void host_places_free(host_places *places);
 
-/* ---- busy.c: detect and cost have seconds, of a machine that may be busy. What they answer must not depend on that. */
-#define HOST_BUSY_TIMES 6 /* as long as the deadline says, at most */
-/* When the time of a process is up that was started then and has timeout_ms: time in which it was ready to run and did not is
- * not its own. Where the kernel does not tell of that, there is none. */
+/* ---- busy.c: detect and cost have only seconds, on a machine that may be busy; their results must not depend on
+ * that. */
+#define HOST_BUSY_TIMES 6 /* the deadline is extended to at most this multiple */
+/* When the deadline of a process passes that was started then and has timeout_ms: time that it spent runnable but not
+ * running does not count. 0 extra if the kernel does not report this. */
 int64_t host_deadline_of(pid_t pid, int64_t started_ms, int64_t timeout_ms);
 
 /* ---- Names of files without their suffix: "acme", "acme-1.2.0" (versions.c) */
 /* "1.2.0" within the stem; NULL when it has none. */
 const char *host_stem_version(const char *stem);
-/* Bytes of it that are the backend's name. */
+/* Length of the backend's name in it. */
 size_t host_stem_name(const char *stem);
 /* For qsort of char *: by name; of one name the one without a version first, then the newest. */
 int host_stems_order(const void *left, const void *right);
@@ -66,35 +68,36 @@ extern const host_field host_fields[HOST_FIELDS];
 
 /* ---- items.c */
 typedef struct host_items {
-    const cJSON *found[HOST_FIELDS]; /* what the manifest says of each field; NULL: nothing */
+    const cJSON *found[HOST_FIELDS]; /* the manifest's value of each field; NULL: none */
     cJSON own[HOST_FIELDS];          /* what found points to: these, */
     cJSON *trees[HOST_FIELDS];       /* or these */
     char *text;                      /* a copy of the manifest: texts end in it */
 } host_items;
-/* Which field the key names; HOST_FIELDS: none. */
+/* The field of this key; HOST_FIELDS: none. */
 size_t host_field_of(const char *key, size_t length);
-/* Of one object, which kit_json_validate has passed. False: there is something in it that only a tree of all shows, such as a key
- * that this kolm does not know. items is {0} before, and freed after either. */
+/* Of one object, which kit_json_validate has passed. False if it needs a full parse, for example because of an unknown
+ * key. items must be {0} before, and be freed in both cases. */
 bool host_items_read(const char *text, size_t length, host_items *items);
 void host_items_free(host_items *items);
 
 /* ---- names.c */
-#define HOST_ROWS_MAX 4096 /* of all directories together; four times as many files of one are looked at */
+#define HOST_ROWS_MAX 4096 /* over all directories; of one directory at most four times as many files are examined */
 typedef struct host_names {
     char **at; /* without suffix, each once, in the order of host_stems_order */
     size_t count;
     char **beside; /* whole names of signatures and of directories of libraries, sorted */
     size_t beside_count;
-    bool versions, cut; /* there is a version among them; there are more than were looked at */
+    bool versions, cut; /* there is a version among them; there are more than were examined */
 } host_names;
-/* All of dir, from where it is. The caller frees names, which he set to {0}, also after an error. */
+/* Reads all of dir from its current position. The caller must set names to {0} before and free it after, also after an
+ * error. */
 kit_status host_names_read(DIR *dir, host_names *names, kolm_error_t *err) KIT_MUST_USE;
 void host_names_free(host_names *names);
-/* False: there was no stem + suffix (".so.sig", ".libs") when the directory was read. */
+/* Whether stem + suffix (".so.sig", ".libs") existed when the directory was read. */
 bool host_names_beside(const host_names *names, const char *stem, const char *suffix);
 
-/* ---- Descriptors and limits of the protocol between kolm and kolm-host; its names are in protocol.h. After the request the
- * pipe stays open: its end tells kolm-host that the caller has gone, or wants it to stop. */
+/* ---- Descriptors and limits of the protocol between kolm and kolm-host; its names are in protocol.h. After the
+ * request the pipe stays open: closing it tells kolm-host that the caller has exited, or asks it to stop. */
 #define HOST_FD_REQUEST 3
 #define HOST_FD_REPLY 4
 #define HOST_FD_INPUT 5 /* infer, when the caller gave descriptors */

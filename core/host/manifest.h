@@ -6,8 +6,8 @@
 /*
  * A manifest is one JSON object (RFC 8259, at most 64 KiB). All that `list` and `pick` say about a backend comes from
  * here: neither loads a plugin. Reading is strict: a missing mandatory field, an unknown field, a wrong type or a value
- * out of range makes the row `refused`, with the field's name and what was expected. Fields that begin with x- are nobody's
- * and ignored.
+ * out of range makes the row `refused`, with the field's name and what was expected. Fields that begin with x- are
+ * ignored.
  *
  *   field               type                    meaning and range
  *   manifest_version    string, optional        "1.1": the version of the ABI whose manifests it keeps to. Of a later minor
@@ -23,7 +23,7 @@
  *   formats             array, optional         models of which makers it answers with, besides its own: the format that
  *                                               a model names, else the first word of its toolchain ("kolm-linear",
  *                                               "kolm_trainer"), [A-Za-z0-9][A-Za-z0-9_.+-]{0,63}, at most 16
- *   airgap              string                  "yes": needs no network ever; "no": is a network service; "depends": on
+ *   airgap              string                  "yes": never needs network; "no": is a network service; "depends": on
  *                                               where its target is
  *   billing             string                  free | per-hour | per-token | per-call
  *   cost_per_hour_usd   number or null          0..100000, at most 6 decimals. null if and only if billing is per-token or
@@ -107,30 +107,30 @@ typedef struct host_manifest {
     host_settings settings;
     uint32_t overridden; /* HOST_OVERRIDE_*: what config.json replaced */
     host_files files;
-    host_files more_files; /* backends.NAME.fence of config.json: the user's own word, which needs no grant */
-    bool fence_off;        /* ... is "off": the user wants no fence around it */
+    host_files more_files; /* backends.NAME.fence of config.json: set by the user, so it needs no grant */
+    bool fence_off;        /* ... is "off": the user disabled its fence */
 } host_manifest;
 
 /* The key of backends.NAME in config.json that says what the fence around its calls lets through: "off", or an object as
  * under "files". */
 #define HOST_FENCE_KEY "fence"
 
-/* True for a name that a backend may have. */
+/* True for a valid backend name. */
 bool host_name_ok(const char *name);
 /* "free", "per-hour", "per-token" or "per-call" for KOLM_BILLING_*. Static. */
 const char *host_billing_name(uint32_t billing);
-/* Whether the plugin may ask for this secret: its manifest names it under auth or secrets. */
+/* Whether the plugin may request this secret: its manifest lists it under auth or secrets. */
 bool host_manifest_may_read(const host_manifest *manifest, const char *secret);
 
-/* True for a word that a format of models may have. */
+/* True for a valid name of a model format. */
 bool host_format_ok(const char *word);
-/* The fields of a newer manifest that this kolm does not know: "colour, lora.shade, region.unit"; NULL: none. */
+/* Unknown fields of a newer manifest: "colour, lora.shade, region.unit"; NULL: none. */
 const char *host_manifest_unread(const host_manifest *manifest);
 
 /* Parses a manifest that must be of this name. INVALID_ARGUMENT with the field and what was expected. */
 kit_status host_manifest_parse(const char *name, const char *text, size_t length, host_manifest **out_manifest,
                                kolm_error_t *err) KIT_MUST_USE;
-/* What config.json says: of the user, or of the machine below it. */
+/* The configuration: the user's file over the machine's. */
 typedef struct host_config {
     const cJSON *json;     /* all that counts; NULL: nothing */
     const char *file;      /* how the file is called in messages; NULL: "config.json" */

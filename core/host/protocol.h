@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The private protocol between kolm and kolm-host: every name in it, once, for both sides.
+/* The private protocol between kolm and kolm-host: every name in it, defined once for both sides.
  *
  * kolm writes one JSON object on one line, the request. kolm-host answers with lines of JSON objects, each of which has an
  * event; the last one is "done", and carries the result of the slot among its own members. The two are always of one build, so
@@ -27,15 +27,17 @@
 #define HOST_CALL_TEST "test"
 #define HOST_CALL_STATUS "status"
 #define HOST_CALL_RECLAIM "reclaim"
-/* detect and cost: they have seconds, and need next to nothing. */
+/* detect and cost: short deadlines, few resources. */
 bool host_call_is_light(const char *slot);
 
 /* ---- Request: the members of host_request, and these. */
 #define HOST_KEY_SETTINGS "settings" /* object of strings: what the plugin may ask for */
 #define HOST_KEY_DECLARED "declared" /* array: the settings that the manifest declares; absent: it declares none */
-#define HOST_KEY_SECRETS "secrets"   /* object: a string; true: set, and withheld; null: not set */
+#define HOST_KEY_SECRETS "secrets"   /* object: a string; true: set but withheld; null: not set */
 #define HOST_KEY_ARGS "args"         /* object: the arguments of the slot, a record */
-#define HOST_KEY_LEASED "leased" /* array of names that no lease may take: they are on record already; may be absent */
+#define HOST_KEY_LEASED                                                                                                \
+    "leased"                     /* array of names that no lease may use, because they are recorded already; may be
+                                    absent */
 #define HOST_KEY_AUDIT "audit"   /* object: host_audit_request; absent: not examined */
 #define HOST_KEY_PLUGIN "plugin" /* object: host_plugin_source */
 #define HOST_KEY_FENCE "fence"   /* object of arrays of paths; absent: no fence */
@@ -43,7 +45,7 @@ bool host_call_is_light(const char *slot);
 #define HOST_KEY_READ "read"
 #define HOST_KEY_WRITE "write"
 #define HOST_KEY_DEVICE "device"
-#define HOST_KEY_NO_READ "no_read" /* what the self-test must find closed */
+#define HOST_KEY_NO_READ "no_read" /* what the self-test must find inaccessible */
 #define HOST_KEY_NO_WRITE "no_write"
 
 typedef struct host_request {
@@ -51,7 +53,7 @@ typedef struct host_request {
     bool network, airgap, leases;                                     /* leases: there is HOST_FD_LEASES */
     uint64_t timeout_ms, grace_ms;                                    /* timeout_ms 0: none */
     uint64_t memory_limit_bytes, file_limit_bytes, cpu_limit_seconds; /* 0: none */
-    uint64_t parent;                                                  /* the process that asks */
+    uint64_t parent;                                                  /* the calling process */
 } host_request;
 
 typedef struct host_audit_request {
@@ -154,8 +156,8 @@ host_event host_event_of(const char *name); /* HOST_EVENT_COUNT: there is no suc
     X(STATUS_RESULT, status_result, kolm_status_result_t)                                                              \
     X(RECLAIM_RESULT, reclaim_result, kolm_reclaim_result_t)
 
-/* ---- One line of a journal of leases (lease/lease.h): not said to kolm, but written by kolm-host into the file that it was
- * given. One object a line. */
+/* ---- One line of a journal of leases (lease/lease.h): not sent to kolm, but written by kolm-host into the file that
+ * it was given. One object per line. */
 typedef struct host_lease_line {
     uint64_t at_ms;                    /* since 1970 */
     const char *event;                 /* "intent", "handle", "gone" */

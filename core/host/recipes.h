@@ -52,7 +52,7 @@ typedef struct host_recipes {
     size_t count; /* 0: the manifest does not say */
 } host_recipes;
 
-/* True for a word that a recipe may be called. */
+/* True for a valid recipe name. */
 bool host_recipe_name_ok(const char *name);
 /* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. unread: as
  * host_settings_read. */
@@ -61,8 +61,8 @@ kit_status host_recipes_read(const cJSON *array, kit_buf *unread, host_recipes *
 void host_recipes_free(host_recipes *recipes);
 const host_recipe *host_recipes_find(const host_recipes *recipes, const char *name);
 
-/* Whether given, an object of NAME: TEXT, holds options that the recipe takes. INVALID_ARGUMENT names the option and says
- * what was expected, or which options there are; backend: whose recipe it is, for the message. */
+/* Checks given, an object of NAME: TEXT, against the options of the recipe. INVALID_ARGUMENT names the option and what
+ * was expected, or lists the options; backend: its name, for the message. */
 kit_status host_recipe_check(const host_recipe *recipe, const char *backend, const cJSON *given,
                              kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One backend of a directory, as far as its files say: shared by the files of scan. */
+/* One backend of a directory, as described by its files: shared by the files of scan. */
 #ifndef HOST_ROW_H
 #define HOST_ROW_H
 
@@ -15,9 +15,9 @@ typedef struct host_directory {
     const host_scan_options *options;
 } host_directory;
 
-/* Fills what the files NAME.so, NAME.json and those beside them say of a row that has a name, a stem and a directory. Not OK:
- * row->why is the reason, and row->rule what it did not keep. Different rows may be filled by different threads:
- * cJSON is good for that where nobody asks cJSON_GetErrorPtr (its README, 1.7.15), the one thing that its calls share. */
+/* Fills a row that has a name, a stem and a directory from NAME.so, NAME.json and the files next to them. If not OK,
+ * row->why is the reason and row->rule the rule that it broke. Different rows may be filled by different threads: cJSON
+ * is thread-safe except for cJSON_GetErrorPtr (its README, 1.7.15), which is not used. */
 kit_status host_row_fill(const host_directory *dir, const char *stem, host_backend *row) KIT_MUST_USE;
 
 #endif

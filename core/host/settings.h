@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The settings of a backend: what its manifest declares, and whether a section of config.json keeps to that. */
+/* The settings of a backend: what its manifest declares, and the check of a section of config.json against it. */
 #ifndef KOLM_HOST_SETTINGS_H
 #define KOLM_HOST_SETTINGS_H
 
@@ -60,7 +60,7 @@ typedef struct host_setting {
     char *key;
     unsigned types; /* 1u << host_setting_type, at least one */
     char *summary;
-    char *default_text; /* the default as people read it; NULL: none */
+    char *default_text; /* the default as text; NULL: none */
     bool required;
     char **values; /* NULL: any */
     size_t value_count;
@@ -71,11 +71,11 @@ typedef struct host_setting {
     host_settings fields; /* count 0: none */
 } host_setting;
 
-/* Appends the type for people: "integer from 0 to 3600", "\"accept-new\" or \"SHA256:...\"", "map of {host, ...}". */
+/* Appends the type as text: "integer from 0 to 3600", "\"accept-new\" or \"SHA256:...\"", "map of {host, ...}". */
 void host_setting_type_text(const host_setting *setting, kit_buf *out);
 
 /* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. unread:
- * where keys that this kolm does not know are told, ", KEY.colour"; NULL: such a key is an error. */
+ * receives unknown keys, ", KEY.colour"; NULL: an unknown key is an error. */
 kit_status host_settings_read(const cJSON *array, kit_buf *unread, host_settings *out_settings,
                               kolm_error_t *err) KIT_MUST_USE;
 void host_settings_free(host_settings *settings);
@@ -83,9 +83,9 @@ const host_setting *host_settings_find(const host_settings *settings, const char
 /* Whether item, a text, a number or true or false, is one of those that the setting may have. */
 bool host_setting_fits(const host_setting *setting, const cJSON *item);
 
-/* Whether a section (an object) holds what is declared and nothing else; where: what it is called in messages,
- * "config.json: backends.NAME". overrides: further keys that may stand there (names, NULL-terminated), whose values
- * are not looked at. INVALID_ARGUMENT names the key, what was expected or the nearest key, and never a value. */
+/* Checks that a section (an object) holds what is declared and nothing else; where: its name in messages, "config.json:
+ * backends.NAME". overrides: further allowed keys (NULL-terminated), whose values are not checked. INVALID_ARGUMENT
+ * names the key, what was expected or the nearest key, and never a value. */
 kit_status host_settings_check_key(const host_settings *settings, const char *const *overrides, const cJSON *item,
                                    const char *where, kolm_error_t *err) KIT_MUST_USE; /* of one key of it */
 kit_status host_settings_check(const host_settings *settings, const char *const *overrides, const cJSON *section,

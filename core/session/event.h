@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What happens while kolm works, as one event after another, for whoever shows it: a terminal, a document, a test. */
+/* Events during kolm's work, for a consumer that shows them: a terminal, a document, a test. */
 #ifndef KOLM_SESSION_EVENT_H
 #define KOLM_SESSION_EVENT_H
 
@@ -14,20 +14,20 @@ struct host_backend;
 struct job_summary;
 struct setup;
 
-/* Texts are raw: they may hold whatever a plugin, a file or a person wrote, and are escaped by who prints them. */
+/* Texts are raw: they may contain anything from a plugin, a file or the user; the printer must escape them. */
 typedef enum session_event_kind {
-    SESSION_SAID,         /* a backend said a line: backend, level, text */
+    SESSION_SAID,         /* a log line of a backend: backend, level, text */
     SESSION_WARNING,      /* text */
     SESSION_NOTE,         /* a step of the work: label, text */
-    SESSION_SERVING,      /* a model is kept warm and takes questions at the socket text */
+    SESSION_SERVING,      /* a model is kept warm and accepts questions at the socket text */
     SESSION_PROGRESS,     /* label, progress */
-    SESSION_PROGRESS_END, /* the last progress was the last */
-    /* Questions, answered in *yes; who cannot ask leaves it false. */
-    SESSION_CAN_ASK, /* is somebody there who can be asked? */
+    SESSION_PROGRESS_END, /* no more progress will follow */
+    /* Questions, answered in *yes; leave it false if you cannot ask. */
+    SESSION_CAN_ASK, /* can the user be asked? */
     SESSION_REPLACE, /* may the file `text`, which exists, be replaced? */
-    SESSION_CONFIRM, /* text, a question: may it be done? */
+    SESSION_CONFIRM, /* text, a question: confirm the question */
     SESSION_GRANT,   /* may the backend `row`, which is `grantee`, have what its manifest asks for? */
-    /* The course of a compile: what is known by then is in it (compile/compile.h). */
+    /* Steps of a compile, with what is known by then (compile/compile.h). */
     SESSION_DATA_READ,
     SESSION_BACKEND_CHOSEN,
     SESSION_QUOTED,
@@ -35,7 +35,7 @@ typedef enum session_event_kind {
     SESSION_SCORED,
     SESSION_FAILED_GATE,
     SESSION_SHIPPED,
-    SESSION_SETUP_PLAN, /* what the setup of a runtime is about to do: setup */
+    SESSION_SETUP_PLAN, /* what a runtime setup is about to do: setup */
     SESSION_ROWS_READ,  /* rows to measure a model on: files, summary */
 } session_event_kind;
 
@@ -53,7 +53,7 @@ typedef struct session_event {
     bool *yes;
 } session_event;
 
-/* event: NULL hears nothing. Called by the thread that works; what the event points to lasts as long as the call. */
+/* event: NULL ignores all events. Called on the working thread; what the event points to is valid during the call. */
 typedef struct session_sink {
     void (*event)(void *user, const session_event *event);
     void *user;

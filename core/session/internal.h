@@ -6,14 +6,14 @@
 
 #include "session/session.h"
 
-/* Adds runtimes.NAME = HOME/runtimes/NAME/bin/python to config for each whole one that config does not name: what
- * backends are told (host/call.h) is then in one place. One readdir; nothing is started. */
+/* Adds runtimes.NAME = HOME/runtimes/NAME/bin/python to config for each whole one that config does not name: so that
+ * backends get it from one place (host/call.h). One readdir; nothing is started. */
 kit_status session_runtimes_add(const store_home *home, cJSON *config, kolm_error_t *err) KIT_MUST_USE;
 
-/* Reads the machine's file, if there is one, and puts what the session's configuration lacks into it. */
+/* Reads the machine's file, if there is one, and adds what the session's configuration lacks. */
 kit_status session_site_merge(kolm_session *session, kolm_error_t *err) KIT_MUST_USE;
 
-/* Frees what was read of the configuration: the next question reads it again. */
+/* Frees the configuration; the next access reads it again. */
 void session_forget_config(kolm_session *session);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which of the lines that backends say are shown: by level, by name, and each warning once. */
+/* Which log lines of backends are shown: by level, by name, and each warning once. */
 #ifndef KOLM_SESSION_LOG_H
 #define KOLM_SESSION_LOG_H
 
@@ -24,13 +24,13 @@ typedef struct session_log {
     size_t once_count;
 } session_log;
 
-/* LEVEL[,NAME=LEVEL...] with debug, info, warning, error, as in KOLM_LOG; NULL and "" set nothing. The more talkative of this and
- * `verbose` counts. INVALID_ARGUMENT quotes the word that is not a level. */
+/* LEVEL[,NAME=LEVEL...] with debug, info, warning, error, as in KOLM_LOG; NULL and "" set nothing. The more verbose of
+ * this and `verbose` applies. INVALID_ARGUMENT quotes the word that is not a level. */
 kit_status session_log_read(session_log *log, const char *setting, kolm_error_t *err) KIT_MUST_USE;
-/* Whether a line is shown. level: KOLM_LOG_*, above ERROR counts as that. The same warning of the same backend is shown once: detect,
- * cost and train may each come across the same thing. */
+/* Whether a line is shown. level: KOLM_LOG_*, values above ERROR count as ERROR. A repeated warning of a backend is
+ * shown once, because detect, cost and train may each report the same thing. */
 bool session_log_shows(session_log *log, const char *backend, uint32_t level, const char *text);
-/* "debug", "info", "warning", "error"; of what is above ERROR that. */
+/* "debug", "info", "warning", "error"; "error" for values above ERROR. */
 const char *session_log_level(uint32_t level);
 void session_log_free(session_log *log);
 

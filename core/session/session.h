@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a run of kolm stands in: its home, its configuration, the flag that stops it, and who hears what happens. */
+/* The context of a run of kolm: its home, its configuration, its stop flag, and the sink of its events. */
 #ifndef KOLM_SESSION_SESSION_H
 #define KOLM_SESSION_SESSION_H
 
@@ -13,12 +13,12 @@
 #include <stdbool.h>
 
 /*
- * One per run, used by one thread unless a function says otherwise. Everything that costs time (home, configuration) is
- * looked up on the first question and kept. What the functions give belongs to the session. No room below the command
- * prints: what a person should see goes through session_tell and its kin to the one sink.
+ * One per run, used by one thread unless a function says otherwise. Home and configuration are read on first use and
+ * cached. Results are owned by the session. No room below the command prints: output for the user goes through
+ * session_tell and the like to the sink.
  */
 typedef struct kolm_session {
-    const volatile sig_atomic_t *stop; /* non-zero: end what is going on; never NULL after session_init */
+    const volatile sig_atomic_t *stop; /* non-zero: stop the current work; never NULL after session_init */
     session_sink sink;
     store_home *home_kept;
     cJSON *config_kept; /* what counts */
@@ -29,23 +29,23 @@ typedef struct kolm_session {
     host_events log_events;
 } kolm_session;
 
-/* What --airgap asks for, wherever it stands. Strict: the kernel keeps what runs from the network, or nothing runs.
- * Advisory: only backends that need no network are considered, and nothing enforces that. */
+/* The mode of --airgap. Strict: the kernel denies the network to what runs, or nothing runs. Advisory: only backends
+ * that need no network are considered, without enforcement. */
 typedef enum session_airgap { SESSION_AIRGAP_OFF, SESSION_AIRGAP_ADVISORY, SESSION_AIRGAP_STRICT } session_airgap;
 
-/* A value that a person may or may not have given. */
+/* An optional value from the user. */
 typedef struct session_number {
     bool set;
     uint64_t value;
 } session_number;
 
-/* Words that a person gave; whoever filled it frees it. */
+/* A list of words from the user; owned by whoever filled it. */
 typedef struct session_words {
     char **items;
     size_t count;
 } session_words;
 
-/* stop NULL: nothing stops it. sink: who hears; a zeroed one hears nothing and answers every question with no. */
+/* stop NULL: cannot be stopped. A zeroed sink ignores all events and answers every question with no. */
 void session_init(kolm_session *session, const volatile sig_atomic_t *stop, session_sink sink);
 void session_free(kolm_session *session);
 /* True once the flag is set. */
@@ -54,24 +54,24 @@ bool session_stopped(const kolm_session *session);
 /* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set or it is not
  * absolute. */
 kit_status session_home(kolm_session *session, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
-/* config.json with the runtimes that were found added (HOME/runtimes/NAME), over the machine's (site.h); an empty object when there is none or no home;
- * DATA_LOSS when it is not a JSON object, or has a key that there is not. */
+/* config.json with the runtimes that were found added (HOME/runtimes/NAME), over the machine's (site.h); an empty
+ * object if there is none, or no home; DATA_LOSS if it is not a JSON object, or has an unknown key. */
 kit_status session_config(kolm_session *session, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 
-/* Hands the event to the sink. */
+/* Passes the event to the sink. */
 void session_tell(const kolm_session *session, const session_event *event);
-/* Something that a person should know although the work goes on. */
+/* A warning; work continues. */
 void session_warn(const kolm_session *session, const char *format, ...) KIT_PRINTF(2, 3);
-/* A step of the work, as "[label] text"; of no interest to whoever wants results alone. */
+/* A step of the work, as "[label] text"; not shown if only results are wanted. */
 void session_note(const kolm_session *session, const char *label, const char *format, ...) KIT_PRINTF(3, 4);
-/* A line that a backend said. level: KOLM_LOG_*. */
+/* A log line of a backend. level: KOLM_LOG_*. */
 void session_said(const kolm_session *session, const char *backend, uint32_t level, const char *text);
 void session_progress(const kolm_session *session, const char *label, const kolm_progress_t *progress);
-/* The work that reported progress is over, or pauses. */
+/* The work that reported progress has ended, or pauses. */
 void session_progress_end(const kolm_session *session);
-/* Whether the sink has somebody to ask: a question that costs something to put is not put otherwise. */
+/* Whether the sink can ask the user: avoids preparing a question for nothing. */
 bool session_can_ask(const kolm_session *session);
-/* Events of a call that pass on what the backend says and nothing else; valid as long as the session. */
+/* Events of a call that only pass on the backend's log; valid as long as the session. */
 const host_events *session_events(kolm_session *session);
 
 /* Small formats into an array; each returns out. */

@@ -5,8 +5,8 @@
 #define KOLM_STORE_STORE_H
 
 /*
- * The home directory is KOLM_HOME, else ~/.kolm. All of it is created on first need, 0700; nothing is created by reading. The names
- * in it are spelled in home.c and nowhere else. Threads: every function may be called from any thread; a store_home never
+ * The home directory is KOLM_HOME, else ~/.kolm. Everything is created on first use, 0700; reading creates nothing. The
+ * names in it are defined only in home.c. Threads: every function may be called from any thread; a store_home never
  * changes after it was made. Errors carry the file's name and what to do next.
  */
 
@@ -20,8 +20,8 @@
 /* ---- The home directory */
 typedef struct store_home store_home;
 
-/* KOLM_HOME when set (must be absolute), else $HOME/.kolm; read with secure_getenv. FAILED_PRECONDITION when neither is
- * set or the one that counts is not absolute. Looks at no file. */
+/* KOLM_HOME when set (must be absolute), else $HOME/.kolm; read with secure_getenv. FAILED_PRECONDITION if neither is
+ * set, or the one used is not absolute. Reads no file. */
 kit_status store_home_find(store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
 /* A home at a given absolute path. */
 kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
@@ -30,18 +30,18 @@ const char *store_home_path(const store_home *home); /* belongs to home */
 typedef enum store_place {
     STORE_CONFIG,      /* config.json: what the user chose: default backend, overridden prices, settings of backends */
     STORE_CREDENTIALS, /* credentials: NAME=value lines, 0600: the tokens that are not in the environment */
-    STORE_GRANTS,      /* grants.json: what the user gave to which backend (fleet) */
-    STORE_POLICY,      /* policy.json: which plugins are believed (fleet); the machine may have one, too */
+    STORE_GRANTS,      /* grants.json: what the user granted to which backend (fleet) */
+    STORE_POLICY,      /* policy.json: which plugins are trusted (fleet); the machine may have one, too */
     STORE_KEYS,        /* keys/: signing keys and the keyring (receipt) */
-    STORE_SIGNING_KEY, /* keys/signing.pem: the secret one */
+    STORE_SIGNING_KEY, /* keys/signing.pem: the private key */
     STORE_OLD_KEYS,    /* backend-keys/: where an older kolm kept the keys of publishers (fleet) */
-    STORE_RECEIPTS, /* receipts.jsonl: the receipt chain; receipts.jsonl.heads is where it ended when it was last written */
-    STORE_LEASES,      /* leases/: journals of what is rented; there only while something is (lease) */
+    STORE_RECEIPTS,    /* receipts.jsonl: the receipt chain; receipts.jsonl.heads records its last line */
+    STORE_LEASES,      /* leases/: journals of what is rented; exists only while something is (lease) */
     STORE_LEASES_PAST, /* leases.jsonl: what was rented and is gone (lease) */
     STORE_BACKENDS,    /* backends/: the user's own plugins */
     STORE_RUNTIMES,    /* runtimes/: Python runtimes (runtime) */
-    STORE_JOBS,        /* jobs/: job directories while they are at work (job) */
-    STORE_RUN,         /* run/: sockets of models that are kept ready (model) */
+    STORE_JOBS,        /* jobs/: active job directories (job) */
+    STORE_RUN,         /* run/: sockets of warm models (model) */
     STORE_CACHE,       /* cache/: may be deleted at any time */
     STORE_PLACES
 } store_place;
@@ -49,9 +49,9 @@ typedef enum store_place {
 const char *store_place_name(store_place place);
 /* Its path; the caller frees it. */
 kit_status store_home_place(const store_home *home, store_place place, char **out_path, kolm_error_t *err) KIT_MUST_USE;
-/* The names of what no backend ever gets, NULL at the end; static. */
+/* The names that no backend ever gets access to, NULL-terminated; static. */
 const char *const *store_kept_names(void);
-/* Creates the home directory (0700) if it is not there. */
+/* Creates the home directory (0700) if it does not exist. */
 kit_status store_home_create(const store_home *home, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Locks: flock on HOME/NAME.lock, released when the process dies. Waits at most wait_ms (0: does not wait);
@@ -65,16 +65,16 @@ void store_lock_release(store_lock *lock);
 /* The configuration, an empty object when there is no file. DATA_LOSS, with file, line and column, when the file is not
  * strict JSON or not an object. The caller frees *out_config with cJSON_Delete. */
 kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
-/* The same of a file of any name (absolute). */
+/* The same for any file (absolute path). */
 kit_status store_config_read_file(const char *path, cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
-/* Whether an object that was read from the file path holds the keys that kolm knows, with values of their types, and no others (x-... is
- * nobody's): DATA_LOSS names file, key and the nearest known one. What is said of one backend is not looked into: its
- * manifest declares what it takes, and a mistake there is nobody else's. Writing does not ask this. */
+/* Checks that an object read from the file path holds only known keys (x-... is ignored) with values of the right
+ * types: DATA_LOSS names file, key and the nearest known one. Sections of backends are not checked: their manifests
+ * declare what they accept, and a mistake there must not affect others. Not checked on writing. */
 kit_status store_config_check(const char *path, const cJSON *config, kolm_error_t *err) KIT_MUST_USE;
-/* Changes the object in place; a failure leaves the file as it was. */
+/* Changes the object in place; on failure the file is unchanged. */
 typedef kit_status (*store_config_edit)(cJSON *config, void *user, kolm_error_t *err);
-/* Reads, edits and atomically writes config.json under the lock "config.json". What edit does not touch is kept, keys
- * that kolm does not know included. A file that cannot be parsed is never overwritten: DATA_LOSS as above. */
+/* Reads, edits and atomically writes config.json under the lock "config.json". Everything else is preserved, including
+ * unknown keys. A file that cannot be parsed is never overwritten: DATA_LOSS as above. */
 kit_status store_config_update(const store_home *home, store_config_edit edit, void *user,
                                kolm_error_t *err) KIT_MUST_USE;
 
@@ -82,12 +82,12 @@ kit_status store_config_update(const store_home *home, store_config_edit edit, v
 typedef enum store_secret_source { STORE_SECRET_NONE, STORE_SECRET_ENVIRONMENT, STORE_SECRET_FILE } store_secret_source;
 
 typedef struct store_credentials store_credentials;
-/* Reads HOME/credentials; a missing file gives an empty set. The file must be a regular file, owned by the user, with
- * no permission for anybody else: PERMISSION_DENIED otherwise, with the chmod that helps. Lines: NAME=value, blanks
- * around both are dropped, # starts a comment line; DATA_LOSS with the line for anything else. */
+/* Reads HOME/credentials; a missing file gives an empty set. It must be a regular file, owned by the user, without
+ * permissions for others: otherwise PERMISSION_DENIED, with the chmod to run. Lines: NAME=value, blanks around both are
+ * dropped, # starts a comment line; DATA_LOSS with the line for anything else. */
 kit_status store_credentials_read(const store_home *home, store_credentials **out_credentials,
                                   kolm_error_t *err) KIT_MUST_USE;
-/* Wipes the values before it gives the memory back. NULL is fine. */
+/* Wipes the values and frees. No-op if NULL. */
 void store_credentials_free(store_credentials *credentials);
 /* The value of NAME from the environment (secure_getenv; an empty value counts as not set), else from the file, else
  * NULL. The pointer lives as long as credentials and the environment do. credentials may be NULL: environment only. */
@@ -97,20 +97,20 @@ const char *store_secret_source_name(store_secret_source source);
 /* At most the last four characters of a secret that has at least twelve, else "": enough to tell two tokens apart. */
 const char *store_secret_tail(const char *secret);
 
-/* ---- Cache: HOME/cache/NAME.json. A cache never fails a command: what cannot be read is absent, what cannot be
- * written is forgotten. */
-/* Where an entry is; the caller frees it. */
+/* ---- Cache: HOME/cache/NAME.json. A cache never fails a command: unreadable entries are misses, write errors are
+ * ignored. */
+/* The path of an entry; the caller frees it. */
 kit_status store_cache_path(const store_home *home, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* The parsed entry, or NULL when there is none, or when it is unreadable, too large or not a JSON object. */
 cJSON *store_cache_read(const store_home *home, const char *name);
-/* Replaces the entry atomically; false when that was not possible. */
+/* Replaces the entry atomically; false on failure. */
 bool store_cache_write(const store_home *home, const char *name, const cJSON *value);
 bool store_cache_remove(const store_home *home, const char *name);
-/* Telling whether a secret changed without keeping a guessable fingerprint of it: a digest keyed with 32 random bytes
- * that are made on first need and kept in HOME/cache/key (0600). */
+/* Detects changes of a secret without storing a guessable fingerprint: a digest keyed with 32 random bytes that are
+ * generated on first use and stored in HOME/cache/key (0600). */
 #define STORE_KEY_BYTES 32
 #define STORE_DIGEST_HEX 65
-/* False when there is no place for the key: then nothing may be cached. */
+/* False if the key cannot be stored: then nothing may be cached. */
 bool store_cache_key(const store_home *home, uint8_t out_key[STORE_KEY_BYTES]);
 /* BLAKE2b, 32 bytes, as 64 hex digits. Needs no initialisation of any library. */
 void store_digest(const uint8_t key[STORE_KEY_BYTES], const void *bytes, size_t length, char out_hex[STORE_DIGEST_HEX]);
