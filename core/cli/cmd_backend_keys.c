@@ -125,7 +125,7 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
         .summary = "Stops trusting plugins of this key; what else it is trusted for stays.",
         .notes =
             "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
-            "what was granted to its signature. `kolm keys revoke` refuses them everywhere, for ever.",
+            "what was granted to its signature. `kolm keys revoke` refuses them everywhere, permanently.",
     };
     kolm_error_t err = KIT_ERROR_INIT;
     char keyid[KIT_SHA256_HEX];

@@ -172,7 +172,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
          "leave bad lines out, and say which, instead of stopping at the first"},
         {"serve", 0, CLI_FLAG, &r.serve, NULL,
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
-        {"idle", 0, CLI_U64, &g.idle, "SECONDS", "with --serve: exit after being idle for so long"},
+        {"idle", 0, CLI_U64, &g.idle, "SECONDS", "with --serve: exit after being idle for this long"},
         {"answer-timeout", 0, CLI_U64, &g.answer_timeout, "SECONDS",
          "end with an error when the next answer takes longer; default 600; 0: never"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},

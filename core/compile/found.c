@@ -17,8 +17,7 @@ void compile_warn_data(compile *c) {
     const job_summary *s = &c->data;
     warn_leaks(c);
     for (size_t i = 0; i < JOB_ALIKE_EXAMPLES && s->alike_examples[i][0] != '\0'; i++)
-        session_warn(c->session,
-                     "the labels %s differ in capitals, blanks or the form of characters only and are learned as two",
+        session_warn(c->session, "the labels %s differ only in case, blanks or Unicode form and are learned separately",
                      s->alike_examples[i]);
     if (s->alike_labels > 0)
         session_warn(c->session,

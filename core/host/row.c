@@ -42,7 +42,7 @@ static kit_status find_file(const host_directory *dir, const char *stem, const c
     char file[NAME_MAX + 1];
     char *path = NULL;
     struct stat st;
-    if (!file_of(file, stem, suffix)) return kit_fail(err, KOLM_E_NOT_FOUND, "", "no name is so long");
+    if (!file_of(file, stem, suffix)) return kit_fail(err, KOLM_E_NOT_FOUND, "", "the name is too long");
     if (fstatat(dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return kit_fail_errno(err, errno, "cannot access %s", file);
     KIT_TRY(kit_path_join(dir->path, file, &path, err));
@@ -72,7 +72,7 @@ static kit_status open_manifest(const host_directory *dir, const char *stem, hos
                                 kolm_error_t *err) {
     char file[NAME_MAX + 1];
     struct stat st;
-    if (!file_of(file, stem, ".json")) return kit_fail(err, KOLM_E_NOT_FOUND, "", "no name is so long");
+    if (!file_of(file, stem, ".json")) return kit_fail(err, KOLM_E_NOT_FOUND, "", "the name is too long");
     int fd = openat(dir->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 && errno == ENOENT) return kit_fail(err, KOLM_E_NOT_FOUND, "", "cannot access %s", file);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { /* looked at more closely there */

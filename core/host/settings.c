@@ -334,11 +334,11 @@ static kit_status read_holder(const cJSON *const found[KEYS], bool inner, kit_bu
     if (items && (!(s->types & BIT(HOST_SETTING_LIST)) || !s->items || (s->items & HOLDERS) || fields))
         return expected(err, "items", "the type of a list's items: string, path, boolean, integer or number");
     if (fields && (inner || !(s->types & HOLDERS)))
-        return expected(err, "fields", "to stand in a list or map of the outer settings");
+        return expected(err, "fields", "to be in a list or map of the outer settings");
     if ((s->types & BIT(HOST_SETTING_MAP)) && !fields)
         return expected(err, "fields", "the settings of a map's objects");
     KIT_TRY(read_flag(found, INHERITS, &s->inherits, err));
-    if (s->inherits && !fields) return expected(err, "inherits", "to stand beside \"fields\"");
+    if (s->inherits && !fields) return expected(err, "inherits", "to be used with \"fields\"");
     if (!fields) return KOLM_OK;
     kit_status status = read_settings(fields, true, unread, &s->fields, err);
     if (status == KOLM_OK && s->fields.count == 0) return expected(err, "fields", "at least one setting");

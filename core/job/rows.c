@@ -143,7 +143,7 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
         return rows_bad(
             reader, err, rows_line(reader), blanks + 1,
             ROWS_FIX("write one object a line: jq -c . FILE > rows.jsonl (or jq -c '.data[]' for a list inside)"), NULL,
-            "expected one JSON object a line, found one that goes on in the next line");
+            "expected one JSON object a line, found one that continues in the next line");
     reader->have_line = true;
     return KOLM_OK;
 }

@@ -485,7 +485,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     if (!on && s->status == KOLM_OK) {
         s->reason = SESSION_REASON_BACKEND;
         return kit_fail(err, KOLM_E_DATA_LOSS,
-                        "report it to the author of the backend: infer goes on until its questions end",
+                        "report it to the author of the backend: infer continues until its questions end",
                         "%s ended before its questions did, and reported success", s->answering->choice->backend->name);
     }
     if (s->status != KOLM_OK) *err = s->error;

@@ -476,7 +476,7 @@ kit_status report_gather_artifact(report_gathering *g, const artifact *a, const 
     put_contents(g, a);
     g->facts.answers_how = "The artifact keeps counts, not single answers. With the data (kolm report MODEL -d DATA) "
                            "the same split is made again, "
-                           "the model is asked the same questions, and the page has the confusion table, the curves "
+                           "the model is run on the same questions, and the page has the confusion table, the curves "
                            "and the worst mistakes.";
     return gather_ok(g, err);
 }

@@ -6,7 +6,7 @@
 /*
  * An artifact has counts: K and its terms, and how often each label was right. Which answer each held-out row got is not in
  * it, only the digest of all answers. So single answers are had by doing it again: with the data, the split is made again
- * and its digests compared with those of the manifest, the model is asked the same questions, and the answers have the
+ * and its digests compared with those of the manifest, the model is run on the same questions, and the answers have the
  * digest that was signed, or the page says that they have not. The directory of a missed gate has its answers, and its
  * confusions up to 200.
  *

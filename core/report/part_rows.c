@@ -138,7 +138,7 @@ void part_data(const report_facts *f, kit_buf *out) {
     put_items(out, NULL, f->data);
     const size_t shown = f->pair_count < REPORT_PAIRS_MAX ? f->pair_count : REPORT_PAIRS_MAX;
     if (shown == 0) return;
-    html_raw(out, "<h3>The same question with different outputs</h3>\n<p class=\"quiet\">As they stand in the files, "
+    html_raw(out, "<h3>The same question with different outputs</h3>\n<p class=\"quiet\">As in the files, "
                   "in their order, "
                   "before anything was dropped.</p>\n<ol class=\"mistakes\">\n");
     for (size_t i = 0; i < shown; i++)

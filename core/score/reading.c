@@ -197,7 +197,7 @@ static kit_status check_rows(reading *r, kolm_error_t *err) {
     if (r->question->heldout_sha256 == NULL || strcmp(found, r->question->heldout_sha256) == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_ABORTED,
                     "run the command again; when it happens again, a program of this machine changes what kolm keeps",
-                    "the answers could not be checked: the held-out rows are not those that were put aside");
+                    "the answers could not be checked: the held-out rows were changed");
 }
 
 static kit_status read_all(reading *r, score_answers *a, kolm_error_t *err) {

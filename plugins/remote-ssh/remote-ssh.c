@@ -232,7 +232,7 @@ static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args
     round r = {.host = host, .args = args, .first = KIT_ERROR_INIT};
     if (args->allow_network != 1)
         return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network",
-                        "machines are asked over the network");
+                        "machines are queried over the network");
     KIT_TRY(box_targets(host, &targets, out_error));
     size_t count = (size_t)cJSON_GetArraySize(targets);
     kit_status code = KOLM_OK;

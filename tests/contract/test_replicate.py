@@ -59,7 +59,7 @@ class ReplicateCase(Jobs, CloudCase):
         self.provider.no_weights = True
         done = self.compile("-v")
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("hands out no weights", done.stdout)
+        self.assertIn("offers no weights", done.stdout)
         self.assertIn("the last training of me/router; its cost is unknown; nothing of it is left\n", done.stdout)
 
     def test_destinations(self):

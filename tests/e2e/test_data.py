@@ -196,7 +196,7 @@ class Tables(Case):
 
     def test_json_over_several_lines(self):
         self.write("rows.json", '{\n  "input": "a",\n  "output": "b"\n}\n')
-        self.assert_error(self.compile(data="rows.json", code=6), "goes on in the next line", "jq -c .")
+        self.assert_error(self.compile(data="rows.json", code=6), "continues in the next line", "jq -c .")
         self.write("rows.json", '[\n  {"input": "a", "output": "b"}\n]\n')
         self.assert_error(self.compile(data="rows.json", code=6), "found an array", "jq -c '.[]'")
 

@@ -188,7 +188,7 @@ static kit_status each_item(kit_queue_task *task, const char *path, item_fn item
         cJSON_ArrayForEach(one, list) if (status == KOLM_OK) status = item(task, user, one, err);
         if (status == KOLM_OK && kit_service_text(reply.json, "next", next, sizeof next) &&
             !kit_service_is_ours(&task->service, next))
-            status = malformed("a list that goes on at another address", err);
+            status = malformed("a list that continues at another address", err);
         kit_service_reply_free(&reply);
     }
     return status;
@@ -342,7 +342,7 @@ static kit_status fetch(void *state, const char *handle, bool *out_done, kolm_er
     if (own(task)->weights[0] != '\0')
         KIT_TRY(kit_queue_download(task, own(task)->weights, "weights.bin", err));
     else
-        kit_queue_say(task, "the trainer hands out no weights: the model is kept by its version alone");
+        kit_queue_say(task, "the trainer offers no weights: the model is kept by its version alone");
     *out_done = true;
     return KOLM_OK;
 }
@@ -441,7 +441,7 @@ static kit_status fetch_prediction(void *state, const char *handle, bool *out_do
     kit_status status = look_at(task, "predictions", handle, &seen, &reply, err);
     const cJSON *output = kit_json_get(reply.json, "output");
     if (status == KOLM_OK && !cJSON_IsString(output) && !cJSON_IsArray(output))
-        status = malformed("a prediction whose output is no text", err);
+        status = malformed("a prediction whose output is not a text", err);
     if (status == KOLM_OK && cJSON_IsString(output)) kit_buf_str(own(task)->answer, output->valuestring);
     cJSON_ArrayForEach(piece, output) if (status == KOLM_OK && cJSON_IsString(piece))
         kit_buf_str(own(task)->answer, piece->valuestring);

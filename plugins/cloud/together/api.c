@@ -417,7 +417,7 @@ static kit_status check_archive(kit_queue_task *task, kolm_error_t *err) {
     if (fd >= 0) close(fd);
     if (read_it && (memcmp(begin, zstd, sizeof zstd) == 0 || memcmp(begin, gzip, sizeof gzip) == 0)) return KOLM_OK;
     return kit_fail(err, KOLM_E_DATA_LOSS, "download it from the page of the job",
-                    "the adapter that Together AI handed out is not an archive");
+                    "the adapter from Together AI is not an archive");
 }
 
 static kit_status fetch(void *state, const char *handle, bool *out_done, kolm_error_t *err) {

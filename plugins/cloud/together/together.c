@@ -19,7 +19,7 @@ static const kit_queue_backend together = {
     .runtime = "managed LoRA",
     .basis =
         "billed by the trained token, which cannot be predicted from here; before a job is submitted the service's "
-        "own estimate is held against the budget",
+        "own estimate is compared with the budget",
     .billing = KOLM_BILLING_PER_TOKEN,
     .tokens_per_second_3b = 4000,
     .own_bytes = sizeof(together_job),

@@ -129,7 +129,7 @@ static kit_status read_transformer(const reading *r, const cJSON *config) {
     KIT_TRY(read_activation(r, config));
     KIT_TRY(read_padding(r, config));
     if (is_true(config, "is_decoder") || is_true(config, "add_cross_attention"))
-        return refuse(r, "it is a decoder, which sees only what stands before a token");
+        return refuse(r, "it is a decoder, which sees only the tokens before each one");
     (void)kit_json_get_string(config, "position_embedding_type", &position);
     if (strcmp(position, "absolute") != 0) return refuse(r, "its positions are of the kind \"%.40s\"", position);
     r->to->special_tokens = true;

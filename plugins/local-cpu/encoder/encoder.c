@@ -276,7 +276,7 @@ static kit_status check_finite(const batch *b, kolm_error_t *err) {
         uint32_t bits;
         memcpy(&bits, b->out + i, 4);
         if ((bits >> 23 & 255) == 255)
-            return kit_fail(err, KOLM_E_DATA_LOSS, "download the model again; if it stays so, use another one",
+            return kit_fail(err, KOLM_E_DATA_LOSS, "download the model again; if the error persists, use another one",
                             "the weights in %s make numbers that are not finite", b->e->shown);
     }
     return KOLM_OK;

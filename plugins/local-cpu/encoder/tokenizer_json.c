@@ -313,8 +313,9 @@ static kit_status use_parts(tokenizer *t, cJSON *const *trees, kolm_error_t *err
     KIT_TRY(splitter_read(trees[PART_SPLITTER], &t->splitter, err));
     t->normaliser.origins = splitter_asks_origins(&t->splitter);
     if (t->normaliser.origins && !normaliser_keeps_origins(&t->normaliser))
-        return tokenizer_refuse(err, "tokenizer.json: a Metaspace with prepend_scheme first stands beside a normalizer "
-                                     "that takes characters apart");
+        return tokenizer_refuse(err,
+                                "tokenizer.json: a Metaspace with prepend_scheme first is combined with a normalizer "
+                                "that takes characters apart");
     KIT_TRY(read_added(t, trees[PART_ADDED], err));
     if (kit_json_get_u64(trees[PART_TRUNCATION], "max_length", &most) && most < UINT32_MAX)
         t->facts.truncation = (uint32_t)most;

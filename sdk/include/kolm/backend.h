@@ -292,10 +292,10 @@ typedef struct kolm_host_v1 {
      * KOLM_OK means that the record is durable: it is on disk, in kolm's journal, and survives a crash of kolm, of this
      * process or of the machine. On any other result nothing was recorded and out_error is filled: create nothing.
      * KOLM_E_PERMISSION_DENIED in another slot, or without network; KOLM_E_INVALID_ARGUMENT for a record that breaks
-     * the rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that was used in this call, or is open
-     * on record; KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and without a
-     * slot reclaim; KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has no
-     * effect and returns KOLM_OK. In reclaim only the name in its arguments counts as recorded, and an INTENT is
+     * the rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that was used in this call, or has an
+     * open record; KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and without
+     * a slot reclaim; KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has
+     * no effect and returns KOLM_OK. In reclaim only the name in its arguments counts as recorded, and an INTENT is
      * KOLM_E_PERMISSION_DENIED. */
     int32_t (*lease)(void *user, const kolm_lease_t *lease, kolm_error_t *out_error);
 } kolm_host_v1_t;

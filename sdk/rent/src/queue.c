@@ -128,7 +128,7 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
                         "the record of %s has a handle that no provider gives, so it was changed", name);
     if (files && plan->provider->remove == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and remove it there",
-                        "%s uploads nothing, and %s is on record", plan->provider->name, name);
+                        "%s uploads nothing, but %s is recorded", plan->provider->name, name);
     int64_t then = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     queue->files_open = files;
     queue->may_be_billed = !files && handle[0] != '\0';
@@ -403,8 +403,8 @@ static kit_queue_state step_done(kit_queue *q, int64_t now, bool cancel, kolm_er
         return enter(q, KIT_QUEUE_FETCHED, now);
     }
     if (out_of_patience(q, now) && status == KOLM_OK)
-        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "fetch it at the provider",
-                       "%s did not hand out the results of %s", q->plan->provider->name, q->handle);
+        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "fetch it at the provider", "%s did not return the results of %s",
+                       q->plan->provider->name, q->handle);
     if (out_of_patience(q, now) || !(status == KOLM_OK || may_pass(status))) return ended_badly(q, now, err);
     return later(q, now);
 }

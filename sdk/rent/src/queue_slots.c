@@ -100,7 +100,7 @@ static kit_status dry_run(steps *s, kit_queue_task *task, kolm_error_t *err) {
     status = step_of(s, "dry run (upload, price, removal)", status, note, err);
     if (left)
         step(s, "nothing left", KOLM_STEP_FAILED,
-             "the uploaded rows may still be there; they are on record, and are "
+             "the uploaded rows may still be there; they are recorded, and are "
              "removed when kolm starts next");
     else
         step(s, "nothing left", KOLM_STEP_OK, "");

@@ -202,7 +202,7 @@ kit_status kit_queue_download(kit_queue_task *task, const char *url, const char 
         status = kit_service_ask(
             &task->service, &(kit_service_call){.path = url, .has_out_file = true, .out_file = out.fd}, &reply, err);
     if (status == KOLM_OK && reply.http.size == 0)
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "fetch it at the provider", "%s handed out an empty file",
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "fetch it at the provider", "%s returned an empty file",
                           task->backend->site->title);
     if (status == KOLM_OK) {
         kit_copy(task->model.file, sizeof task->model.file, file);

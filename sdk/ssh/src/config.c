@@ -260,8 +260,8 @@ static kit_status finish_agent(ssh_reader *r, const ssh_names *names, kolm_error
     const char *set = secure_getenv(value + 1);
     if (set != NULL && *set != '\0') return kit_strdup(set, out, err);
     kit_buf text = {0};
-    kit_buf_fmt(&text, "IdentityAgent %s for %s: that variable is not set for this backend, so no agent is asked",
-                value, r->given);
+    kit_buf_fmt(&text, "IdentityAgent %s for %s: that variable is not set for this backend, so no agent is used", value,
+                r->given);
     kit_status status = kit_buf_ok(&text, err);
     if (status == KOLM_OK) status = kit_ssh_list_add(&r->config->notes, text.data, text.length, err);
     kit_buf_free(&text);

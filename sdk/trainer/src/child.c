@@ -172,7 +172,7 @@ static kit_status no_result(const watch *w, kolm_error_t *err) {
         kit_format(how, sizeof how, "ended with code %d and no result", w->end.exit_code);
     int32_t code = KOLM_E_INTERNAL;
     kit_format(remedy, sizeof remedy,
-               "run `kolm compute test %s`, and `kolm compute setup %s` if that fails too; the same job goes on from "
+               "run `kolm compute test %s`, and `kolm compute setup %s` if that fails too; the same job continues from "
                "its last checkpoint",
                name, name);
     if (w->end.signal_number == SIGKILL) {
