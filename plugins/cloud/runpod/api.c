@@ -27,7 +27,7 @@ const kit_rent_refusal runpod_refusals[] = {
     {CAPACITY, 400, KOLM_E_RESOURCE_EXHAUSTED, "RunPod has no such GPU left there",
      "try again later, or allow other GPUs, data centres, or cloud COMMUNITY"},
     {NULL, 400, KOLM_E_INVALID_ARGUMENT, "RunPod refused the request",
-     "if it refuses every GPU alike, its words name what is wrong: correct backends.runpod in config.json"},
+     "if it refuses every GPU alike, its message says what is wrong: correct backends.runpod in config.json"},
     {NULL, 401, KOLM_E_UNAUTHENTICATED,
      "RunPod does not know this key: it was deleted there, has expired, or KOLM_RUNPOD_TOKEN has only a part of it",
      "make a key on " KEYS_PAGE " and set KOLM_RUNPOD_TOKEN to the whole of it"},
@@ -39,7 +39,7 @@ const kit_rent_refusal runpod_refusals[] = {
     {NULL, 409, KOLM_E_ABORTED, "RunPod cannot do that with the pod as it is now",
      "look at https://console.runpod.io/pods"},
     {NULL, 422, KOLM_E_INVALID_ARGUMENT, "RunPod does not take a request of this form",
-     "correct backends.runpod in config.json; if it has nothing unusual, a newer kolm may know RunPod's new format"},
+     "correct backends.runpod in config.json; if it has nothing unusual, a newer kolm may support RunPod's new format"},
     {0},
 };
 

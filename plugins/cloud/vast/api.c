@@ -43,11 +43,11 @@ const kit_rent_refusal vast_refusals[] = {
     {NULL, 403, KOLM_E_PERMISSION_DENIED, "this key of Vast.ai may not do that",
      "make a key that may read and write instances on " KEYS_PAGE},
     {NULL, 400, KOLM_E_INVALID_ARGUMENT, "Vast.ai refused the request",
-     "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may know Vast.ai's new format"},
+     "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may support Vast.ai's new format"},
     {NULL, 409, KOLM_E_ABORTED, "Vast.ai cannot do that with the instance as it is now",
      "look at https://cloud.vast.ai/instances/"},
     {NULL, 422, KOLM_E_INVALID_ARGUMENT, "Vast.ai does not take a request of this form",
-     "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may know Vast.ai's new format"},
+     "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may support Vast.ai's new format"},
     {NULL, 200, KOLM_E_ABORTED, "Vast.ai answers that it did not do it", "try again later"},
     {0},
 };

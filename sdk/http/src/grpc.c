@@ -188,8 +188,7 @@ static bool stopped(const kit_http *http) {
 static kit_status rest(const one_call *c, uint64_t ms, kolm_error_t *err) {
     int64_t until = kit_now_ms() + (int64_t)ms;
     for (int64_t left; (left = until - kit_now_ms()) > 0;) {
-        if (stopped(c->http))
-            return kit_fail(err, KOLM_E_CANCELLED, "", "%s: stopped, as it was asked to", c->call->method);
+        if (stopped(c->http)) return kit_fail(err, KOLM_E_CANCELLED, "", "%s: stopped on request", c->call->method);
         (void)poll(NULL, 0, (int)(left < HTTP_SLICE_MS ? left : HTTP_SLICE_MS));
     }
     return KOLM_OK;

@@ -37,7 +37,7 @@ bool kit_rent_explain(const kit_rent_account *account, int http_status, const cJ
     if (http_status != 404 && http_status != 410) return false;
     kit_format(remedy, sizeof remedy, "check the setting api of backends.%s; a newer version may know a newer address",
                site->name);
-    (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "the address that was asked is not %s's API (HTTP %d)",
+    (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "the server at this address is not %s's API (HTTP %d)",
                    site->title, http_status);
     kit_rent_quote(said.words, err);
     return true;
