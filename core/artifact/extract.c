@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Takes the payload out: each path component is opened by hand, so that no symbolic link can lead elsewhere. */
+/* Takes the payload out: opens each path component itself, so that no symbolic link is followed. */
 #include "artifact/internal.h"
 
 #include "kolm/kit/digest.h"
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Opens the directory that holds the last component of name, below root, making what is missing. */
+/* Opens the parent directory of name, below root, creating missing ones. */
 static kit_status open_parent(int root, const char *name, int *out_fd, const char **out_leaf, kolm_error_t *err) {
     char part[ARTIFACT_MAX_NAME + 1];
     int at = fcntl(root, F_DUPFD_CLOEXEC, 3);
@@ -94,7 +94,7 @@ kit_status artifact_extract(artifact *a, const char *directory, artifact_stop_fn
     kit_status status = root >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open the directory %s", directory);
     for (size_t i = 0; i < a->zip.count && status == KOLM_OK; i++) {
         const artifact_entry *entry = &a->entries[i];
-        if (entry->sha256[0] == '\0') continue; /* manifest.json and META/ are no payload */
+        if (entry->sha256[0] == '\0') continue; /* manifest.json and META/ are not payload */
         status = extract_entry(a, entry, root, chunk, &stopped, err);
         if (status != KOLM_OK) kit_fail_context(err, "cannot extract \"%s\" into %s", entry->name, directory);
     }

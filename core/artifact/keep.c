@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private, sealed copies of what was hashed; and whether a file that has none is still what it was. */
+/* Private, sealed copies of what was hashed; and whether a file without one was changed. */
 #include "artifact/internal.h"
 
 #include "kolm/kit/mark.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds, spells, reads and checks manifest.json. */
+/* Builds, formats, reads and checks manifest.json. */
 #include "artifact/manifest.h"
 
 #include "artifact/artifact.h"
@@ -56,7 +56,7 @@ static bool is_rows(const cJSON *value) {
     return cJSON_IsObject(value) && kit_json_get_u64(value, "rows", &rows) && has_hex(value, "sha256");
 }
 
-/* Missing where the digest is of all files of the base. */
+/* Missing if the digest covers all files of the base. */
 static bool is_base_files(const cJSON *files) {
     uint64_t size;
     if (files == NULL) return true;
@@ -66,7 +66,7 @@ static bool is_base_files(const cJSON *files) {
     return true;
 }
 
-/* Both are missing in the manifests of older kolms, and null where there is no baseline. */
+/* Both are missing in manifests of older kolms, and null if there is no baseline. */
 static kit_status check_baseline(const cJSON *score, uint64_t answered, kolm_error_t *err) {
     const cJSON *baseline = kit_json_get(score, "baseline"), *balanced = kit_json_get(score, "balanced_accuracy");
     uint64_t correct = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening an artifact, asking it for its parts, and hashing it in one sequential read. */
+/* Opens an artifact, returns its parts, and hashes it in one sequential read. */
 #include "artifact/internal.h"
 
 #include "artifact/manifest.h"
@@ -99,7 +99,7 @@ static kit_status open_taken(int fd, const char *shown, artifact **out_artifact,
 
 kit_status artifact_open(const char *path, artifact **out_artifact, kolm_error_t *err) {
     *out_artifact = NULL;
-    /* O_NONBLOCK: a pipe of that name must not make us wait for its writer. */
+    /* O_NONBLOCK: do not wait for a writer if the name is a pipe. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     return open_taken(fd, path, out_artifact, err);
@@ -171,7 +171,7 @@ const artifact_entry *artifact_find(const artifact *a, const char *name) {
 }
 
 /* ---- Hashing */
-/* What runs along while the file streams by. entry is the one whose data comes next or is under way. */
+/* State while the file is streamed. entry is the one whose data is current or next. */
 typedef struct scan {
     artifact *a;
     kit_sha256 *whole;
@@ -200,7 +200,7 @@ static kit_status end_entry(scan *s, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Gives the slices of a chunk, which begins at offset at of the file, to the entries they belong to. */
+/* Distributes a chunk, which begins at offset at of the file, over its entries. */
 static kit_status scan_entries(scan *s, uint64_t at, const uint8_t *bytes, size_t length, kolm_error_t *err) {
     uint64_t end = at + length;
     while (s->entry < s->a->zip.count) {
@@ -234,7 +234,7 @@ static kit_status scan_file(scan *s, unsigned what, artifact_stop_fn stop, void 
         if (status == KOLM_OK && (what & ARTIFACT_HASH_FILE)) status = kit_sha256_update(s->whole, chunk, n, err);
         if (status == KOLM_OK && (what & ARTIFACT_HASH_ENTRIES)) status = scan_entries(s, at, chunk, n, err);
         if (status == KOLM_OK && s->copy >= 0 && kit_write_all(s->copy, chunk, n, NULL) != KOLM_OK) {
-            close(s->copy); /* no memory for it: then the file has to do */
+            close(s->copy); /* out of memory: use the file itself */
             s->copy = -1;
         }
         at += n;
@@ -243,7 +243,7 @@ static kit_status scan_file(scan *s, unsigned what, artifact_stop_fn stop, void 
     return status;
 }
 
-/* What is hashed in order to be used: into a copy that stays as it is, or from a file that was left alone meanwhile. */
+/* Hashes for later use: into a sealed copy, or from a file that was not changed in the meantime. */
 static kit_status keep(scan *s, kit_status status, kolm_error_t *err) {
     if (s->copy >= 0 && status == KOLM_OK)
         artifact_keep_end(s->a, s->copy);
@@ -260,7 +260,7 @@ kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void
     if (what & ARTIFACT_KEEP) {
         kit_file_mark_settle(&a->mark);
         s.copy = artifact_keep_begin(a);
-        if (s.copy < 0) KIT_TRY(artifact_unchanged(a, err)); /* before it is read: nobody holds a page of it */
+        if (s.copy < 0) KIT_TRY(artifact_unchanged(a, err)); /* before it is read: no process has it mapped */
     }
     (void)posix_fadvise(a->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     kit_status status = kit_sha256_new(&s.whole, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes a whole artifact: places are decided from the sizes, then data streams into them, then headers follow. */
+/* Writes a whole artifact: computes the layout from the sizes, streams the data, then writes the headers. */
 #include "artifact/internal.h"
 
 #include "artifact/manifest.h"
@@ -58,7 +58,7 @@ static const char *shown(const artifact_file *file) {
     return file->path != NULL ? file->path : file->name;
 }
 
-/* Opens a payload file; never waits for a pipe, never takes a directory. */
+/* Opens a payload file; never waits for a pipe, never accepts a directory. */
 static kit_status open_payload(const artifact_file *file, int *out_fd, uint64_t *out_size, kolm_error_t *err) {
     struct stat info;
     const char *path = shown(file);
@@ -115,7 +115,7 @@ static kit_status list_entries(writer *w, kolm_error_t *err) {
     }
     for (size_t i = 0; i < count && status == KOLM_OK; i++) {
         w->files[i] = all[i].file;
-        /* Any digest does for now: the length of the manifest does not depend on it. */
+        /* Any digest will do here: the length of the manifest does not depend on it. */
         memset(w->digests[i], '0', KIT_SHA256_HEX - 1);
         w->zip.count = i + 1;
         status = kit_strdup(all[i].name, &w->zip.entries[i].name, err);
@@ -131,7 +131,7 @@ static artifact_zip_entry *own(writer *w, const char *name) {
     abort(); /* list_entries put it there */
 }
 
-/* Sizes of our own entries, from a draft of the manifest; then every place in the file is known. */
+/* Sizes of our own entries, from a draft of the manifest; then the whole layout is known. */
 static kit_status place(writer *w, kolm_error_t *err) {
     kit_buf draft = {0};
     const artifact_signer *signer = &w->spec->signer;

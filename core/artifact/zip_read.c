@@ -13,7 +13,7 @@ static const char *const GET_ANEW = "download the file again; repacking it with 
 
 #define REFUSE(err, ...) kit_fail(err, KOLM_E_DATA_LOSS, GET_ANEW, __VA_ARGS__)
 
-/* What is a mistake of the caller in a file to be written is damage in a file that is read. */
+/* An invalid argument when writing is a damaged file when reading. */
 static kit_status as_damage(kolm_error_t *err) {
     if (err == NULL) return KOLM_E_DATA_LOSS;
     err->code = KOLM_E_DATA_LOSS;
@@ -33,7 +33,7 @@ static uint64_t get64(const uint8_t *p) {
     return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
 }
 
-/* Where the central directory is, as the records at the end of the file say. */
+/* Locates the central directory from the records at the end of the file. */
 typedef struct ends {
     uint32_t count;
     uint32_t size;
@@ -78,7 +78,7 @@ static kit_status read_ends(int fd, uint64_t file_size, ends *out, kolm_error_t 
     return KOLM_OK;
 }
 
-/* The named rules that a central header may break; what is left is caught by the comparison of all bytes. */
+/* Specific errors of a central header; all others are caught by the comparison of all bytes. */
 static kit_status check_fields(const uint8_t *header, const char *name, kolm_error_t *err) {
     if (get16(header + 8) & 8) return REFUSE(err, "the entry \"%s\" has a data descriptor", name);
     if (get16(header + 8) != 0) return REFUSE(err, "the entry \"%s\" has flags (0x%04x)", name, get16(header + 8));
@@ -151,7 +151,7 @@ static kit_status read_directory(const uint8_t *bytes, const ends *end, artifact
     return artifact_zip_check_order(zip, err) == KOLM_OK ? KOLM_OK : as_damage(err);
 }
 
-/* Offsets are decided by names and sizes: what stands elsewhere overlaps something or leaves a gap. */
+/* Offsets follow from names and sizes: anything else overlaps or leaves a gap. */
 static kit_status check_places(artifact_zip *zip, const ends *end, kolm_error_t *err) {
     for (size_t i = 0; i < zip->count; i++) {
         if (zip->entries[i].size > end->offset)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Says what a backend is: its price, its devices, its fields. */
+/* Formats a backend: its price, its devices, its fields. */
 #include "cli/backend_text.h"
 
 #include "cli/output.h"

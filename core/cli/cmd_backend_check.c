@@ -114,7 +114,7 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
         status = kit_no_memory(&err);
     else
         status = check_find_plugin(argv[0], real, &err);
-    /* Opened first: nobody should wait for the checks to learn that there is no place for their report. */
+    /* Opened first, to fail before the checks run if the report cannot be written. */
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
     exit_code = status == KOLM_OK

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend grant: gives a backend what it asks for of the user's, takes it back, lists the grants. */
+/* kolm backend grant: grants a backend what it requests, revokes that, lists the grants. */
 #include "cli/cli.h"
 #include "cli/grant_text.h"
 #include "cli/options.h"

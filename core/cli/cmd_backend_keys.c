@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend keys, trust and untrust: whose plugins are believed here. */
+/* kolm backend keys, trust and untrust: whose plugins are trusted here. */
 #include "cli/backend_text.h"
 #include "cli/cli.h"
 

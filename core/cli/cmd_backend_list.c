@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend list and why: where backends were looked for, what was found there, and which rule decided. */
+/* kolm backend list and why: the directories searched, what was found there, and which rule decided. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -28,7 +28,7 @@ static const char *path_of(const host_backend *row) {
     return row->plugin_path ? row->plugin_path : row->manifest_path ? row->manifest_path : row->directory;
 }
 
-/* A row carries the real path of its directory, which may have been named by another one. */
+/* A row has the real path of its directory, which may differ from the path searched. */
 static bool found_in(const host_backend *row, const host_searched *place) {
     return place->searched && strcmp(row->directory, place->directory ? place->directory : place->path) == 0;
 }
@@ -156,13 +156,13 @@ static void print_asks(cli_context *context, const host_backend *row) {
         cli_print(context, "  %s\n    -> %s\n", cli_safe(row->why.text), cli_safe(row->why.remedy));
 }
 
-/* The rules one by one for a row: which held, which decided, which were not asked any more. */
+/* Lists the rules for a row: passed, decisive, and not evaluated. */
 static void explain_row(cli_context *context, fleet_policy *policy, const host_backend *row) {
     char signature[512];
     cli_print(context, "%s  (%s): %s\n", cli_safe(path_of(row)), origin_text(row->origin), state_text(row));
     for (int rule = 1; rule < HOST_RULES; rule++) {
         bool decided = row->rule == (host_rule)rule;
-        /* ORDER is asked of every row, whatever the others said. */
+        /* ORDER is evaluated for every row, whatever the others returned. */
         bool asked = row->state == HOST_ROW_OK || decided || (host_rule)rule < row->rule;
         cli_print(context, "  rule %d  %-62s  %s\n", rule, host_rule_text((host_rule)rule),
                   !asked    ? "-"

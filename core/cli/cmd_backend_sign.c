@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend sign: who stands behind a plugin. */
+/* kolm backend sign: signs a plugin with the key of this home. */
 #include "cli/cli.h"
 
 #include "cli/options.h"

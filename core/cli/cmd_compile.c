@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compile: what a person may ask of a compile, and how it ended. compile/compile.c has the story. */
+/* kolm compile: its options, and how it ended. compile/compile.c has the steps. */
 #include "cli/cli.h"
 #include "cli/compile_text.h"
 #include "cli/options.h"
@@ -22,7 +22,7 @@ static int check_given(cli_context *context, const compile *c) {
     return -1;
 }
 
-/* What follows the options in help: the recipes are those of the backends that are here. */
+/* Text after the options in help: the recipes of the installed backends. */
 static const char *help_notes(cli_context *context, int argc, char **argv, kit_buf *text) {
     bool wanted = false;
     for (int i = 1; i < argc; i++)
@@ -101,7 +101,7 @@ static int parse(cli_context *context, compile *c, int argc, char **argv) {
     return exit_code >= 0 ? exit_code : check_given(context, c);
 }
 
-/* Says where the job directory is that stays. */
+/* Prints the path of the job directory that was kept. */
 static void keep_job(cli_context *context, compile *c) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (!c->request.keep_job || c->job.path == NULL) return;
@@ -109,7 +109,7 @@ static void keep_job(cli_context *context, compile *c) {
         cli_warn(context, "%s", cli_safe(err.text));
     } else if (!context->json) {
         cli_print(context, "[job]         %s\n", cli_safe(c->job.path));
-        if (c->choice) /* on its own `job run` takes the best that is here, which need not be the same */
+        if (c->choice) /* by itself `job run` picks the best backend, which may be another one */
             cli_print(context, "[job]         again: kolm job run --backend %s DIR\n", c->choice->backend->name);
     }
 }
@@ -118,7 +118,7 @@ static int run(cli_context *context, compile *c) {
     kolm_error_t err = KIT_ERROR_INIT;
     bool ships = false;
     if (compile_run(c, &ships, &err) != KOLM_OK) {
-        if (!context->json) cli_compile_rented(context, c); /* it is paid all the same */
+        if (!context->json) cli_compile_rented(context, c); /* it costs money nevertheless */
         return cli_fail(context, c->reason, &err);
     }
     const int exit_code = cli_exit_of(c->reason);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute detect: asks every backend whether it is usable here, and shows devices, reasons and remedies. */
+/* kolm compute detect: detects which backends are usable here, and shows devices, reasons and remedies. */
 #include "cli/backend_text.h"
 #include "cli/cli.h"
 #include "cli/options.h"

@@ -87,7 +87,7 @@ static const char *slot_word(const fleet_backend *b, bool claimed, uint32_t slot
     }
 }
 
-/* Which file replaced what of the manifest. */
+/* Lists the manifest fields that a configuration file overrides. */
 static void print_overrides(cli_context *context, const fleet_backend *b) {
     static const struct {
         unsigned bit;
@@ -117,7 +117,7 @@ static void print_cost(cli_context *context, const fleet_backend *b) {
     }
 }
 
-/* What language models would run with; nothing for a backend that has no use for Python. */
+/* The Python runtime for language models; nothing for a backend without one. */
 static void print_environment(cli_context *context, const fleet_registry *registry, const fleet_backend *b) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *environment = NULL;

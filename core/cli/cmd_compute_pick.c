@@ -59,7 +59,7 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     return -1;
 }
 
-/* The formula ranks places; when one won that cannot be used, who would be is said. */
+/* The formula ranks all backends; if the winner cannot be used, this prints the one that would be. */
 static kit_status note_detect_only(cli_context *context, const fleet_picked *picked, kolm_error_t *err) {
     const char *lacks = NULL, *used = NULL;
     const pick_result *result = picked->result;
@@ -72,7 +72,7 @@ static kit_status note_detect_only(cli_context *context, const fleet_picked *pic
     return KOLM_OK;
 }
 
-/* Prints the answer in the form that was asked for; 0, or 3 when none was picked. */
+/* Prints the answer in the requested form; returns 0, or 3 if none was picked. */
 static int answer(cli_context *context, fleet_picked *picked, bool explain) {
     const pick_result *result = picked->result;
     int exit_code = result->winner ? CLI_EXIT_OK : CLI_EXIT_NOTHING;
@@ -87,7 +87,7 @@ static int answer(cli_context *context, fleet_picked *picked, bool explain) {
     }
     if (!result->winner && pick_nothing(result, &err) != KOLM_OK) {
         bool json = context->json;
-        context->json = false; /* the record is the document; this is the sentence beside it */
+        context->json = false; /* the record is the document; this is a remark on it */
         exit_code = cli_error(context, exit_code, &err);
         context->json = json;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute quote: what a job would take and cost on every backend, with what the figures rest on. */
+/* kolm compute quote: estimated time and cost of a job on every backend, with the basis of each figure. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -10,7 +10,7 @@
 
 #include <inttypes.h>
 
-#define COUNT_MAX 1000000000000u /* of rows and the like: above it a sum would not fit, and nobody means it */
+#define COUNT_MAX 1000000000000u /* of rows and the like: above it a sum could overflow */
 
 static const char *confidence_word(uint32_t confidence) {
     switch (confidence) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute reap: what earlier calls rented and did not end; ends it. */
+/* kolm compute reap: lists and ends leases that earlier calls left open. */
 #include "cli/cli.h"
 #include "cli/lease_text.h"
 #include "cli/options.h"

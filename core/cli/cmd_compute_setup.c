@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute setup: makes, replaces or removes the Python runtime of a backend, or takes one that is there. */
+/* kolm compute setup: creates, replaces or removes the Python runtime of a backend, or uses an existing one. */
 #include "cli/cli.h"
 #include "runtime/setup.h"
 
@@ -112,7 +112,7 @@ static int run(cli_context *context, setup *s) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     setup_done done = {0};
-    umask(umask(077) | 022); /* others must not be able to change what runs as this user */
+    umask(umask(077) | 022); /* others must not be able to change code that runs as this user */
     kit_status status = find_backend(context, &registry, s, &err);
     if (status == KOLM_OK) status = setup_do(s, &done, &err);
     int exit_code = status == KOLM_OK ? print_done(context, s, &done) : cli_fail(context, s->reason, &err);

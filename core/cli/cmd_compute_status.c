@@ -101,7 +101,7 @@ static void print_text(cli_context *context, const fleet_overview *s, const char
     cli_print(context, "home:     %s\n", cli_safe(home));
 }
 
-/* The lists go over to value. */
+/* value takes ownership of the lists. */
 static bool put_elsewhere(cJSON *value, fleet_holdings *e) {
     cJSON *held = e->held, *asked = e->asked;
     e->held = e->asked = NULL;
@@ -130,7 +130,7 @@ static int print_as_json(cli_context *context, const fleet_overview *s, const ch
     return cli_print_json(context, cli_whole(value, good), exit_code);
 }
 
-/* All of it but what is of this machine only. */
+/* Everything except the state of this machine. */
 static int print_elsewhere(cli_context *context, fleet_holdings *e, int exit_code) {
     if (!context->json) {
         cli_elsewhere_print(context, e);

@@ -14,14 +14,14 @@ typedef struct report {
     cli_context *context;
     fleet_repros repros;
     cJSON *steps; /* with --json */
-    bool lost;    /* a step of them: there was no memory for it */
+    bool lost;    /* a step could not be stored: out of memory */
 } report;
 
 static void outcome_text(const kolm_test_step_t *step, char *out, size_t capacity) {
     char duration[32];
     switch (step->outcome) {
     case KOLM_STEP_OK:
-        /* A step that took a while is worth its time; the others are just ok. */
+        /* Shows the time of slow steps only. */
         if (step->duration_us >= 1000000)
             kit_copy(out, capacity, session_duration(duration, sizeof duration, step->duration_us / 1000));
         else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute use: makes a backend the default, or takes the default back. */
+/* kolm compute use: sets or clears the default backend. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What counts when the user says nothing of his own. */
+/* The default if the user has set none. */
 static const char *without_own(cli_context *context, char *out, size_t capacity) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     const cJSON *config = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm export: where an adapter, or a merged model, is to go. */
+/* kolm export: writes an adapter or a merged model to a directory. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -14,7 +14,7 @@ static void print_text(cli_context *context, const cJSON *object, const char *ke
     if (kit_json_get_string(object, key, &text)) cli_print(context, "%-12s %s\n", shown, cli_safe(text));
 }
 
-/* What the backend wrote into the manifest, in its own words. */
+/* A statement of the backend in the manifest. */
 static void print_stated(cli_context *context, const cJSON *object, const char *key) {
     const char *text = NULL;
     if (kit_json_get_string(object, key, &text))
@@ -76,7 +76,7 @@ static void print_base(cli_context *context, const cJSON *base) {
     cli_print(context, "\n");
 }
 
-/* Of a model with a head what was chosen for the linear engine is a part, and the head is what answers. */
+/* In a model with a head the choice of the linear engine is only a part; the head answers. */
 static void print_chosen(cli_context *context, const cJSON *report) {
     const cJSON *head = kit_json_get(report, "head");
     const char *chosen = NULL;
@@ -138,7 +138,7 @@ static int print_json(cli_context *context, const artifact *a) {
     return cli_print_json(context, cli_whole(object, good), CLI_EXIT_OK);
 }
 
-/* Not there is one thing, not what it should be another, and not to be read a third. */
+/* Distinguishes a missing file, a damaged one and an unreadable one. */
 static session_reason reason_of(kit_status status) {
     if (status == KOLM_E_DATA_LOSS || status == ARTIFACT_E_CHANGED) return SESSION_REASON_VERIFY;
     bool named = status == KOLM_E_NOT_FOUND || status == KOLM_E_PERMISSION_DENIED;

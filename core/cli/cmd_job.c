@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm job: does a job directory with a backend of this machine, telling its events as the job protocol has it. */
+/* kolm job: runs a job directory with a local backend, and prints the events of the job protocol. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -11,10 +11,10 @@
 typedef struct job_run {
     cli_context *context;
     fleet_job_done done;
-    bool lost; /* an event: there was no memory for it */
+    bool lost; /* an event was lost: out of memory */
 } job_run;
 
-/* ---- Events, on standard output. One that memory does not suffice for is left out, and the job fails for it. */
+/* ---- Events, on standard output. If memory runs out for one, it is left out and the job fails. */
 
 /* Takes line. */
 static void print_event(job_run *r, kit_buf *line) {
@@ -72,7 +72,7 @@ static int run(cli_context *context, job_run *r, const fleet_job_request *reques
     }
     if (status == KOLM_OK) return CLI_EXIT_OK;
     print_error(r, &err);
-    context->json = false; /* the event was the report for programs */
+    context->json = false; /* the event is the report for programs */
     return cli_fail(context, reason, &err);
 }
 

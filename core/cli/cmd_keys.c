@@ -138,7 +138,7 @@ static int keys_trust(cli_context *context, int argc, char **argv) {
 
 /* ---- revoke, rotate */
 
-/* Which plugins that stops. The key is revoked already: what fails here takes nothing of that back. */
+/* Lists the plugins that this stops. The key is already revoked; a failure here does not undo that. */
 static int print_revoked(cli_context *context, const char *keyid) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *backends = NULL;

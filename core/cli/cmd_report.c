@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm report: which page is wanted, and where it is. */
+/* kolm report: the requested page, and its path. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"

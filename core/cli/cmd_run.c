@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm run: what a person may ask, and the answers as they come. */
+/* kolm run: its options, and the answers as they arrive. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -18,9 +18,10 @@
 typedef struct printing {
     cli_context *context;
     bool json;      /* JSON lines */
-    bool with_gaps; /* answers for people have no ids: what was left out keeps its line among them */
-    uint64_t place; /* then the line whose answer is printed next */
-    kit_buf shown;  /* not cli_safe: its buffers belong to the main thread, which may print a warning meanwhile */
+    bool with_gaps; /* the text form has no ids, so a row that was left out still prints a line */
+    uint64_t place; /* number of the line whose answer is printed next */
+    kit_buf shown;  /* not cli_safe: its buffers belong to the main thread, which may print a warning at the same
+                       time */
 } printing;
 
 /* Up to the line before `next`. */
@@ -55,11 +56,11 @@ static void show(void *user) {
     cli_flush(((printing *)user)->context);
 }
 
-static bool nobody_reads(void *user) { /* cli_output_finish says it, unless it is no failure */
+static bool nobody_reads(void *user) { /* cli_output_finish reports it if it is a failure */
     return ((printing *)user)->context->out_errno != 0;
 }
 
-/* What was left out, when the rest is printed. */
+/* Reports what was left out, after the answers. */
 static void print_left_out(printing *p, const run_request *r, const run_tally *tally) {
     if (nobody_reads(p)) return;
     fill_places(p, tally->lines + 1);
@@ -84,7 +85,7 @@ static int answer(cli_context *context, const run_request *r) {
     return status == KOLM_OK ? CLI_EXIT_OK : cli_fail(context, reason, &err);
 }
 
-/* ---- What was given */
+/* ---- Arguments */
 
 typedef struct given {
     session_number idle, answer_timeout;
@@ -92,7 +93,7 @@ typedef struct given {
     size_t word_count, plain_words; /* plain_words: those before "--" */
 } given;
 
-/* A file or a directory that somebody wants answered, and not its name. -1: each TEXT is a text. */
+/* Refuses a TEXT that names a file or directory. -1: each TEXT is a text. */
 static int check_texts(cli_context *context, const cli_syntax *syntax, const given *g) {
     for (size_t i = 1; i < g->word_count && i < g->plain_words; i++) {
         const char *text = g->words[i], *shown = cli_safe(text);
@@ -120,7 +121,7 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
     return -1;
 }
 
-/* Tables have columns, and packed files no lines: a line of them is no question. */
+/* A line of a table or of a packed file is not a question. */
 static int check_input(cli_context *context, const cli_syntax *syntax, given *g, run_request *r) {
     static const char *const no_lines[] = {".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz"};
     size_t length = strlen(r->input);
@@ -197,7 +198,7 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
         .word_count_out = &g.word_count,
         .plain_words_out = &g.plain_words,
     };
-    context->json_lines = true; /* an error too, since answers may stand before it */
+    context->json_lines = true; /* also on an error, because answers may precede it */
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     exit_code = check_request(context, &syntax, &g, &r);

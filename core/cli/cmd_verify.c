@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm verify: whether a compiled model may be believed, check by check, with one verdict. */
+/* kolm verify: checks a compiled model, and prints one verdict. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "model/model.h"
 
-/* --receipts: what is trusted for its content only is not enough. */
+/* --receipts: trust in the content alone is not sufficient. */
 static void demand_receipts(model_handle *model) {
     receipt_report *r = &model->report;
     if (r->verdict != RECEIPT_TRUSTED || model->has_sidecar) return;

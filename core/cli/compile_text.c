@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What people see of a compile: the data, the choice, the score and what was shipped, as lines with a label. */
+/* Text output of a compile: the data, the choice, the score and what was shipped, as labelled lines. */
 #include "cli/compile_text.h"
 
 #include "cli/output.h"
@@ -43,7 +43,7 @@ static void print_bad_rows(cli_context *context, const job_summary *summary) {
                   cli_safe(summary->bad_kinds[i].text));
 }
 
-/* Keys and columns that nobody reads, in the order in which they were met. */
+/* Unused keys and columns, in order of appearance. */
 static void print_unused(cli_context *context, const job_summary *summary) {
     const job_unused *unused = &summary->unused;
     kit_buf line = {0};
@@ -74,7 +74,7 @@ static void print_rows(cli_context *context, const compile_data_files *data, con
 
 /* ---- Data */
 
-/* "[data]  N WHAT", when there are any. */
+/* "[data] N WHAT", if there are any. */
 static void say(cli_context *context, uint64_t count, const char *what) {
     if (count > 0) cli_print(context, "[data]        %llu %s\n", (unsigned long long)count, what);
 }
@@ -167,14 +167,14 @@ static double unit(uint32_t micro) {
     return (double)micro / SCORE_MICRO;
 }
 
-/* Three digits, or all six where three would contradict what is said of the gate: "0.850 (below the 0.85 gate)". */
+/* Three digits, or all six if three would contradict the gate: "0.850 (below the 0.85 gate)". */
 static const char *beside_gate(char out[16], uint32_t value, uint32_t gate) {
     uint32_t rounded = (value + 500) / 1000 * 1000;
     kit_format(out, 16, (rounded >= gate) == (value >= gate) ? "%.3f" : "%.6f", unit(value));
     return out;
 }
 
-/* What always giving one answer would have reached, and the labels that it would be at the cost of. */
+/* The baseline of always giving one answer, and the labels that it would miss. */
 static void print_baseline(cli_context *context, const compile *c) {
     score_baseline b;
     uint64_t correct = 0, rows = 0;
@@ -198,7 +198,7 @@ static void print_baseline(cli_context *context, const compile *c) {
                                            : "");
 }
 
-/* Labels that were learned and that no held-out row has: nothing is known about them. */
+/* Labels that were learned but are in no held-out row, so they were not measured. */
 static void print_unmeasured(cli_context *context, const compile *c) {
     kit_buf text = {0};
     size_t count = 0;
@@ -246,7 +246,7 @@ static void print_score(cli_context *context, const compile *c) {
               unit(k->k_interval.high_micro));
 }
 
-/* With few held-out rows the out-of-fold answers on the training part say more. */
+/* With few held-out rows the out-of-fold answers on the training part are more informative. */
 static void print_estimate(cli_context *context, const compile *c) {
     const cJSON *report = kit_json_get(c->result, "report");
     uint64_t correct = 0, answered = 0;
@@ -263,7 +263,7 @@ static void print_estimate(cli_context *context, const compile *c) {
 
 /* ---- The end */
 
-/* What was rented for the job, what it cost, and that it is gone. What costs nothing, such as a key, goes along unsaid. */
+/* What was rented for the job, its cost, and that it is gone. Free resources, such as keys, are not mentioned. */
 void cli_compile_rented(cli_context *context, const compile *c) {
     char cost[32], left[64] = "nothing of it is left";
     const lease_entry *last = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks up what a run of kolm needs once, and turns the signals that end it into a flag. */
+/* Initialises a run of kolm, and turns termination signals into a flag. */
 #include "cli/context.h"
 
 #include "cli/log.h"
@@ -13,45 +13,45 @@
 
 static volatile sig_atomic_t interrupted;
 
-/* Once asks a backend to stop, and waits for it; twice ends it at once, and still clears up; three times leaves
- * everything to the next kolm. */
+/* The first asks a backend to stop, and waits for it; the second kills it, but still cleans up; the third leaves the
+ * clean-up to the next kolm. */
 static void on_signal(int number) {
     if (interrupted > 1 && number == SIGINT) _exit(130);
     if (!interrupted || number == SIGINT) interrupted++;
     alarm(1);
 }
 
-/* A signal that comes between a look at the flag and a system call that waits would be slept through: from the first
- * interrupt on, every wait is broken again and again. */
+/* A signal that arrives between a check of the flag and a blocking system call would go unnoticed: from the first
+ * interrupt on, a timer interrupts every wait. */
 static void on_alarm(int number) {
     (void)number;
     if (interrupted) alarm(1);
 }
 
 void cli_standard_files_keep(void) {
-    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDWR}; /* only messages may vanish without a word */
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDWR}; /* only lost messages may go unreported */
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", modes[fd]) != fd) return;
 }
 
 void cli_signals_install(void) {
     struct sigaction action;
-    /* A caller that ignores the end of its children hands that on, and then nobody learns how a backend ended. */
+    /* An ignored SIGCHLD is inherited, and then the exit status of a backend would be lost. */
     signal(SIGCHLD, SIG_DFL);
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask);
-    /* No SA_RESTART: a wait must end, so that the flag is looked at. */
+    /* No SA_RESTART: a wait must end, so that the flag is checked. */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    /* A terminal that is closed ends a compile as Ctrl-C does, unless it was started to outlive it (nohup). */
+    /* Closing the terminal ends a compile like Ctrl-C, unless it was started with nohup. */
     struct sigaction hangup;
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL);
     action.sa_handler = on_alarm;
     sigaction(SIGALRM, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
-    /* A limit on the size of files is an error to report (EFBIG), like a disk that is full. */
+    /* A file size limit is an error to report (EFBIG), like a full disk. */
     sigaction(SIGXFSZ, &action, NULL);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What backends keep elsewhere, as people read it. */
+/* What backends keep elsewhere, as text. */
 #include "cli/elsewhere_text.h"
 
 #include "cli/output.h"
@@ -26,7 +26,7 @@ static void print_row(cli_context *context, const cJSON *row) {
     cli_print(context, "%s\n", text_of(row, "note"));
 }
 
-/* Grouped as they came: by backend, and by place within it. */
+/* Grouped in order of arrival: by backend, then by place. */
 void cli_elsewhere_print(cli_context *context, const fleet_holdings *e) {
     const cJSON *row, *asked;
     char before[512] = "";

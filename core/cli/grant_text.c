@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shows what a backend asks for, and asks the person at the terminal. */
+/* Shows what a backend requests, and asks the user at the terminal. */
 #include "cli/grant_text.h"
 
 #include "cli/output.h"
@@ -21,7 +21,7 @@ void cli_grant_show(const host_backend *row, const fleet_grantee *to, FILE *stre
                 cli_safe(fleet_ask_text(&asks[i], one, sizeof one)));
 }
 
-/* One line of standard input and no byte more: what follows may be for the verb itself. */
+/* Reads one line of standard input and not a byte more: the rest may be input of the verb. */
 static bool read_yes(void) {
     char first = '\0', c = '\0';
     for (size_t at = 0;; at++) {

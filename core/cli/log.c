@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints what backends say, and keeps it for documents. */
+/* Prints log lines of backends, and keeps them for documents. */
 #include "cli/log.h"
 
 #include "cli/output.h"

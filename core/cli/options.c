@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parses declared options, prints their help, and says which declared word a mistyped one is nearest to. */
+/* Parses declared options, prints their help, and suggests the nearest option for a mistyped one. */
 #include "cli/options.h"
 
 #include "cli/cli.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define AIRGAP_WORDS "strict|advisory"
-#define AMOUNT_MAX_MICRO 1000000000000000u /* a thousand million dollars, or gigabytes: nobody means more */
+#define AMOUNT_MAX_MICRO 1000000000000000u /* 10^9 dollars, or gigabytes: more is a mistake */
 #define NEAREST_MAX 64                     /* bytes of an unknown option that are quoted */
 
 void cli_list_free(session_words *list) {
@@ -77,7 +77,7 @@ static int missing_value(parser *p, const cli_option *option) {
                            kind_expectation(option));
 }
 
-/* Digits, and for amounts one point: what is wrong with it then is its size. */
+/* Digits, and for amounts one point: then only its size can be wrong. */
 static bool is_amount(const cli_option *option, const char *value) {
     size_t whole = strspn(value, "0123456789");
     if (option->kind == CLI_U64) return whole > 0 && value[whole] == '\0';
@@ -174,15 +174,15 @@ static int set_value(parser *p, const cli_option *option, const char *value) {
     }
 }
 
-/* True when the next word can only be another option: then the value was forgotten. A lone "-" is a value, and so is
- * "-1", which the number parser then refuses by name. */
+/* True if the next word can only be another option, so the value is missing. A lone "-" is a value, and so is "-1",
+ * which the number parser then refuses by name. */
 static bool looks_like_option(const parser *p, const char *word) {
     if (word[0] != '-' || word[1] == '\0') return false;
     if (word[1] == '-') return true;
     return word[2] == '\0' && (word[1] == 'h' || by_letter(p->syntax, word[1]));
 }
 
-/* Two values where one counts: dropping the first in silence would train on half of somebody's data. */
+/* Two values for a single-valued option: silently dropping the first could train on half of the data. */
 static bool given_before(parser *p, const cli_option *option) {
     uint64_t bit = UINT64_C(1) << ((size_t)(option - p->syntax->options) % 64);
     bool before = (p->given & bit) != 0;
@@ -304,7 +304,7 @@ static int short_option(parser *p, const char *word) {
     return unknown_word(p, word);
 }
 
-/* The option that a file without one was probably meant for. */
+/* The option that a bare file name was probably meant for. */
 static const cli_option *first_of_files(const cli_syntax *syntax) {
     for (size_t i = 0; i < syntax->option_count; i++)
         if (syntax->options[i].value && strcmp(syntax->options[i].value, "FILE") == 0) return &syntax->options[i];
@@ -326,7 +326,7 @@ static int add_word(parser *p, char *word) {
     return -1;
 }
 
-/* --json counts wherever it stands, also behind the mistake that is about to be reported. */
+/* --json is honoured anywhere, even after the error that is about to be reported. */
 void cli_options_find_json(cli_context *context, int argc, char **argv) {
     for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--json") == 0) context->json = true;

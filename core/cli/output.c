@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints results, errors and progress in the one form that each has everywhere. */
+/* Prints results, errors and progress in a uniform format. */
 #include "cli/output.h"
 #include "cli/cli.h"
 #include "cli/log.h"
@@ -14,13 +14,13 @@
 #include <string.h>
 
 #define RING 16
-#define PLAIN_PROGRESS_MS 5000 /* on a pipe a line now and then is enough */
-#define LIVE_PROGRESS_MS 100   /* faster than that nobody reads */
+#define PLAIN_PROGRESS_MS 5000 /* on a pipe an occasional line is enough */
+#define LIVE_PROGRESS_MS 100   /* faster updates are not readable */
 #define LABEL_WIDTH 14         /* the seed's column: "[trainer]     " */
 
 static kit_buf ring[RING];
 static size_t ring_at;
-static bool ring_failed; /* memory was out: something was shown that is not whole */
+static bool ring_failed; /* out of memory: something was shown incompletely */
 
 static kit_buf *next_buffer(void) {
     kit_buf *buf = &ring[ring_at++ % RING];
@@ -55,7 +55,7 @@ const char *cli_styled(const cli_context *context, cli_style style, const char *
     return ring_text(buf);
 }
 
-/* The first reason is the true one: what is tried afterwards may fail for another, or even succeed. */
+/* The first error is the real one: later writes may fail for other reasons, or even succeed. */
 static void note_failure(cli_context *context) {
     int none = 0;
     (void)atomic_compare_exchange_strong(&context->out_errno, &none, errno != 0 ? errno : EIO);
@@ -92,7 +92,7 @@ void cli_add_json(kit_buf *buf, const char *text) {
     }
 }
 
-/* A path may hold any bytes, JSON only UTF-8: what is no text is shown as in the human form. */
+/* A path may contain any bytes, JSON only UTF-8: other bytes are escaped as in the text form. */
 static void make_text(cJSON *value) {
     for (cJSON *item = value; item; item = item->next) {
         const char *text = cJSON_IsString(item) ? item->valuestring : NULL;
@@ -102,7 +102,7 @@ static void make_text(cJSON *value) {
     }
 }
 
-/* A pick record is asked again and compared, and a line of many is no place for it. */
+/* Not in a pick record, which is replayed and compared, nor in one of many lines. */
 static void add_log(cli_context *context, cJSON *value) {
     const char *schema = "";
     if (context->json_lines || !cJSON_IsObject(value) || !kit_json_get_string(value, "schema", &schema) ||
@@ -249,8 +249,8 @@ static void build_line(kit_buf *line, const cli_progress *progress, const kolm_p
     }
 }
 
-/* On a pipe a line that came too early waits: it is printed when its time has come, unless a newer one takes its place,
- * or at the end, as the last. */
+/* On a pipe an early line is held back: it is printed when due, unless a newer one replaces it, or at the end, as the
+ * last. */
 static void show_plain(cli_progress *progress, const char *line, int64_t now) {
     bool early = progress->printed_ms != 0 && now - progress->printed_ms < PLAIN_PROGRESS_MS;
     kit_copy(progress->held, sizeof progress->held, early ? line : "");
@@ -259,7 +259,7 @@ static void show_plain(cli_progress *progress, const char *line, int64_t now) {
     progress->printed_ms = now > 0 ? now : 1;
 }
 
-/* Back to the first column, the new text, and erase what the old text had more. */
+/* Return to the first column, print the new text, and erase the rest of the old one. */
 static void show_live(cli_context *context, cli_progress *progress, const char *line, int64_t now) {
     fprintf(stderr, "\r%s\033[K", line);
     context->progress_open = true;
@@ -275,7 +275,7 @@ void cli_progress_at(cli_context *context, cli_progress *progress, const kolm_pr
         progress->started_ms = now > 0 ? now : 1;
         kit_copy(progress->phase, sizeof progress->phase, report->phase);
     }
-    /* What changes a terminal's line is shown even when it comes early. */
+    /* A new phase is shown on a terminal even if it comes early. */
     if (context->err_tty && !new_phase && !complete && now - progress->printed_ms < LIVE_PROGRESS_MS) return;
     kit_buf line = {0};
     build_line(&line, progress, report, now);
@@ -287,7 +287,7 @@ void cli_progress_at(cli_context *context, cli_progress *progress, const kolm_pr
 }
 
 void cli_progress_update(cli_context *context, cli_progress *progress, const kolm_progress_t *report) {
-    cli_flush(context); /* what was said before must be seen before */
+    cli_flush(context); /* earlier output must appear first */
     cli_progress_at(context, progress, report, kit_now_ms());
 }
 
@@ -306,7 +306,9 @@ int cli_output_finish(cli_context *context, int exit_code) {
     int reason = context->out_errno;
     free_ring();
     if (ring_failed && reason == 0) reason = ENOMEM;
-    if (reason == 0 || reason == EPIPE) return exit_code; /* a reader such as `head` that has enough is no failure */
+    if (reason == 0 || reason == EPIPE)
+        return exit_code; /* a reader such as `head` closing the pipe is not a
+                                                             failure */
     fprintf(stderr, "kolm: standard output could not be written: %s\n  -> %s\n", strerror(reason),
             reason == EBADF    ? "it is closed: send it to a file or to /dev/null, then run it again"
             : reason == ENOMEM ? "close other programs or raise the limit, then run it again"

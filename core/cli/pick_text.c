@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints a pick: the choice, its device, score and reason, who came next, and why everybody else did not. */
+/* Prints a pick: the choice, its device, score and reason, the runners-up, and why the others were not chosen. */
 #include "cli/pick_text.h"
 #include "cli/output.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shows what a manifest says of its settings. */
+/* Shows the settings that a manifest declares. */
 #include "cli/settings_text.h"
 
 #include "cli/output.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shows the events of a session, and asks the person at the terminal. */
+/* Shows the events of a session, and asks the user at the terminal. */
 #include "cli/sink.h"
 
 #include "cli/cli.h"

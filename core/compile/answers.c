@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The answers to the held-out rows as people read them: in the order of the user's files, by the places of the rows there. */
+/* Writes the answers to the held-out rows in the order of the user's files, with row positions as ids. */
 #include "compile/compile.h"
 
 #include "job/scratch.h"
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define LINE_MAX_BYTES (64u << 20)
-#define RECORD_WORDS 3 /* the row's place, where its answer begins in the spool, and how long it is */
+#define RECORD_WORDS 3 /* the row's position, and offset and length of its answer in the spool */
 
 typedef struct listing {
     const char *predictions;
@@ -27,7 +27,7 @@ typedef struct listing {
     job_sorter *order;
 } listing;
 
-/* Others read the same descriptor: its offset is nobody's. */
+/* Others read the same descriptor: do not use its offset. */
 static kit_status read_heldout(void *user, char *out, size_t capacity, size_t *out_got, kolm_error_t *err) {
     listing *l = user;
     for (;;) {
@@ -61,12 +61,12 @@ static void close_listing(listing *l) {
     if (l->answers_fd >= 0) close(l->answers_fd);
 }
 
-/* They were read and found good before. */
+/* They have already been validated. */
 static kit_status changed(const listing *l, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was changed while it was read", l->predictions);
 }
 
-/* The answer as it stands, with the place of the row for its id. */
+/* The unchanged answer, with the position of the row as its id. */
 static kit_status put_answer(listing *l, const char *line, size_t length, kolm_error_t *err) {
     kit_json_part key, value;
     kit_buf_clear(&l->line);

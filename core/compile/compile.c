@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A compile from its beginning to its end: the whole story in the order in which it happens. */
+/* A compile from beginning to end: all steps in order. */
 #include "compile/compile.h"
 
 #include "kolm/kit/process.h"

@@ -61,8 +61,7 @@ static kit_status place_output(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* What only the kernel knows (a name that is too long, a file system that takes none) is better found now than after the
- * training. */
+/* Tests what only the kernel knows (name too long, read-only file system) now instead of after the training. */
 static kit_status try_name(const char *path, const char *end, kolm_error_t *err) {
     kit_atomic_file file = {.fd = -1};
     kit_buf whole = {0};
@@ -115,7 +114,7 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     return status == KOLM_OK ? try_names(c, err) : status;
 }
 
-/* The recipe that a manifest has for such a base. A base that is not found is told of when it is opened. */
+/* The recipe that a manifest has for such a base. A base that is not found is reported when it is opened. */
 static kit_status recognise(compile *c, kolm_error_t *err) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;
@@ -125,13 +124,13 @@ static kit_status recognise(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* What auto means, as far as it is known before the data: without a base, linear or nothing. */
+/* Resolves auto as far as possible before the data is read: without a base, linear or nothing. */
 static const char *automatic_recipe(const compile *c) {
     if (c->request.base == NULL) return "linear";
     return c->recognised.recipe[0] != '\0' ? c->recognised.recipe : "lora";
 }
 
-/* What goes with the recipe. */
+/* Checks options that depend on the recipe. */
 static kit_status check_recipe(compile *c, kolm_error_t *err) {
     const compile_request *r = &c->request;
     bool automatic = strcmp(r->recipe, "auto") == 0;
@@ -162,7 +161,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* No job costs more than the environment allows, whatever was asked for. */
+/* No job may cost more than the environment allows, whatever was requested. */
 static kit_status cap_budget(compile *c, kolm_error_t *err) {
     session_number *budget = &c->request.budget;
     bool capped = false;
@@ -222,7 +221,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
                              .balanced = compile_is_weighted(c)};
     c->airgap = r->airgap != SESSION_AIRGAP_OFF;
     KIT_TRY(check_output(c, err));
-    /* Before anything else is read: hashing a base takes seconds, a wrong one is said at once. */
+    /* Before anything else is read: hashing a base takes only seconds, and a wrong one is reported at once. */
     return r->base != NULL ? model_base_open(c->session, r->base, &c->base, err) : KOLM_OK;
 }
 
@@ -260,7 +259,7 @@ static kit_status make_job_directory(compile *c, kolm_error_t *err) {
     KIT_TRY(store_home_create(home, err));
     KIT_TRY(store_home_place(home, STORE_RECEIPTS, &c->chain_path, err));
     KIT_TRY(store_home_place(home, STORE_KEYS, &c->keys_dir, err));
-    /* Better now than after an hour of training. */
+    /* Fail now, not after an hour of training. */
     KIT_TRY(receipt_key_check(c->keys_dir, err));
     KIT_TRY(receipt_chain_ready(c->chain_path, err));
     KIT_TRY(store_home_place(home, STORE_JOBS, &root, err));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening the files of rows that a command line names, and what was read in them as JSON. */
+/* Opens the files of rows that a command line names, and describes their contents as JSON. */
 #include "compile/files.h"
 #include "model/path.h"
 
@@ -36,7 +36,7 @@ static kit_status interrupted(const char *path, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while waiting for %s", path);
 }
 
-/* A FIFO that nobody has open for writing gives no rows, and no reason either: the wait is said. */
+/* A FIFO without a writer gives neither rows nor an error, so the wait is reported. */
 static kit_status wait_for_writer(kolm_session *session, int fd, const char *path, kolm_error_t *err) {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     for (int timeout = 1000;; timeout = -1) {
@@ -134,7 +134,7 @@ static bool put_unused(cJSON *array, const job_unused *unused) {
     return true;
 }
 
-/* A member that is an array, filled by what was done to it. */
+/* An array member. */
 static bool put_array(cJSON *object, const char *key, cJSON *array, bool filled) {
     if (filled) return kit_json_put(object, key, array);
     cJSON_Delete(array);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile: what was found in the data, as warnings and as JSON. */
+/* compile: findings in the data, as warnings and as JSON. */
 #include "compile/compile.h"
 
-/* The likeness of texts is an estimate: of many that are like a text of the data it lets some pass. */
+/* Similarity is an estimate: some rows similar to a training row may go undetected. */
 static void warn_leaks(compile *c) {
     const uint64_t dropped = c->data.leaked + c->data.nearly_leaked, read = dropped + c->data.eval_rows;
     if (dropped <= read / 2) return;

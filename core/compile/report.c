@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm report: gathers what is known of a model, and puts the page where it goes. */
+/* kolm report: gathers what is known about a model, and writes the page. */
 #include "compile/report.h"
 
 #include "compile/files.h"
@@ -40,7 +40,7 @@ static kit_status taken(const char *path, kolm_error_t *err) {
                     "%s exists already", path);
 }
 
-/* Looked at before a model is asked, and by the kernel when the page is put there. */
+/* Checked before a model is run, and again by the kernel when the page is written. */
 static kit_status check_place(const report_request *r, const char *path, kolm_error_t *err) {
     struct stat info;
     if (strcmp(path, "-") == 0)
@@ -52,7 +52,7 @@ static kit_status check_place(const report_request *r, const char *path, kolm_er
     return r->force ? KOLM_OK : taken(path, err);
 }
 
-/* Rows of the data are for whoever made the page; it is his to give on. */
+/* Rows of the data are private to the user who made the page. */
 static kit_status write_page(const report_request *r, const kit_buf *page, const report_made *m, kolm_error_t *err) {
     kit_atomic_file file = {.fd = -1};
     KIT_TRY(kit_atomic_open(m->path, m->asked ? 0600 : 0644, &file, err));
@@ -62,14 +62,14 @@ static kit_status write_page(const report_request *r, const kit_buf *page, const
     return status == KOLM_E_ALREADY_EXISTS ? taken(m->path, err) : status;
 }
 
-/* ---- What it is made of */
+/* ---- Its contents */
 
 static kit_status gather_model(kolm_session *session, const report_request *r, report_gathering *g, report_made *m,
                                session_reason *out_reason, kolm_error_t *err) {
     model_handle model;
     kit_status status = model_handle_open(session, r->model, MODEL_TRUST_RECEIPTS, &model, out_reason, err);
     session_reason verdict_reason = SESSION_REASON_NONE;
-    /* Then the page says so on top. */
+    /* Then the page says so at the top. */
     if (status != KOLM_OK && model.artifact != NULL && !session_stopped(session) && status != KOLM_E_CANCELLED &&
         model_report_failure(&model, status, err))
         status = KOLM_OK;

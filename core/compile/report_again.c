@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm report, with the data: the split made again, the model asked again. */
+/* kolm report, with the data: repeats the split, and runs the model again. */
 #include "compile/report.h"
 
 #include "compile/files.h"
@@ -18,7 +18,7 @@ typedef struct again {
     const report_request *request;
     model_handle model;
     model_answering answering;
-    job_directory *job; /* of the answering, or a directory for this alone */
+    job_directory *job; /* of the infer job, or a directory of its own */
     job_summary rows;
     char *prepared; /* a directory that no backend sees: train.jsonl has the outputs */
     char *train, *predictions;
@@ -70,7 +70,7 @@ static bool is_digest(const cJSON *data, const char *part, const char *found) {
     return kit_json_get_string(kit_json_get(data, part), "sha256", &sha256) && strcmp(sha256, found) == 0;
 }
 
-/* The same rows on the same sides, or nothing of what follows would be about this model. */
+/* The split must be the same, or the rest would not be about this model. */
 static kit_status check_rows(const again *a, kolm_error_t *err) {
     if (a->model.artifact == NULL) return KOLM_OK; /* the directory of a missed gate has no digests */
     const cJSON *manifest = artifact_manifest(a->model.artifact), *data = kit_json_get(manifest, "data");
@@ -88,7 +88,7 @@ static kit_status check_rows(const again *a, kolm_error_t *err) {
         !train ? "the rows to learn from" : "the held-out rows");
 }
 
-/* Where compile found questions with several answers, they are looked for once more, to be shown. */
+/* If compile found questions with several answers, they are searched again, to be shown. */
 static kit_status gather_pairs(const again *a, const compile_data_files *data, report_gathering *g, kolm_error_t *err) {
     const job_summary *s = &a->rows;
     const report_rows rows = {.at = data->at,
@@ -117,7 +117,7 @@ static kit_status prepare(again *a, report_gathering *g, kolm_error_t *err) {
     return status;
 }
 
-/* The questions, and nothing else of what was prepared, go where the backend reads. */
+/* Only the questions are copied to where the backend reads. */
 static kit_status hand_over(const again *a, kolm_error_t *err) {
     char *from = NULL, *to = NULL;
     kit_status status = kit_path_join(a->prepared, "eval.jsonl", &from, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm score: opens a model, asks it rows that it has not seen, and compares. */
+/* kolm score: opens a model, runs it on new rows, and compares. */
 #include "compile/rescore.h"
 
 #include "compile/files.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Whether the model's outputs are labels, which have no blanks around them. */
+/* Whether the model's outputs are labels, whose surrounding blanks are removed. */
 static bool has_labels(const model_handle *model) {
     const cJSON *manifest = artifact_manifest(model->artifact);
     const char *recipe = NULL, *outputs = NULL;
@@ -81,14 +81,14 @@ static bool is_weighted(const model_handle *model) {
            strcmp(word, "balanced") == 0;
 }
 
-/* The labels that the model can answer; NULL where it writes texts. */
+/* The labels of the model; NULL if it writes texts. */
 static const cJSON *labels_of(const model_handle *model) {
     const cJSON *labels = kit_json_get(kit_json_get(artifact_manifest(model->artifact), "report"), "labels");
     return cJSON_GetArraySize(labels) > 0 ? labels : NULL;
 }
 
-/* The label that is none of the model's and has most rows, of several the first by its bytes; NULL: there is none. *out_known:
- * rows of the others. */
+/* The unknown label with most rows, of several the first by its bytes; NULL: none. *out_known: rows with known
+ * labels. */
 static kit_status find_unknown(const cJSON *labels, const score_answers *answers, const char **out, uint64_t *out_known,
                                kolm_error_t *err) {
     size_t count = 0, number = 0;
@@ -115,7 +115,7 @@ static kit_status find_unknown(const cJSON *labels, const score_answers *answers
     return KOLM_OK;
 }
 
-/* One of the model's labels that the unknown one was perhaps meant to be; NULL: none. */
+/* The model's label that the unknown one probably stands for; NULL: none. */
 static const char *near_label(const cJSON *labels, const char *label) {
     const char *near = NULL;
     const cJSON *item;
@@ -168,7 +168,7 @@ static void compute(const rescore_request *r, const model_handle *model, const j
         model_read_bytes(bytes, base->weight_bytes, kit_json_get(artifact_manifest(model->artifact), "report")),
         &out->k);
     score_baseline_of(out->answers, &baseline);
-    /* Rows of one label are a fair question of how often that label is found; they say nothing of a baseline. */
+    /* Rows of one label can measure the recall of that label, but not a baseline. */
     out->gates = (score_gates){.k_micro = (uint32_t)(r->gate.set ? r->gate.value : 850000),
                                .accuracy_micro = (uint32_t)(r->min_accuracy.set ? r->min_accuracy.value : 800000),
                                .allow_baseline = r->allow_baseline || baseline.labels == 1,

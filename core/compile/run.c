@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile, middle: training, what the backend left, the held-out answers, and their score. */
+/* compile, middle: training, checking the results, the held-out answers, and their score. */
 #include "model/answers_limit.h"
 
 #include "compile/compile.h"
@@ -52,13 +52,13 @@ static kit_status go_on(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* Where the metrics of a step go; NULL when memory is out: then they are not kept. */
+/* Where the metrics of a step go; NULL if out of memory: then they are not kept. */
 static cJSON *metrics_of(compile *c, const char *step) {
     if (c->reported == NULL) c->reported = cJSON_CreateObject();
     return c->reported != NULL ? cJSON_AddObjectToObject(c->reported, step) : NULL;
 }
 
-/* The backend read the base by its name, after it was digested: what came of another one is nothing. */
+/* The backend read the base by name, after it was digested: the result of another one is invalid. */
 static kit_status check_base(compile *c, kolm_error_t *err) {
     if (c->base.path == NULL) return KOLM_OK;
     kit_status status = job_base_unchanged(&c->base, err);
@@ -113,7 +113,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* ---- What the backend left */
+/* ---- The results of the backend */
 
 static kit_status bad_payload(compile *c, kolm_error_t *err, const char *name, const char *why) {
     return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",
@@ -191,8 +191,8 @@ static kit_status collect_payload(compile *c, kolm_error_t *err) {
     return status;
 }
 
-/* Whoever answers can write where the model lies. What is packed must be what the answers were asked of, and no file of
- * somebody else's that a link leads to. */
+/* The backend that answers can write to the model's directory. The files packed must be those that answered, not files
+ * that a link leads to. */
 static kit_status check_payload(compile *c, kolm_error_t *err) {
     for (size_t i = 0; i < c->payload_count; i++) {
         kit_file_mark now;
@@ -205,7 +205,7 @@ static kit_status check_payload(compile *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* A backend that read only some of the base's files says which: the model's base is those alone. */
+/* A backend that read only some of the base's files lists them: only these are the model's base. */
 static kit_status narrow_base(compile *c, kolm_error_t *err) {
     const cJSON *names = kit_json_get(c->result, "base_files");
     kit_buf lines = {0};
@@ -244,7 +244,7 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
 
 /* ---- Answers */
 
-/* What the training has left of the budget, which is one for both; 0: no budget. */
+/* The rest of the budget, which training and answering share; 0: no budget. */
 static kit_status budget_left(const compile *c, uint64_t *out_left, kolm_error_t *err) {
     const session_number *budget = &c->request.budget;
     uint64_t spent = c->trained.train.billed_micro_usd;
@@ -258,7 +258,7 @@ static kit_status budget_left(const compile *c, uint64_t *out_left, kolm_error_t
                     session_usd(cost, sizeof cost, spent), session_usd(all, sizeof all, budget->value));
 }
 
-/* Puts the questions of the job directory; *stop ends it too. */
+/* Sends the questions of the job directory; *stop ends it too. */
 static kit_status ask(compile *c, const volatile sig_atomic_t *stop, kolm_error_t *err) {
     const fleet_backend *backend = c->choice->backend;
     char what[128];
@@ -326,8 +326,8 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
 
 /* ---- Score */
 
-/* A faultless model on two rows is no proof of anything: the gates compare what was measured, and this says how little it
- * may mean. */
+/* A faultless model on two rows proves nothing: the gates compare measured values, and this says how uncertain they
+ * are. */
 #define FEW_ROWS 50u
 
 static void warn_few_rows(const compile *c) {
@@ -447,7 +447,7 @@ kit_status compile_write_failed(compile *c, kolm_error_t *err) {
     if (status == KOLM_OK) status = compile_list_answers(c, predictions, &listed, err);
     if (status == KOLM_OK)
         status = score_write_failed(building.data, &c->k, c->answers, &c->gates, compile_advice(c), listed, err);
-    /* An older report of the same version gives way to this one. */
+    /* Replaces an older report of the same version. */
     if (status == KOLM_OK) status = compile_check_failed(c, err);
     if (status == KOLM_OK) status = kit_remove_tree(c->failed_path, err);
     if (status == KOLM_OK && rename(building.data, c->failed_path) != 0)

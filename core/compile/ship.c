@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compile, last part: the artifact and its receipts, verified where they were written and only then moved into place.
+/* compile, last part: the artifact and its receipts, verified before they are moved into place.
  */
 #include "artifact/manifest.h"
 #include "compile/compile.h"
@@ -40,7 +40,7 @@ static cJSON *payload_options(const compile *c) {
     cJSON *options = cJSON_CreateObject();
     bool good = kit_json_put_u64(options, "seed", r->seed.value) && kit_json_put_string(options, "effort", r->effort) &&
                 kit_json_put_string(options, "split", r->eval.count > 0 ? "file" : "hash");
-    /* The linear recipe has no other outputs. */
+    /* The linear recipe has only labels as outputs. */
     if (good && c->data.closed && strcmp(c->recipe, "linear") != 0)
         good = kit_json_put_string(options, "outputs", "labels");
     if (good && c->contradictions != JOB_CONTRADICTIONS_MAJORITY)
@@ -129,7 +129,7 @@ static kit_status write_artifact(compile *c, const receipt_key *key, int fd, kol
     return status;
 }
 
-/* Reads back what was just written, through the same door as everybody else. sidecar NULL: the content alone. */
+/* Reads back what was just written, with the normal verifier. sidecar NULL: only the content. */
 static kit_status verify_written(compile *c, int fd, const char *sidecar_path, kolm_error_t *err) {
     artifact *written = NULL;
     receipt_keyring *ring = NULL;
@@ -210,7 +210,7 @@ static bool put_names(cJSON *object, const char *key, const char (*names)[40], s
     return good;
 }
 
-/* As it was around the training; the answers were fenced in the same way, or enforced is false. */
+/* The state during training; the answers were fenced in the same way, or enforced is false. */
 static cJSON *make_fence(const compile *c) {
     const host_sandbox *s = &c->trained.sandbox, *a = &c->answered.sandbox;
     cJSON *object = cJSON_CreateObject();
@@ -239,7 +239,7 @@ static void fill_airgap(const compile *c, receipt_compile *r, const char **mecha
     r->airgap_mechanism_count = s->mechanism_count;
 }
 
-/* The bill: where something was rented, what its leases come to, so that receipt and journal agree; else what the backend says. */
+/* The bill: the sum of the leases if something was rented, so that receipt and journal agree; else the backend's. */
 static uint64_t billed_of(const compile *c) {
     uint64_t sum = 0;
     const uint64_t training = c->trained.train.billed_micro_usd, answering = c->answered.infer.billed_micro_usd;
@@ -248,7 +248,7 @@ static uint64_t billed_of(const compile *c) {
     return lease_list_billed(&c->leases, &sum) ? sum : RECEIPT_UNKNOWN;
 }
 
-/* What it cost: the bill, else the price by the clock, else nothing for a free backend. */
+/* The cost: the bill, else price multiplied by time, else 0 for a free backend. */
 static uint64_t cost_of(const compile *c, uint64_t wall_ms) {
     uint64_t price = c->choice->backend->offer->price_micro_usd_per_hour, billed = billed_of(c);
     if (billed != RECEIPT_UNKNOWN) return billed;
@@ -329,7 +329,7 @@ static kit_status lock_directory(const compile *c, int *out_fd, kolm_error_t *er
     *out_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     kit_status status = KOLM_OK;
     if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", directory);
-    /* A file system without flock (some network ones) serves one user at a time well enough. */
+    /* Without flock (some network file systems) there is no protection against concurrent compiles. */
     else
         while (kit_lock_hold(*out_fd, directory, NULL) == KOLM_E_CANCELLED && !session_stopped(c->session))
             continue;
@@ -337,8 +337,8 @@ static kit_status lock_directory(const compile *c, int *out_fd, kolm_error_t *er
     return status;
 }
 
-/* At every instant what can be seen belongs together: the old pair, the old artifact alone, the new one alone, the new
- * pair. The receipts get their place on the disk before the artifact is moved: a disk that is full stops both. */
+/* At every instant the visible state is consistent: the old pair, the old artifact alone, the new one alone, the new
+ * pair. The receipts are written to disk before the artifact is moved, so a full disk stops both. */
 static kit_status move_into_place(compile *c, kit_atomic_file *file, const char *receipts, kolm_error_t *err) {
     kit_atomic_file beside = {.fd = -1};
     kit_buf lines = {0};
@@ -355,7 +355,7 @@ static kit_status move_into_place(compile *c, kit_atomic_file *file, const char 
     return status;
 }
 
-/* Somebody else's artifact of this name may have appeared since the start. */
+/* Another process may have written an artifact of this name since the start. */
 static kit_status still_free(compile *c, kolm_error_t *err) {
     if (session_stopped(c->session))
         return kit_fail(err, KOLM_E_CANCELLED, "nothing was written; run the command again to retry",
@@ -368,7 +368,7 @@ static kit_status still_free(compile *c, kolm_error_t *err) {
                     "%s was written by another process meanwhile", c->out_path);
 }
 
-/* With the directory locked: from here on it takes milliseconds, and no interrupt stops it halfway. */
+/* With the directory locked: the rest takes milliseconds, and is not interrupted. */
 static kit_status sign_and_move(compile *c, const receipt_key *key, kit_atomic_file *file, kolm_error_t *err) {
     char *receipts = NULL;
     int lock = -1;

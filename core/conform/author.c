@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes the SDK's template under a name of the author's own. */
+/* Writes the SDK's template under the author's name. */
 #include "conform/author.h"
 
 #include "kolm/kit/file.h"
@@ -56,7 +56,7 @@ kit_status author_template_write(const char *dir, const char *name, kolm_error_t
     kit_status status = KOLM_OK;
     for (size_t i = 0; status == KOLM_OK && i < sizeof template_files / sizeof *template_files; i++)
         status = write_one(dir, template_files[i].name, template_files[i].text, name, err);
-    if (status != KOLM_OK) { /* half of a backend would only be in the way of the next try */
+    if (status != KOLM_OK) { /* half a backend would only make the next try fail */
         kit_status ignored = kit_remove_tree(dir, NULL);
         (void)ignored;
     }

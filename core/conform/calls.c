@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls that the checks make, and what is heard of the plugin meanwhile. */
+/* The calls that the checks make, and the output of the plugin during them. */
 #include "conform/conform.h"
 #include "host/host.h"
 #include "store/store.h"
@@ -51,7 +51,7 @@ static void on_holding(void *user, const kolm_holding_t *holding) {
     if (holding->state == KOLM_HOLDING_REMOVED) c->removed++;
 }
 
-/* An address that a manifest lists under auth is no secret; what is called so is. */
+/* An address that a manifest lists under auth is not a secret; everything else there is. */
 static const char *give_secret(void *user, const char *name) {
     static const char *const endings[] = {"TOKEN", "KEY", "SECRET", "PASSWORD"};
     size_t n = strlen(name);

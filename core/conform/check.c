@@ -42,8 +42,8 @@ void check_note(check *c, const char *format, ...) {
     REMARK(CHECK_PASS);
 }
 
-/* ---- The list, in the order in which it runs. needs: what must have passed for the check to make sense; one that needs all
- * judges what was seen in all the others. */
+/* ---- The list, in the order in which it runs. needs: prerequisites; a check that needs all evaluates what the others
+ * have shown. */
 typedef enum need { ALWAYS, NEEDS_FILES, NEEDS_LOADED, NEEDS_ALL } need;
 
 static const struct {
@@ -140,12 +140,12 @@ static bool is_named(const check_options *options, size_t i) {
     return !options->only || strncmp(checks[i].name, options->only, strlen(options->only)) == 0;
 }
 
-/* The first ones are part of every report: what follows means nothing without them. */
+/* The first ones are part of every report: the rest is meaningless without them. */
 static bool is_told(const check_options *options, size_t i) {
     return checks[i].need < NEEDS_LOADED || is_named(options, i);
 }
 
-/* One that judges what was seen in all the others has nothing to judge without them. */
+/* A check that evaluates all others is meaningless without them. */
 static bool is_run(const check_options *options, size_t i) {
     for (size_t k = 0; k < CHECKS; k++)
         if (checks[k].need == NEEDS_ALL && is_named(options, k)) return true;
@@ -232,7 +232,7 @@ kit_status check_backend(const check_options *options, check_report *out_report,
     return status;
 }
 
-/* ---- What is checked, and what came of it */
+/* ---- Results */
 
 kit_status check_find_plugin(const char *path, char out_path[PATH_MAX], kolm_error_t *err) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;

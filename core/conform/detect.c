@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checks of what is loaded, and of detect. */
+/* The checks of loading and of detect. */
 #include "conform/conform.h"
 #include "host/host.h"
 #include "kolm/kit/file.h"
@@ -9,12 +9,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define DETECT_SOON 500 /* what a person should wait */
+#define DETECT_SOON 500 /* the longest acceptable wait for a user */
 
 /* ---- Loading */
 
 void check_files(check *c) {
-    if (c->row->state != HOST_ROW_OK && c->row->why.code == KOLM_E_UNKNOWN) { /* a disk that fails, say */
+    if (c->row->state != HOST_ROW_OK && c->row->why.code == KOLM_E_UNKNOWN) { /* such as a disk error */
         c->not_called = true;
         c->broken = c->row->why;
     } else if (c->row->state != HOST_ROW_OK)
@@ -28,7 +28,7 @@ void check_loads(check *c) {
     c->loaded = result.loaded;
     c->slots = result.slots;
     if (result.loaded && result.verdict != HOST_NOT_LOADED) {
-        c->item->outcome = CHECK_PASS; /* how detect went is asked below */
+        c->item->outcome = CHECK_PASS; /* the result of detect is checked below */
         c->item->reason[0] = '\0';
         if (result.abi_minor > KOLM_ABI_MINOR)
             check_note(c, "built with ABI 1.%u, works with 1.%u", result.abi_minor, KOLM_ABI_MINOR);
@@ -189,7 +189,7 @@ void check_later_host(check *c) {
         check_fail(c, "it answers differently if records are larger than today's: use KOLM_HAS, never == sizeof");
 }
 
-/* Under a kolm of ABI 1.0, whose table ends where that ended. */
+/* With a host of ABI 1.0, whose table ends there. */
 void check_first_host(check *c) {
     static const host_audit audit = {.first_minor = true};
     host_call_options options;

@@ -69,8 +69,8 @@ static bool read_symbols(Elf *elf, exports *found) {
     return false;
 }
 
-/* The disk or the memory failed, which is no word about the plugin: no check goes on. libelf has no public code for that, but
- * leaves errno as it was. */
+/* A disk or memory error says nothing about the plugin, so the checks stop. libelf has no public code for that, but
+ * preserves errno. */
 static bool is_read(check *c, int reason) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (reason != ENOMEM && reason != EIO) return true;
@@ -81,7 +81,7 @@ void check_exports(check *c) {
     exports found = {0};
     struct stat info;
     errno = 0;
-    /* Not blocking: it may be a pipe, which no rule has kept out here. */
+    /* Non-blocking: it may be a pipe, which no earlier rule has excluded. */
     int fd = open(c->options->plugin, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     Elf *elf = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && elf_version(EV_CURRENT) != EV_NONE
                    ? elf_begin(fd, ELF_C_READ, NULL)
