@@ -27,7 +27,7 @@
 #define FIRST_HELD 1000000u
 #define MODEL_FILES_MAX 64
 
-/* Every label has words of its own, so whoever counts words in the training rows is always right: that is the oracle.
+/* Every label has words of its own, so counting words in the training rows is always right: that is the oracle.
  */
 static const char *const labels[LABELS] = {"billing", "login", "delivery"};
 static const char *const words[LABELS][WORDS] = {
@@ -127,7 +127,7 @@ bool check_may_train(check *c) {
     return false;
 }
 
-/* The small job is done under a kolm of the next minor, whose records are larger than today's. */
+/* The small job runs with a host of the next minor, whose records are larger than today's. */
 static const host_audit later = {.minor = KOLM_ABI_MINOR + 1, .later_bytes = 64};
 
 static kit_status train(check *c, const char *dir, host_result *out_result, kolm_error_t *err) {
@@ -222,7 +222,8 @@ static kit_status model_read(const char *dir, model_list *out_list, kolm_error_t
     return status;
 }
 
-/* result.json is what is signed, the record what a job elsewhere is told by. A longer text than the record holds is cut there. */
+/* result.json is signed, the record is shown by remote jobs. A text that is too long for the record is truncated
+ * there. */
 static kit_status read_result(const char *dir, const kolm_train_result_t *said, kolm_error_t *err) {
     cJSON *json = NULL;
     const char *toolchain = NULL;
@@ -239,7 +240,7 @@ static kit_status read_result(const char *dir, const kolm_train_result_t *said, 
     return status;
 }
 
-/* Compares the answers in DIR/predictions.jsonl with the oracle's. said: how many there are by its own word. */
+/* Compares the answers in DIR/predictions.jsonl with the oracle's. said: the number that it reported. */
 static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *err) {
     char *held = NULL, *answers_path = NULL;
     score_answers *answers = NULL;
@@ -266,7 +267,7 @@ static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *
     return status;
 }
 
-/* That train does not make the model of the job: no fault of a backend whose manifest does not say that it does. */
+/* train does not support this job: not a fault if the manifest does not offer it. */
 static void not_made(check *c, const host_result *result) {
     if (host_recipes_find(&c->row->manifest->makes, check_recipe(c)))
         check_fail(c, "its manifest offers the recipe %s, and train does not do it: %s", check_recipe(c),
@@ -275,7 +276,7 @@ static void not_made(check *c, const host_result *result) {
         check_skip(c, "it does not make closed-label models: %s", result->error.text);
 }
 
-/* Trains the small job; true when it went well. A backend that has another recipe is skipped. */
+/* Trains the small job; true on success. A backend with another recipe is skipped. */
 static bool train_small(check *c, const char *name, char **out_dir, host_result *out_result, kolm_error_t *err) {
     kit_status status = make_job(c, name, SMALL, out_dir, err);
     if (status == KOLM_OK) status = train(c, *out_dir, out_result, err);
@@ -359,7 +360,7 @@ void check_train_cancel(check *c) {
     free(dir);
 }
 
-/* ---- What is broken must be refused, with a reason */
+/* ---- Broken input must be refused, with a reason */
 
 typedef struct broken_job {
     const char *what;
@@ -434,7 +435,7 @@ void check_infer_bad_model(check *c) {
     free(dir);
 }
 
-/* ---- One question, and no other until it is answered: how `kolm run` asks a person's questions, and --serve everybody's */
+/* ---- One question, and no other until it is answered, as in an interactive `kolm run` and in --serve */
 
 #define FLUSH_LEAST_MS 3000
 #define FLUSH_TIMES 5 /* as long as all the answers of a file took, loading the model included */

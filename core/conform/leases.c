@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does it end what it rents? Every call has a journal, and what is still open in it afterwards is reclaimed here and now. */
+/* Checks that it ends what it rents. Every call has a journal, and what is still open in it afterwards is reclaimed at
+ * once. */
 #include "conform/leases.h"
 #include "kolm/kit/process.h"
 
@@ -19,7 +20,7 @@ static uint64_t now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* The user's home where there is one: what cannot be reclaimed here must stay on record. */
+/* The user's home if there is one: what cannot be reclaimed here must stay recorded. */
 kit_status check_rent_begin(check *c, host_call_options *options, lease_journal **out_journal, kolm_error_t *err) {
     char path[PATH_MAX];
     const store_home *home = c->options->home;
@@ -64,7 +65,7 @@ static const char *what_it_said(const host_result *r) {
                                                         : "it is unknown whether it still exists";
 }
 
-/* Until it is gone, and once more. *out_why "" when all is well. */
+/* Repeats until it is gone, and once more. *out_why is "" on success. */
 static bool end_one(check *c, lease_journal *journal, const lease_entry *e, char *out_why, size_t capacity) {
     host_result result;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -89,7 +90,7 @@ static bool end_one(check *c, lease_journal *journal, const lease_entry *e, char
     return check_called(c, lease_journal_gone(journal, e->name, UINT64_MAX, &err), &err);
 }
 
-/* What is listed by status under that name and not removed: then reclaim has told a lie. */
+/* A resource of that name that status still lists: then reclaim reported GONE wrongly. */
 typedef struct looking {
     const char *name;
     bool found;
@@ -129,7 +130,7 @@ static void look_at(check *c, const char *slot, lease_journal *journal, const le
     if (!end_one(c, journal, e, why, sizeof why)) return;
     if (!why[0] && still_listed(c, e->name))
         kit_format(why, sizeof why, "reclaim reports that %s is gone, but status lists it", e->name);
-    /* A failure may be that it could not end it: then reclaim is all that there is. */
+    /* The call may have failed because it could not end it: then only reclaim can. */
     kit_format(left, sizeof left, "%s was not gone when it returned: end what it rents, and record GONE", e->name);
     note(c, slot, why[0] ? why : failed ? "" : left);
 }
@@ -152,7 +153,7 @@ void check_rent_end(check *c, const char *slot, lease_journal *journal, const ho
 
 /* ---- The checks */
 
-/* What all calls before have shown. */
+/* Findings of all calls before. */
 void check_leases_end(check *c) {
     if (c->lease_fault[0])
         check_fail(c, "%s", c->lease_fault);
@@ -166,7 +167,7 @@ void check_leases_end(check *c) {
         check_note(c, "%u were rented, and are gone", c->leases);
 }
 
-/* Whether it can rent at all, and may. */
+/* Whether it can and may rent. */
 static bool rents(check *c) {
     if (!(c->slots & HOST_SLOT_RECLAIM))
         check_note(c, "it has no reclaim: it may not rent anything");
@@ -209,7 +210,7 @@ void check_lease_refused(check *c) {
         check_note(c, "the job was done without a lease");
 }
 
-/* A lease that never came to be, of a day ago. */
+/* A lease of a day ago that never existed. */
 void check_reclaim_unknown(check *c) {
     lease_journal *journal = NULL;
     host_call_options options;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checks of what all the calls before have shown: manners, and breaches of kolm/backend.h. */
+/* Evaluates all previous calls: side effects, and breaches of kolm/backend.h. */
 #include "conform/conform.h"
 #include "host/host.h"
 
@@ -21,7 +21,7 @@ void check_breach_heard(void *user, const host_breach *breach) {
     kit_copy(b->remedy, sizeof b->remedy, breach->remedy);
 }
 
-/* What detect and cost leave behind is asked by checks of their own. */
+/* What detect and cost leave behind has checks of its own. */
 static bool is_of(const check_breach *b, host_breach_kind kind) {
     if (b->kind != (uint32_t)kind) return false;
     return kind != HOST_BREACH_LEFT || (strcmp(b->slot, "detect") != 0 && strcmp(b->slot, "cost") != 0);

@@ -92,7 +92,7 @@ void check_cost_left(check *c) {
         check_fail(c, "each call keeps %llu bytes of memory", (unsigned long long)left->bytes_per_round);
 }
 
-/* An ordinary call, after which it is looked what is still open. */
+/* An ordinary call, followed by a check of what is still open. */
 static const host_audit watched = {.repeats = 0};
 
 /* Says why not. */

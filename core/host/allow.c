@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a call may touch: the list that kolm-host fences it in with, made from what the call is about and who asks. */
+/* The files that a call may access: the list for kolm-host's fence, made from the call and its caller. */
 #include "host/run.h"
 
 #include "kolm/kit/process.h"
@@ -13,14 +13,14 @@
 #include <unistd.h>
 
 /*
- * Always: the system's programs, libraries and settings to read, /proc and /sys to look at, the usual devices and those of
- * accelerators, the plugin's directory and those of kolm's own programs and trainer, the Python of the backend, scratch to
- * write. The job directory and what job.json names (model files, the base model), where the call has one. What the user
- * put into PATH, LD_LIBRARY_PATH, CUDA_HOME and the like, and into settings that are paths. What the manifest declares and
- * the user granted; what config.json adds.
+ * Always: the system's programs, libraries and settings to read, /proc and /sys, the usual devices and those of
+ * accelerators, the plugin's directory and those of kolm's own programs and trainer, the Python of the backend, scratch
+ * to write. The job directory and what job.json names (model files, the base model), if the call has one. What the user
+ * put into PATH, LD_LIBRARY_PATH, CUDA_HOME and the like, and into settings that are paths. What the manifest declares
+ * and the user granted; what config.json adds.
  *
- * A list can only allow, and what it allows holds for everything below. So what would cover KOLM_HOME (or, where only a
- * variable named it, the home directory) is split: into all that lies in it but the way there.
+ * A list can only allow, and an entry covers everything below it. So an entry that would cover KOLM_HOME (or, if only a
+ * variable named it, the home directory) is split: into its contents except the path to it.
  */
 
 #define ALLOW_MOST 1024 /* entries */
@@ -32,11 +32,11 @@
 typedef enum kind { LOOK, READ, WRITE, DEVICE, KINDS } kind;
 static const char *const kind_keys[KINDS] = {HOST_KEY_LOOK, HOST_KEY_READ, HOST_KEY_WRITE, HOST_KEY_DEVICE};
 
-/* Who wants an entry decides how far it is believed. */
+/* The origin of an entry decides how far it is trusted. */
 typedef enum origin {
-    OF_CALL,   /* the call is about it: it may lie in KOLM_HOME, but is none of its secrets */
-    OF_WORDS,  /* a manifest or the user named it: nothing in KOLM_HOME */
-    OF_SYSTEM, /* a usual place, or a variable: nor the home directory as a whole */
+    OF_CALL,   /* needed by the call itself: it may be in KOLM_HOME, except for its secrets */
+    OF_WORDS,  /* named by a manifest or the user: nothing in KOLM_HOME */
+    OF_SYSTEM, /* a usual place, or a variable: not the whole home directory either */
 } origin;
 
 typedef struct entry {
@@ -102,7 +102,7 @@ static void report_hidden(const list *l, const char *path) {
     events->log(events->user, l->run->backend->name, KOLM_LOG_INFO, text);
 }
 
-/* Everything in the directory but what is, or leads to, one of the two. */
+/* Everything in the directory except the two, and what leads to them. */
 static void split(list *l, kind k, const char *directory, const char *hole, const char *other) {
     DIR *dir = opendir(directory);
     const struct dirent *item;
@@ -133,7 +133,7 @@ static void add_real(list *l, kind k, const char *real, origin who) {
         put(l, k, real);
 }
 
-/* A place, wherever links lead; nothing when it is not there. */
+/* A path, links resolved; nothing if it does not exist. */
 static void add(list *l, kind k, const char *path, origin who) {
     char real[PATH_MAX];
     if (path[0] == '/' && realpath(path, real)) add_real(l, k, real, who);
@@ -147,7 +147,7 @@ static void add_devices(list *l) {
     char path[300];
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
         add(l, DEVICE, usual[i], OF_SYSTEM);
-    add(l, DEVICE, "/tmp/nvidia-mps", OF_SYSTEM); /* where several share a card */
+    add(l, DEVICE, "/tmp/nvidia-mps", OF_SYSTEM); /* if several share a card */
     DIR *dir = opendir("/dev");
     for (const struct dirent *item; dir && (item = readdir(dir)) != NULL;) {
         for (size_t i = 0; i < sizeof accelerators / sizeof *accelerators; i++) {
@@ -216,13 +216,13 @@ static void add_variables(list *l) {
 }
 
 /* ---- What belongs to the backend */
-/* The environment that an interpreter lies in, and the installation that it was made from. */
+/* The environment of an interpreter, and the installation that it was created from. */
 static void add_python(list *l, const char *python) {
     char path[PATH_MAX];
     if (python[0] != '/') return;
     for (int i = 0; i < 2; i++) {
         if (i == 0 ? !kit_copy(path, sizeof path, python) : !realpath(python, path)) return;
-        add(l, READ, path, OF_CALL); /* alone, where it does not lie in a bin directory of its own */
+        add(l, READ, path, OF_CALL); /* alone, if it is not in a bin directory of its own */
         char *slash = strrchr(path, '/');
         if (slash) *slash = '\0';
         char *bin = strrchr(path, '/');
@@ -248,7 +248,7 @@ static void add_kolm(list *l) {
     for (size_t i = 0; i < registry->searched_count; i++) {
         const host_searched *one = &registry->searched[i];
         if (!one->searched || !one->directory || (*l->home && strcmp(one->directory, l->home) == 0)) continue;
-        /* In a build tree each has a directory of its own; all of them lie below one. */
+        /* In a build tree each has a directory of its own, all below one. */
         if (one->origin == HOST_ORIGIN_BUILD && !build && host_own_tree(path)) {
             char plugins[PATH_MAX];
             if (kit_format(plugins, sizeof plugins, "%s/plugins", path)) add(l, READ, plugins, OF_CALL);
@@ -273,8 +273,8 @@ static void add_backend(list *l) {
     }
 }
 
-/* ---- Words of manifest and user */
-/* What is to be written and is not there: a rule can only be about what is. What cannot be made is not given. */
+/* ---- Paths from manifest and user */
+/* Creates a missing path to write, because a rule needs an existing path. If that fails, it is left out. */
 static void make_place(const list *l, const char *path) {
     char parent[PATH_MAX];
     struct stat st;
@@ -298,7 +298,7 @@ static void add_path(list *l, kind k, const char *text, bool make) {
     kit_buf_free(&path);
 }
 
-/* Whether a key is a path, somewhere in what is declared; where nothing is, whatever looks like one. */
+/* Whether a key is declared as a path; if nothing is declared, whether its value looks like one. */
 static bool is_path_key(const host_settings *settings, const char *key) {
     for (size_t i = 0; i < settings->count; i++) {
         const host_setting *one = &settings->at[i];
@@ -308,7 +308,7 @@ static bool is_path_key(const host_settings *settings, const char *key) {
     return false;
 }
 
-/* Which paths of the section are meant: those of one key, or all. */
+/* Which paths of the section to collect: those of one key, or all. */
 typedef struct wanted {
     const char *key; /* NULL: all, to be read */
     size_t key_length;
@@ -323,7 +323,7 @@ static bool is_wanted(const list *l, const wanted *w, const char *key, const cha
            (!manifest->declares_settings || is_path_key(&manifest->settings, key));
 }
 
-/* Paths that the user wrote into the section of this backend, at any depth. */
+/* Paths in the user's section of this backend, at any depth. */
 static void add_settings(list *l, const wanted *w, const cJSON *value, const char *key, int depth) {
     const cJSON *item;
     if (cJSON_IsString(value) && is_wanted(l, w, key, value->valuestring)) {
@@ -369,7 +369,7 @@ static void add_words(list *l) {
 }
 
 /* ---- The job */
-/* A directory of the Hugging Face cache holds links to files that lie beside it. */
+/* A directory of the Hugging Face cache holds links to files in a sibling directory. */
 static void add_base(list *l, const char *path, int depth) {
     char inner[PATH_MAX];
     if (depth == BASE_DEPTH) add(l, READ, path, OF_CALL);
@@ -382,7 +382,7 @@ static void add_base(list *l, const char *path, int depth) {
     if (dir) closedir(dir);
 }
 
-/* A path that leads out of where backends write by a link is no word of whoever described the job. */
+/* A path that leaves the writable directory through a link did not come from the description of the job. */
 static bool leads_out(const char *top, const char *path) {
     char part[PATH_MAX], real[PATH_MAX];
     bool inside = false;
@@ -402,13 +402,15 @@ static void add_job(list *l) {
     add(l, WRITE, dir, OF_CALL);
     if (!realpath(dir, top)) return;
     char *name = strrchr(top, '/');
-    if (strcmp(name, "/job") == 0 || strcmp(name, "/answers") == 0) *name = '\0'; /* the other step lies beside it */
+    if (strcmp(name, "/job") == 0 || strcmp(name, "/answers") == 0)
+        *name = '\0'; /* the directory of the other step is
+                                                                                     next to it */
     if (kit_path_join(dir, "job.json", &file, NULL) != KOLM_OK || kit_json_read(file, JOB_MAX, &job, NULL) != KOLM_OK)
-        job = NULL; /* the plugin will say so */
+        job = NULL; /* the plugin will report it */
     const cJSON *item;
     cJSON_ArrayForEach(item, kit_json_get(job, "model_files")) {
         if (!kit_json_get_string(item, "path", &path)) continue;
-        /* A descriptor of kolm-host's, which lets it be opened again itself; the number means another one here. */
+        /* A descriptor of kolm-host, which can be reopened there; here the number means another file. */
         if (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/", 5) != 0 && path[0] == '/' &&
             !leads_out(top, path))
             add(l, READ, path, OF_CALL);
@@ -419,7 +421,7 @@ static void add_job(list *l) {
     free(file);
 }
 
-/* ---- What is tried from inside */
+/* ---- Paths that the self-test tries */
 static bool add_text(cJSON *array, const char *text) {
     cJSON *item = cJSON_CreateString(text);
     return item && cJSON_AddItemToArray(array, item);
@@ -449,13 +451,13 @@ static void find_places(list *l) {
     if (!home || home[0] != '/' || !realpath(home, l->home) || strcmp(l->home, "/") == 0) l->home[0] = '\0';
 }
 
-/* What is the same for all calls is looked up for the first of them, and kept for those that follow soon: a job is four calls
- * of the same backend, whose own paths are looked up each time. */
+/* The common part of the list is cached for a short time: a job is four calls of the same backend. The call's own paths
+ * are resolved each time. */
 #define KEPT_MS 10000
 
 struct host_common {
     list list;
-    char *key; /* all that it was made from */
+    char *key; /* everything that it was made from */
     int64_t made_ms;
     unsigned users; /* with the one below */
 };
@@ -525,7 +527,7 @@ static struct host_common *take_common(const host_run *run) {
         common = common_find(run, key);
         leave(kept.last);
         kept.last = common && !common->list.failed ? common : NULL;
-        if (common && !kept.last) common->users--; /* of the one that asked alone */
+        if (common && !kept.last) common->users--; /* of this caller only */
     }
     if (common) common->users++;
     pthread_mutex_unlock(&kept.lock);
@@ -553,9 +555,9 @@ bool host_run_allow(const host_run *run, cJSON *request) {
     if (run->backend->manifest->fence_off) return true;
     begin(&l);
     add(&l, WRITE, run->scratch, OF_CALL);
-    if (audit && audit->home) add(&l, WRITE, audit->home, OF_CALL); /* whether it writes there is to be seen */
+    if (audit && audit->home) add(&l, WRITE, audit->home, OF_CALL); /* checks watch whether it writes there */
     add_job(&l);
-    /* Not what others have in there: where kolm's home is among it, there is no shared memory. */
+    /* Not files of others: if kolm's home is in it, there is no shared memory. */
     if (!host_call_is_light(run->slot) && !is_in(l.private, "/dev/shm") && !is_in(l.home, "/dev/shm"))
         add(&l, WRITE, "/dev/shm", OF_SYSTEM);
     add_backend(&l);

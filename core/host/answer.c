@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Understands what kolm-host says, line by line, and judges how a call ended. */
+/* Parses the reply of kolm-host, line by line, and determines the verdict of a call. */
 #include "host/protocol.h"
 #include "host/run.h"
 
@@ -78,7 +78,7 @@ static void on_metric(const host_run *run, const cJSON *json) {
     events->metric(events->user, metric.name, metric.value);
 }
 
-/* The author's fault, and none that a user could do anything about: told to those who examine, and to those who look. */
+/* A fault of the author that users cannot fix: reported to checks, and in verbose mode. */
 static void on_undeclared(const host_run *run, const cJSON *json) {
     const host_events *events = run->options->events;
     host_undeclared setting;
@@ -203,12 +203,12 @@ static bool on_done(host_run *run, const cJSON *json) {
     host_done done;
     (void)host_read_done(json, &done);
     bool loaded = run->stage == HOST_STAGE_LOADED;
-    /* A fence that holds is no reason not to load; whoever says so then is the plugin. */
+    /* A fence that holds is not a reason to refuse loading; such a line can only come from the plugin. */
     bool unfenced = run->options->airgap_strict || !result->sandbox.fenced;
     bool fits = loaded ? done.verdict == HOST_OK || done.verdict == HOST_FAILED || done.verdict == HOST_UNIMPLEMENTED
                        : done.verdict == HOST_SANDBOX && unfenced;
     if (!fits && done.verdict != HOST_NOT_LOADED) return false;
-    /* It always says what went wrong. */
+    /* It always reports what went wrong. */
     if (done.verdict != HOST_OK && done.text[0] == '\0') return false;
     run->stage = HOST_STAGE_DONE;
     result->verdict = (host_verdict)done.verdict;
@@ -229,7 +229,7 @@ static bool on_done(host_run *run, const cJSON *json) {
     return true;
 }
 
-/* What a slot says while it works. */
+/* Reports of a slot while it works. */
 static bool on_work(host_run *run, host_event event, const cJSON *json) {
     switch (event) {
     case HOST_EVENT_LOG:
@@ -268,8 +268,8 @@ static bool on_work(host_run *run, host_event event, const cJSON *json) {
     return false;
 }
 
-/* Puts [NAME] in the place of secrets in a text of a line; numbers travel as texts, too, and stay what they are. */
-/* False when memory is out, which is no fault of the plugin's. */
+/* Replaces secrets in a text of a line by [NAME]; numbers are sent as texts, too, and left unchanged. */
+/* False if out of memory, which is not the plugin's fault. */
 static bool hide_secrets(host_run *run, cJSON *text) {
     uint64_t number;
     kit_buf shown = {0};
@@ -283,13 +283,13 @@ static bool hide_secrets(host_run *run, cJSON *text) {
     return good;
 }
 
-/* False when a text of the line is not fit for a terminal. kolm-host escapes each before it says it: what is not escaped comes
- * from somewhere else. */
+/* False if a text of the line has unescaped control characters. kolm-host escapes all texts, so such a line was
+ * forged. */
 static bool take_texts(host_run *run, cJSON *json) {
     bool good = true;
     cJSON *one;
     cJSON_ArrayForEach(one, json) {
-        const bool is_event = one->string && strcmp(one->string, HOST_KEY_EVENT) == 0; /* kolm-host's own word */
+        const bool is_event = one->string && strcmp(one->string, HOST_KEY_EVENT) == 0; /* kolm-host's own report */
         if (cJSON_IsString(one))
             good = good && kit_text_is_plain(one->valuestring, strlen(one->valuestring)) &&
                    (is_event || hide_secrets(run, one));
@@ -298,8 +298,8 @@ static bool take_texts(host_run *run, cJSON *json) {
     return good;
 }
 
-/* Only in the order in which kolm-host says it, each step once: what comes otherwise was written by the plugin. The first
- * line is the report of the fence, which kolm-host writes before it loads anything. */
+/* Accepts each step once, and only in kolm-host's order: anything else was written by the plugin. The first line is the
+ * report of the fence, which kolm-host writes before it loads anything. */
 bool host_run_answer(host_run *run, const char *line, size_t length) {
     cJSON *json = NULL;
     kit_status status = kit_json_parse(line, length, &json, NULL);
@@ -367,7 +367,7 @@ static const char *signal_words(int number) {
 #endif
 }
 
-/* The signals between SIGRTMIN and SIGRTMAX have numbers and no names. */
+/* The signals between SIGRTMIN and SIGRTMAX have numbers but no names. */
 static void signal_shown(int number, char *out, size_t capacity) {
     if (number >= SIGRTMIN && number <= SIGRTMAX)
         kit_format(out, capacity, "SIGRTMIN+%d", number - SIGRTMIN);
@@ -419,7 +419,7 @@ static void conclude_silence(host_run *run) {
         return;
     }
     if (run->own_errno != 0) {
-        /* Nothing of this is the plugin's fault. */
+        /* None of this is the plugin's fault. */
         result->verdict = HOST_FAILED;
         result->own_fault = true;
         (void)kit_fail_errno(&result->error, run->own_errno, "kolm could not talk with %s any longer",
@@ -451,7 +451,7 @@ static void conclude_silence(host_run *run) {
     host_tail_quote(&run->tail, &result->error);
 }
 
-/* An error of the slot's without a text: what it printed is all that there is, and who made it the only one to ask. */
+/* An error of the slot without a text: quote its output, and refer to its vendor. */
 static void conclude_mute(host_run *run) {
     host_result *result = run->result;
     char maker[256];
@@ -462,7 +462,7 @@ static void conclude_mute(host_run *run) {
     host_tail_quote(&run->tail, &result->error);
 }
 
-/* Said before or after the lie: nobody knows by whom. */
+/* It is unknown which of these lines were forged. */
 static void forget_results(host_result *result) {
     result->device_count = 0;
     result->peak_memory_bytes = 0;
@@ -476,12 +476,12 @@ static void forget_results(host_result *result) {
     result->reclaim = (kolm_reclaim_result_t){.outcome = KOLM_RECLAIM_UNKNOWN};
 }
 
-/* What the fence keeps from a backend looks to it as any file that it may not have. */
+/* To a backend a file denied by the fence looks like any file without permission. */
 static void hint_fence(host_run *run) {
     kolm_error_t *error = &run->result->error;
     char hint[160];
     size_t used = strlen(error->remedy);
-    /* EROFS: in a call that works, what may not be written is mounted read-only. */
+    /* EROFS: in train and the like, everything not writable is mounted read-only. */
     if (!run->result->sandbox.fenced ||
         (!strstr(error->text, strerror(EACCES)) && !strstr(error->text, strerror(EROFS))))
         return;
@@ -505,7 +505,7 @@ static void hint_who_stopped(const host_run *run) {
 
 static void conclude(host_run *run) {
     host_result *result = run->result;
-    if (run->log.length > 0) { /* a last line without an end */
+    if (run->log.length > 0) { /* an unterminated last line */
         host_run_printed(run, run->log.data, run->log.length);
         kit_buf_clear(&run->log);
     }
@@ -519,7 +519,7 @@ static void conclude(host_run *run) {
         hint_fence(run);
         hint_who_stopped(run);
     }
-    /* Being stopped is no failure of the backend's. */
+    /* Being stopped is not a failure of the backend. */
     if (result->verdict == HOST_FAILED && run->life.stop == KIT_CHILD_CANCELLED) result->verdict = HOST_CANCELLED;
     if (result->verdict == HOST_FAILED && run->life.stop == KIT_CHILD_DEADLINE) result->verdict = HOST_TIMED_OUT;
 }

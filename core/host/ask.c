@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a process of a backend is given: a request, an environment, a place for scratch. Nothing else. */
+/* Prepares the request, environment and scratch directory of a backend's process. */
 #include "host/run.h"
 
 #include "kolm/kit/text.h"
@@ -12,14 +12,14 @@
 #include <unistd.h>
 
 #define ENVIRONMENT_MAX 96
-#define DEFAULT_MEMORY_LIMIT (4ull << 30) /* detect and cost need next to nothing */
+#define DEFAULT_MEMORY_LIMIT (4ull << 30) /* detect and cost need little */
 #define DEFAULT_FILE_LIMIT (64ull << 20)
 #define LIGHT_CPU_MORE 5   /* seconds of processor time above the deadline: several threads use more than one */
 #define ASK_PLUGIN_MAX 256 /* bytes of what host_run_ask_plugin appends */
 
 extern char **environ;
 
-/* Who the user is, how he writes, where libraries and caches are, which devices he wants used. */
+/* User, locale, libraries, caches and selected devices. */
 static const char *const passed[] = {
     "HOME",
     "USER",
@@ -70,7 +70,7 @@ static bool passes_always(const char *name) {
 }
 
 bool host_environment_own(const host_manifest *manifest, const char *name) {
-    if (host_manifest_may_read(manifest, name)) return false; /* asked for through the pipe, never in an environment */
+    if (host_manifest_may_read(manifest, name)) return false; /* sent through the pipe, never in an environment */
     if (passes_always(name)) return false;
     if (ends_in(name, "TOKEN") || ends_in(name, "KEY") || ends_in(name, "SECRET") || ends_in(name, "PASSWORD"))
         return false;
@@ -120,11 +120,11 @@ kit_status host_environment(const host_manifest *manifest, const char *scratch, 
     return status;
 }
 
-/* A text as the plugin gets it: where the manifest says that it is a path of this machine, as a whole one. */
+/* A text as passed to the plugin: expanded if the manifest declares it as a path. */
 static void add_text_setting(const host_manifest *manifest, const cJSON *item, kit_buf *text) {
     const host_setting *setting = host_settings_find(&manifest->settings, item->string);
     if (setting && (setting->types & (1u << HOST_SETTING_PATH)))
-        (void)host_path_expand(item->valuestring, text); /* what cannot be replaced the plugin sees as it was written */
+        (void)host_path_expand(item->valuestring, text); /* what cannot be expanded is passed unchanged */
     else
         kit_buf_str(text, item->valuestring);
 }
@@ -173,7 +173,7 @@ static bool put_settings(cJSON *request, const host_run *run) {
         cJSON *key = cJSON_CreateString(manifest->settings.at[i].key);
         good = key && cJSON_AddItemToArray(declared, key);
     }
-    /* Ours, whatever the section says. */
+    /* Set by kolm, whatever the section contains. */
     good = put_job_settings(settings, run->options) && good;
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.python");
     cJSON_DeleteItemFromObjectCaseSensitive(settings, "runtime.trainer");
@@ -185,7 +185,7 @@ static bool put_settings(cJSON *request, const host_run *run) {
     return kit_json_put(request, HOST_KEY_SETTINGS, settings) && good;
 }
 
-/* Makes room first: a buffer that grows leaves its old bytes behind. */
+/* Reserves room first: a growing buffer would leave copies behind. */
 static void reserve(kit_buf *text, size_t bytes) {
     static const char blank[1024];
     size_t length = text->length;
@@ -204,7 +204,7 @@ static const char *secret_name(const host_manifest *manifest, size_t i) {
     return i < manifest->auth_count ? manifest->auth[i] : manifest->secrets[i - manifest->auth_count];
 }
 
-/* An address is no secret, and nothing could be said about a backend without it. */
+/* An address is not a secret, and needed in error messages. */
 static bool is_address(const char *name) {
     return ends_in(name, "_HOST") || ends_in(name, "_ADDRESS");
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Adds up what a manifest asks for. */
+/* Lists what a manifest requests. */
 #include "host/asks.h"
 #include "host/run.h"
 

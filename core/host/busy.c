@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How long a process was ready to run and did not, because the machine was busy with others. */
+/* Measures how long a process was runnable but not running. */
 #include "host/internal.h"
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls that the other rooms' users make: one function a slot, and the two that ask everybody at once. */
+/* The public calls: one function per slot, and the two that call many backends at once. */
 #include "host/call.h"
 #include "host/run.h"
 
@@ -29,7 +29,7 @@ void host_verdict_text(const host_result *result, char *out, size_t capacity) {
         kit_format(out, capacity, "%s: %s", host_verdict_name(result->verdict), result->error.text);
 }
 
-/* ---- Before anything is started: is this row one that may be called, and so? False, with the verdict, when not. */
+/* ---- Before anything is started: may this row be called with these options? If not, false, with the verdict. */
 static bool may_call(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                      host_result *result) {
     kolm_error_t *error = &result->error;
@@ -73,7 +73,7 @@ static void run_init(host_run *run, const host_backend *backend, const char *slo
     run->grace_ms = options->grace_ms > 0 ? options->grace_ms : light ? 0 : GRACE_MS;
 }
 
-/* Makes the run ready, or gives its verdict. Takes args. */
+/* Prepares the run, or sets its verdict. Takes ownership of args. */
 static kit_status prepare(const host_registry *registry, host_run *run, cJSON *args, kolm_error_t *err) {
     run->args = args;
     if (!args) return kit_no_memory(err);
@@ -217,11 +217,11 @@ kit_status host_reclaim(const host_registry *registry, const host_backend *backe
 
 /* ---- All */
 
-/* Runs what run_init has begun, all at once. args[i] is taken. */
+/* Runs what run_init has prepared, in parallel. Takes ownership of args[i]. */
 static kit_status call_runs(const host_registry *registry, host_run *runs, cJSON **args, size_t count,
                             const host_call_options *options, const char *slot, kolm_error_t *err) {
     host_scratch scratch = HOST_SCRATCH_NONE;
-    /* Without it nobody can be asked: that is the fault of this machine, and no backend's. */
+    /* Without it no backend can be called, which is not the fault of a backend. */
     kit_status status = host_scratch_open(options, host_call_is_light(slot), &scratch, err);
     for (size_t i = 0; i < count; i++) {
         runs[i].several = true;
@@ -232,13 +232,13 @@ static kit_status call_runs(const host_registry *registry, host_run *runs, cJSON
             cJSON_Delete(args[i]);
             continue;
         }
-        /* What is wrong with one (a token that is no text) is that one's verdict. */
+        /* An error of one (a token that is not text) is the verdict of that one only. */
         kolm_error_t why = KIT_ERROR_INIT;
         kit_status one = prepare(registry, &runs[i], args[i], &why);
         if (one == KOLM_OK) continue;
         if (one == KOLM_E_RESOURCE_EXHAUSTED) status = kit_no_memory(err);
         runs[i].result->verdict = HOST_NOT_LOADED;
-        runs[i].result->own_fault = one == KOLM_E_UNKNOWN; /* a disk that fails, say */
+        runs[i].result->own_fault = one == KOLM_E_UNKNOWN; /* such as a disk error */
         runs[i].result->error = why;
     }
     for (size_t i = 0; status != KOLM_OK && i < count; i++)

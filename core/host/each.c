@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that take the next piece of work until none is left. */
+/* Threads that take the next item until none is left. */
 #include "host/each.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads "files" of a manifest and "fence" of config.json, and makes whole paths of what people write. */
+/* Reads "files" of a manifest and "fence" of config.json, and expands their paths. */
 #include "host/files.h"
 
 #include "kolm/kit/text.h"
@@ -25,7 +25,7 @@ static bool has_dots(const char *path) {
     return false;
 }
 
-/* A place that is more than the whole file system or the whole home. */
+/* A path that is neither the whole file system nor the whole home. */
 static bool good_path(const char *s) {
     if (s[0] == '/' || (s[0] == '~' && s[1] == '/')) {
         const char *rest = s + (s[0] == '~');
@@ -89,8 +89,7 @@ void host_files_free(host_files *files) {
     *files = (host_files){0};
 }
 
-/* Appends the home directory that ~ or ~user at text stands for; the length of what it stands in the place of, 0 when that
- * is nobody's. */
+/* Expands ~ or ~user at text; returns the length consumed, 0 if there is no such user. */
 static size_t add_home(const char *text, kit_buf *out) {
     size_t length = strcspn(text, "/");
     char user[64], room[4096];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One process that is started and linked once, and of which those of a whole batch are copies. */
+/* A process that is started and linked once, and forked for each call of a batch. */
 #include "host/fork_server.h"
 
 #include <errno.h>
@@ -13,9 +13,9 @@
 
 #define ANSWER_MS 2000 /* for a copy; it takes a tenth of a millisecond */
 
-/* To be started and linked is half of what a detect costs. A copy of a process that did both, and nothing else yet, is as good:
- * it is our child, in a session of its own, with the descriptors and variables of its own call, and its fence is made after
- * that. What the copies share is where things lie in memory. */
+/* Starting and linking is half of the cost of a detect. A fork of a process that has done only that is equivalent: it
+ * is our child, in a session of its own, with the descriptors and variables of its own call, and its fence is set up
+ * afterwards. The copies share only their address space layout. */
 static bool is_worthwhile(const host_run *runs, size_t count) {
 #if defined(__linux__) && KOLM_FP_SANITIZER == 0
     size_t wanted = 0;
@@ -128,12 +128,12 @@ pid_t host_fork_server_start(host_fork_server *server, const char *name, char *c
     if (server->fd < 0) return 0;
     host_fork_order *order = malloc(sizeof *order);
     if (!order) return 0;
-    memset(order, 0, offsetof(host_fork_order, texts)); /* all of it is sent: nothing of kolm's memory goes along */
+    memset(order, 0, offsetof(host_fork_order, texts)); /* all bytes are initialised: nothing of kolm's memory leaks */
     pid_t pid = 0;
     bool fits = write_order(order, name, env, fds, count);
     if (fits) pid = send_order(server->fd, order, fds) ? receive_pid(server->fd) : 0;
     free(order);
-    /* It may have made one all the same, which is an orphan then, and it does not get to make another. */
+    /* It may have forked nevertheless, which leaves an orphan; do not use it again. */
     if (fits && pid == 0) host_fork_server_close(server);
     return pid;
 }

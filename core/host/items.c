@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fields of a manifest as its readers want them, without a tree of all that it says: there may be a thousand manifests,
- * and most of what is in one is a short text. */
+/* Extracts the fields of a manifest without a full tree: there may be a thousand manifests, and most values are short
+ * texts. */
 #include "host/internal.h"
 
 #include "kolm/kit/json_walk.h"
@@ -16,8 +16,8 @@ size_t host_field_of(const char *key, size_t length) {
     return i;
 }
 
-/* A number of few digits, "24" or "0.25"; anything else is left to those who know numbers. Both halves of the quotient are
- * exact, and so it is the double that is nearest. */
+/* A number of few digits, "24" or "0.25"; anything else is left to the full parser. Numerator and denominator are
+ * exact, so the quotient is the nearest double. */
 static bool small_number(const kit_json_part *part, double *out) {
     double digits = 0, unit = 1;
     bool fraction = false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Libraries of a plugin's own: the files of NAME.libs beside NAME.so, which nobody else may change either. */
+/* Libraries of a plugin's own: the files of NAME.libs next to NAME.so, with the same trust rules. */
 #include "host/scan.h"
 
 #include "kolm/kit/file.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a manifest field by field from one table, so that no field is forgotten and no unknown one slips through. */
+/* Reads a manifest field by field from one table, so that no field is missed and no unknown one is accepted. */
 #include "host/internal.h"
 
 #include "kolm/kit/text.h"
@@ -40,7 +40,7 @@ bool host_manifest_may_read(const host_manifest *manifest, const char *secret) {
     return false;
 }
 
-/* ---- Readers: each gets the item (never NULL), and says what was expected when it is something else. */
+/* ---- Readers: each gets the item (never NULL), and reports what was expected if it is something else. */
 
 static kit_status expected(kolm_error_t *err, const char *what) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "expected %s", what);
@@ -131,7 +131,7 @@ static kit_status read_billing(const cJSON *item, host_manifest *m, kolm_error_t
     return KOLM_OK;
 }
 
-/* Read after billing, which decides what is right. */
+/* Read after billing, which decides what is valid. */
 static kit_status read_cost(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     bool hourly = m->billing == KOLM_BILLING_FREE || m->billing == KOLM_BILLING_PER_HOUR;
     if (!hourly) {
@@ -349,7 +349,7 @@ const host_field host_fields[HOST_FIELDS] = {
     {"hint", true, 0, read_hint},
 };
 
-/* A key of a later version says something that is not needed to use the backend; of the present one it is mistyped. */
+/* An unknown key of a later version is optional; of the current version it is a typo. */
 static kit_status unknown_field(const cJSON *item, host_manifest *m, kolm_error_t *err) {
     char key[64];
     kit_buf shown = {0};
@@ -381,7 +381,7 @@ static kit_status default_hint(host_manifest *m, kolm_error_t *err) {
     return status;
 }
 
-/* What detection depends on can only be a key that may be written; what config.json overrides is no setting. */
+/* Detection can depend only on declared keys; fields that config.json overrides are not settings. */
 static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
     for (size_t i = 0; m->declares_settings && i < m->require_count; i++) {
         const host_require *require = &m->requires[i];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a directory of plugins holds, by one look at its list. */
+/* Lists a directory of plugins. */
 #include "host/internal.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static kit_status append(char ***list, size_t *count, char *name, kolm_error_t *
     return KOLM_OK;
 }
 
-/* A plugin without a manifest counts under any name; a JSON file alone only when it could be a backend's. */
+/* A plugin without a manifest counts under any name; a lone JSON file only if its name is a valid backend name. */
 static kit_status add(host_names *names, const char *file, kolm_error_t *err) {
     size_t n = strlen(file), length;
     if (STEM_OF(file, n, HOST_SUFFIX ".sig", &length) || STEM_OF(file, n, ".libs", &length))

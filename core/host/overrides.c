@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What config.json says of a backend: fields of its manifest that it replaces, and settings that the manifest declares. */
+/* The section of a backend in config.json: overridden manifest fields, and declared settings. */
 #include "host/internal.h"
 
 #include <string.h>
@@ -62,7 +62,7 @@ kit_status host_manifest_override(host_manifest *manifest, const host_config *co
     return KOLM_OK;
 }
 
-/* Whoever can change it runs what he likes as the user. */
+/* A user who can change it can run anything as this user. */
 static kit_status check_python(const char *name, const char *python, const char *file, kolm_error_t *err) {
     char otherwise[160];
     kit_format(otherwise, sizeof otherwise, "name another Python: kolm compute setup %s --use PATH", name);

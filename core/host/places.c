@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where this kolm keeps its helper program and its backends: worked out from where the executable itself lies. */
+/* Locates the helper program and the backends, relative to the executable. */
 #include "host/internal.h"
 
 #include <dirent.h>
@@ -33,7 +33,7 @@ bool host_own_program(char *out) {
     return out[0] == '/';
 }
 
-/* The directory of this executable, "" when it cannot be known. */
+/* The directory of this executable, "" if unknown. */
 static void own_directory(char out[PATH_MAX]) {
     char *slash = host_own_program(out) ? strrchr(out, '/') : NULL;
     if (slash)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of a plugin: read once, hashed while they are read, and kept where nobody can change them. */
+/* The bytes of a plugin: read once, hashed at the same time, and kept in sealed memory. */
 #include "host/run.h"
 
 #include "kolm/kit/digest.h"
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define SEALED_MOST (64u << 20)      /* bytes; a larger plugin stays in its file */
-#define PLUGIN_MOST ((off_t)4 << 30) /* bytes; what is larger would only be read for a long time */
+#define PLUGIN_MOST ((off_t)4 << 30) /* bytes; larger files would take too long to read */
 #define PIECE 131072u
 #define OVERLAP 16u /* so that a word across two pieces is seen */
 #define TRIES 3
@@ -30,10 +30,10 @@ struct host_plugin {
     unsigned users;
     bool kept;     /* until the registry is freed, whoever uses it */
     int file;      /* what was read; -1 when it is not needed any more */
-    int sealed;    /* a copy of it in memory that nobody can change; -1: none */
-    bool searches; /* it names $ORIGIN: libraries of its own lie beside it */
+    int sealed;    /* a sealed copy of it in memory; -1: none */
+    bool searches; /* it uses $ORIGIN: its own libraries are next to it */
     host_file_identity identity;
-    char sha256[KIT_SHA256_HEX]; /* stays when the descriptors are closed: whatever is read later must be the same */
+    char sha256[KIT_SHA256_HEX]; /* kept after the descriptors are closed: later reads must match */
 };
 
 kit_status host_plugin_new(host_plugin **out, kolm_error_t *err) {
@@ -60,7 +60,7 @@ void host_plugin_free(host_plugin *plugin) {
 
 /* ---- Reading */
 
-/* Memory that can be sealed and that code can be run from; -1 where there is none, or no way to name it to the loader. */
+/* Sealable, executable memory; -1 if unavailable, or if the loader has no path to it. */
 static int open_memory(const char *name) {
 #if defined(__linux__)
     /* The file itself need not be executable, which a system may forbid: only its pages are. Older kernels do not know that. */
@@ -95,14 +95,14 @@ static bool names_origin(const char *bytes, size_t length) {
     return false;
 }
 
-/* The copy could not be made: the file has to do. */
+/* The copy failed: use the file. */
 static void give_up(int *memory) {
     if (*memory >= 0) close(*memory);
     *memory = -1;
 }
 
-/* All of the file from its start: its digest, a copy of the same bytes to *memory (-1: none is wanted; and when it cannot be
- * made), and whether it searches for libraries beside itself. */
+/* Reads the whole file: its digest, a copy of the same bytes to *memory (-1 on input: no copy; -1 on output: failed),
+ * and whether it searches for libraries next to itself. */
 static kit_status read_all(int file, const char *path, int *memory, char sha256[KIT_SHA256_HEX], bool *out_searches,
                            kolm_error_t *err) {
     kit_sha256 *state = NULL;
@@ -134,7 +134,7 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     return status;
 }
 
-/* Whether the same bytes are to be expected: links and permissions may be others. */
+/* Whether the bytes must be the same: link count and permissions may differ. */
 static bool same_content(const host_file_identity *a, const host_file_identity *b) {
     return a->device == b->device && a->inode == b->inode && a->size == b->size && a->modified_ns == b->modified_ns;
 }
@@ -204,7 +204,7 @@ kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA25
 
 /* ---- Holding */
 
-/* The file under the row's path now; false when that cannot be told, which is no word about the file. */
+/* The file at the row's path now; false if that cannot be determined, which says nothing about the file. */
 static bool check_file(const host_backend *row, host_file_identity *out_now, host_plugin_fate *out_fate) {
     struct stat st;
     *out_fate = HOST_PLUGIN_THERE;
@@ -218,7 +218,7 @@ static bool check_file(const host_backend *row, host_file_identity *out_now, hos
     return true;
 }
 
-/* Whether the file from which it was loaded, or is to be, has the bytes that were read. */
+/* Whether the file from which it was or will be loaded has the bytes that were read. */
 static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     const host_plugin *plugin = row->bytes;
     struct stat st;
@@ -226,10 +226,10 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     char sha256[KIT_SHA256_HEX];
     bool ignored = false;
     int none = -1;
-    if (plugin->file < 0) return KOLM_OK; /* what is sealed is loaded, or who looks with a debugger */
+    if (plugin->file < 0) return KOLM_OK; /* the sealed copy is loaded, or a debugger is used */
     if (fstat(plugin->file, &st) != 0) return kit_fail_errno(err, errno, "cannot access %s", row->plugin_path);
     host_identity_of(&st, &now);
-    /* A page that somebody had mapped and written to before it was read can be written to again, and no time tells. */
+    /* A mapped page that was dirty before it was read can be written again without updating any time. */
     if (kit_file_is_written(plugin->file))
         return kit_fail(err, KOLM_E_ABORTED,
                         "end the program that has it open, or put a new file in its place (install, mv)",
@@ -241,8 +241,8 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
                     "%s was written over while it was in use", row->plugin_path);
 }
 
-/* By its path for who needs that: libraries beside the plugin, a debugger, a system without sealed memory. When the file has
- * gone from there, from what is held of it. */
+/* By path if necessary: libraries next to the plugin, a debugger, a system without sealed memory. If the file is gone,
+ * from the open descriptor. */
 static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
     const host_plugin *plugin = row->bytes;
     host_file_identity now = {0}; /* as it stays when the file is gone */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what a manifest says of its recipes, and holds options against what a recipe takes. */
+/* Reads the recipes of a manifest, and checks options against them. */
 #include "host/recipes.h"
 
 #include "kolm/kit/file.h"
@@ -179,7 +179,7 @@ static cJSON *value_of(const host_setting *option, const char *text) {
 }
 
 static bool fits(const host_setting *option, const cJSON *value) {
-    /* config.json has no use for an empty text; on a command line it says "none". */
+    /* In config.json an empty text is invalid; on a command line it means "none". */
     if (cJSON_IsString(value) && !value->valuestring[0])
         return (option->types & 1u << HOST_SETTING_STRING) && option->value_count == 0 &&
                !(option->has_min && option->min > 0);

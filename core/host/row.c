@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks at the files of one backend: whether they are there and trusted, and the manifest valid. */
+/* Checks the files of one backend: present, trusted, and with a valid manifest. */
 #include "host/row.h"
 
 #include "kolm/kit/digest.h"
@@ -49,7 +49,7 @@ static kit_status find_file(const host_directory *dir, const char *stem, const c
     kit_status status = KOLM_OK;
     if (S_ISLNK(st.st_mode)) {
         status = host_trust_file(path, out_path, NULL, out_identity, err);
-        /* A link into nowhere is something that is there and wrong, not something that is missing. */
+        /* A dangling link is an error, not a missing file. */
         if (status == KOLM_E_NOT_FOUND) status = err->code = KOLM_E_FAILED_PRECONDITION;
         free(path);
         return status;
@@ -67,7 +67,7 @@ static kit_status find_file(const host_directory *dir, const char *stem, const c
     return status;
 }
 
-/* The manifest as most are: no link. One descriptor is opened, judged and read. */
+/* The usual case, not a link: one descriptor is opened, checked and read. */
 static kit_status open_manifest(const host_directory *dir, const char *stem, host_backend *row, int *out_fd,
                                 kolm_error_t *err) {
     char file[NAME_MAX + 1];
@@ -75,7 +75,7 @@ static kit_status open_manifest(const host_directory *dir, const char *stem, hos
     if (!file_of(file, stem, ".json")) return kit_fail(err, KOLM_E_NOT_FOUND, "", "the name is too long");
     int fd = openat(dir->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 && errno == ENOENT) return kit_fail(err, KOLM_E_NOT_FOUND, "", "cannot access %s", file);
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { /* looked at more closely there */
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { /* checked more closely there */
         if (fd >= 0) close(fd);
         return find_file(dir, stem, ".json", &row->manifest_path, &row->manifest_file, err);
     }
@@ -119,7 +119,7 @@ static kit_status read_manifest(const char *name, int fd, host_backend *row, kol
         status = host_manifest_parse(name, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
-    /* A signature is by it, and a grant to files that nobody signed. */
+    /* Needed for a signature, and for a grant to unsigned files. */
     if (status == KOLM_OK && (!row->no_signature || asks_for_something(row->manifest)))
         status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
     kit_buf_free(&text);
@@ -154,7 +154,7 @@ kit_status host_row_fill(const host_directory *dir, const char *stem, host_backe
                         "%s/%s.json, its manifest, is missing", dir->path, stem);
     }
     if (manifest != KOLM_OK) return manifest;
-    /* What the list does not hold need not be looked for; a link leads to where there may be more. */
+    /* Names that are not in the listing need no lookup; a link leads to another directory, which may have them. */
     bool here = plugin == KOLM_OK && is_in(dir->path, row->plugin_path);
     row->no_signature = here && !host_names_beside(dir->names, stem, HOST_SUFFIX ".sig");
     row->rule = HOST_RULE_MANIFEST;

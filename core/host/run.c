@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starts kolm-host processes, listens to all of them, stops them in time, and leaves nothing of them behind. */
+/* Starts kolm-host processes, reads their replies, enforces deadlines, and leaves no process behind. */
 #include "host/fork_server.h"
 
 #include <dirent.h>
@@ -17,11 +17,11 @@
 #endif
 
 #define AT_ONCE 128  /* processes; four descriptors each */
-#define YOUNG_MS 250 /* for so long a process counts as starting, which takes the processor */
+#define YOUNG_MS 250 /* how long a process counts as starting, which is CPU-bound */
 #define YOUNG_LEAST 24
-#define CANCEL_LOOK_MS 100   /* a flag cannot be polled; a signal usually ends the poll sooner */
+#define CANCEL_LOOK_MS 100   /* the flag is checked at this interval; a signal usually ends the poll sooner */
 #define EXIT_LOOK_MS 10      /* where the kernel has no pidfd */
-#define LEAVE_MS 500         /* from the last word to the end */
+#define LEAVE_MS 500         /* from the last record to the exit */
 #define PRINTED_LIGHT 65536u /* bytes that detect and cost may print */
 #define PRINTED_MOST (4u << 20)
 #define SWEEPS 2000 /* looks for orphans, a millisecond apart */
@@ -41,8 +41,8 @@ static int open_pidfd(pid_t pid) {
 #endif
 }
 
-/* All processes that this room started and has not buried yet, of any thread. What else is a child of ours is an orphan
- * that a plugin left: it was adopted. The lock is held while a process is started, so that nobody takes it for one. */
+/* All processes that this room started and has not reaped yet, of any thread. Any other child of ours is an adopted
+ * orphan that a plugin left. The lock is held while a process is started, so that it is not mistaken for one. */
 static struct {
     pthread_mutex_t lock;
     pid_t *pids;
@@ -99,14 +99,14 @@ static kit_status spawn(const char *program, host_fork_server *server, host_run 
     return status;
 }
 
-/* Gets hold of the plugin, once: what is wrong with that one is its verdict, and no reason to wait. */
+/* Opens the plugin, once: an error is its verdict, without delaying the others. */
 static kit_status take_plugin(host_run *run, kolm_error_t *err) {
     kolm_error_t *why = &run->result->error;
     if (run->plugin.row) return KOLM_OK;
     kit_status status = host_plugin_take(run->backend, !run->several, run->options->by_path, &run->plugin, why);
     if (status == KOLM_OK) {
         kit_copy(run->result->plugin_sha256, sizeof run->result->plugin_sha256, run->plugin.sha256);
-        return host_run_ask_plugin(run, err); /* no memory for that: there is none for the process either */
+        return host_run_ask_plugin(run, err); /* out of memory: the process would fail too */
     }
     if (err && status == KOLM_E_RESOURCE_EXHAUSTED) *err = *why;
     if (status == KOLM_E_RESOURCE_EXHAUSTED) return status;
@@ -142,10 +142,10 @@ static kit_status start(const char *program, host_fork_server *server, host_run 
 }
 
 /* ---- Talk */
-/* It is kolm that cannot go on. */
+/* kolm itself failed. */
 static void give_it_up(host_run *run, int reason) {
     if (run->own_errno == 0) run->own_errno = reason;
-    run->garbled = true; /* ended as soon as it is looked at */
+    run->garbled = true; /* killed at the next check */
 }
 
 static void send_request(host_run *run) {
@@ -155,7 +155,7 @@ static void send_request(host_run *run) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n < 0 && errno != EPIPE) give_it_up(run, errno);
-        if (n <= 0) break; /* it is gone: its end will say how */
+        if (n <= 0) break; /* it has exited: its status will tell how */
         run->request_sent += (size_t)n;
     }
     explicit_bzero(run->request.data, run->request.length);
@@ -163,11 +163,11 @@ static void send_request(host_run *run) {
 }
 
 static void stop(host_run *run, kit_child_stop why, int64_t now) {
-    close_fd(&run->request_fd); /* kolm-host sees the end of it, whatever the plugin did to the signals */
+    close_fd(&run->request_fd); /* kolm-host sees the closed pipe, whatever the plugin did to the signals */
     kit_child_stop_now(&run->life, why, now);
 }
 
-/* Hands out whole lines; keeps what is left of the last one. */
+/* Passes on whole lines; keeps an incomplete last one. */
 static void split_lines(host_run *run, kit_buf *text, bool reply) {
     size_t from = 0;
     for (;;) {
@@ -194,7 +194,7 @@ static void split_lines(host_run *run, kit_buf *text, bool reply) {
     kit_buf_clear(text);
 }
 
-/* Reads what is there, but not for ever: a flood must not keep the others waiting. */
+/* Reads what is available, within limits: a flood must not delay the others. */
 static void receive(host_run *run, int *fd, kit_buf *text, bool reply, bool to_the_end) {
     char piece[16384];
     size_t most = host_call_is_light(run->slot) ? PRINTED_LIGHT : PRINTED_MOST;
@@ -208,7 +208,7 @@ static void receive(host_run *run, int *fd, kit_buf *text, bool reply, bool to_t
             return;
         }
         if (!reply) {
-            if (run->log_bytes >= most) continue; /* read and forgotten, so that nobody blocks */
+            if (run->log_bytes >= most) continue; /* read and discarded, so that the writer does not block */
             run->log_bytes += (size_t)n;
         }
         kit_buf_add(text, piece, (size_t)n);
@@ -237,7 +237,7 @@ static bool cancelled(const host_run *run) {
     return (o->cancel && *o->cancel != 0) || (o->cancel_too && *o->cancel_too != 0);
 }
 
-/* Somebody has asked twice. */
+/* The second request to stop. */
 static bool is_urgent(const host_run *run) {
     return run->life.stop == KIT_CHILD_CANCELLED && run->options->cancel && *run->options->cancel > 1;
 }
@@ -253,7 +253,7 @@ static bool goes_on(const host_run *run) {
     return run->life.stop == KIT_CHILD_GOES_ON && run->stage != HOST_STAGE_DONE;
 }
 
-/* Stops what is late or no longer wanted; gives the time at which to look again. */
+/* Stops calls that are late or cancelled; returns the time of the next check. */
 static int64_t watch_clock(host_run *run, int64_t now) {
     if (goes_on(run) && cancelled(run))
         stop(run, KIT_CHILD_CANCELLED, now);
@@ -268,7 +268,7 @@ static int64_t watch_clock(host_run *run, int64_t now) {
     return next;
 }
 
-/* wake: when to be back at the latest. */
+/* wake: latest time to return. */
 static void listen_once(host_run **active, size_t count, struct pollfd *fds, int64_t now, int64_t wake) {
     int64_t next = wake;
     nfds_t used = 0, first[AT_ONCE + 1];
@@ -286,11 +286,11 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
     first[count] = used;
     if (poll(fds, used, (int)(wait < 0 ? 0 : wait > 60000 ? 60000 : wait)) < 0)
         for (nfds_t i = 0; i < used; i++)
-            fds[i].revents = POLLIN; /* nobody knows: all are looked at */
+            fds[i].revents = POLLIN; /* unknown: check all */
     now = kit_now_ms();
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
-        bool woken = run->exit_fd < 0; /* whose end no descriptor tells */
+        bool woken = run->exit_fd < 0; /* whose end cannot be polled */
         for (nfds_t j = first[i]; j < first[i + 1]; j++)
             woken = woken || fds[j].revents != 0;
         if (!woken) continue;
@@ -303,8 +303,8 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
 /* ---- End */
 typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
 
-/* Whether every child that is no host must be an orphan of a plugin. Decided once for a process, before it starts the
- * first one; only then orphans are adopted. Otherwise the session alone tells what belongs to a plugin. */
+/* Whether every child that is not a host must be an orphan of a plugin. Decided once per process, before it starts the
+ * first one; only then are orphans adopted. Otherwise only the session identifies processes of a plugin. */
 static struct {
     pid_t process; /* for which it was decided; 0: none */
     bool all;
@@ -352,8 +352,7 @@ static orphans orphans_of_all(bool end) {
     return found;
 }
 
-/* Whether processes that have ended left anybody behind: their orphans are children of ours by now, whatever session
- * they moved to. */
+/* Whether ended processes left others behind: their orphans are our children now, whatever session they moved to. */
 static orphans look_for_orphans(bool end) {
     pthread_mutex_lock(&hosts.lock);
     orphans found = own_children.all ? orphans_of_all(end) : ORPHANS_UNKNOWN;
@@ -361,9 +360,9 @@ static orphans look_for_orphans(bool end) {
     return found;
 }
 
-/* Orphans of what is started from now on become children of this process, not of init. But a program that took the
- * place of a shell has the children of that shell, and the init of a container, or what was made to adopt before,
- * the orphans of strangers: nobody could tell those from a plugin's. */
+/* Orphans of processes started from now on become children of this process, not of init. But a program exec'd by a
+ * shell has the children of that shell, and the init of a container, or an existing subreaper, has orphans of other
+ * programs: these could not be distinguished from a plugin's. */
 static void adopt(void) {
     pthread_mutex_lock(&hosts.lock);
     if (own_children.process != getpid()) {
@@ -394,7 +393,7 @@ static void close_all(host_run *run) {
     close_fd(&run->exit_fd);
 }
 
-/* After the last word, and before the verdict counts: was what ran what was read? */
+/* After the reply, before the verdict: was the code that ran the code that was read? */
 static void leave_plugin(host_run *run) {
     host_result *result = run->result;
     kolm_error_t why = KIT_ERROR_INIT;
@@ -431,7 +430,7 @@ static void reap(host_run *runs, size_t count) {
         if (!runs[i].started) continue;
         any = true;
         kit_child_kill(&runs[i].life);
-        (void)kit_child_ended(&runs[i].life, true); /* its orphans are ours once it is a zombie */
+        (void)kit_child_ended(&runs[i].life, true); /* its orphans become ours once it is a zombie */
     }
     if (any) end_orphans(runs, count);
     for (size_t i = 0; i < count; i++) {
@@ -456,8 +455,8 @@ static void give_up(host_run *run, kit_child_stop why) {
     host_run_conclude(run);
 }
 
-/* As many start at once as the machine has use for, so that the time of each is spent on its own work; one that only
- * waits, or hangs, keeps nobody from starting. *wake: when the next may start, INT64_MAX when that is now. */
+/* Limits the number that start at once, so that each one's time is spent on its own work; one that only waits, or
+ * hangs, does not delay the others. *wake: when the next may start, INT64_MAX when that is now. */
 static bool may_start(host_run *const *active, size_t running, long processors, int64_t now, int64_t *wake) {
     size_t most = processors > YOUNG_LEAST / 2 ? 2 * (size_t)processors : YOUNG_LEAST, young = 0;
     *wake = INT64_MAX;
@@ -491,7 +490,7 @@ static kit_status run_all(const char *program, host_fork_server *server, host_ru
             if (status != KOLM_OK) break;
             if (!run->ended) active[running++] = run;
         }
-        /* Out of descriptors or processes for the moment: what is running will give some back. */
+        /* Temporarily out of descriptors or processes: running ones will free some. */
         if (running == 0) return status;
         status = KOLM_OK;
         listen_once(active, running, fds, now, next < count ? wake : INT64_MAX);
@@ -509,7 +508,7 @@ static kit_status run_all(const char *program, host_fork_server *server, host_ru
     }
 }
 
-/* It is a host too: no orphan of anybody's. */
+/* It is a host too, not an orphan. */
 static void open_fork_server(host_fork_server *server, const char *program, const host_run *runs, size_t count) {
     pthread_mutex_lock(&hosts.lock);
     *server = HOST_FORK_SERVER_NONE;
@@ -524,7 +523,7 @@ kit_status host_run_all(const char *program, host_run *runs, size_t count, kolm_
         reap(runs, count);
         return kit_no_memory(err);
     }
-    /* A process that dies before it has read its request must not take us along: the signal waits until it is taken. */
+    /* A process that dies before it has read its request must not kill us: SIGPIPE is blocked, and consumed. */
     sigset_t pipe_signal, before, pending;
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Turns directories into rows: one for each name found, whatever is wrong with it. */
+/* Turns directories into rows: one per name found, valid or not. */
 #include "host/scan.h"
 
 #include "host/each.h"
@@ -41,7 +41,7 @@ static void row_free(host_backend *row) {
     host_plugin_free(row->bytes);
 }
 
-/* Puts the row behind all rows of a smaller or equal name. */
+/* Inserts the row after all rows of a smaller or equal name. */
 static kit_status insert_row(host_registry *registry, host_backend *row, kolm_error_t *err) {
     host_backend *grown = registry->rows;
     if ((registry->count & (registry->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
@@ -58,7 +58,7 @@ static kit_status insert_row(host_registry *registry, host_backend *row, kolm_er
     return KOLM_OK;
 }
 
-/* What config.json says of the row: applied, or the row is refused. */
+/* Applies the row's section of config.json, or refuses the row. */
 static void take_config(const host_scan_options *options, host_backend *row, kolm_error_t *why) {
     kit_status status = host_manifest_override(row->manifest, &options->config, why);
     if (status == KOLM_OK) status = host_manifest_check_settings(row->manifest, &options->config, why);
@@ -74,15 +74,15 @@ static void stands_before(const host_backend *first, host_backend *row) {
                    "%s takes precedence: a file without a version is used first, then the newest version", first->stem);
 }
 
-/* Another file of this name came first: of the same directory only as another version. */
+/* Another file of this name came first; in the same directory only as another version. */
 static void yield_to(host_backend *first, host_backend *row) {
     bool versions = (first->version || row->version) && strcmp(first->directory, row->directory) == 0;
-    /* What was refused for what it is, and not for what config.json says of it, is not what counts. */
+    /* A row refused for itself, not for its section of config.json, does not take the name. */
     if (versions && first->state == HOST_ROW_REFUSED && first->rule < HOST_RULE_ORDER && row->state == HOST_ROW_OK) {
         first->passed_over = true;
         return;
     }
-    if (versions && row->state == HOST_ROW_REFUSED) { /* its own fault says more than its place */
+    if (versions && row->state == HOST_ROW_REFUSED) { /* its own error is more informative than its position */
         row->passed_over = true;
         return;
     }
@@ -97,7 +97,7 @@ static void yield_to(host_backend *first, host_backend *row) {
                        "hidden by %s in %s, which is searched first", first->name, first->directory);
 }
 
-/* "acme" and "1.2.0" of "acme-1.2.0"; a stem that no name is in stays whole. */
+/* "acme" and "1.2.0" of "acme-1.2.0"; a stem without a name is kept unsplit. */
 static kit_status name_row(const char *stem, host_backend *row, kolm_error_t *err) {
     kit_buf shown = {0}, name = {0};
     if (host_name_ok(stem) && !host_stem_version(stem)) {
@@ -120,7 +120,7 @@ static host_backend *in_front(host_registry *registry, const char *name) {
     return found ? &registry->rows[found - registry->rows] : NULL;
 }
 
-/* What is read of many at once: rows of some stems, as far as the files say, each with how that went. */
+/* Rows of several stems, read in parallel from their files, each with its status. */
 typedef struct batch {
     const host_directory *dir;
     char *const *stems;
@@ -226,7 +226,7 @@ static void searched_free(host_searched *one) {
     free(one->directory);
 }
 
-/* The place before the last that was this directory, under whatever name; NULL: none. */
+/* An earlier search entry for this directory, under any name; NULL: none. */
 static const host_searched *searched_as(const host_registry *registry, const char *real) {
     for (size_t i = 0; i + 1 < registry->searched_count; i++) {
         const host_searched *one = &registry->searched[i];
@@ -235,18 +235,18 @@ static const host_searched *searched_as(const host_registry *registry, const cha
     return NULL;
 }
 
-/* Not there, or not to be looked at by this user, is an answer; a disk that fails or memory that is out is none. */
+/* Missing or inaccessible is an answer; a disk error or lack of memory is not. */
 static bool is_no_answer(kit_status status) {
     return status == KOLM_E_UNKNOWN || status == KOLM_E_RESOURCE_EXHAUSTED;
 }
 
-/* Going on without the place could take a backend that one in it hides. */
+/* Continuing without this directory could use a backend that one in it hides. */
 static kit_status unknown(const host_searched *seen, kolm_error_t *err) {
     return kit_fail(err, seen->why.code, "fix that, or remove the directory from KOLM_BACKEND_PATH",
                     "cannot list the backends: %s: %s", seen->path, seen->why.text);
 }
 
-/* Says why a place is not searched; not having any backends of one's own is normal and no note. */
+/* Notes why a directory is not searched; a missing user directory is normal. */
 static kit_status skip(host_registry *registry, const host_place *place, const char *path, kolm_error_t *err) {
     const host_searched *last = &registry->searched[registry->searched_count - 1];
     if (place->origin == HOST_ORIGIN_USER && last->why.code == KOLM_E_NOT_FOUND) return KOLM_OK;
@@ -261,7 +261,7 @@ static kit_status scan_directory(host_registry *registry, const host_place *plac
     if (is_no_answer(trusted)) return unknown(seen, err);
     if (trusted == KOLM_E_NOT_FOUND || trusted == KOLM_E_INVALID_ARGUMENT)
         return skip(registry, place, place->path, err);
-    if (!seen->directory) seen->directory = realpath(place->path, NULL); /* not trusted: its rows are only told */
+    if (!seen->directory) seen->directory = realpath(place->path, NULL); /* not trusted: its rows are only shown */
     const host_searched *before = seen->directory ? searched_as(registry, seen->directory) : NULL;
     if (before) { /* it would hide itself */
         (void)kit_fail(&seen->why, KOLM_E_ALREADY_EXISTS, "", "it is the same directory as %s", before->path);
@@ -334,17 +334,17 @@ static void find_program(host_registry *registry, const char *path) {
     }
 }
 
-/* Backends run it as this user: what others may change is not told of. */
+/* Backends run it as this user: do not pass on one that others can change. */
 static void find_trainer(host_registry *registry, const char *path) {
     kolm_error_t why = KIT_ERROR_INIT;
     if (path && host_trust_directory(path, &registry->trainer, &why) != KOLM_OK) registry->trainer = NULL;
 }
 
-/* ---- Sections of config.json that nobody has */
+/* ---- Sections of config.json without a backend */
 
 /* The row without a section of its own whose name is nearest to that of a section which no row has, and which declares one
- * of its keys as a setting: what the section says was meant for it. NULL: none. A price or a tier proves nothing: any backend
- * takes those, and the section may be for one that is not installed here. */
+ * of its keys as a setting: the section was probably meant for it. NULL: none. A price or a tier proves nothing: any
+ * backend accepts those, and the section may be for one that is not installed here. */
 static host_backend *meant_by(const host_registry *registry, const cJSON *section) {
     host_backend *best = NULL;
     const char *names[HOST_ROWS_MAX];
@@ -359,7 +359,7 @@ static host_backend *meant_by(const host_registry *registry, const cJSON *sectio
     return NULL;
 }
 
-/* A section under a mistyped name must not count as none: it may hold the pin of a key. */
+/* A section under a mistyped name must not be ignored: it may pin a key. */
 static void check_sections(host_registry *registry, const host_scan_options *options) {
     const cJSON *backends = kit_json_get(options->config.json, "backends");
     for (const cJSON *one = cJSON_IsObject(backends) ? backends->child : NULL; one; one = one->next) {
@@ -391,7 +391,7 @@ kit_status host_scan(const host_scan_options *options, host_registry **out_regis
     if (status == KOLM_OK) find_program(registry, places.program);
     if (status == KOLM_OK) find_trainer(registry, places.trainer);
     for (size_t i = 0; status == KOLM_OK && i < places.count; i++) {
-        bool again = false; /* the same twice need not be told; scan_directory sees other names of a directory */
+        bool again = false; /* do not report duplicates; scan_directory handles other names of a directory */
         for (size_t j = 0; j < i; j++)
             again = again || strcmp(places.at[i].path, places.at[j].path) == 0;
         if (!again) status = scan_directory(registry, &places.at[i], options, err);
@@ -459,7 +459,7 @@ void host_registry_pass_over(host_registry *registry, const host_backend *row, c
     next->state = HOST_ROW_OK;
     next->rule = HOST_RULE_NONE;
     next->why = *next->instead;
-    /* What is older still is hidden by the one that is taken now. */
+    /* Older versions are hidden by the one used now. */
     for (host_backend *at = next + 1; at < registry->rows + registry->count && strcmp(at->name, next->name) == 0; at++)
         if (at->spare && strcmp(at->directory, next->directory) == 0) stands_before(next, at);
 }

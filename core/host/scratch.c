@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories for scratch: made, held by a lock while in use, and removed also when the kolm that made them was killed.
+/* Scratch directories: created, locked while in use, and removed even if the kolm that created them was killed.
  */
 #include "host/run.h"
 #include "kolm/kit/file.h"
@@ -20,9 +20,9 @@
 #define PREFIX "kolm-scratch-"
 #define SAME_NAME_MOST 4096 /* calls of one backend at once */
 #define DRAWN "XXXXXX"
-#define NAMES_MAX 8192 /* entries of the root that are looked at: a crowded /tmp must not make every command slow */
+#define NAMES_MAX 8192 /* entries of the root that are examined: a crowded /tmp must not slow down every command */
 
-/* Opens and locks a directory of ours; -1 when it is somebody else's, in use, gone, or nothing that we made. */
+/* Opens and locks a directory of ours; -1 if it is another user's, in use, gone, or not created by kolm. */
 static int lock_own(const char *path) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -34,7 +34,7 @@ static int lock_own(const char *path) {
     return -1;
 }
 
-/* What a kolm that was killed left behind. The lock ended with it. */
+/* Removes leftovers of a killed kolm, whose lock ended with it. */
 static void sweep(const char *root) {
     DIR *listing = opendir(root);
     const struct dirent *entry;
@@ -55,7 +55,7 @@ static void sweep(const char *root) {
 }
 
 static kit_status make(host_scratch *scratch, const char *root, kolm_error_t *err) {
-    /* Another kolm that sweeps may take a directory in the instant before it is locked: then another one is drawn. */
+    /* Another kolm may remove a new directory before it is locked: then try another name. */
     for (int attempt = 0; attempt < 16; attempt++) {
         KIT_TRY(kit_path_join(root, PREFIX DRAWN, &scratch->path, err));
         if (!mkdtemp(scratch->path)) {
@@ -67,7 +67,7 @@ static kit_status make(host_scratch *scratch, const char *root, kolm_error_t *er
         scratch->fd = lock_own(scratch->path);
         struct stat info;
         if (scratch->fd >= 0) return KOLM_OK;
-        /* A file system without locks: nobody can lock it to remove it either. */
+        /* A file system without locks: others cannot lock it for removal either. */
         if (stat(scratch->path, &info) == 0) return KOLM_OK;
         free(scratch->path);
         scratch->path = NULL;
@@ -75,7 +75,7 @@ static kit_status make(host_scratch *scratch, const char *root, kolm_error_t *er
     return kit_fail(err, KOLM_E_ABORTED, "run the command again", "cannot keep a scratch directory in %s", root);
 }
 
-/* A place in memory, for calls that write next to nothing: hundreds of directories at once take their time on a disk. */
+/* In memory, for calls that write little: hundreds of directories at once are slow on a disk. */
 static bool in_memory(const char *place) {
 #if defined(__linux__)
     struct statfs kind;
@@ -93,7 +93,7 @@ kit_status host_scratch_open(const host_call_options *options, bool light, host_
     const char *wanted = secure_getenv("TMPDIR");
     *out_scratch = HOST_SCRATCH_NONE;
     if (options->scratch_root) return make(out_scratch, options->scratch_root, err);
-    /* A TMPDIR that is full or gone is no reason not to work. */
+    /* A full or missing TMPDIR must not fail the call. */
     if (wanted && wanted[0] == '/' && make(out_scratch, wanted, NULL) == KOLM_OK) return KOLM_OK;
     if (light && in_memory("/dev/shm") && make(out_scratch, "/dev/shm", NULL) == KOLM_OK) return KOLM_OK;
     return make(out_scratch, "/tmp", err);
@@ -117,8 +117,7 @@ void host_scratch_end(host_scratch *scratch) {
     host_common_free(scratch->common);
     scratch->common = NULL;
     if (!scratch->path) return;
-    kit_status ignored =
-        kit_remove_tree(scratch->path, NULL); /* what cannot be removed does not fail a call that worked */
+    kit_status ignored = kit_remove_tree(scratch->path, NULL); /* a failed removal does not fail a successful call */
     (void)ignored;
     if (scratch->fd >= 0) close(scratch->fd);
     *strrchr(scratch->path, '/') = '\0';

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what a manifest declares of its settings, and holds a section of config.json against it. */
+/* Reads the declared settings of a manifest, and checks a section of config.json against them. */
 #include "host/settings.h"
 
 #include "kolm/kit/text.h"
@@ -25,7 +25,7 @@ static kit_status expected(kolm_error_t *err, const char *key, const char *what)
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "\"%s\": expected %s", key, what);
 }
 
-/* ---- The words of a type */
+/* ---- The text of a type */
 
 static bool ends_in_star(const char *value) {
     size_t length = strlen(value);
@@ -95,7 +95,7 @@ void host_setting_type_text(const host_setting *setting, kit_buf *out) {
     }
 }
 
-/* ---- Values held against a declaration */
+/* ---- Checking values against a declaration */
 
 static bool among_values(const host_setting *setting, const char *text) {
     for (size_t i = 0; i < setting->value_count; i++) {
@@ -114,7 +114,7 @@ static bool is_path(const char *text) {
     return text[0] == '/' || text[0] == '~' || (text[0] == '$' && text[1] == '{');
 }
 
-/* Whether a text or a number is one that is declared; lists and maps are looked at elsewhere. */
+/* Whether a text or a number conforms to its declaration; lists and maps are checked elsewhere. */
 static bool scalar_fits(const host_setting *setting, unsigned types, const cJSON *item) {
     if (cJSON_IsBool(item)) return (types & BIT(HOST_SETTING_BOOLEAN)) != 0;
     if (cJSON_IsNumber(item)) {
@@ -128,7 +128,7 @@ static bool scalar_fits(const host_setting *setting, unsigned types, const cJSON
     bool fits = ((types & BIT(HOST_SETTING_PATH)) && is_path(text)) ||
                 ((types & BIT(HOST_SETTING_STRING)) && setting->value_count == 0);
     return fits &&
-           ((types & NUMBERS) || in_range(setting, (double)strlen(text))); /* a range is one thing's or another's */
+           ((types & NUMBERS) || in_range(setting, (double)strlen(text))); /* a range applies to one type only */
 }
 
 bool host_setting_fits(const host_setting *setting, const cJSON *item) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What calls left behind, found by the sessions that they ran in. */
+/* Finds processes that calls left behind, by session. */
 #include "host/run.h"
 
 #include "kolm/kit/text.h"

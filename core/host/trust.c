@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decides whether a path can be changed by nobody but root and the user, from the file up to the root directory. */
+/* Decides whether only root and the user can change a path, from the file up to the root directory. */
 #include "host/internal.h"
 #include "host/scan.h"
 
@@ -33,7 +33,7 @@ void host_identity_of(const struct stat *st, host_file_identity *out) {
 #endif
 }
 
-/* What helps besides a change of the place itself. */
+/* A remedy other than changing the path itself. */
 static const char move_it[] = "move the backend to a directory that only you can change";
 
 static kit_status refuse(kolm_error_t *err, const char *path, const char *why, const char *verb,
@@ -43,9 +43,9 @@ static kit_status refuse(kolm_error_t *err, const char *path, const char *why, c
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s %s", path, why);
 }
 
-/* ---- Owners that this user namespace does not map: scan.h says why these places, and no others, are believed. */
+/* ---- Owners that this user namespace does not map: scan.h explains why only these locations are trusted. */
 
-/* Directories that belong to root on every system whose programs and libraries can be trusted at all. */
+/* Directories owned by root on every system whose programs and libraries can be trusted at all. */
 static bool is_system_place(const char *path) {
     static const char *const exactly[] = {"/",        "/home", "/opt", "/srv",      "/mnt", "/media", "/var",
                                           "/var/lib", "/run",  "/etc", "/run/user", "/nix", "/gnu",   "/root"};
@@ -64,7 +64,7 @@ static bool is_sticky_place(const char *path) {
     return strcmp(path, "/tmp") == 0 || strcmp(path, "/var/tmp") == 0 || strcmp(path, "/dev/shm") == 0;
 }
 
-/* Read-only, and not by the word of another machine or process. */
+/* Read-only, and not served by another machine or process. */
 static bool is_fixed_mount(const char *path) {
 #if defined(__linux__)
     static const uint32_t changing[] = {0x6969, 0xff534d42, 0xfe534d42, 0x517b, 0x65735546, 0x01021997, 0x00c36400};
@@ -80,7 +80,7 @@ static bool is_fixed_mount(const char *path) {
 #endif
 }
 
-/* Who can change this can change the program that runs, or what it was installed with. */
+/* A user who can change this can change the running program, or its installation. */
 static bool is_own_place(const char *path) {
     char program[PATH_MAX], tree[PATH_MAX];
     struct stat st;
@@ -119,7 +119,7 @@ static kit_status trust_stat(const struct stat *st, const char *path, bool above
     if (owner == KIT_OWNER_OTHER) return refuse(err, path, "belongs to another user", "chown", otherwise);
     if (owner == KIT_OWNER_UNMAPPED) return trust_unmapped(st, path, above, otherwise, err);
     if (!(st->st_mode & OTHERS)) return KOLM_OK;
-    /* In a sticky directory of root's nobody can rename or remove what belongs to someone else. */
+    /* In a sticky directory of root users cannot rename or remove each other's files. */
     if (above && kit_trust_is_sticky(st)) return KOLM_OK;
     return refuse(err, path, st->st_mode & S_IWOTH ? "can be changed by every user" : "can be changed by its group",
                   "chmod go-w", otherwise);
@@ -183,7 +183,7 @@ static kit_status trust_file(const char *path, const char *otherwise, char **out
     char *real = NULL;
     struct stat st;
     KIT_TRY(resolve(path, &real, err));
-    /* Not blocking: a pipe of that name must not hold anybody up. */
+    /* Non-blocking: do not wait on a pipe of that name. */
     int fd = open(real, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     kit_status status = fd >= 0 && fstat(fd, &st) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", real);
     if (status == KOLM_OK && !S_ISREG(st.st_mode))
@@ -226,7 +226,7 @@ kit_status host_trust_home(const char *path, const char *otherwise, char **out_r
     if (there && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)))
         return trust_directory(path, false, otherwise, out_real, err);
     if (!there && errno != ENOENT && errno != ENOTDIR) return kit_fail_errno(err, errno, "cannot access %s", path);
-    /* Nobody else may be able to make it before us, or to take it away afterwards. */
+    /* Others must not be able to create it before us, or to remove it afterwards. */
     if (!kit_copy(above, sizeof above, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
     do {
         char below[PATH_MAX];
@@ -238,7 +238,7 @@ kit_status host_trust_home(const char *path, const char *otherwise, char **out_r
 
 /* ---- Interpreters */
 
-/* Who can change a link, or the directory that holds it, chooses what runs. */
+/* A user who can change a link, or its directory, chooses what runs. */
 static kit_status trust_links(const char *path, const char *otherwise, kolm_error_t *err) {
     char at[PATH_MAX], above[PATH_MAX], target[PATH_MAX];
     if (!kit_copy(at, sizeof at, path)) return kit_fail_errno(err, ENAMETOOLONG, "%s", path);
@@ -300,7 +300,7 @@ kit_status host_trust_python(const char *path, const char *otherwise, kolm_error
     struct stat st;
     if (path[0] != '/' || !kit_copy(environment, sizeof environment, path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an absolute path", "%s is not an absolute path", path);
-    /* One that is not there is told by who needs it. */
+    /* A missing one is reported by the caller that needs it. */
     if (stat(path, &st) != 0)
         return errno == ENOENT || errno == ENOTDIR ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", path);
     KIT_TRY(trust_links(path, otherwise, err));

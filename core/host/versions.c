@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Versions of a backend side by side in one directory: NAME-1.2.0.so beside NAME-1.10.0.so. */
+/* Versions of a backend in one directory: NAME-1.2.0.so and NAME-1.10.0.so. */
 #include "host/internal.h"
 
 #include <ctype.h>
@@ -47,7 +47,7 @@ int host_stems_order(const void *left, const void *right) {
     int order = memcmp(a, b, n < m ? n : m);
     if (order != 0 || n != m) return order != 0 ? order : n < m ? -1 : 1;
     const char *va = host_stem_version(a), *vb = host_stem_version(b);
-    if (!va || !vb) return va ? 1 : vb ? -1 : 0; /* without a version: put there by hand, before all others */
+    if (!va || !vb) return va ? 1 : vb ? -1 : 0; /* without a version: installed by hand, before all others */
     order = compare_versions(vb, va);
     return order != 0 ? order : strcmp(a, b);
 }

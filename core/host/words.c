@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A plugin's own words: its last lines, kept for the error when it ends without a proper one, and its secrets kept out. */
+/* A plugin's output: its last lines, quoted if it ends without a proper error, with secrets redacted. */
 #include "host/run.h"
 
 #include "kolm/kit/text.h"
@@ -8,12 +8,12 @@
 #include <string.h>
 #include <strings.h>
 
-#define QUOTED_MOST 300u /* bytes of an error that are the plugin's own */
+#define QUOTED_MOST 300u /* bytes of an error that quote the plugin */
 #define SECRET_LEAST 6u  /* shorter values are words that occur by chance */
 
 /* ---- Secrets */
 
-/* An address that a manifest lists under auth is no secret, and messages are of no use without it. */
+/* An address that a manifest lists under auth is not a secret, and messages need it. */
 static bool is_secret(const char *name) {
     static const char *const endings[] = {"TOKEN", "KEY",        "SECRET",      "PASSWORD",
                                           "PASS",  "CREDENTIAL", "CREDENTIALS", "AUTH"};
@@ -40,7 +40,7 @@ static void replace(kit_buf *text, const char *value, const char *name) {
 }
 
 static void hide_piece(const char *value, size_t length, const char *name, kit_buf *text) {
-    kit_buf shown = {0}; /* as it stands in texts, which are escaped */
+    kit_buf shown = {0}; /* in escaped form, as in texts */
     if (length < SECRET_LEAST) return;
     kit_buf_escaped(&shown, value, length);
     if (kit_buf_ok(&shown, NULL) == KOLM_OK && strstr(kit_buf_text(text), shown.data)) replace(text, shown.data, name);
@@ -88,7 +88,7 @@ void host_run_hide_array(const host_run *run, char *text, size_t capacity) {
 
 /* ---- The last lines */
 
-/* The line of a report that names the fault comes long before its end: a sanitizer prints a legend after it. */
+/* The line that names the fault comes long before the end of a report: a sanitizer prints a legend after it. */
 static bool is_headline(const char *text) {
     return strstr(text, "Sanitizer: ") != NULL || strstr(text, ": runtime error: ") != NULL;
 }
@@ -106,7 +106,7 @@ static const char *line_of(const host_tail *tail, size_t i) {
 
 void host_tail_quote(const host_tail *tail, kolm_error_t *error) {
     size_t first = tail->count, bytes = strlen(tail->headline);
-    /* A report that has a headline ends in nothing that a person could read. */
+    /* A report that has a headline ends in unreadable detail. */
     while (tail->headline[0] == '\0' && first > 0 && bytes + strlen(line_of(tail, first - 1)) <= QUOTED_MOST)
         bytes += strlen(line_of(tail, --first)) + 4;
     if (tail->headline[0] == '\0' && first == tail->count) return;
