@@ -30,7 +30,7 @@ static bool is_directory(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* The hub client's cache directory; "" when there is none to know of. */
+/* The hub client's cache directory; "" if unknown. */
 static void hub_cache(kit_buf *out) {
     const char *value = secure_getenv("HF_HUB_CACHE");
     if (value != NULL && value[0] == '/') {
@@ -113,7 +113,7 @@ typedef struct file {
 } file;
 
 typedef struct listing {
-    kit_file_mark directory; /* its place only: what else is put into it is nobody's business */
+    kit_file_mark directory; /* the directory itself only, not its other contents */
     file *at;
     size_t count;
     bool safe;    /* there are .safetensors */
@@ -129,7 +129,7 @@ static bool is_pickle(const char *name) {
     return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
 }
 
-/* What PEFT leaves in a directory is no part of a base that lies there too, and is not loaded with it. */
+/* PEFT's files in a directory are not part of a base there, and not loaded with it. */
 static bool is_adapter(const char *name) {
     return strcmp(name, "adapter_config.json") == 0 || strcmp(name, "adapter_model.safetensors") == 0 ||
            strcmp(name, "adapter_model.bin") == 0;
@@ -157,7 +157,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const file *)a)->name, ((const file *)b)->name);
 }
 
-/* False for what is no regular file, or a link to none. */
+/* False for anything but a regular file, or a link to one. */
 static bool mark_of(int dir, const char *name, kit_file_mark *out) {
     struct stat info;
     if (fstatat(dir, name, &info, 0) != 0 || !S_ISREG(info.st_mode)) return false;
@@ -165,7 +165,7 @@ static bool mark_of(int dir, const char *name, kit_file_mark *out) {
     return true;
 }
 
-/* below: the directory of a module that the file lies in, "" at the top. */
+/* below: the module directory of the file, "" at the top. */
 static kit_status add_file(listing *l, int dir, const char *below, const char *name, kolm_error_t *err) {
     kit_file_mark mark;
     if (below[0] == '\0' && is_adapter(name)) {
@@ -187,7 +187,7 @@ static kit_status add_file(listing *l, int dir, const char *below, const char *n
     return status;
 }
 
-/* A model that has .safetensors is loaded from them: a pickle beside them is not a part of it. */
+/* A model that has .safetensors is loaded from them: a pickle next to them is not part of it. */
 static void drop_pickles(listing *l) {
     size_t kept = 0;
     for (size_t i = 0; i < l->count; i++) {
@@ -199,7 +199,7 @@ static void drop_pickles(listing *l) {
     l->count = kept;
 }
 
-/* Of a base whose files are listed only those count. */
+/* If the files of a base are listed, only those count. */
 static void drop_others(listing *l, const char *lines) {
     size_t kept = 0;
     for (size_t i = 0; i < l->count; i++) {
@@ -227,7 +227,7 @@ static bool is_listed(const listing *l, const char *name) {
     return false;
 }
 
-/* A module that is not there, or leads elsewhere, is told by who loads the model. */
+/* A missing module, or one that leads elsewhere, is reported when the model is loaded. */
 static kit_status add_module(listing *l, const char *path, const char *below, kolm_error_t *err) {
     char *inner = NULL;
     if (!kit_path_is_safe(below)) return KOLM_OK;
@@ -299,7 +299,7 @@ static kit_status check_unwritten(int fd, kolm_error_t *err) {
                     "another program has it open for writing");
 }
 
-/* Digests the file that the listing marked, and no other: it may have been replaced since, or be written to now. */
+/* Digests exactly the file that was listed: it may have been replaced since, or be modified now. */
 static kit_status hash_open_file(int fd, const file *f, char *piece, const volatile sig_atomic_t *stop,
                                  char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
     uint8_t digest[KIT_SHA256_BYTES];
@@ -375,7 +375,7 @@ static kit_status identity_of(const listing *l, kit_buf *out, kolm_error_t *err)
     return kit_buf_ok(out, err);
 }
 
-/* What is not remembered between runs, since a directory may be moved: its own place, as ".", which is no file's name. */
+/* Not remembered between runs, because a directory may be moved: the directory itself, as ".". */
 static kit_status marks_of(const listing *l, kit_buf *out, kolm_error_t *err) {
     kit_buf_fmt(out, ". %" PRIu64 " %" PRIu64 "\n", l->directory.device, l->directory.inode);
     return identity_of(l, out, err);
@@ -391,7 +391,7 @@ static bool recall(const cJSON *memory, const char *path, const char *identity, 
     return kit_copy(base->digest, sizeof base->digest, digest);
 }
 
-/* What lay there before, the latest first, so that a run can say what became of it. */
+/* Earlier bases at this path, the latest first, so that a run can explain what happened to one. */
 static cJSON *earlier_of(const cJSON *before, const char *digest) {
     cJSON *list = cJSON_CreateArray(), *one = cJSON_CreateObject();
     const char *old = NULL, *lines = NULL;
@@ -407,7 +407,7 @@ static cJSON *earlier_of(const cJSON *before, const char *digest) {
     return list;
 }
 
-/* What cannot be remembered is read again next time. */
+/* On failure it is read again next time. */
 static void remember(cJSON *memory, const char *path, const char *identity, const job_base *base) {
     cJSON *entry = cJSON_CreateObject();
     if (kit_json_put_string(entry, "files", identity) && kit_json_put_string(entry, "digest", base->digest) &&
@@ -420,8 +420,7 @@ static void remember(cJSON *memory, const char *path, const char *identity, cons
     }
 }
 
-/* The digest that is remembered of a file is of what it holds only while nobody can
- * write to it without a trace. */
+/* A remembered digest is valid only if the file cannot be modified without a trace. */
 static kit_status check_files(const char *dir, const listing *l, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < l->count && status == KOLM_OK; i++) {
@@ -430,7 +429,7 @@ static kit_status check_files(const char *dir, const listing *l, kolm_error_t *e
         int fd = status == KOLM_OK ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
         if (fd >= 0 && (status = check_unwritten(fd, err)) != KOLM_OK)
             status = kit_fail_context(err, "the base model, %s", path);
-        if (fd >= 0) close(fd); /* one that cannot be opened is told by who reads it */
+        if (fd >= 0) close(fd); /* a file that cannot be opened is reported by its reader */
         free(path);
     }
     return status;
@@ -462,12 +461,12 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, con
     return status;
 }
 
-/* The first line of now that before does not have, or the other way round. */
+/* The first line that only one of now and before has. */
 static void name_difference(const char *before, const char *now, char *out, size_t capacity) {
     while (*before != '\0' || *now != '\0') {
         size_t n = strcspn(before, "\n"), m = strcspn(now, "\n");
         const char *line = *before != '\0' ? before : now;
-        /* Both are in the same order: the line that comes first is not in the other. */
+        /* Both are in the same order: the smaller line is missing in the other. */
         if (n != m || memcmp(before, now, n) != 0) {
             if (*before != '\0' && *now != '\0' && strcmp(now, before) < 0) line = now;
             kit_format(out, capacity, "%.*s", (int)strcspn(line, " \n"), line);

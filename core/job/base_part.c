@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lines that the digest of a base is of: some of them, what differs between two lists, and where a base was seen. */
+/* The digest lines of a base: subsets, differences between two lists, and where a base was seen. */
 #include "job/base.h"
 
 #include "kolm/kit/digest.h"
@@ -16,7 +16,7 @@ typedef struct line {
     size_t length, name_length;
 } line;
 
-/* False at the end, and at what is no line of a digest. */
+/* False at the end, and for an invalid line. */
 static bool take_line(const char **at, line *out) {
     const char *end = strchr(*at, '\n'), *size = strstr(*at, "  ");
     const char *name = size != NULL ? strstr(size + 2, "  ") : NULL;
@@ -82,7 +82,7 @@ kit_status job_base_lines(const job_base *base, const cJSON *names, kit_buf *out
     if (!cJSON_IsArray(names) || names->child == NULL) return bad_list(err);
     for (const cJSON *item = names->child; item != NULL; item = item->next)
         if (!cJSON_IsString(item) || !job_base_has(base->lines, item->valuestring)) return bad_list(err);
-    /* In the order of the base's own lines, each once. */
+    /* In the order of the base's lines, each once. */
     for (const char *at = base->lines; take_line(&at, &l);)
         for (const cJSON *item = names->child; item != NULL; item = item->next) {
             if (strlen(item->valuestring) != l.name_length || memcmp(item->valuestring, l.name, l.name_length) != 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows that ask the same: repetitions, contradictions, and evaluation rows that are trained on. */
+/* Rows with the same question: duplicates, contradictions, and evaluation rows that are trained on. */
 #include "job/dataset_work.h"
 
 /* The data's rows of one question, in the order of their outputs. */
@@ -14,7 +14,7 @@ typedef struct question {
     bool settled;
 } question;
 
-/* No single slip may have made it: two thirds of the rows, and two rows more than all others together. */
+/* A single error must not decide: two thirds of the rows, and two rows more than all others together. */
 static bool is_clear(const question *q) {
     uint64_t others = q->rows - q->best;
     return q->best >= 2 * others && q->best >= others + 2;
@@ -24,7 +24,7 @@ static bool is_before(const job_place *a, const job_place *b) {
     return a->source != b->source ? a->source < b->source : a->line < b->line;
 }
 
-/* The example that is named is the one that comes first. */
+/* The first one is shown as the example. */
 static void note_example(job_place example[2], const question *q) {
     job_place first = row_place(q->places[0]);
     if (example[0].line != 0 && !is_before(&first, &example[0])) return;

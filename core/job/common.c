@@ -24,7 +24,7 @@ kit_status job_common_see(job_common *common, const job_row *row, kolm_error_t *
     KIT_TRY(see_part(&common->instruction, common->begun, row->instruction, err));
     KIT_TRY(see_part(&common->tools, common->begun, row->tools, err));
     common->begun = true;
-    /* The texts may be equal where the messages are not. */
+    /* The texts may be equal although the messages differ. */
     if (common->system == NULL && common->system_text != NULL) {
         free(common->system_text);
         common->system_text = NULL;
@@ -88,7 +88,7 @@ static kit_status get_part(const cJSON *object, const char *key, char **out, kol
     return kit_json_get_string(object, key, &text) && text[0] != '\0' ? kit_strdup(text, out, err) : KOLM_OK;
 }
 
-/* JSON text that was signed with the model is put between brackets again: it must not close them by itself. */
+/* JSON text that was signed with the model is put between brackets again: it must be balanced. */
 static bool is_array(const char *inner, const char *open, const char *close) {
     kit_buf text = {0};
     kit_buf_fmt(&text, "%s%s%s", open, inner, close);
@@ -241,7 +241,7 @@ bool job_row_get_spool(const cJSON *object, job_row *out_row) {
     return true;
 }
 
-/* ---- What was left aside */
+/* ---- What was left out */
 
 void job_add_unused(job_summary *summary, const job_reader *reader) {
     const job_unused *from = &reader->unused;

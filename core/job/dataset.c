@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The preparation of data as a whole: which step follows which, and what cannot be prepared. */
+/* The whole preparation of data: the order of the steps, and data that cannot be prepared. */
 #include "job/dataset.h"
 
 #include "job/dataset_work.h"

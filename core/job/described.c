@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a backend was given the description of its job that was written for it. */
+/* Whether a backend read the description of its job that was written for it. */
 #include "job/directory.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/mark.h"
@@ -39,7 +39,7 @@ kit_status job_describe_marked(const job_directory *directory, const job_descrip
     if (status == KOLM_OK) status = job_describe(directory->job, description, err);
     if (status == KOLM_OK) status = kit_file_mark_path(directory->path, &out->place, err);
     if (status == KOLM_OK) status = mark_file(directory, &out->file, err);
-    /* After the mark: whoever wrote before it is found by what he wrote, and who writes after it by when. */
+    /* After the mark: a change before it is detected by the contents, a later one by the times. */
     if (status == KOLM_OK) status = read_file(directory, &there, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&there), kit_buf_text(&text)) != 0) status = changed(directory, err);
     kit_buf_free(&there);
@@ -52,7 +52,7 @@ void job_described_free(job_described *described) {
     *described = (job_described){0};
 }
 
-/* A file of the model, where kolm-host puts a copy of it. */
+/* The path of kolm-host's copy of a model file. */
 static bool is_copy_of(const job_directory *directory, const cJSON *file, const cJSON *copy) {
     const char *name = NULL, *copied = NULL, *path = NULL;
     uint64_t size = 0, copied_size = 0, offset = 1;
@@ -97,7 +97,7 @@ kit_status job_described_unchanged(const job_directory *directory, const job_des
     kit_file_mark file, place;
     *out_copied = false;
     if (described->text == NULL) return KOLM_OK;
-    /* Another directory in its place for a while changes the times of the one that it lies in. */
+    /* Replacing the directory temporarily changes the times of its parent. */
     kit_status status = kit_file_mark_path(directory->path, &place, err);
     if (status == KOLM_OK && !kit_file_mark_same(&place, &described->place)) return changed(directory, err);
     if (status == KOLM_OK) status = mark_file(directory, &file, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Making, describing and removing job directories. */
+/* Creates, describes and removes job directories. */
 #include "job/directory.h"
 
 #include "kolm/kit/digest.h"
@@ -25,8 +25,8 @@ static bool looks_like_key(const char *text) {
     return strlen(text) == KIT_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") == KIT_SHA256_HEX - 1;
 }
 
-/* Puts job/checkpoint of the job at path aside as ROOT/checkpoint-KEY, if it says what work it did. Whatever fails here
- * costs only time: the work is then done from its beginning. */
+/* Puts job/checkpoint of the job at path aside as ROOT/checkpoint-KEY, if its work is known. A failure here costs only
+ * time: the work then starts from the beginning. */
 static void save_checkpoint(const char *path) {
     kit_buf file = {0}, key = {0}, from = {0}, to = {0};
     const char *slash = strrchr(path, '/');
@@ -92,8 +92,8 @@ static kit_status make_inside(job_directory *d, const char *name, char **out, ko
     return KOLM_OK;
 }
 
-/* Draws an id and locks it. Another kolm that looks for dead jobs may take a lock in the instant before this one does,
- * and remove it: then another id is drawn. */
+/* Draws an id and locks it. Another kolm that cleans up may remove the lock file before it is locked: then draw another
+ * id. */
 static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *err) {
     for (int attempt = 0; attempt < 16; attempt++) {
         uint8_t random[8];
@@ -132,8 +132,8 @@ kit_status job_directory_make(const char *root, job_directory *out_directory, ko
 void job_directory_close(job_directory *directory, bool keep) {
     if (!keep && directory->path != NULL) save_checkpoint(directory->path);
     bool gone = keep || directory->path == NULL || kit_remove_tree(directory->path, NULL) == KOLM_OK;
-    /* What could not be removed is left to the next job under this root, which takes the lock when this process is
-     * gone. */
+    /* What could not be removed is left to the next job under this root, which gets the lock after this process has
+     * exited. */
     if (directory->lock_fd >= 0 && gone) unlink(directory->lock_path);
     if (directory->lock_fd >= 0) close(directory->lock_fd);
     free(directory->lock_path);
@@ -156,7 +156,7 @@ kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA2
     kit_buf_fmt(&to, "%s/checkpoint", directory->job);
     if (status == KOLM_OK) status = kit_buf_ok(&from, err);
     if (status == KOLM_OK) status = kit_buf_ok(&to, err);
-    /* Of two at once one gets it, and the other begins at the beginning. */
+    /* Of two concurrent jobs one gets it, and the other starts from the beginning. */
     *out_found = status == KOLM_OK && rename(from.data, to.data) == 0;
     kit_buf_free(&from);
     kit_buf_free(&to);
@@ -170,12 +170,12 @@ kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA2
 kit_status job_directory_next(job_directory *directory, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(kit_path_join(directory->job, "job.json", &path, err));
-    kit_status status = kit_remove_tree(path, err); /* whatever the backend has made of it */
+    kit_status status = kit_remove_tree(path, err); /* whatever the backend changed */
     free(path);
     return status;
 }
 
-/* Says in the description that the model files are below path, where they were below old. */
+/* Replaces the directory of the model files in the description: old by path. */
 static kit_status move_model_files(cJSON *description, const char *old, const char *path, kolm_error_t *err) {
     size_t n = strlen(old);
     cJSON *item;
@@ -229,8 +229,8 @@ static kit_status keep_answers(const char *kept, const char *job, const char *fr
     return status;
 }
 
-/* Both steps, each with the description that was written for it: the one in job/ may be the backend's own by now. old: the
- * path before it was kept. */
+/* Both steps, each with its original description: the backend may have changed the one in job/. old: the previous
+ * path. */
 static kit_status part_steps(const char *kept, const char *old, kolm_error_t *err) {
     char *train = NULL, *infer = NULL, *job = NULL, *description = NULL;
     kit_status status = kit_path_join(kept, TRAIN_FILE, &train, err);
@@ -239,7 +239,7 @@ static kit_status part_steps(const char *kept, const char *old, kolm_error_t *er
     if (status == KOLM_OK) status = kit_path_join(job, "job.json", &description, err);
     if (status == KOLM_OK && access(train, F_OK) == 0) {
         if (access(infer, F_OK) == 0)
-            status = keep_answers(kept, job, infer, old, err); /* else it did not come to answers */
+            status = keep_answers(kept, job, infer, old, err); /* else there were no answers */
         if (status == KOLM_OK) status = kit_remove_tree(description, err);
         if (status == KOLM_OK && rename(train, description) != 0)
             status = kit_fail_errno(err, errno, "cannot put %s back", train);
@@ -331,7 +331,7 @@ static bool put_base(cJSON *options, const job_base *base) {
     return false;
 }
 
-/* Not made durable: a job directory does not outlive its command. */
+/* Not synced: a job directory does not outlive its command. */
 static kit_status write_plainly(const char *path, const kit_buf *text, kolm_error_t *err) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot write %s", path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Normalising a text as a stream, and one permutation hashing of what comes out. */
+/* Normalises a text as a stream, and computes its one-permutation hash. */
 #include "job/fingerprint.h"
 
 #include "kolm/kit/digest.h"
@@ -49,7 +49,7 @@ static void sketch_add(sketcher *s, const char *bytes, size_t length) {
     s->window = window;
 }
 
-/* Two bins are one value of a band; an empty one borrows from the next, and tells how far that was. */
+/* Two bins are one value of a band; an empty one borrows from the next, including the distance. */
 static uint64_t band_value(const sketcher *s, size_t at) {
     for (size_t step = 0; step < JOB_SKETCH_BYTES / 2; step++) {
         size_t bin = (at + step) % (JOB_SKETCH_BYTES / 2);
@@ -166,7 +166,7 @@ static kit_status emit(normaliser *n, const char *bytes, size_t length) {
 
 static kit_status emit_point(normaliser *n, uint32_t point) {
     kind what = kind_of(point, n->punctuation);
-    /* A mark without a letter is what the decomposition of an accent that stands alone leaves. */
+    /* Decomposing a standalone accent leaves a mark without a letter. */
     bool loose =
         (n->blank || n->bytes + n->used == 0) && utf8proc_category((utf8proc_int32_t)point) == UTF8PROC_CATEGORY_MN;
     if (what == BLANK) n->blank = true;
@@ -195,7 +195,7 @@ static kit_status normalise_wide(normaliser *n, const char *text, size_t length)
     utf8proc_ssize_t count =
         utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, points, WIDE_POINTS,
                            UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
-    if (count < 0 || count > (utf8proc_ssize_t)WIDE_POINTS) /* cannot be: valid text, and room enough */
+    if (count < 0 || count > (utf8proc_ssize_t)WIDE_POINTS) /* cannot happen: valid text, and enough room */
         return kit_fail(n->err, KOLM_E_INTERNAL, "report this", "a text could not be normalised");
     for (utf8proc_ssize_t i = 0; i < count; i++)
         KIT_TRY(emit_point(n, (uint32_t)points[i]));
@@ -220,7 +220,7 @@ static kit_status normalise(normaliser *n, const char *text, size_t length) {
     return flush(n);
 }
 
-/* Already as it would come out: most rows of data that somebody prepared. */
+/* Already normalised, as most prepared data is. */
 static bool is_normal(const char *text, size_t length, bool punctuation) {
     const char *table = ascii_table(punctuation);
     char before = ' ';
@@ -282,7 +282,8 @@ kit_status job_label_key(kit_sha256 *sha, const char *text, size_t length, const
 
 /* ---- Blanks around a label */
 
-/* White space, and what looks like it: a zero width space, a byte order mark. Other control characters are no blanks.
+/* White space, and invisible characters like it: a zero width space, a byte order mark. Other control characters are
+ * not blanks.
  */
 static bool is_blank(uint32_t point) {
     if ((point >= 9 && point <= 13) || point == 0x85 || point == 0x200B || point == 0xFEFF) return true;

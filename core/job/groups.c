@@ -3,8 +3,8 @@
  * templates. */
 #include "job/dataset_work.h"
 
-/* A candidate is compared with the first of its band and with this many before it, with fewer once there are many: a
- * band of any size takes time in proportion. */
+/* A candidate is compared with the first of its band and with this many before it, with fewer once there are many: the
+ * time is linear in the size of a band. */
 #define WINDOW 8u
 #define MANY 32u
 #define WINDOW_OF_MANY 2u
@@ -23,7 +23,7 @@ static kit_status put_node(work *w, uint64_t number, const row_node *node) {
 
 /* ---- The forests */
 
-/* Halves the way to the root as it goes. */
+/* Path halving. */
 static kit_status find_root(work *w, near_level level, uint64_t number, uint64_t *out) {
     row_node node, above;
     KIT_TRY(get_node(w, number, &node));
@@ -116,7 +116,7 @@ static kit_status get_sketch(work *w, member *m) {
     return job_table_get(w->sketches, m->number, m->sketch, w->err);
 }
 
-/* Joins b, the newer one, with a where they are alike and not known to be joined already. */
+/* Joins b, the newer one, with a if they are similar and not known to be joined. */
 static kit_status compare_members(work *w, const member *a, const member *b, unsigned *out_joined) {
     unsigned likeness = job_sketch_likeness(a->sketch, b->sketch);
     for (int level = NEAR_HIGH; level < NEAR_LEVELS; level++) {
@@ -193,10 +193,10 @@ static kit_status each_row(work *w, row_fn visit, void *user) {
     return KOLM_OK;
 }
 
-/* What the walks over all rows have found out so far. */
+/* Results of the walks over all rows so far. */
 typedef struct survey {
     uint32_t widest[NEAR_LEVELS]; /* texts of the largest tree */
-    near_level level;             /* that is being looked at */
+    near_level level;             /* the current one */
     bool counting;                /* votes are for the candidate, and exact */
 } survey;
 
@@ -204,7 +204,7 @@ static uint64_t root_of(const row_node *node, near_level level, uint64_t number)
     return node->parent_and_1[level] != 0 ? node->parent_and_1[level] - 1 : number;
 }
 
-/* Lets a row point to its roots; as a parent has the smaller number, it does so already. */
+/* Points a row to its roots; parents have smaller numbers, so theirs are already set. */
 static kit_status flatten(work *w, uint64_t number, row_node *node) {
     row_node above;
     bool has_key = node->parent_and_1[NEAR_KEY] != 0;
@@ -358,7 +358,7 @@ static kit_status find_leak(work *w, uint64_t number, row_node *node, void *user
     return KOLM_OK;
 }
 
-/* When there would be nothing left to measure on, the data are a template, and being like it is no leak. */
+/* If nothing would be left to measure on, the data are a template, and similarity is not a leak. */
 static kit_status drop_leaks(work *w) {
     leaks l = {0};
     KIT_TRY(each_row(w, find_leak, &l));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Held-out rows in a sealed memfd, or in a file without a name where they are many. */
+/* Held-out rows in a sealed memfd, or in an unnamed file if there are many. */
 #include "job/heldout.h"
 
 #include "job/scratch.h"
@@ -56,7 +56,7 @@ static kit_status copy_into(const job_heldout *h, int to, kolm_error_t *err) {
     return status;
 }
 
-/* They become more than memory should hold. */
+/* Too many for memory: switch to a file. */
 static kit_status move_to_file(job_heldout *h, kolm_error_t *err) {
     int file = -1;
     KIT_TRY(job_scratch_open(h->directory, "heldout", &file, err));

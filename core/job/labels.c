@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of distinct outputs: whether they are labels, and which of them differ in spelling only. */
+/* The table of distinct outputs: whether they are labels, and which of them are variants of each other. */
 #include "job/dataset_work.h"
 
 #include <stdlib.h>

@@ -53,7 +53,7 @@ kit_status job_result_read(const char *dir, cJSON **out_result, kolm_error_t *er
     *out_result = NULL;
     struct stat info;
     KIT_TRY(kit_path_join(dir, "result.json", &path, err));
-    /* The backend, which has ended, could have made a link to what it may not read itself. */
+    /* The backend, which has ended, could have left a link to a file that it may not read itself. */
     bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
     kit_status status = link ? wrong(err, "is a link") : kit_read_file(path, JOB_RESULT_MAX, &text, err);
     if (status == KOLM_OK) status = job_result_parse(kit_buf_text(&text), text.length, out_result, err);

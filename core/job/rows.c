@@ -20,8 +20,7 @@ unsigned long long rows_line(const job_reader *reader) {
     return reader->number;
 }
 
-/* "FILE, line N, column C: expected X, found Y". What is missing for want of memory is not the row's fault, and no reason to
- * leave it out. */
+/* "FILE, line N, column C: expected X, found Y". Lack of memory is not the row's fault, and not a reason to skip it. */
 kit_status rows_bad(job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, rows_remedy remedy,
                     const char *kind, const char *text) {
     bool cut = reader->input.failed || reader->output.failed || reader->context.failed || reader->seen.failed;
@@ -53,7 +52,7 @@ kit_status rows_too_long(job_reader *reader, unsigned long long line, kolm_error
                     "%s, line %llu: the row is longer than %u bytes", reader->options.path, line, JOB_ROW_MAX);
 }
 
-/* The line that was looked at already, or the next one; *out_line NULL at the end. */
+/* The line that was read ahead, or the next one; *out_line NULL at the end. */
 kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out_length, kolm_error_t *err) {
     *out_line = reader->line;
     *out_length = reader->line_length;
@@ -103,7 +102,7 @@ static kit_status not_text(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* An object that was broken into lines where printers of JSON do it: behind a brace, a bracket, a comma. */
+/* An object spread over lines as pretty-printers do: after a brace, a bracket, a comma. */
 static bool goes_on(const char *line, size_t length) {
     size_t depth = 0;
     bool quoted = false;
@@ -151,7 +150,7 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
 /* --input-col and --output-col that name the same thing. */
 static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
     const char *input = reader->options.input_col, *output = reader->options.output_col;
-    if (reader->format == ROWS_TABLE) return KOLM_OK; /* the header knows better */
+    if (reader->format == ROWS_TABLE) return KOLM_OK; /* the header check is more precise */
     if (input != NULL && output == NULL) output = "output";
     if (output != NULL && input == NULL) input = "input";
     if (input == NULL || output == NULL || reader->options.inputs_only) return KOLM_OK;
@@ -192,7 +191,7 @@ static bool is_blank(const kit_buf *text) {
     return true;
 }
 
-/* What was taken apart, as the caller sees it. */
+/* The parsed row, as the caller sees it. */
 static kit_status give_row(job_reader *reader, unsigned long long line, job_row *out_row, kolm_error_t *err) {
     *out_row = job_row_of_text(kit_buf_text(&reader->input), reader->input.length);
     out_row->line = line;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: conversations, in the spellings that are about: OpenAI's, ShareGPT's, their tools and parts. */
+/* The row reader: conversations, in the common formats: OpenAI's, ShareGPT's, their tools and parts. */
 #include "job/rows_json.h"
 
 #include "kolm/kit/json_walk.h"
@@ -28,7 +28,7 @@ static const char *const message_names[MESSAGE_KEYS] = {
     "role", "from", "content", "value", "name", "tool_calls", "function_call", "tool_call_id", "weight",
 };
 
-/* What others call the roles of OpenAI's chats. */
+/* Other names for the roles of OpenAI's chats. */
 static const char *canonical_role(const char *role) {
     static const char *const known[][2] = {
         {"human", "user"},       {"gpt", "assistant"},  {"chatgpt", "assistant"},       {"bot", "assistant"},
@@ -134,14 +134,14 @@ static void put_extra(rows_json *r, const char *key, const kit_json_part *part) 
     r->pending_extras = true;
 }
 
-/* Name and id of a call are handed on as they stand. */
+/* Name and id of a call are passed on unchanged. */
 static kit_status check_extra(job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) {
     if (!is_given(part)) return KOLM_OK;
     if (part->kind != KIT_JSON_STRING) return json_wrong_type(reader, key, "text", part, err);
     return kit_json_part_check(part, NULL) == KOLM_OK ? KOLM_OK : json_bad_part(reader, part, err);
 }
 
-/* The message in the spelling that backends get. */
+/* The message in the form that backends get. */
 static void write_message(rows_json *r, const kit_json_part *keys) {
     kit_buf_clear(&r->message);
     kit_buf_str(&r->message, "{\"role\":");
@@ -166,7 +166,7 @@ static void add_after(kit_buf *out, char separator, const kit_buf *text) {
     kit_buf_add(out, kit_buf_text(text), text->length);
 }
 
-/* The pending message was not the last one: it belongs to what stands before the answer. */
+/* The pending message was not the last one: it precedes the answer. */
 static void settle(rows_json *r) {
     if (!r->pending) return;
     r->pending = false;
@@ -229,7 +229,7 @@ static kit_status add_message(job_reader *reader, const kit_json_part *message, 
     kit_json_part keys[MESSAGE_KEYS] = {{0}};
     if (message->kind != KIT_JSON_OBJECT) return json_wrong_type(reader, "messages", "objects", message, err);
     settle(r);
-    /* OpenAI's weight 0: not to be learned. Only the last message ever is; 1 on another one asks for more. */
+    /* OpenAI's weight 0: not to be learned. Only the last message is learned; 1 on another one would ask for more. */
     if (r->pending_weighted) json_unused(reader, "messages", &weight);
     KIT_TRY(find_keys(reader, message, keys, err));
     KIT_TRY(take_role(reader, message, keys, err));

@@ -157,7 +157,7 @@ static void take_columns(job_reader *reader, const kit_buf *fields, size_t colum
     table->input_count = c->input_count;
     table->output = c->output;
     table->columns = table->named = columns;
-    /* Blank names at the end are of separators that nobody meant. */
+    /* Blank names at the end come from stray separators. */
     size_t named = 0;
     table->unused_count = 0;
     table->more_unused = 0;
@@ -265,7 +265,7 @@ static kit_status incomplete(job_reader *reader, unsigned long long line, const 
     return no_column(reader, line, o->output_col != NULL ? missing : "'output'", "--output-col", columns, err);
 }
 
-/* Which of two columns of one name is meant, nobody can tell. */
+/* Two columns of the same name are ambiguous. */
 static kit_status check_once(job_reader *reader, unsigned long long line, size_t column, size_t columns,
                              kolm_error_t *err) {
     const kit_buf *fields = &reader->table->record;
@@ -341,7 +341,7 @@ static bool no_blank_in_front(const kit_buf *fields, size_t columns) {
     return true;
 }
 
-/* Splits the line on trial; whether that gives the columns that are wanted. */
+/* Splits the line tentatively; returns whether that gives the required columns. */
 static bool suits(job_reader *reader, char separator, const char *line, size_t length) {
     rows_table *table = reader->table;
     table->separator = separator;
@@ -441,7 +441,7 @@ static bool has_our_names(const rows_table *table, size_t count) {
     return true;
 }
 
-/* Cheap, for it is asked of every row: is some field the name of an output? */
+/* A cheap test for every row: is some field the name of an output? */
 static bool may_be_header(const rows_table *table, size_t count, bool guessed) {
     size_t length = 0;
     const char *name = trimmed(table_field(&table->header, table->output), &length), *at = table->record.data;
@@ -470,7 +470,7 @@ bool table_header_again(job_reader *reader, size_t count) {
         return true;
     }
     /* Another header: the columns that are read have their old names, or again names that are guessed. A row whose
-     * output other rows have is none. */
+     * output occurs in other rows is not a header. */
     bool guessed = o->input_col == NULL && o->output_col == NULL;
     if (table->output == TABLE_NO_COLUMN || count < 2 || !may_be_header(table, count, guessed)) return false;
     choice c = choose(o, &table->record, count);

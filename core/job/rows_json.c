@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: JSON lines. Which form a row has, and the keys that it is read from. */
+/* The row reader: JSON lines. The form of a row, and the keys used. */
 #include "job/rows_json.h"
 
 #include "kolm/kit/json_walk.h"
@@ -133,7 +133,7 @@ static kit_status find_keys(job_reader *reader, const char *line, size_t length,
     }
 }
 
-/* The value under key, which is used from now on; a doubled key is refused only where it is read. */
+/* The value under key, which is used from now on; a duplicate key is rejected only if it is used. */
 static kit_status use(job_reader *reader, json_key key, const kit_json_part **out, kolm_error_t *err) {
     json_slot *slot = &reader->json->slots[key];
     *out = NULL;
@@ -147,7 +147,7 @@ static bool has(const job_reader *reader, json_key key) {
     return reader->json->slots[key].there;
 }
 
-/* ---- What may stand beside every form */
+/* ---- Keys allowed with every form */
 
 static kit_status use_text(job_reader *reader, json_key key, kit_buf *out, kolm_error_t *err) {
     const kit_json_part *part = NULL;
@@ -313,7 +313,7 @@ static kit_status take_alpaca(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Which keys hold the two; KEY_COUNT for what there is none of. A guess that was made for a file stays. */
+/* The keys of input and output; KEY_COUNT if there is none. A guess is kept for the whole file. */
 static void find_pair(job_reader *reader, json_key *in, json_key *out) {
     const rows_json *r = reader->json;
     if (has(reader, KEY_INPUT) && has(reader, KEY_OUTPUT)) {
@@ -375,7 +375,7 @@ static kit_status take_pair(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Whether the row has all that some form needs, as far as its keys tell. */
+/* Whether the row has all keys of some form. */
 static bool is_whole(const job_reader *reader) {
     static const json_key whole[] = {KEY_MESSAGES, KEY_CONVERSATIONS};
     static const json_key halves[] = {KEY_INSTRUCTION, KEY_RESPONSE};

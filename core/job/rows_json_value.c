@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: values of JSON rows, and what is said of those that cannot be read. */
+/* The row reader: values of JSON rows, and errors in them. */
 #include "job/rows_json.h"
 
 #include "kolm/kit/json_walk.h"
@@ -152,7 +152,7 @@ bool json_put_integer(const kit_json_part *part, kit_buf *out) {
 }
 
 kit_status json_output(job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) {
-    /* Of a question nobody reads the answer. */
+    /* The answer of a question is not used. */
     if (reader->options.inputs_only) return KOLM_OK;
     if (part->kind == KIT_JSON_STRING) return json_text(reader, part, &reader->output, err);
     if (part->kind == KIT_JSON_BOOL) {

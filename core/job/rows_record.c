@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records of a table: where they end, and whether a quote is astray. */
+/* Records of a table: their ends, and stray quotes. */
 #include "job/rows_table.h"
 
 #include <string.h>
@@ -35,8 +35,8 @@ static void behind_quote(table_walk *walk, char c, char separator, size_t column
     }
 }
 
-/* Walks on over one line of the record, which begins at line_start in it; stops at what follows a closing quote and is
- * no separator. IN_QUOTED at its end: the record goes on in the next one. */
+/* Walks over the next line of the record, which begins at line_start; stops after a closing quote that is not followed
+ * by a separator. IN_QUOTED at its end: the record continues in the next line. */
 static void walk_line(const rows_table *table, table_walk *walk, const char *line, size_t length,
                       unsigned long long number, size_t line_start) {
     walk->lines++;
@@ -98,11 +98,11 @@ static lone_row read_alone(const rows_table *table, const char *line, size_t len
     for (;; field++) {
         const char *to = memchr(from, table->separator, (size_t)(end - from));
         if (to == NULL) to = end;
-        /* Rows seldom have a blank behind the separator, prose nearly always has. */
+        /* Rows seldom have a blank after the separator, prose nearly always has. */
         if (field > 0 && from < to && *from == ' ' && !table->skip_blank) row.whole = false;
         if ((field == table->output || table_is_input(table, field)) && !has_text(from, to)) row.whole = false;
         if (field == table->output) {
-            const char *text = from < to && *from == '"' ? from + 1 : from; /* the quote that is astray */
+            const char *text = from < to && *from == '"' ? from + 1 : from; /* the stray quote */
             row.output = table_hash(text, (size_t)(to - text));
         }
         if (to == end) break;
@@ -159,7 +159,7 @@ static bool is_swallowed(rows_table *table, const table_walk *walk) {
     return !table->suspect;
 }
 
-/* For a record that is bad already: are the lines behind its quote mostly rows? */
+/* For a record that is already bad: are the lines after its quote mostly rows? */
 static bool mostly_rows(const rows_table *table, size_t offset, size_t end) {
     if (table->columns < 2 || offset >= end) return false;
     swallowed s = look_into(table, table->record.data + offset, end - offset);
@@ -181,7 +181,7 @@ static kit_status at_quote(job_reader *reader, const table_place *place, rows_re
     return rows_bad(reader, err, place->line, place->column, remedy, kind, text);
 }
 
-/* The row where the quote stands is lost; reading goes on in the next line. */
+/* The row with the quote is lost; reading continues in the next line. */
 static kit_status go_on_behind(job_reader *reader, const table_place *place, kolm_error_t *err) {
     return table_hold(reader, next_line(reader->table, place), place->line + 1, err);
 }
@@ -196,7 +196,7 @@ static kit_status never_closed(job_reader *reader, const char *what, kolm_error_
 }
 
 /* The quote that closed a field of several lines was the first character of another one, or rows lie between the two:
- * the opening one was astray. Otherwise it is the closing one, in the middle of a text. */
+ * the opening one was stray. Otherwise it is the closing one, in the middle of a text. */
 static bool opening_is_astray(const rows_table *table) {
     const table_walk *walk = &table->walk;
     const char *line = table->record.data + walk->junk.line_start, *quote = line + walk->junk.column - 2;
@@ -241,7 +241,7 @@ static kit_status swallowed_rows(job_reader *reader, kolm_error_t *err) {
                     "expected one field in quotes, found whole rows up to the next quote in line N", text, err);
 }
 
-/* A record of several lines with bad bytes is bad as a whole: its tail must not pass for a row. */
+/* A record of several lines with bad bytes is bad as a whole: its tail must not be mistaken for a row. */
 static kit_status check_lines(job_reader *reader, unsigned long long line, kolm_error_t *err) {
     const rows_table *table = reader->table;
     unsigned long long last = reader->number;
@@ -302,7 +302,7 @@ static bool begins_with_quote(const rows_table *table, const char *line, size_t 
     return false;
 }
 
-/* Reads on as if quotes were quotes, to the end or to the first record that contradicts it; then goes back. */
+/* Reads ahead, assuming that quotes are quotes, to the end or to the first contradiction; then goes back. */
 static kit_status decide_quoting(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
     rows_table *table = reader->table;
     size_t least = table->named, most = table->columns;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lines of a table: some are read twice, when a quote turns out to be astray, or to find out whether it is one. */
+/* The lines of a table: some are read twice, if a quote turns out to be stray, or to find that out. */
 #include "job/rows_table.h"
 
 #include "kolm/kit/file.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TOO_LONG UINT32_MAX /* stands in the spool for a line that was too long */
+#define TOO_LONG UINT32_MAX /* marks a line that was too long in the spool */
 
 static kit_status spool_failed(const job_reader *reader, const char *verb, kolm_error_t *err) {
     return kit_fail_errno(err, errno != 0 ? errno : EIO, "cannot %s the lines of %s put aside", verb,

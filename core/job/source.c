@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Telling formats by their first bytes; unpacking gzip and zstd as a stream. */
+/* Detects formats by their first bytes; unpacks gzip and zstd as a stream. */
 #include "job/source.h"
 
 #include <errno.h>
@@ -173,7 +173,7 @@ static kit_status decompress_some(job_bytes *bytes, char *out, size_t capacity, 
     return damaged("zstd", ZSTD_getErrorName(result), err);
 }
 
-/* Both libraries may take input without giving output, and the other way round. */
+/* Both libraries may consume input without producing output, and vice versa. */
 static kit_status unpack(job_bytes *bytes, char *out, size_t capacity, size_t *out_got, kolm_error_t *err) {
     if (capacity > 1u << 30) capacity = 1u << 30;
     for (bool flushed = false; *out_got == 0;) {
@@ -203,7 +203,7 @@ kit_status job_bytes_read(void *user, char *out, size_t capacity, size_t *out_go
 
 /* ---- Opening */
 
-/* Whether more bytes could still make a mark of these few. */
+/* Whether these bytes could be the start of a longer mark. */
 static bool may_be_marked(const job_bytes *bytes) {
     static const char *const packed[] = {"\x1F\x8B\x08", "\x28\xB5\x2F\xFD"};
     size_t n = bytes->end;

@@ -7,7 +7,7 @@
 #define HELD_OUT_PERCENT 20u
 #define HELD_OUT_MOST 50000u
 
-/* A fifth, or less when that is more than it takes to measure well: of / in of the rows. */
+/* A fifth, or less if fewer rows suffice: of / in of the rows. */
 typedef struct share {
     uint64_t of, in;
 } share;
@@ -119,7 +119,7 @@ kit_status split_is_held_out(work *w, uint64_t number, const row_card *card, boo
     return KOLM_OK;
 }
 
-/* ---- What mixed groups leave wrong: a label that is not learned, or not measured */
+/* ---- Corrections after mixed groups: a label that is not learned, or not measured */
 
 static kit_status count_sides(work *w, uint64_t number, const row_card *card) {
     bool held = false;
@@ -180,8 +180,7 @@ kit_status split_plan(work *w) {
     w->threshold = UINT64_MAX / s.in * s.of;
     if (!labels_known(w)) return KOLM_OK;
     KIT_TRY(plan(w, &s));
-    /* A model that was measured on one label was not measured. If the labels are a template each, that is what they
-     * are. */
+    /* Measuring on a single label is meaningless. */
     uint64_t untested = summary->untested_labels;
     if (untested == 0 || summary->labels - summary->lonely_labels - untested >= 2) return KOLM_OK;
     KIT_TRY(groups_of_keys(w));

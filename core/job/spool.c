@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The spool: each row as a line of a scratch file, with a card of what is known of it, and the walk over the kept ones.
+/* The spool: each row as a line of a scratch file, with a card of metadata, and the walk over the kept ones.
  */
 #include "job/dataset_work.h"
 
@@ -119,7 +119,7 @@ static kit_status add_bands(work *w, const job_fingerprint *print, uint64_t cont
     return job_table_put(w->sketches, number, print->sketch, w->err);
 }
 
-/* What tells the row's input from others apart, and what finds those that are like it. */
+/* The identity of the row's input, and the keys for finding similar ones. */
 static kit_status describe_input(work *w, part which, const job_row *row, uint64_t number, row_card *card) {
     uint8_t seed[8];
     uint64_t seen[2], input[2], split[2], context[2] = {0, 0};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kept rows, written to the side on which they are: those to learn from in the order of the user's files, the
- * held-out ones in one that says nothing about it. */
+/* Writes the kept rows: training rows in the order of the user's files, held-out rows in an order that reveals nothing
+ * about it. */
 #include "job/dataset_work.h"
 
 #include "job/heldout.h"
@@ -137,7 +137,7 @@ static kit_status open_sink(const char *directory, const char *name, FILE **out,
     return status;
 }
 
-/* Closes what is open; a failure to write shows here at the latest. */
+/* Closes what is open; a write error appears here at the latest. */
 static kit_status close_sink(work *w, FILE **file, kit_status status, const char *directory, const char *name) {
     if (*file == NULL) return status;
     errno = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that looks how much a backend has answered. */
+/* A thread that limits how much a backend writes. */
 #include "model/answers_limit.h"
 
 #include "kolm/kit/file.h"
@@ -75,7 +75,7 @@ kit_status model_answers_limit_end(model_answers_limit *limit, const char *backe
     pthread_mutex_unlock(&limit->lock);
     pthread_join(limit->thread, NULL);
     unsigned long long most = limit->most, rows = limit->rows;
-    bool stopped = limit->reached != 0; /* also where the backend took being stopped for its end */
+    bool stopped = limit->reached != 0; /* even if the backend treated the stop as its normal end */
     free_limit(limit);
     if (!stopped) return status;
     return kit_fail(err, KOLM_E_DATA_LOSS, "this is a fault of the backend; report it to its author",

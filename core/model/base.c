@@ -11,8 +11,8 @@
 
 #define CACHE "bases"
 
-/* Where a base is looked for, and what is remembered of those that were found. A home that cannot be had only costs the
- * time to hash. */
+/* Where a base is looked for, and what is remembered of those that were found. Without a home it only costs the time to
+ * hash. */
 typedef struct lookup {
     kolm_session *session;
     store_home *home; /* NULL: there is none, and nothing is kept */
@@ -74,14 +74,14 @@ static void wanted_end(wanted *w) {
     kit_buf_free(&w->seen);
 }
 
-/* True when base is the one that is wanted; it then is only what counts of it. */
+/* True if base is the required one; it is then narrowed to the files that count. */
 static bool is_wanted(const wanted *w, job_base *base) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     if (w->lines.length > 0) return job_base_narrow(base, kit_buf_text(&w->lines), &ignored) == KOLM_OK;
     return strcmp(base->digest, w->digest) == 0;
 }
 
-/* With --base: that and nothing else. */
+/* With --base: only that. */
 static kit_status open_asked(const char *asked, const wanted *w, const lookup *l, job_base *out_base,
                              kolm_error_t *err) {
     char *path = NULL, what[512];
@@ -109,7 +109,7 @@ static bool try_path(wanted *w, const char *path, const char *what_then, const c
     if (opened && is_wanted(w, out_base)) return true;
     const char *lines = w->lines.length > 0 ? kit_buf_text(&w->lines) : before;
     if (opened && lines != NULL) job_base_difference(lines, out_base->lines, w->lines.length == 0, what, sizeof what);
-    /* One that cannot be opened at all was moved away, or is none any more. */
+    /* One that cannot be opened was moved, or is no longer a base. */
     if (w->seen.length == 0 && (opened || why.code != KOLM_E_NOT_FOUND))
         kit_buf_fmt(&w->seen, "the one in %s %s%s%s%s", path, what_then, opened && what[0] == '\0' ? "" : " (",
                     opened ? what : why.text, opened && what[0] == '\0' ? "" : ")");
@@ -185,7 +185,7 @@ uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJS
     (void)kit_json_get_u64(report, "passes_per_answer_micro", &passes);
     (void)kit_json_get_u64(report, "weights_elsewhere_bytes", &elsewhere);
     uint64_t all = payload_bytes + base_bytes + elsewhere;
-    /* Far beyond what any machine reads for an answer the score is zero anyway. */
+    /* For sizes beyond any machine the score is zero anyway. */
     if (all > (UINT64_C(1) << 43) || passes > UINT64_C(1000000) * 1000000) return UINT64_C(1) << 43;
     uint64_t whole = passes / 1000000, part = passes % 1000000;
     if (whole > 0 && all > (UINT64_C(1) << 43) / whole) return UINT64_C(1) << 43;

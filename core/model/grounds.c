@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks at the files that verdicts are made from. */
+/* Watches the files that verdicts depend on. */
 #include "model/grounds.h"
 
 #include "kolm/kit/file.h"
@@ -29,7 +29,7 @@ static void look(const char *path, int depth, bool settings, kit_buf *out) {
         kit_buf_clear(&inner);
         kit_buf_fmt(&inner, "%s/%s", path, entry->d_name);
         kit_buf_fmt(out, "%s ", kit_buf_text(&inner));
-        /* What cannot be looked at is told from what is not there. */
+        /* Distinguishes an inaccessible file from a missing one. */
         if (!inner.failed && kit_file_mark_path(inner.data, &mark, NULL) == KOLM_OK) kit_file_mark_put(&mark, out);
         kit_buf_char(out, '\n');
         if (!settings && depth > 0 && entry->d_type != DT_REG) look(kit_buf_text(&inner), depth - 1, false, out);

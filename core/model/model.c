@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening, judging and asking compiled models. */
+/* Opens, verifies and runs compiled models. */
 #include "model/model.h"
 
 #include "kolm/kit/digest.h"
@@ -34,7 +34,7 @@ static bool is_retired(const receipt_keyring *ring, const artifact *a) {
     return item != NULL && item->retired && !item->own;
 }
 
-/* What the keyring, the log and the receipts say, once the bytes are known to be whole: an error here is never about the artifact. */
+/* Checks keyring, log and receipts, after the bytes have been verified: an error here is never about the artifact. */
 static kit_status judge(model_handle *m, const receipt_keyring *ring, const kit_buf *lines, const char *chain,
                         kolm_error_t *err) {
     receipt_question question = {.ring = ring,
@@ -92,7 +92,7 @@ bool model_status_is_verdict(kit_status status) {
            status == KOLM_E_OUT_OF_RANGE || status == KOLM_E_FAILED_PRECONDITION;
 }
 
-/* What a failure to look at a model means. */
+/* The reason of a failure to open a model. */
 static int exit_of(const model_handle *model, kit_status status) {
     if (status == KOLM_E_CANCELLED) return SESSION_REASON_INTERRUPTED;
     if (model->unjudged) return SESSION_REASON_UNJUDGED;
@@ -188,9 +188,9 @@ kit_status model_open_to_run(kolm_session *session, const char *path, bool allow
     return model_may_run(session, out_model, err);
 }
 
-/* ---- Asking */
+/* ---- Running */
 
-/* Anybody may have made this name before: another user's directory would let him choose what a backend reads. */
+/* Another user may have created this name before, and could then choose what a backend reads. */
 static kit_status make_own(const char *path, kolm_error_t *err) {
     kit_status status = kit_trust_make_directory(path, err);
     if (status != KOLM_E_PERMISSION_DENIED) return status;
@@ -206,7 +206,7 @@ kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_
     kit_status status = job_directory_make(root, out, err);
     free(root);
     if (status == KOLM_OK) return KOLM_OK;
-    /* A home that cannot be written does not keep a model from answering. */
+    /* A read-only home does not prevent a model from answering. */
     kit_buf shared = {0};
     kit_buf_fmt(&shared, "/tmp/kolm-jobs-%ld", (long)geteuid());
     status = kit_buf_ok(&shared, err);
@@ -283,7 +283,7 @@ kit_status model_describe(const model_handle *model, const job_base *base, const
     return status;
 }
 
-/* The backend that a receipt of this signer names. A line that he did not sign names nobody: it could choose who gets
+/* The backend that a receipt of this signer names. A line without its signature is ignored: it could choose who gets
  * the questions. */
 static bool backend_of_line(const receipt_public *signer, const char *line, size_t length, char *out, size_t capacity) {
     receipt_envelope envelope;
@@ -384,7 +384,7 @@ kit_status model_answering_run(kolm_session *session, model_answering *answering
     kit_status status = fleet_call_one(session, answering->choice->registry, backend, &call, answering->result, err);
     kit_format(what, sizeof what, "answering on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(answering->result, what, out_reason, err);
-    /* A backend whose model changes under its hands fails as it likes: then this is the reason. */
+    /* If its model changes, a backend may fail in any way: then this is the reason. */
     kolm_error_t changed = KIT_ERROR_INIT;
     if (status != KOLM_E_CANCELLED && model_unchanged(answering->model, &answering->base, &answering->job,
                                                       &answering->described, out_reason, &changed) != KOLM_OK) {

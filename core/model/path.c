@@ -63,7 +63,7 @@ bool model_looks_like_rows(const char *path) {
     return model_named_like_rows(path) || (at < length && (bytes[at] == '{' || bytes[at] == '['));
 }
 
-/* A directory is named for what is in it, as far as that can be told. */
+/* Recognises a directory by its contents, as far as possible. */
 static kit_status name_directory(const char *path, kolm_error_t *err) {
     static const char *const marks[] = {"config.json", "adapter_config.json"};
     size_t length = strlen(path);
@@ -97,7 +97,7 @@ kit_status model_check_model_path(const char *path, kolm_error_t *err) {
         if (meant)
             return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole name, with .kolm at its end",
                             "there is no %s, but there is %s.kolm", path, path);
-        return KOLM_OK; /* opening it says why not */
+        return KOLM_OK; /* opening it reports the error */
     }
     if (ends_with(path, length, RECEIPT_SIDECAR_SUFFIX) && !model_looks_like_model(path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm run, the main thread and the one that reads answers: which model, who answers it, and whether that was an answer. */
+/* kolm run, the main thread and the one that reads answers: opens the model, chooses a backend, checks the answers. */
 #include "model/run.h"
 
 #include "fleet/call.h"
@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOOK_MS 500 /* how often it is looked how long an answer takes */
+#define LOOK_MS 500 /* polling interval of the answer timeout */
 
 /* ---- Answers */
 
@@ -29,7 +29,7 @@ static kit_status bad_answer(const run_stream *s, const char *what, kolm_error_t
                     "answer %llu of %s: %s", (unsigned long long)s->answers, s->backend, what);
 }
 
-/* Whether it is one, and was asked for. */
+/* Whether it is valid, and was requested. */
 static kit_status check_answer(run_stream *s, const cJSON *answer, run_answer *out, kolm_error_t *err) {
     const cJSON *output = kit_json_get(answer, "output");
     char text[160];
@@ -74,7 +74,7 @@ static kit_status pass_answer(run_stream *s, const char *line, size_t length, ko
     return status;
 }
 
-/* Before more is read: the next answer is waited for as long as the user wants to. */
+/* Before each read: waits for the next answer as long as the user allows. */
 static kit_status await_answer(void *user, kolm_error_t *err) {
     run_stream *s = user;
     struct pollfd from = {.fd = s->from_backend, .events = POLLIN};
@@ -162,7 +162,7 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
     close(question_read);
     close(answer_write);
     pthread_join(reader, NULL);
-    /* A feeder that waits for a line nobody will answer must not keep the command alive. */
+    /* A feeder that waits for a line that will not be answered must not keep the command alive. */
     if ((status != KOLM_OK || receiver_gone(s)) && s->text_count == 0)
         pthread_detach(feeder);
     else
@@ -185,7 +185,7 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
     return s->read_status;
 }
 
-/* The same with a model that is warm already: one socket instead of two pipes. */
+/* The same with a warm model: one socket instead of two pipes. */
 static kit_status ask_server(run_stream *s, int fd, session_reason *out_reason, kolm_error_t *err) {
     pthread_t feeder;
     *out_reason = SESSION_REASON_BACKEND;
@@ -195,7 +195,7 @@ static kit_status ask_server(run_stream *s, int fd, session_reason *out_reason, 
     s->to_backend = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (s->to_backend < 0 || run_start_feeding(s, &feeder) != 0) return no_thread(err);
     read_answers(s);
-    /* As above: it may wait for a line that nobody will answer. */
+    /* As above: it may wait for a line that will not be answered. */
     if (receiver_gone(s) || (s->read_status != KOLM_OK && s->text_count == 0)) {
         pthread_detach(feeder);
         if (receiver_gone(s)) return KOLM_OK;
@@ -218,7 +218,7 @@ static kit_status ask_server(run_stream *s, int fd, session_reason *out_reason, 
 
 /* ---- The model */
 
-/* Questions are put as the model was trained: its manifest says how. */
+/* Questions are formatted as in training, according to the manifest. */
 static kit_status learn_form(run_stream *s, const artifact *a, kolm_error_t *err) {
     const job_reader_options options = {.path = s->from, .inputs_only = true, .with_id = true};
     job_common_free(&s->common);
@@ -226,7 +226,7 @@ static kit_status learn_form(run_stream *s, const artifact *a, kolm_error_t *err
     return s->jsonl && s->reader == NULL ? job_reader_open_rows(&options, &s->reader, err) : KOLM_OK;
 }
 
-/* Whether somebody keeps this model warm, in the way that was asked for, and has digested this very file. */
+/* Whether a server keeps this model warm, with the requested options, and has digested this very file. */
 typedef struct warm {
     kolm_session *session;
     const run_request *request;
@@ -287,7 +287,7 @@ static kit_status run_cold(kolm_session *session, const run_request *r, model_ha
     return status;
 }
 
-/* Warm or cold, the model is judged here and now. */
+/* Warm or cold, the model is verified now. */
 static kit_status run_stream_through(kolm_session *session, const run_request *r, run_stream *s,
                                      session_reason *out_reason, kolm_error_t *err) {
     model_handle model;

@@ -20,11 +20,11 @@
 #define LINE_MAX (16u << 20)
 #define WAITING_MAX 256        /* questions of one client that are not answered yet: then its next ones wait */
 #define PENDING_MAX (1u << 20) /* bytes on their way to the backend, above which no client is read */
-#define FRESH_MS 20            /* for so long a verdict is good for questions that come before an answer does */
-#define TELL_MS 2000           /* for so long those who are to be told of the end are waited for */
-#define LOOK_MS 500            /* how often the flag of interruption is looked at */
-#define LATE_MS 3000 /* for so long a late backend may say what it kept back, once there are no more questions */
-#define END_MS 10000 /* for so long it may take to end by itself */
+#define FRESH_MS 20            /* how long a verdict is valid for questions that arrive before an answer does */
+#define TELL_MS 2000           /* how long to wait for clients that must be notified of the end */
+#define LOOK_MS 500            /* polling interval of the interrupt flag */
+#define LATE_MS 3000           /* how long a late backend may flush its answers after the questions have ended */
+#define END_MS 10000           /* how long it may take to exit by itself */
 
 /* ---- The server */
 
@@ -33,12 +33,12 @@ typedef struct client {
     uint64_t number;
     kit_buf in, out;
     uint64_t waiting; /* questions without an answer yet */
-    bool no_more;     /* has shut its side: nothing more comes */
-    bool refused;     /* has made a mistake, or is gone: what it still asked is not looked at */
+    bool no_more;     /* has shut down its side: no more input */
+    bool refused;     /* sent an invalid request, or is gone: its remaining input is ignored */
 } client;
 
 typedef struct question {
-    uint64_t number; /* by which the backend knows it */
+    uint64_t number; /* its id for the backend */
     uint64_t client; /* its number; gone when nobody has it */
     char *id;
     struct question *next;
@@ -49,7 +49,7 @@ typedef struct server {
     model_handle *model;
     model_answering *answering;
     session_airgap airgap;
-    /* What lets it answer: the files that its verdict rests on, and the reason, when it may no longer. */
+    /* Its verdict: the files that it depends on, and the reason if it is no longer valid. */
     kit_buf grounds;
     kit_status verdict;
     session_reason verdict_reason;
@@ -62,7 +62,7 @@ typedef struct server {
     question *first, *last; /* in the order of the backend's answers */
     uint64_t last_question;
     int64_t answer_ms;          /* in which the next answer is to come; 0: no matter */
-    int64_t waiting_at;         /* monotonic ms since when it is waited for */
+    int64_t waiting_at;         /* monotonic ms at which the wait began */
     volatile sig_atomic_t stop; /* ends the backend */
     int to_backend, from_backend;
     kit_buf pending, answers;
@@ -108,7 +108,7 @@ static void refuse(client *c, const char *text) {
     c->no_more = c->refused = true;
 }
 
-/* A question of a client as one of ours: the backend sees numbers, the client gets its own id back. */
+/* Renumbers a client's question: the backend sees numbers, the client gets its own id back. */
 static void take_question(server *s, client *c, const char *line, size_t length) {
     kolm_error_t why = KIT_ERROR_INIT;
     question *q = calloc(1, sizeof *q);
@@ -165,7 +165,7 @@ static void write_client(client *c) {
     if (n > 0)
         cut_front(&c->out, (size_t)n);
     else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        /* Its answers go nowhere from now on. */
+        /* Its answers are discarded from now on. */
         kit_buf_clear(&c->out);
         c->no_more = c->refused = true;
         c->waiting = 0;
@@ -184,10 +184,10 @@ static void greet(server *s) {
         s->asked_at = kit_now_ms();
         return;
     }
-    close(fd); /* full: who is turned away answers by itself */
+    close(fd); /* full: a rejected client answers by itself */
 }
 
-/* Everybody is told why, nobody is listened to any more, and new ones are not let in: they answer by themselves. */
+/* Notifies all clients of the reason, and stops reading and accepting: new clients answer by themselves. */
 static void end_verdict(server *s) {
     s->ended_at = kit_now_ms();
     close(s->listener);
@@ -201,7 +201,7 @@ static void end_verdict(server *s) {
     }
 }
 
-/* The backend cannot be worked with any longer: everybody is told, and it is ended. */
+/* The backend is unusable: notifies all clients, and ends it. */
 static void give_up_with(server *s, kit_status status, session_reason reason) {
     s->verdict = status;
     s->verdict_reason = reason;
@@ -213,7 +213,7 @@ static void give_up(server *s, kit_status status) {
     give_up_with(s, status, SESSION_REASON_BACKEND);
 }
 
-/* It is the server that can do no more, and no backend's fault. */
+/* The server itself failed, not the backend. */
 static void give_up_here(server *s, int reason, const char *what) {
     if (s->verdict == KOLM_OK)
         give_up_with(s, kit_fail_errno(&s->verdict_error, reason, "the server cannot %s", what),
@@ -252,18 +252,18 @@ static void pass_answer(server *s, const char *line, size_t length) {
     free(q);
 }
 
-/* What came of an answer cannot be kept: the next bytes would be taken for the begin of one. */
+/* A partial answer cannot be stored: the next bytes would be mistaken for the start of one. */
 static void drop_answers(server *s) {
     const char *name = s->answering->choice->backend->name;
     if (s->answers.failed)
         give_up_here(s, ENOMEM, "read the answers");
-    else if (s->verdict == KOLM_OK) /* without an end it would fill the memory */
+    else if (s->verdict == KOLM_OK) /* an endless line would fill the memory */
         give_up(s, kit_fail(&s->verdict_error, KOLM_E_DATA_LOSS, "report it to the author of the backend",
                             "%s wrote an answer of more than 16 MiB", name));
     kit_buf_free(&s->answers);
 }
 
-/* False at the end of the backend, or of what can be read of it. */
+/* False if the backend has ended, or cannot be read. */
 static bool read_answers(server *s) {
     char piece[65536];
     ssize_t n = read(s->from_backend, piece, sizeof piece);
@@ -285,7 +285,7 @@ static void write_backend(server *s) {
     ssize_t n = write(s->to_backend, s->pending.data, s->pending.length);
     if (n > 0)
         cut_front(&s->pending, (size_t)n);
-    else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EPIPE) /* EPIPE: it has ended, and says why */
+    else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EPIPE) /* EPIPE: it has ended, and reports why */
         give_up_here(s, errno, "put the questions to the backend");
 }
 
@@ -298,7 +298,7 @@ static bool idle(const server *s, uint64_t idle_seconds) {
 
 /* ---- The verdict */
 
-/* Whether the backend may still be called: policies and grants may be others now. */
+/* Whether the backend may still be called: policies and grants may have changed. */
 static kit_status admit_again(server *s, kolm_error_t *err) {
     const char *name = s->answering->choice->backend->name;
     fleet_registry *registry = NULL;
@@ -334,8 +334,8 @@ static kit_status look_again(server *s, kolm_error_t *err) {
     return status;
 }
 
-/* Whether a question is about to be taken, of which it is not known that it may be: one that comes after an answer, and in a
- * stream of them one every few milliseconds. */
+/* Whether the verdict must be renewed before the next question: after an answer, and in a stream every few
+ * milliseconds. */
 static bool is_asked(const server *s, int64_t now) {
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         const client *c = &s->clients[i];
@@ -345,7 +345,7 @@ static bool is_asked(const server *s, int64_t now) {
     return false;
 }
 
-/* It may have the answers, and keep them until there are no more questions: that is a fault of another kind. */
+/* It may be holding its answers back until the questions end, which is a different fault. */
 static void end_late(server *s) {
     const char *name = s->answering->choice->backend->name;
     unsigned long long seconds = (unsigned long long)(s->answer_ms / 1000);

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Puts a row to the backend as the rows of training were. */
+/* Formats a question like the training rows. */
 static kit_status put_question(run_stream *s, const char *id, job_row *row, kit_buf *out, kolm_error_t *err) {
     job_common_fill(&s->common, row, &s->seen, &s->before);
     kit_buf_str(out, "{\"id\":");
@@ -62,13 +62,13 @@ static kit_status plain_question(run_stream *s, const char *where, const char *l
     return put_question(s, id, &row, out, err);
 }
 
-/* The backend may stop reading before the end (it failed, or the user stopped it): that is told by its verdict. */
+/* The backend may stop reading before the end (it failed, or the user stopped it): its verdict reports that. */
 static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
     size_t lines = 0;
     for (const char *at = kit_buf_text(out), *end = at + out->length;
          at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
         lines++;
-    s->asked += lines; /* once: who reads the answers looks at it meanwhile */
+    s->asked += lines; /* set once: the thread that reads the answers polls it */
     *out_gone = kit_write_all(s->to_backend, kit_buf_text(out), out->length, NULL) != KOLM_OK;
     int reason = errno;
     kit_buf_clear(out);
@@ -76,7 +76,7 @@ static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
     return kit_fail_errno(&s->feed_error, reason, "cannot put the questions to the backend");
 }
 
-/* What came before a bad line is answered all the same, and the line is what is told. */
+/* Lines before a bad one are still answered, and the bad one is reported. */
 static kit_status send_last(run_stream *s, kit_status status, kit_buf *out, bool *out_gone) {
     kolm_error_t before = s->feed_error;
     kit_status sent = send_questions(s, out, out_gone);
@@ -100,8 +100,8 @@ static bool has_row_key(const char *text, size_t length) {
     return row;
 }
 
-/* The first line of plain text that is JSON in truth, a row or the begin of a document: somebody forgot --jsonl, and
- * would get its braces answered. */
+/* The first line of plain text is JSON, a row or the start of a document: --jsonl was probably forgotten, and the
+ * braces would be answered. */
 static bool looks_like_a_row(const char *line, size_t length) {
     size_t blank = strspn(line, " \t"), rest = blank + 1 + strspn(line + blank + (blank < length), " \t");
     if (blank < length && strchr("{[", line[blank]) != NULL && rest >= length) return true;
@@ -128,7 +128,7 @@ static kit_status one_question(run_stream *s, const char *line, size_t length, u
     return plain_question(s, where, line, length, number, out, err);
 }
 
-/* OK when the line may be left out: it is bad, and the user wants the others nevertheless. */
+/* OK if the bad line may be skipped. */
 static kit_status leave_out(run_stream *s, kit_status status, kolm_error_t *err) {
     bool bad = status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
     if (!s->skip_bad || !bad) return status;
@@ -167,7 +167,7 @@ static kit_status feed_lines(run_stream *s, kit_buf *out) {
     while (status == KOLM_OK && !gone && *s->stop == 0) {
         status = feed_line(s, lines, out, &end, &s->feed_error);
         if (status != KOLM_OK || end) break;
-        /* Whole batches while there is more to read at once; what is there, when the next line has to be waited for. */
+        /* Sends whole batches while more can be read at once; sends what it has before it waits for the next line. */
         if (out->length > 32768 || !kit_lines_ready(lines)) status = send_questions(s, out, &gone);
     }
     if (!gone) status = send_last(s, status, out, &gone);
