@@ -382,7 +382,7 @@ static bool may_go_on(const server *s) {
     return s->verdict == KOLM_OK || (anybody && kit_now_ms() - s->ended_at < TELL_MS);
 }
 
-/* Who has nothing more to ask and nothing more to get is done. */
+/* Closes clients without further questions and pending answers. */
 static void settle(server *s) {
     int64_t now = kit_now_ms();
     if (s->verdict == KOLM_OK && is_asked(s, now)) {
@@ -394,7 +394,7 @@ static void settle(server *s) {
         client *c = &s->clients[i];
         if (c->fd < 0) continue;
         take_questions(s, c);
-        if (c->out.failed) { /* what cannot be put together is not left out: it is told, in fewer bytes */
+        if (c->out.failed) { /* if the message cannot be built, a shorter one is sent */
             kit_buf_free(&c->out);
             c->waiting = 0;
             refuse(c, "the server is out of memory");
@@ -423,17 +423,19 @@ static bool turn(server *s) {
     }
     if (is_late(s)) {
         end_late(s);
-        return true; /* what was looked at is another now */
+        return true; /* the file has changed in the meantime */
     }
     if (at[0].revents & POLLIN) greet(s);
     if (at[2].revents & POLLOUT) write_backend(s);
-    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s)) return s->verdict != KOLM_OK; /* then it is told */
+    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s))
+        return s->verdict != KOLM_OK; /* then it is
+                                                                                                   notified */
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         client *c = &s->clients[i];
         if (c->fd < 0 || c->fd != at[3 + i].fd) continue;
         if (at[3 + i].revents & (POLLIN | POLLHUP | POLLERR) && !c->no_more) read_client(s, c);
         if (c->out.length > 0) write_client(c);
-        /* A client that is gone altogether keeps saying so. */
+        /* A client that has disconnected keeps polling as readable. */
         if ((at[3 + i].revents & (POLLHUP | POLLERR)) && c->no_more) {
             c->refused = true;
             c->waiting = 0;
@@ -449,7 +451,7 @@ static bool not_blocking(int fd) {
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-/* What it still says is read, so that it does not wait for us; one that does not end by itself is ended. */
+/* Drains its output, so that it does not block; kills it if it does not exit by itself. */
 static void wait_for_end(server *s) {
     int64_t until = kit_now_ms() + END_MS;
     struct pollfd rest = {.fd = s->from_backend, .events = POLLIN};
@@ -469,7 +471,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     s->asked_at = kit_now_ms();
-    bool on = true; /* the backend has not ended by itself */
+    bool on = true; /* the backend has not exited by itself */
     while (!session_stopped(s->session) && !idle(s, idle_seconds) && may_go_on(s) && on)
         on = turn(s);
     if (s->to_backend >= 0) close(s->to_backend); /* the end of all questions: the backend ends too */
@@ -516,7 +518,7 @@ kit_status model_serve(kolm_session *session, model_handle *model, model_answeri
     if (status == KOLM_OK) status = serve_place_listen(place.data, &lock, &s->listener, err);
     if (status == KOLM_E_ALREADY_EXISTS) *out_reason = SESSION_REASON_USAGE;
     bool listening = status == KOLM_OK;
-    /* Empty: the first question has the verdict made again, in case that something changed since it was made. */
+    /* Empty: the first question renews the verdict, in case something has changed. */
     if (listening) {
         serve_place_address(place.data, &address);
         session_tell(session, &(session_event){.kind = SESSION_SERVING, .text = address.sun_path});

@@ -12,7 +12,7 @@
 
 /* ---- Questions */
 
-/* What a question brings beside its text is handed on as it stands. */
+/* Other members of a question are passed on unchanged. */
 static kit_status read_rest(serve_question *q, const char *line, size_t length, kolm_error_t *err) {
     static const char *const names[] = {"messages", "tools"};
     kit_json_part key, value, found[2] = {{0}, {0}};
@@ -55,7 +55,7 @@ void serve_question_free(serve_question *q) {
 
 /* ---- Answers */
 
-/* Whether it is an answer, and to which question. */
+/* Whether it is a valid answer, and to which question. */
 static kit_status check_answer(const cJSON *row, uint64_t number, kolm_error_t *err) {
     static const char remedy[] =
         "report it to the author of the backend: one answer per question, in order, with its id";
@@ -139,7 +139,7 @@ bool serve_greeting_read(const char *line, size_t length, model_served *out_serv
                 kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
                 kit_json_get_string(greeting, "backend", &backend) && host_name_ok(backend) &&
                 kit_json_get_bool(greeting, "airgap", &out_served->airgap);
-    (void)kit_json_get_string(greeting, "model", &model); /* an older server says neither */
+    (void)kit_json_get_string(greeting, "model", &model); /* an older server sends neither */
     (void)kit_json_get_string(greeting, "file", &file);
     good = good && kit_copy(out_served->backend, sizeof out_served->backend, backend) &&
            kit_copy(out_served->model, sizeof out_served->model, model) &&

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the server of a model listens, and how it is found there. */
+/* The socket of a model's server, and how clients find it. */
 #include "model/serve_place.h"
 #include "kolm/kit/lock.h"
 #include "kolm/kit/trust.h"
@@ -49,9 +49,9 @@ void serve_place_address(const char *place, struct sockaddr_un *out) {
     kit_format(out->sun_path, sizeof out->sun_path, "%s.sock", place);
 }
 
-/* ---- The asking side */
+/* ---- The client side */
 
-/* Takes the line and nothing of what follows it, which belongs to the answers. */
+/* Reads exactly the line: what follows belongs to the answers. */
 static bool read_greeting(int fd, model_served *out) {
     char line[512];
     const char *lf = NULL;
@@ -59,7 +59,7 @@ static bool read_greeting(int fd, model_served *out) {
     struct pollfd wait = {.fd = fd, .events = POLLIN};
     while (lf == NULL && poll(&wait, 1, 2000) == 1) {
         ssize_t n = recv(fd, line, sizeof line, MSG_PEEK);
-        if (n <= seen) return false; /* its end, or more than a greeting is */
+        if (n <= seen) return false; /* end of file, or too long for a greeting */
         seen = n;
         lf = memchr(line, '\n', (size_t)n);
     }
@@ -104,7 +104,7 @@ kit_status serve_place_listen(const char *place, int *out_lock, int *out_listene
     KIT_TRY(kit_buf_ok(&lock, err));
     kit_status status = kit_lock_open(lock.data, out_lock, err);
     if (status == KOLM_OK) status = kit_lock_try(*out_lock, lock.data, err);
-    /* The server that just ended took its file away. */
+    /* The server that just ended removed its file. */
     for (int again = 0; status == KOLM_OK && !kit_lock_names(*out_lock, lock.data) && again < 16; again++) {
         close(*out_lock);
         *out_lock = -1;

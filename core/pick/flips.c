@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define PRICE_STEP 100u        /* prices are named in hundredths of a cent */
-#define PRICE_CEILING 5000000u /* above it the cost term does not move any more */
+#define PRICE_CEILING 5000000u /* above it the cost term is constant */
 #define FLIPS_PER_CANDIDATE 4
 
 typedef struct search {
@@ -69,7 +69,7 @@ static void winner_price(search *s, size_t index, uint32_t gap) {
                       ? s->constraints->budget_micro_usd_per_hour + PRICE_STEP
                       : PRICE_CEILING;
     }
-    /* A loop over whole steps, so that the number printed is the number that works. */
+    /* A loop over whole steps, so that the printed number is exact. */
     uint64_t low = kept / PRICE_STEP + 1, high = (ceiling + PRICE_STEP - 1) / PRICE_STEP;
     bool possible = false;
     if (low <= high) {
@@ -139,7 +139,7 @@ static void availability(search *s, size_t index) {
     add_flip(s, PICK_FLIP_AVAILABLE, index, 1, 0, PICK_WEIGHT_AVAILABLE, text);
 }
 
-/* Loosens the one filter just enough for c; false when that filter is not the user's to loosen. */
+/* Loosens the one filter just enough for c; false if the user cannot loosen that filter. */
 static bool loosen(pick_filter filter, const pick_candidate *c, pick_constraints *loose, uint64_t *out_value, char *how,
                    size_t capacity) {
     char number[32];

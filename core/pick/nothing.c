@@ -6,7 +6,7 @@
 
 #define REASONS_SHOWN 3 /* candidates */
 
-/* Nobody is left: what stands against the first of them is mostly what stands against all. */
+/* No candidate passed; the first one's reasons usually apply to all. */
 static kit_status nobody_passes(const pick_result *result, kolm_error_t *err) {
     char text[400] = "";
     size_t at = 0;

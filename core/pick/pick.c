@@ -99,7 +99,7 @@ static bool is_hourly(const pick_candidate *candidate) {
     return candidate->offer.price_micro_usd_per_hour != PICK_UNPRICED;
 }
 
-/* What is billed by use has no price an hour to compare; but nothing it does is free. */
+/* A backend billed by use has no hourly price to compare; but it is never free. */
 static bool price_passes(const pick_candidate *c, const pick_constraints *constraints) {
     if (!constraints->has_budget) return true;
     if (!is_hourly(c)) return constraints->budget_micro_usd_per_hour > 0;

@@ -27,7 +27,7 @@ void pick_usd_text(uint64_t micro_usd, char out[32]) {
 }
 
 void pick_gb_text(uint64_t bytes, char out[32]) {
-    /* Cut, not rounded: 79.99 must not read as 80 beside a filter of 80. */
+    /* Truncated, not rounded: 79.99 must not be shown as 80 next to a filter of 80. */
     uint64_t tenths = bytes / 100000000;
     if (tenths % 10 == 0)
         kit_format(out, 32, "%" PRIu64, tenths / 10);

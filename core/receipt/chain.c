@@ -180,8 +180,8 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
     return status;
 }
 
-/* A log that is not there was moved away, or never was: the next one begins. Said before the file exists, so that a crash in
- * between does not make an empty file look like a log that was cut. */
+/* A missing log was moved away, or never existed: start a new one. Recorded before the file exists, so that after a
+ * crash in between an empty file is not mistaken for a truncated log. */
 static kit_status forget_current(const char *path, kolm_error_t *err) {
     receipt_heads heads;
     KIT_TRY(receipt_heads_read(path, &heads, err));
@@ -296,7 +296,7 @@ kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t 
     kit_status status = kit_write_all(chain->fd, lines, length, err);
     if (status == KOLM_OK && fsync(chain->fd) != 0) status = kit_fail_errno(err, errno, "cannot sync it");
     if (status != KOLM_OK) {
-        /* Half of a line would be repaired by the next writer; whole lines that were not acknowledged would not. */
+        /* The next writer would repair half a line, but not whole lines that were not acknowledged. */
         int ignored = ftruncate(chain->fd, (off_t)chain->size);
         (void)ignored;
         kit_fail_context(err, "cannot append to the receipt chain %s", chain->path);
@@ -304,7 +304,7 @@ kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t 
     }
     chain->size += length;
     chain->next = place;
-    /* The lines are on the disk whatever becomes of the note about them; the next append writes it again. */
+    /* The lines are on disk even if the heads file cannot be written; the next append writes it again. */
     kolm_error_t unsaid = KIT_ERROR_INIT;
     kit_status noted = receipt_heads_note(chain->path, out_head, &unsaid);
     (void)noted;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walking a log from its first line to its last: every link, every signature, one line of it, and whether its end is there. */
+/* Walks a log from its first line to its last: checks links and signatures, finds a line, detects truncation. */
 #include "receipt/internal.h"
 
 #include "kolm/kit/lines.h"
@@ -10,22 +10,22 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Called for each whole line that stands where it should; *out_more false ends the walk. */
+/* Called for each whole line in its proper position; *out_more false ends the walk. */
 typedef kit_status (*line_fn)(void *user, const receipt_line *line, bool *out_more, kolm_error_t *err);
 
-/* Walks whole lines and follows their links, as far as they hold. */
+/* Walks whole lines and follows their links, up to the first broken one. */
 typedef struct walk {
     const char *path;
-    receipt_heads heads; /* as they were before the log was read: the log never ends before them */
+    receipt_heads heads; /* read before the log, which therefore cannot end before them */
     receipt_place expect;
     uint64_t lines, broken_at;
     uint64_t bytes; /* of the lines so far, each with its LF */
-    bool torn, cut; /* cut: every line that is there holds, and there were more */
+    bool torn, cut; /* cut: all present lines are valid, but there were more */
     receipt_head head;
     char why[200];
 } walk;
 
-/* *out_good false with w->why when the line does not stand where it should. Any other status than KOLM_OK: nobody knows. */
+/* *out_good false with w->why if the line is out of place. Any status but KOLM_OK: unknown. */
 static kit_status follow(walk *w, const char *text, size_t length, receipt_line *line, bool *out_good,
                          kolm_error_t *err) {
     *out_good = false;
@@ -94,11 +94,11 @@ static kit_status take_held(walk *w, const kit_buf *held, line_fn visit, void *u
     return status;
 }
 
-/* At the end of the file: what only the whole of it can show. */
+/* Checks at the end of the file that need all of it. */
 static void end_walk(walk *w, uint64_t size) {
     char why[128];
     if (w->bytes < size && !w->torn) {
-        /* The line reader passes over CR and byte order marks; a digest of exact bytes may not. */
+        /* The line reader ignores CR and byte order marks; a digest of the exact bytes must not. */
         w->broken_at = w->lines;
         kit_copy(w->why, sizeof w->why, "has carriage returns or a byte order mark that were not signed");
     } else if (receipt_heads_cut(&w->heads, w->lines > 0 ? &w->head : NULL, why, sizeof why) != NULL) {
@@ -224,7 +224,7 @@ static kit_status pass_by(void *user, const receipt_line *line, bool *out_more, 
     return KOLM_OK;
 }
 
-/* That the file, if there is one, is one that may be appended to. */
+/* Checks that the file, if it exists, may be appended to. */
 static kit_status check_file(const char *path, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) return KOLM_OK;

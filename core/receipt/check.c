@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The verdict: what the signatures, digests, chain and keyring together allow to be said about an artifact. */
+/* The verdict on an artifact, from signatures, digests, chain and keyring. */
 #include "receipt/internal.h"
 
 #include "kolm/kit/digest.h"
@@ -37,8 +37,8 @@ kit_status receipt_sidecar_read(const char *path, kit_buf *out_lines, bool *out_
     return status;
 }
 
-/* What the steps of a check share. A step ends the check by giving a verdict (say) or a status: a status is what kept it from
- * finding out, and never becomes a verdict. */
+/* State of a check. A step ends the check with a verdict (say) or a status: a status means that the check itself
+ * failed, and never becomes a verdict. */
 typedef struct check {
     const receipt_question *q;
     receipt_report *r;
@@ -67,7 +67,7 @@ static void say(check *c, receipt_verdict verdict, const char *remedy, const cha
 
 static const char *const FETCH = "do not use it; download artifact and receipts again";
 
-/* True when status says that the bytes are wrong, as opposed to that they could not be looked at. */
+/* True if status means that the bytes are wrong, as opposed to unreadable. */
 static bool is_about_bytes(kit_status status) {
     return status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
 }
@@ -124,7 +124,7 @@ static kit_status check_embedded(check *c) {
     return status;
 }
 
-/* ---- The lines beside it; the rule is in receipt.h */
+/* ---- The sidecar; the rule is in receipt.h */
 /* The subject of a statement, or NULL when it is not exactly one with a SHA-256. */
 static const char *subject_of(const cJSON *statement) {
     const cJSON *subjects = kit_json_get(statement, "subject");
@@ -135,7 +135,7 @@ static const char *subject_of(const cJSON *statement) {
     return digest;
 }
 
-/* One of the first two lines, which must be by the signer and about this file. */
+/* One of the first two lines, which must be signed by the signer and about this file. */
 static kit_status take_own(check *c, const char *text, size_t length, size_t number) {
     receipt_line *line = &c->lines[number - 1];
     bool signs = false;
@@ -164,7 +164,7 @@ static kit_status take_own(check *c, const char *text, size_t length, size_t num
     return KOLM_OK;
 }
 
-/* A line behind the first two: somebody else's, in the same form; what it says counts for nothing here. */
+/* A line after the first two: by others, in the same form; its contents are ignored. */
 static kit_status pass_foreign(check *c, const char *text, size_t length, size_t number) {
     receipt_envelope envelope = {0};
     bool spelled = false;
@@ -186,8 +186,8 @@ static bool begins(const check *c, const char *bytes, size_t length) {
     return c->q->sidecar_length >= length && memcmp(c->q->sidecar, bytes, length) == 0;
 }
 
-/* What editors, shells and version control do to a file on its way. The bytes are not those that were written, so they
- * are not believed; but it is no attack, and what helps is another copy. */
+/* Changes by editors, shells and version control. The bytes differ, so they are not trusted; but it is not an attack,
+ * and another copy helps. */
 static void judge_transport(check *c) {
     static const char *const REMEDY =
         "copy it again from where it was made, byte for byte (git: `*.intoto.jsonl -text` in "
@@ -282,7 +282,7 @@ static bool within(const receipt_trusted *item, int64_t when) {
     return when >= item->valid_from && when <= item->valid_to;
 }
 
-/* A key that was replaced counts for what it signed before that: the log tells, since dates can be written as one likes. */
+/* A key that was replaced counts for what it signed before that: the log proves it, because dates can be forged. */
 static bool was_retired(check *c, const receipt_trusted *item) {
     static const char *const REMEDY = "ask its maker to sign with the key that replaced it";
     char date[RECEIPT_TIME_BYTES] = "";
@@ -331,7 +331,7 @@ static void judge_key(check *c) {
         item->label, item->label[0] != '\0' ? ")" : "");
 }
 
-/* Revocation wins over everything but bytes that do not agree with the signature at all. */
+/* Revocation wins over everything except bytes that do not match the signature. */
 static void check_revoked(check *c) {
     char date[RECEIPT_TIME_BYTES] = "";
     const receipt_trusted *item = receipt_keyring_find(c->q->ring, c->signer.keyid);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DSSE: what is signed, how it is spelled, and which keys signed it. */
+/* DSSE: what is signed, its canonical form, and its signatures. */
 #include "receipt/internal.h"
 
 #include "kolm/kit/digest.h"

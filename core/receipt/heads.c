@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The heads: where each log ended when kolm last wrote it, so that a log whose end was cut off says so. */
+/* The heads: the last line of each log as kolm wrote it, to detect truncation. */
 #include "receipt/internal.h"
 
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static kit_status take_heads(const cJSON *note, receipt_heads *out, bool *out_go
     if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > (int)MAX_HEADS) return KOLM_OK;
     if (!kit_json_get_string(note, "current", &current) || (current[0] != '\0' && !receipt_is_log_id(current)))
         return KOLM_OK;
-    /* One more, so that the next head always has a place. */
+    /* One more, so that there is always room for the next head. */
     out->items = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *out->items);
     if (out->items == NULL) return kit_no_memory(err);
     kit_copy(out->current, sizeof out->current, current);

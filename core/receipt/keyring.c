@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keyring: which keys are believed, from when until when, and which never again. */
+/* The keyring: trusted keys with their dates, and revoked keys. */
 #include "receipt/internal.h"
 
 #include "kolm/kit/digest.h"
@@ -298,7 +298,7 @@ static bool put_retired(cJSON *note, const receipt_trusted *item) {
     return false;
 }
 
-/* A key that is about artifacts and nothing else has none, as before there were roles. */
+/* A key for artifacts only has none, as before roles were introduced. */
 static bool put_roles(cJSON *note, const receipt_trusted *item) {
     cJSON *artifacts = item->trusted ? cJSON_CreateString(ROLE_ARTIFACTS) : NULL;
     cJSON *backends = item->backends ? cJSON_CreateString(ROLE_BACKENDS) : NULL;
@@ -320,20 +320,20 @@ kit_status receipt_trust_locked(const char *keys_dir, const receipt_trusted *ite
                 put_time(note, "valid_from", item->valid_from) && put_time(note, "valid_to", item->valid_to) &&
                 put_time(note, "added", now) && (!item->backends || put_roles(note, item)) &&
                 (!item->retired || put_retired(note, item));
-    /* The note first: a key without its dates must never count. */
+    /* The entry first: a key without its dates must never be trusted. */
     KIT_TRY(write_note(keys_dir, RECEIPT_TRUSTED_DIR, item->key.keyid, note, good, err));
     receipt_public_pem(&item->key, pem);
     return write_item(keys_dir, RECEIPT_TRUSTED_DIR, item->key.keyid, ".pem", pem, strlen(pem), err);
 }
 
-/* What is in trusted/ of that key, or would be: the own key counts there only for what was written of it. */
+/* The key as in trusted/, or as it would be: for the own key only what is stored there. */
 static kit_status entry_of(const char *keys_dir, const receipt_public *public_key, receipt_trusted *out,
                            bool *out_there, kolm_error_t *err) {
     receipt_keyring *all = NULL;
     receipt_keyring *ring = calloc(1, sizeof *ring);
     if (ring == NULL) return kit_no_memory(err);
     *out = (receipt_trusted){.key = *public_key, .valid_from = RECEIPT_NO_START, .valid_to = RECEIPT_NO_END};
-    kit_status status = receipt_keyring_load(keys_dir, &all, err); /* the whole, so that what is wrong is said */
+    kit_status status = receipt_keyring_load(keys_dir, &all, err); /* the whole id, so that the error is specific */
     if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
     const receipt_trusted *item = status == KOLM_OK ? find(all, public_key->keyid) : NULL;
     if (item != NULL && item->revoked)
@@ -390,7 +390,7 @@ kit_status receipt_keys_trust_backends(const char *keys_dir, const receipt_publi
     if (status == KOLM_OK) status = entry_of(keys_dir, public_key, &entry, &there, err);
     if (status == KOLM_OK) {
         if (label[0] != '\0' || !there) kit_copy(entry.label, sizeof entry.label, label);
-        if (!there) { /* what it may sign and when was said before, and is not widened in passing */
+        if (!there) { /* its roles and dates were set before, and must not be widened implicitly */
             entry.valid_from = valid_from;
             entry.valid_to = valid_to;
         }
@@ -401,7 +401,7 @@ kit_status receipt_keys_trust_backends(const char *keys_dir, const receipt_publi
     return status;
 }
 
-/* The whole id that a beginning of it means. */
+/* Completes a prefix of an id. */
 static kit_status whole_keyid(const receipt_keyring *ring, const char *given, char out[KIT_SHA256_HEX],
                               kolm_error_t *err) {
     size_t matches = 0, length = strlen(given);
@@ -446,7 +446,7 @@ out:
     return status;
 }
 
-/* The key first: a note without one is nobody's. */
+/* The key first: an entry without one is ignored. */
 static kit_status remove_entry(const char *keys_dir, const char *keyid, kolm_error_t *err) {
     static const char *const suffixes[] = {".pem", ".json"};
     for (size_t i = 0; i < 2; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ed25519 keys: making, storing, loading, spelling in PEM, signing. */
+/* Ed25519 keys: generating, storing, loading, PEM, signing. */
 #include "receipt/internal.h"
 
 #include "kolm/kit/digest.h"
@@ -120,7 +120,7 @@ kit_status receipt_check_regular(int fd, kolm_error_t *err) {
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), reason = errno;
-    /* Not the same as none: keys that were revoked would count again. */
+    /* Not the same as none: revoked keys would be trusted again. */
     if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
                         "%s is a dangling symbolic link", path);
@@ -183,7 +183,7 @@ kit_status receipt_lock_keys(const char *keys_dir, int *out_fd, kolm_error_t *er
     KIT_TRY(receipt_check_directory(keys_dir, err));
     KIT_TRY(receipt_path(keys_dir, NULL, "lock", &path, err));
     kit_status status = kit_lock_open(path, out_fd, err);
-    /* Broken off by the signal that ends the program: nobody waits for another process any longer. */
+    /* Interrupted by the signal that ends the program: do not wait for the lock any longer. */
     if (status == KOLM_OK) status = kit_lock_hold(*out_fd, path, err);
     if (status != KOLM_OK && *out_fd >= 0) {
         close(*out_fd);
@@ -198,7 +198,7 @@ kit_status receipt_public_make(const uint8_t bytes[RECEIPT_PUBLIC_BYTES], receip
                                kolm_error_t *err) {
     uint8_t der[SPKI_BYTES];
     KIT_TRY(start_sodium(err));
-    /* Under a key of small order, or one that is no point, signatures of strangers verify. */
+    /* With a key of small order, or an invalid point, foreign signatures verify. */
     if (crypto_core_ed25519_is_valid_point(bytes) != 1) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "ask its owner to export it again",
                         "the public key is not a valid Ed25519 key");
@@ -389,7 +389,7 @@ static kit_status first_key(const char *keys_dir, receipt_key **out_key, bool *o
     kit_status status = kit_mkdirs(keys_dir, 0700, err);
     if (status == KOLM_OK) status = receipt_check_directory(keys_dir, err);
     if (status == KOLM_OK) status = receipt_key_random(&fresh, err);
-    /* Whoever links the file first decides; the other process loads that key. */
+    /* The first process to link the file wins; the other loads that key. */
     if (status == KOLM_OK) status = receipt_key_store(keys_dir, fresh, false, err);
     *out_created = status == KOLM_OK;
     receipt_key_free(fresh);
@@ -424,8 +424,8 @@ kit_status receipt_key_check(const char *keys_dir, kolm_error_t *err) {
     return status;
 }
 
-/* The copy for people: a kill between the two files of a rotation leaves that of the key before. A home that cannot be
- * written to signs all the same. */
+/* The public copy: a crash between the two files of a rotation leaves the previous key's. A read-only home can still
+ * sign. */
 static void refresh_public(const char *keys_dir, const receipt_key *key) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;

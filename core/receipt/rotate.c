@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rotation: a new signing key, vouched for by the old one. */
+/* Rotation: a new signing key, signed by the old one. */
 #include "receipt/internal.h"
 #include "receipt/receipt.h"
 
@@ -48,8 +48,8 @@ static kit_status append_rotation(const char *keys_dir, const kit_buf *line, kol
     return status;
 }
 
-/* In this order a crash in between leaves the old key signing (an entry that retires the signing key does not count yet), or
- * both believed up to the rotation. Never an artifact that nobody believes. */
+/* In this order a crash in between leaves the old key signing (an entry that retires the signing key does not count
+ * yet), or both trusted up to the rotation. There is never an artifact without a trusted key. */
 static kit_status replace_key(const char *keys_dir, receipt_chain *chain, const receipt_key *old_key,
                               const receipt_key *new_key, int64_t now, kit_buf *out_line, kolm_error_t *err) {
     char date[RECEIPT_TIME_BYTES];

@@ -93,8 +93,8 @@ static bool add_compute(receipt_totals *sums, const cJSON *compute, bool dated, 
     return true;
 }
 
-/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are passed over. Fails only when memory
- * is out: a sum that lacks a line for that reason would be wrong. */
+/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are ignored. Fails only if out
+ * of memory: a sum that lacks a line would be wrong. */
 static kit_status add_receipt(receipt_totals *sums, int64_t since, const char *text, size_t length, kolm_error_t *err) {
     cJSON *envelope = NULL, *statement = NULL;
     kit_buf payload = {0};
@@ -132,7 +132,7 @@ kit_status receipt_totals_read(const char *path, int64_t since, const volatile s
     int fd = -1;
     kit_status status = KOLM_OK;
     *out_totals = (receipt_totals){0};
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO of that name has no writer to wait for */
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* do not wait for a writer if it is a FIFO */
     if (fd < 0) {
         if (errno != ENOENT && errno != ENOTDIR) status = kit_fail_errno(err, errno, "cannot open %s", path);
         goto out;

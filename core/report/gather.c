@@ -276,7 +276,7 @@ static void put_string(report_gathering *g, gather_list *list, const cJSON *obje
     if (kit_json_get_string(object, key, &text)) gather_item(g, list, name, text, note);
 }
 
-/* A model of two parts: what was compared is the linear one, and what answers is a head on both, whose numbers these are. */
+/* A model of two parts: the comparison is of the linear one, and the numbers are of the head on both, which answers. */
 static void put_head(report_gathering *g, const cJSON *report, const cJSON *head) {
     const double right = gather_number(report, "oof_correct"), answered = gather_number(report, "oof_answered"),
                  lambda = gather_number(head, "lambda_micro");
@@ -289,7 +289,7 @@ static void put_head(report_gathering *g, const cJSON *report, const cJSON *head
                     gather_format(g, "of the %.0f rows that it answered", answered));
 }
 
-/* What a backend compared before it chose: {"name", "accuracy_micro"} each, in its own words. */
+/* The candidates that a backend compared, as it reported them: {"name", "accuracy_micro"} each. */
 static void put_candidates(report_gathering *g, const cJSON *report) {
     const cJSON *all = kit_json_get(report, "candidates"), *head = kit_json_get(report, "head"), *item;
     const bool two = cJSON_IsObject(head);

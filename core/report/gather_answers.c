@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Facts of single answers: confusions, curves, the worst mistakes and what is near them. */
+/* Facts of single answers: confusions, curves, the worst mistakes and their nearest rows. */
 #include "report/gather.h"
 
 #include "kolm/kit/json_walk.h"
@@ -121,7 +121,7 @@ static void put_labels(report_gathering *g, const score_answers *a) {
     g->facts.confusion_count = pairs;
 }
 
-/* What was measured now is put beside what was signed. */
+/* Compares the new measurement with the signed one. */
 static kit_status compare(report_gathering *g, const report_answers *asked, const score_answers *a, kolm_error_t *err) {
     const report_score *s = &g->facts.score;
     const char *sha256 = score_predictions_sha256(a);

@@ -140,7 +140,7 @@ static void put_thresholds(report_gathering *g, const cJSON *array) {
     }
 }
 
-/* ---- Calibration: how often they were right is in the thresholds, how confident they were in the answers */
+/* ---- Calibration: the thresholds have their accuracy, the answers their confidence */
 
 /* Between each threshold and the next one. */
 static void begin_bins(report_gathering *g) {
@@ -175,7 +175,7 @@ static bool get_confidence(kit_json_walk *walk, const char *line, size_t length,
     return given && known;
 }
 
-/* False when the answers are others than those that were counted. */
+/* False if the answers are not those that were counted. */
 static bool finish_bins(report_gathering *g, const uint64_t *rows) {
     for (size_t i = 0; i < g->facts.bin_count; i++) {
         if (rows[i] != g->bins[i].rows) return false;

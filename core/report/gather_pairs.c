@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Questions that the data answer in several ways, with both answers and where they stand. */
+/* Questions with several answers in the data, with both answers and their positions. */
 #include "report/gather.h"
 
 #include "job/fingerprint.h"
@@ -12,7 +12,7 @@
 
 #define RECORD_WORDS 4 /* 128 bits of what is asked, the row's number, 64 bits of its output */
 
-/* Two rows that ask the same and are answered differently: the first one, and the first that differs from it. */
+/* Two rows with the same question and different answers: the first one, and the first that differs from it. */
 typedef struct pair {
     uint64_t rows[2];
 } pair;
@@ -142,7 +142,7 @@ kit_status report_gather_pairs(report_gathering *g, const report_rows *rows, kol
     if (status == KOLM_OK) status = find_pairs(&p, err);
     job_sorter_free(p.sorter);
     if (status == KOLM_OK && p.count > 0) status = each_row(rows, fill_row, &(filling){g, &p}, err);
-    /* A pipe is read once: then there are the counts. */
+    /* A pipe can be read only once: then only counts are available. */
     if (status == KOLM_E_UNIMPLEMENTED) return KOLM_OK;
     if (status != KOLM_OK) return status;
     g->facts.pair_count = p.count;

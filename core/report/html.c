@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MARKS_MAX 3 /* combining marks in a row that scripts need; more only cover what stands around */
+#define MARKS_MAX 3 /* combining marks in a row that scripts need; more only overlay their surroundings */
 
 typedef struct range {
     uint32_t from, to;
@@ -72,7 +72,7 @@ static void put_text(kit_buf *out, const char *text, size_t max_chars, bool brea
     size_t at = 0, marks = 0;
     uint32_t before = ' ';
     for (size_t chars = 0; at < length && chars < max_chars; chars++) {
-        /* Four bytes are as many as one character has: a long text is not looked through for each of them. */
+        /* At most four bytes per character: do not scan a long text for each. */
         size_t window = length - at < 4 ? length - at : 4, bytes = 1;
         uint32_t c = 0;
         while (window > 0 && kit_utf8_valid(text + at, window) != window)

@@ -79,7 +79,7 @@ static void put_characters(finder *f, const utf8proc_int32_t *at, size_t count) 
             put_feature(f, word);
             word = 0;
         }
-        /* One blank between words, whatever stood there. */
+        /* One blank between words. */
         if (!inside && last[1] == ' ') continue;
         put_feature(f, ((last[0] * prime + last[1]) * prime + c) * prime + 2);
         last[0] = last[1];
@@ -152,7 +152,7 @@ static kit_status count_row(finder *f, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* The row into the places of one text, where it is nearer than what is there. */
+/* Inserts the row into the list of one text, if it is near enough. */
 static kit_status place_row(finder *f, near_found places[REPORT_NEAR_MAX], double likeness, kolm_error_t *err) {
     size_t at = REPORT_NEAR_MAX;
     while (at > 0 && (places[at - 1].text == NULL || likeness > places[at - 1].likeness))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The page as a whole: head with its policy, what stands on top, and the order of the parts. */
+/* The whole page: head with its policy, the top, and the order of the parts. */
 #include "report/html.h"
 
 #include "kolm/kit/digest.h"
@@ -61,7 +61,7 @@ static void tile_begin(kit_buf *out) {
     html_raw(out, "<div><dt>");
 }
 
-/* The four figures that everybody looks for first. */
+/* The four key figures. */
 static void put_tiles(const report_facts *f, kit_buf *out) {
     const report_score *s = &f->score;
     html_raw(out, "<dl class=\"tiles\">\n");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a confidence is worth: calibration and coverage as curves, and as tables below them. */
+/* Calibration and coverage as curves, with tables below. */
 #include "report/html.h"
 
 #include <math.h>
@@ -101,7 +101,7 @@ static bool is_threshold(const report_facts *f, const report_threshold *t) {
     return t->answers > 0 && t->answers <= f->score.rows && t->correct <= t->answers;
 }
 
-/* A round share below every point of the curve, so that what differs can be seen. */
+/* A round share below every point of the curve, so that differences are visible. */
 static double floor_of(const report_facts *f) {
     double least = 1;
     for (size_t i = 0; i < f->threshold_count && i < CURVE_MAX; i++)
@@ -191,7 +191,7 @@ static void put_thresholds(const report_facts *f, kit_buf *out) {
     html_raw(out, "</tbody>\n</table>\n</div>\n");
 }
 
-/* Where there are no single answers, this is the place that says how to get them. */
+/* Without single answers, this part says how to get them. */
 void part_confidence(const report_facts *f, kit_buf *out) {
     const bool bins = f->bin_count > 0, thresholds = f->threshold_count > 0;
     if (f->answers_how != NULL) {

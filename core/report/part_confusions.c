@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which label was taken for which: a table of the labels that are in most mistakes, and a list. */
+/* Confusions: a table of the labels with most mistakes, and a list. */
 #include "report/html.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows of the data: the worst mistakes with what is near them, duplicates and contradictions. */
+/* Rows of the data: the worst mistakes with their nearest rows, duplicates and contradictions. */
 #include "report/html.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tallies: labels, confusions, confidences, and what is asked of them. */
+/* The tallies: labels, confusions, confidences, and their queries. */
 #include "score/answers.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What always giving one answer would have reached, and whether a model is better than that. */
+/* The score of always giving one answer, and whether a model is better. */
 #include "score/answers.h"
 
 #include <math.h>
@@ -69,7 +69,7 @@ score_standing score_stands(const score_answers *a, const score_baseline *b, boo
     uint32_t at_best = balanced ? b->balanced_perfect_low : score_wilson(a->answered, a->answered).low_micro;
     bool faultless = a->correct == (balanced ? a->rows : a->answered);
     if (!b->known) return SCORE_NO_BASELINE;
-    if (b->correct == a->answered) return SCORE_NOT_BETTER; /* one label: always saying it is faultless as well */
+    if (b->correct == a->answered) return SCORE_NOT_BETTER; /* one label: always answering it is faultless as well */
     if (interval.low_micro > constant) return SCORE_BETTER;
     return faultless && at_best <= constant ? SCORE_TOO_FEW : SCORE_NOT_BETTER;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading held-out rows and answers side by side, and making sure that they are the bytes they should be. */
+/* Reads held-out rows and answers side by side, and verifies their bytes. */
 #include "score/answers.h"
 
 #include "kolm/kit/digest.h"
@@ -57,7 +57,7 @@ static void close_source(source *s) {
     kit_sha256_free(s->sha);
 }
 
-/* The answers lie where a backend may leave anything: a pipe would be waited for, a link followed to another file. */
+/* A backend can leave anything there: do not wait for a pipe, or follow a link. */
 static kit_status open_answers(const char *path, int *out_fd, kolm_error_t *err) {
     struct stat info;
     *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -88,7 +88,7 @@ static kit_status bad_answer(const reading *r, const char *text, kolm_error_t *e
                     text);
 }
 
-/* What was wrong with a line is said of the answer; that this side has no memory, or cannot read, is not. */
+/* An invalid line is an error of the answer; lack of memory or a read error here is not. */
 static kit_status blame(const reading *r, kit_status status, kolm_error_t *err) {
     char text[400];
     if (status != KOLM_E_INVALID_ARGUMENT && status != KOLM_E_OUT_OF_RANGE) return status;
@@ -96,7 +96,7 @@ static kit_status blame(const reading *r, kit_status status, kolm_error_t *err) 
     return bad_answer(r, text, err);
 }
 
-/* A held-out row: id and output of it. What else is there may hold numbers that no tree takes. */
+/* A held-out row: id and output of it. Other members may contain numbers that a tree cannot hold. */
 static kit_status next_row(reading *r, bool *out_found, kolm_error_t *err) {
     static const char *const keys[] = {"id", "output"};
     const char *line = NULL;
@@ -118,7 +118,7 @@ static bool get_confidence(const kit_json_part *value, double *out) {
     return *out >= 0 && *out <= 1; /* which NaN is not */
 }
 
-/* The three values of an answer, found or not; *what says what was expected instead. */
+/* The three values of an answer; *what names what was expected if one is missing. */
 static kit_status take_values(reading *r, const kit_json_part values[3], const char **what, kolm_error_t *err) {
     kit_buf_clear(&r->id);
     kit_buf_clear(&r->output);
@@ -136,7 +136,7 @@ static kit_status take_values(reading *r, const kit_json_part values[3], const c
     return kit_buf_ok(&r->output, err);
 }
 
-/* Without a tree: what a backend writes beside the three may be of any size. */
+/* Without a tree: other members may be of any size. */
 static kit_status parse_answer(reading *r, const char *line, size_t length, const char **what, kolm_error_t *err) {
     static const char *const keys[] = {"id", "output", "confidence"};
     kit_json_part key, value, values[3] = {{0}, {0}, {0}};
@@ -190,7 +190,7 @@ static kit_status read_side_by_side(reading *r, score_answers *a, kolm_error_t *
     }
 }
 
-/* Whoever can change the rows decides the score. */
+/* A process that can change the rows can choose the score. */
 static kit_status check_rows(reading *r, kolm_error_t *err) {
     char found[KIT_SHA256_HEX];
     KIT_TRY(finish_source(&r->rows, found, err));

@@ -157,7 +157,7 @@ static bool put_thresholds(cJSON *object, const score_answers *a) {
     return false;
 }
 
-/* Null where nothing can be said: no baseline, or too few rows. */
+/* Null if unknown: no baseline, or too few rows. */
 static bool put_better(cJSON *object, const score_answers *a, const score_baseline *b, bool balanced) {
     score_standing standing = score_stands(a, b, balanced);
     if (standing == SCORE_BETTER || standing == SCORE_NOT_BETTER)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Home and configuration: found and checked on the first question, and kept. */
+/* Home and configuration: found and checked on first use, then cached. */
 #include "session/session.h"
 
 #include "host/scan.h"
@@ -24,7 +24,7 @@ void session_forget_config(kolm_session *session) {
     session->config_path = session->config_site_path = NULL;
 }
 
-/* Whose ~/.kolm it is that root was led to. */
+/* The owner of the ~/.kolm that root would use. */
 static const char *home_remedy(void) {
     static const char plain[] = "set KOLM_HOME to a directory that only you can change";
     const char *named = secure_getenv("KOLM_HOME");
@@ -32,8 +32,8 @@ static const char *home_remedy(void) {
     return "use `sudo -H`, or set KOLM_HOME to a directory that only root can change";
 }
 
-/* Keys, settings and what was detected are believed, so nobody else may be able to write there, or put another directory in
- * its place: the rule for plugins. */
+/* Keys, settings and detections are trusted, so others must not be able to write there, or to replace the directory:
+ * the rule for plugins. */
 static kit_status check_home(store_home **home, kolm_error_t *err) {
     const char *path = store_home_path(*home);
     char *real = NULL;
@@ -47,7 +47,7 @@ static kit_status check_home(store_home **home, kolm_error_t *err) {
         free(real);
         return KOLM_OK;
     }
-    /* A link on the way there may be changed by whoever could not change the place itself. */
+    /* Links on the path must be trusted too, not only the directory itself. */
     store_home *resolved = NULL;
     status = store_home_at(real, &resolved, err);
     free(real);
@@ -72,7 +72,7 @@ kit_status session_home(kolm_session *session, store_home **out_home, kolm_error
     return KOLM_OK;
 }
 
-/* A link into nowhere is a file that cannot be read, not none. */
+/* A dangling link is an unreadable file, not a missing one. */
 static kit_status check_config(const char *path, kolm_error_t *err) {
     struct stat info;
     if (lstat(path, &info) != 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Money, sizes and times as people read and write them. */
+/* Money, sizes and times as text. */
 #include "session/session.h"
 
 #include "kolm/kit/text.h"

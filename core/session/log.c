@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads KOLM_LOG, and decides line by line. */
+/* Parses KOLM_LOG, and filters log lines. */
 #include "session/log.h"
 
 #include "kolm/backend.h"
@@ -74,7 +74,7 @@ static bool is_shown(const session_log *log, const char *backend, uint32_t level
     return level >= from || level >= asked;
 }
 
-/* False when this warning was shown before. */
+/* False if this warning was already shown. */
 static bool first_time(session_log *log, const char *backend, const char *text) {
     kit_buf line = {0};
     kit_buf_fmt(&line, "%s %s", backend, text);

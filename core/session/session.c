@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Passes what happens to the sink, and knows when to stop. */
+/* Passes events to the sink, and checks the stop flag. */
 #include "session/session.h"
 
 #include "session/internal.h"
@@ -41,7 +41,7 @@ static void tell_text(const kolm_session *session, session_event event, const ch
     char *whole = length >= (int)sizeof brief ? malloc((size_t)length + 1) : NULL;
     if (whole) vsnprintf(whole, (size_t)length + 1, format, again);
     va_end(again);
-    event.text = whole ? whole : brief; /* without memory the beginning is better than nothing */
+    event.text = whole ? whole : brief; /* out of memory: show the beginning */
     session_tell(session, &event);
     free(whole);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what the administrator set, and lays the user's file over it. */
+/* Reads the administrator's configuration, overridden by the user's. */
 #include "session/site.h"
 
 #include "session/internal.h"
@@ -16,7 +16,7 @@
 static kit_status read_site(const char *path, cJSON **out_site, kolm_error_t *err) {
     struct stat info;
     *out_site = NULL;
-    /* lstat: a link into nowhere is a file that cannot be read, not none. */
+    /* lstat: a dangling link is an unreadable file, not a missing one. */
     if (lstat(path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot determine whether the machine's configuration %s exists", path);

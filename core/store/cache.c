@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A cache that never fails a command: garbage is ignored and replaced, no place to write is no cache. */
+/* A cache that never fails a command: garbage is ignored and replaced, an unwritable one is disabled. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
 #include "kolm/kit/trust.h"
@@ -50,7 +50,7 @@ static bool make_directory(const store_home *home) {
     return good;
 }
 
-/* Without fsync: a cache that a power cut loses is only made again, and an fsync costs milliseconds. */
+/* Without fsync: a cache lost in a power cut is only rebuilt, and an fsync costs milliseconds. */
 static bool replace(const char *path, const void *bytes, size_t length) {
     kit_buf temporary = {0};
     kolm_error_t err = KIT_ERROR_INIT;

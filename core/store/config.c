@@ -27,7 +27,7 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
     cJSON *config = NULL;
     struct stat info;
     bool there = lstat(path, &info) == 0;
-    /* Whoever can write here decides where rows and tokens go. */
+    /* A user who can write here decides where rows and tokens go. */
     if (there && stat(path, &info) == 0) KIT_TRY(check_owner(path, &info, err));
     kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
     if (status == KOLM_E_NOT_FOUND && there)
@@ -72,7 +72,7 @@ kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_er
     return status;
 }
 
-/* The keys of the file itself; what is in a backend's section is for the backend's manifest to say. */
+/* The keys of the file itself; a backend's section is checked against its manifest. */
 static const char *const known[] = {"backends", "backend", "runtimes"};
 #define KNOWN (sizeof known / sizeof *known)
 

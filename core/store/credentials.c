@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finds secrets: in the environment first, then in a file that nobody else may read. */
+/* Finds secrets: in the environment first, then in a private file. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/trust.h"
 #include "store/store.h"
@@ -139,7 +139,7 @@ const char *store_secret(const store_credentials *credentials, const char *name,
     if (!value || !*value) {
         value = NULL;
         source = STORE_SECRET_NONE;
-        /* The last line of a name holds, as it would in a shell. */
+        /* The last line of a name wins, as in a shell. */
         for (size_t i = credentials ? credentials->count : 0; i > 0 && !value; i--) {
             if (strcmp(credentials->names[i - 1], name) == 0 && credentials->values[i - 1][0]) {
                 value = credentials->values[i - 1];

@@ -65,7 +65,7 @@ const char *store_home_path(const store_home *home) {
     return home->path;
 }
 
-/* What no backend ever gets, and the rest. */
+/* Names that no backend may access, and the rest. */
 #define KEPT(X)                                                                                                        \
     X(CREDENTIALS, "credentials")                                                                                      \
     X(KEYS, "keys")                                                                                                    \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a slot leaves behind in its process: threads and processes; when that is asked, descriptors and memory that grows. */
+/* What a slot leaves behind in its process: threads and processes; on request, descriptors and growing memory. */
 #include "host/child/child.h"
 
 #include <dirent.h>
@@ -41,7 +41,7 @@ static uint64_t heap_in_use(void) {
 #endif
 }
 
-/* Each thread is a directory there, and one look is enough; 0 where that is not so. */
+/* Each thread is a directory there, so one stat suffices; 0 if not. */
 static uint32_t threads_now(void) {
     struct stat st;
     return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 0;
@@ -55,7 +55,7 @@ static bool has_children(uint32_t *buried) {
     return ended == 0;
 }
 
-/* What was joined or killed takes a moment to be gone. */
+/* Joined threads and killed processes take a moment to disappear. */
 #define THREADS_GO_MS 10
 #define PROCESSES_GO_MS 50
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the plugin did not keep to kolm/backend.h: said once each, and never passed over. */
+/* Breaches of kolm/backend.h by the plugin: each is reported once, and never ignored. */
 #include "host/child/child.h"
 
 #include "kolm/kit/text.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SAID_MAX 32 /* kinds of breaches; a plugin that has more has told enough of itself */
+#define SAID_MAX 32 /* kinds of breaches; further ones are not listed */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
@@ -38,7 +38,7 @@ static bool is_new(uint64_t what) {
     return true;
 }
 
-/* What stands in the table is the author's alone: it does nothing to a call. */
+/* Breaches in the table concern only the author: they do not affect a call. */
 static void send_breach(host_breach_kind kind, bool mild, const char *about, const char *remedy, const char *text) {
     char whole[512];
     kit_format(whole, sizeof whole, "%s%s%s %s", state.slot ? state.slot : "", state.slot ? ": " : "", about, text);

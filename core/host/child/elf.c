@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the loader does not say, or says wrongly: "No such file or directory" of a plugin for another processor, a bus error
- * of a file that is cut off, and nothing at all of a function, or a thread's own copy, where the table should be. */
+/* Errors that the loader does not report, or reports wrongly: "No such file or directory" of a plugin for another
+ * processor, a bus error of a file that is cut off, and nothing at all of a function, or a thread's own copy, where the
+ * table should be. */
 #include "host/child/child.h"
 
 #if defined(__ELF__) && defined(__GLIBC__)
@@ -48,7 +49,7 @@ static kit_status check_machine(const ElfW(Ehdr) * theirs, const char *path, kol
     return KOLM_OK;
 }
 
-/* Whether all that is to be mapped is there. */
+/* Whether the file is long enough for its segments. */
 static kit_status check_length(int fd, const ElfW(Ehdr) * header, uint64_t size, const char *path, kolm_error_t *err) {
     uint64_t needed = 0;
     for (unsigned i = 0; i < header->e_phnum && header->e_phentsize == sizeof(ElfW(Phdr)); i++) {

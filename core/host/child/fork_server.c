@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HIGHEST 31 /* number that a call may want */
+#define HIGHEST 31 /* highest number that a call may need */
 
 extern char **environ;
 
@@ -119,7 +119,7 @@ static bool take_texts(const order *o, char *shown) {
 }
 
 void child_fork_server(char *shown) {
-    static order now; /* what is left of it in a copy are its own words alone */
+    static order now; /* a copy keeps only its own strings */
     int socket = HOST_FD_REQUEST, type = 0;
     socklen_t size = sizeof type;
     if (getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) return;

@@ -56,7 +56,7 @@ struct how { /* open_how of openat2(2) */
 
 #define RIGHTS_LOOK (LL_READ_FILE | LL_READ_DIR)
 #define RIGHTS_READ (RIGHTS_LOOK | LL_EXECUTE)
-/* No device files: nobody needs to make one, and root could. */
+/* No device files: they are not needed, and root could create them. */
 #define RIGHTS_WRITE                                                                                                   \
     (RIGHTS_READ | LL_WRITE_FILE | LL_REMOVE_DIR | LL_REMOVE_FILE | LL_MAKE_DIR | LL_MAKE_REG | LL_MAKE_SOCK |         \
      LL_MAKE_FIFO | LL_MAKE_SYM | LL_REFER | LL_TRUNCATE | LL_RESOLVE_UNIX)
@@ -90,7 +90,7 @@ static kit_status add_paths(const child_request *request, int rules, const char 
     cJSON_ArrayForEach(item, kit_json_get(request->fence, key)) {
         if (!cJSON_IsString(item)) continue;
         int fd = child_open_place(item->valuestring);
-        if (fd < 0) continue; /* gone meanwhile, or a place that the user cannot reach: nothing to allow */
+        if (fd < 0) continue; /* gone, or inaccessible to the user: nothing to allow */
         kit_status status = add_fd(rules, fd, rights, known, item->valuestring, err);
         close(fd);
         if (status != KOLM_OK) return status;
@@ -132,9 +132,9 @@ static struct ruleset_attr attributes(const child_request *request, long abi) {
     return all;
 }
 
-/* What this kernel does not have and a plugin could make use of, in words that go into the receipt. What version 2 and 5
- * brought is not among it: before, moving between directories was always denied, and the devices that may be opened are
- * those that may be controlled. */
+/* Missing kernel features that a plugin could exploit, as named in the receipt. What version 2 and 5 brought is not
+ * among it: before, moving between directories was always denied, and the devices that may be opened are those that may
+ * be controlled. */
 static void report_lacks(const child_request *request, long abi, child_proof *proof) {
     static const struct {
         long since;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Puts what costs money on record before it exists: one line of the journal, on the disk when the backend goes on. */
+/* Records what costs money before it exists: one line of the journal, on disk before the backend continues. */
 #include "host/child/child.h"
 
 #include "kolm/kit/text.h"
@@ -124,7 +124,7 @@ static bool ends_in(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* Of the secrets that it was given, by their values; an address is none. */
+/* The secrets that it was given, by value, except addresses. */
 static const char *secret_in(const kolm_lease_t *l) {
     const char *const texts[] = {l->name, l->handle, l->place, l->note};
     for (size_t i = 0; i < state.request->secret_count; i++) {
@@ -155,7 +155,7 @@ static kit_status check_record(const kolm_lease_t *l, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, rule, "the %s of the lease is not valid: it was not recorded", field);
 }
 
-/* Whether the event may follow what is on record. */
+/* Whether the event is valid after those recorded. */
 static kit_status check_order(const kolm_lease_t *l, const entry *known, kolm_error_t *err) {
     static const char *const events[] = {"an intent", "a handle", "its end"};
     static const char out_of_turn[] = "record the INTENT before anything is created, then the HANDLE, then GONE";
@@ -200,7 +200,7 @@ static kit_status write_line(const kolm_lease_t *l, kolm_error_t *err) {
                                     .kind = l->kind,
                                     .place = l->place,
                                     .note = l->note};
-    /* What a full disk or a dead process left half written stays a line of its own. */
+    /* A line left incomplete by a full disk or a dead process stays separate. */
     kit_buf_str(&line, state.whole ? "{" : "\n{");
     host_write_lease_line(&line, &record);
     clock_gettime(CLOCK_BOOTTIME, &now);
@@ -280,7 +280,7 @@ int32_t child_lease(void *user, const kolm_lease_t *lease, kolm_error_t *out_err
 
 uint32_t child_leases_left(const char **out_first) {
     uint32_t left = 0;
-    /* A thread that the plugin forgot may hold the lock for ever. */
+    /* A leftover thread of the plugin may hold the lock forever. */
     if (pthread_mutex_trylock(&lock) != 0) return 0;
     for (uint32_t i = state.count; i > 0; i--) {
         if (state.entries[i - 1].gone) continue;

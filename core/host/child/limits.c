@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits for this process, and its end when nobody waits for it any more. */
+/* Limits for this process, and its end when its caller has died. */
 #include "host/child/child.h"
 
 #include <errno.h>
@@ -76,7 +76,7 @@ static bool kill_others(long own) {
 }
 #endif
 
-/* Nobody is left to do it: children of the backend's may have groups of their own. */
+/* The caller is gone: kill the session ourselves; children of the backend may have groups of their own. */
 static void end_session(void) {
 #if defined(__linux__)
     long own = (long)getpid();
@@ -86,7 +86,7 @@ static void end_session(void) {
 }
 
 static void on_alarm(int number) {
-    if (!stop_wanted) { /* none of ours: the plugin has set it, and it does to it what alarms do */
+    if (!stop_wanted) { /* not ours: the plugin set this alarm, so it takes its default effect */
         signal(number, SIG_DFL);
         raise(number);
         return;
@@ -151,7 +151,7 @@ kit_status child_limit(const child_request *request, int fd, kolm_error_t *err) 
     handle(SIGTERM, on_stop);
     handle(SIGALRM, on_alarm);
 #if defined(__linux__)
-    /* A signal of its own: plugins, and interpreters inside them, like to change what SIGTERM does. */
+    /* A separate signal: plugins, and interpreters in them, often change the handler of SIGTERM. */
     handle(SIGRTMAX, on_stop);
     prctl(PR_SET_PDEATHSIG, SIGRTMAX);
     if (getppid() != (pid_t)request->parent) on_stop(SIGRTMAX);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loads one shared object through libltdl: all symbols bound at once, the loader's own words kept. */
+/* Loads one shared object through libltdl: all symbols bound at once, the loader's error kept. */
 #include "host/child/child.h"
 
 #include <dlfcn.h>
@@ -24,7 +24,7 @@ static char why_not[512];
 static const char
     *load_from; /* what is loaded under the plugin's name: libltdl knows the path, and the loader what is held */
 
-/* The loader's words, about the file that people know. */
+/* The loader's error, with the file's own name. */
 static void keep_error(const char *words, const char *path) {
     size_t length = strlen(load_from);
     bool about = words && strncmp(words, load_from, length) == 0;
@@ -77,7 +77,7 @@ static const lt_dlvtable loader = {
     .priority = LT_DLLOADER_PREPEND,
 };
 
-/* The very file that kolm read. */
+/* Checks that it is the file that kolm read. */
 static kit_status check_same(const child_request *request, const host_file_identity *now, kolm_error_t *err) {
     const host_file_identity *wanted = &request->plugin.file;
     if (now->device == wanted->device && now->inode == wanted->inode && now->size == wanted->size &&

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm-host: one process, one plugin, one call. Not for people: kolm starts it and reads what it replies. */
+/* kolm-host: one process, one plugin, one call. Started only by kolm, which reads its reply. */
 #include "host/child/child.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ static void report_loaded(const kolm_backend_v1_t *table) {
                                       .homepage = table->homepage});
 }
 
-/* Everything that the plugin is not to reach is out of reach before the first of its instructions. */
+/* The fence is complete before the plugin's first instruction. */
 static kit_status close_off(const child_request *request, kolm_error_t *err) {
     child_proof proof = {0};
     const char *profile = request->airgap ? "strict" : "fence";
@@ -54,7 +54,7 @@ static kit_status close_off(const child_request *request, kolm_error_t *err) {
 static _Noreturn void serve(const child_request *request) {
     kolm_error_t error = KIT_ERROR_INIT;
     const void *symbol = NULL;
-    /* First: in a user namespace the owners of files are no longer to be told. */
+    /* First: in a user namespace the owners of files can no longer be determined. */
     if (child_check_file(request, &error) != KOLM_OK) child_done(HOST_NOT_LOADED, &error, false, NULL);
     if (close_off(request, &error) != KOLM_OK) child_done(HOST_SANDBOX, &error, false, NULL);
     if (child_load(request, &symbol, &error) != KOLM_OK || child_table_check(symbol, request, &error) != KOLM_OK)
@@ -75,7 +75,7 @@ int main(int argc, char **argv) {
               stderr);
         return 2;
     }
-    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe: what a plugin printed before it crashed is not to be lost */
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a pipe: do not lose the output of a crashing plugin */
     child_reply_open(HOST_FD_REPLY);
     if (child_request_read(HOST_FD_REQUEST, &request, &error) != KOLM_OK)
         child_done(HOST_NOT_LOADED, &error, false, NULL);

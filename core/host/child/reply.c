@@ -10,7 +10,7 @@
 
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 static int reply_fd = -1;
-static bool said_all; /* the last word: what threads of the plugin's still have to say comes too late */
+static bool said_all; /* the final record: later reports of the plugin's threads are dropped */
 
 void child_reply_open(int fd) {
     reply_fd = child_fd_high(fd);
@@ -21,7 +21,7 @@ void child_reply_send(host_event event, const kit_buf *members) {
     kit_buf_fmt(&line, "{\"" HOST_KEY_EVENT "\":\"%s\"", host_event_name(event));
     if (members) kit_buf_add(&line, kit_buf_text(members), members->length);
     kit_buf_str(&line, "}\n");
-    /* What cannot be said is left unsaid: without a "done" the caller knows enough. */
+    /* On error the line is dropped: the caller detects a missing "done". */
     if (kit_buf_ok(&line, NULL) == KOLM_OK && (!members || !members->failed)) {
         pthread_mutex_lock(&line_lock);
         kit_status ignored = said_all ? KOLM_OK : kit_write_all(reply_fd, line.data, line.length, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a plugin tells of its work: each report is judged, cut to size and rated before it goes out. */
+/* Reports of a plugin on its work: each is checked, truncated and rate-limited before it is sent. */
 #include "host/child/child.h"
 
 #include "kolm/kit/process.h"
@@ -16,7 +16,7 @@
 /* The last value of one name. */
 typedef struct metric {
     char name[METRIC_NAME_MAX + 1];
-    bool waits; /* it was not told yet */
+    bool waits; /* not sent yet */
     double value;
     int64_t told_ms;
 } metric;
@@ -24,7 +24,7 @@ typedef struct metric {
 static const child_request *asked;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
-    bool again; /* what is reported now was reported before, or will be: it is judged and not told */
+    bool again; /* a repeated call: reports are checked but not sent */
     int64_t progress_ms;
     bool progress_waits;
     kolm_progress_t progress;
@@ -124,7 +124,7 @@ void child_report_progress(void *user, const kolm_progress_t *progress) {
     state.progress = copy;
     kit_copy(state.phase, sizeof state.phase, copy.phase ? copy.phase : "");
     int64_t now = kit_now_ms();
-    state.progress_waits = true; /* if it comes too soon, it goes out with the end, unless a later one replaces it */
+    state.progress_waits = true; /* if it comes too soon, it is sent at the end, unless a later one replaces it */
     if (now - state.progress_ms >= SHOWN_EVERY_MS) {
         state.progress_ms = now;
         send_progress();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what is asked for, and leaves no copy of a secret behind but the one that is served. */
+/* Reads the request, and leaves no copy of a secret except the one that is served. */
 #include "host/child/child.h"
 
 #include "kolm/kit/process.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Believes a result only as far as kolm/backend.h says what it may be. */
+/* Checks a result against the rules of kolm/backend.h. */
 #include "host/child/child.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The strict airgap: no socket but pairs, nor anything that could stand in for one, and a proof of it from inside. */
+/* The strict airgap: no sockets but pairs, nor equivalents, and a self-test from inside. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Denied with EPERM. What a processor does not have is left out. */
+/* Denied with EPERM. Calls that an architecture lacks are left out. */
 static const int denied[] = {
     /* every way to have a socket that leads anywhere; what pairs are used with is not among them */
     SYS_socket,
@@ -101,7 +101,7 @@ static const int denied[] = {
 #endif
 };
 
-/* Answered with ENOSYS, so that libraries take their older road. */
+/* Answered with ENOSYS, so that libraries fall back. */
 static const int absent[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_clone3};
 
 /* A pair of stream sockets leads from this process and its children to themselves: worker processes of Python's talk through
@@ -115,8 +115,8 @@ static void deny_pairs(child_filter *filter) {
     child_filter_deny_when(filter, SYS_socketpair, types, 2);
 }
 
-/* Threads and processes are fine, new namespaces are not; nor are typing into somebody's terminal and making
- * a network interface. */
+/* Threads and processes are fine, new namespaces are not; nor are injecting terminal input and creating a network
+ * interface. */
 static void deny_by_argument(child_filter *filter) {
     static const uint32_t controls[] = {TIOCSTI, TIOCLINUX, TUNSETIFF};
 #if defined(__s390x__)
@@ -166,7 +166,7 @@ static kit_status check_descriptors(kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* ---- After: every door, tried */
+/* ---- After: every channel is tried */
 static void probe_sockets(child_proof *proof) {
     static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET};
     for (int family = 0; family <= 45; family++) { /* AF_UNSPEC to AF_MCTP: every family there is */

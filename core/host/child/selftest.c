@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fence, tried from inside: files that are not this call's, processes of others, sockets without a file. */
+/* Tests the fence from inside: foreign files, foreign processes, abstract sockets. */
 #include "host/child/child.h"
 
 #include <errno.h>
@@ -46,7 +46,7 @@ void child_proof_report(const child_proof *proof, const char *profile) {
 }
 
 #if defined(__linux__)
-/* A socket of outside: it is there before the fence is. -1 when sockets are not to be had at all. */
+/* A socket outside of the fence, created before it. -1 if sockets are unavailable. */
 static int outside = -1;
 static struct sockaddr_un outside_name;
 static socklen_t outside_length;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a plugin may ask of kolm, and its log: checked, cut to size and rated before it goes out. What it reports of its work:
- * reports.c. */
+/* The host services and the log of a plugin: checked, truncated and rate-limited. Its reports: reports.c. */
 #include "host/child/child.h"
 
 #include "kolm/kit/process.h"
@@ -26,7 +25,7 @@ static void send_log(uint32_t level, const char *text) {
     child_reply_log(&(host_log){level, text});
 }
 
-/* Under the lock: says how many lines were not shown. */
+/* Under the lock: reports the number of dropped lines. */
 static void report_dropped(void) {
     char text[80];
     if (state.dropped == 0) return;
@@ -92,7 +91,7 @@ static int32_t give(const char *value, char *buffer, uint64_t capacity, uint64_t
     return KOLM_OK;
 }
 
-/* Whether it is set is no secret: asked for without a place for the value, that is all that it comes to. */
+/* Whether it is set is not secret: with capacity 0 only that is returned. */
 static int32_t withhold(const char *name, uint64_t capacity, uint64_t *out_length) {
     if (out_length) *out_length = 0;
     if (capacity == 0) return KOLM_E_OUT_OF_RANGE;
@@ -183,7 +182,7 @@ const kolm_host_v1_t *child_services(const child_request *request) {
 void child_services_flush(void) {
     if (!asked) return;
     child_reports_flush();
-    /* A thread that the plugin forgot may hold the lock for ever: the last word does not wait for it. */
+    /* A leftover thread of the plugin may hold the lock forever: the final record does not wait for it. */
     if (pthread_mutex_trylock(&lock) != 0) return;
     report_dropped();
     pthread_mutex_unlock(&lock);

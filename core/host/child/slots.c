@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls the slot that was asked for, and turns what came back into the reply. */
+/* Calls the requested slot, and turns its result into the reply. */
 #include "host/child/child.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 
 #define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
 
-/* After a success nothing is to be left that costs money. Where there was a failure it may be that nobody can end it. */
+/* After a success nothing that costs money may be left. After a failure it may have been impossible to end it. */
 static void check_leases(int32_t code) {
     const char *name;
     uint32_t left = code == KOLM_OK ? child_leases_left(&name) : 0;
@@ -189,7 +189,7 @@ _Noreturn void child_run(const child_request *request, const kolm_backend_v1_t *
                            "this backend does not implement %s", request->slot);
             child_done(HOST_UNIMPLEMENTED, &error, false, NULL);
         }
-        /* What works without network (detect, cost) may be asked of a network backend at any time. */
+        /* Slots that work without network (detect, cost) may be called for a network backend at any time. */
         if (!host_call_is_light(slots[i].name) && !request->network &&
             (table->required_features & KOLM_FEATURE_NETWORK)) {
             (void)kit_fail(&error, KOLM_E_PERMISSION_DENIED, "choose a local backend, or allow the network",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Believes a table only as far as it goes: version first, then size, then build, then what it says about itself. */
+/* Validates a table step by step: version first, then size, then build, then identity. */
 #include "host/child/child.h"
 
 #include "kolm/kit/text.h"
@@ -100,7 +100,7 @@ uint32_t child_table_slots(const kolm_backend_v1_t *table) {
            (KOLM_HAS(kolm_backend_v1_t, table, reclaim) && table->reclaim ? HOST_SLOT_RECLAIM : 0u);
 }
 
-/* What an older kolm does not know of a newer plugin may mean something. */
+/* Fields of a newer plugin may have a meaning that this kolm does not know. */
 void child_table_report(const kolm_backend_v1_t *table) {
     const uint64_t unknown = table->features & ~(uint64_t)KOLM_FEATURES_KNOWN;
     child_check_text("the version of its table", table->version, KOLM_VERSION_BYTES_MAX, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What reaches past Landlock without opening a file: modes, owners and times of files, keys, limits of other processes, what
- * System V and POSIX keep without a file. */
+/* Denies what Landlock does not cover, because it opens no file: modes, owners and times of files, keys, limits of
+ * other processes, what System V and POSIX keep without a file. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
