@@ -62,8 +62,8 @@ int cli_compute_reap(cli_context *context, int argc, char **argv) {
     fleet_reap_options how = {.look = true};
     const cli_option options[] = {
         {"yes", 0, CLI_FLAG, &yes, NULL, "end it"},
-        {"airgap", 0, CLI_AIRGAP, &how.airgap, NULL, "ask nobody over the network; what is not looked at is listed"},
-        {"forget", 0, CLI_STRING, &forget, "NAME", "take one off the record that you have ended at the provider"},
+        {"airgap", 0, CLI_AIRGAP, &how.airgap, NULL, "query no provider over the network; list what was not checked"},
+        {"forget", 0, CLI_STRING, &forget, "NAME", "remove the record of a lease that you have ended at the provider"},
     };
     const cli_syntax syntax = {.command = "kolm compute reap",
                                .words = "",

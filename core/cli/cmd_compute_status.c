@@ -155,7 +155,7 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
         {"remote", 0, CLI_FLAG, &remote, NULL, "ask every backend what it keeps elsewhere (uses the network)"},
         {"prune", 0, CLI_FLAG, &prune, NULL, "remove what is idle there (implies --remote)"},
         {"older", 0, CLI_STRING, &older, "SPAN", "prune only what has been unused for that long (1d)"},
-        {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "ask nobody over the network; what is not looked at is listed"},
+        {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "query no provider over the network; list what was not checked"},
     };
     const cli_syntax syntax = {.command = "kolm compute status",
                                .words = "[NAME]",

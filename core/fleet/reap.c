@@ -202,7 +202,7 @@ static void take_answer(lease_journal *journal, fleet_reaped *r, const host_resu
         if (lease_journal_gone(journal, r->lease.name, result->reclaim.billed_micro_usd, &why) == KOLM_OK)
             (void)take_gone(journal, r);
         else
-            kit_format(r->why, sizeof r->why, "that it is gone cannot be put on record, so it is looked for again: %s",
+            kit_format(r->why, sizeof r->why, "it is gone, but this cannot be recorded, so it is checked again: %s",
                        why.text);
         return;
     }

@@ -18,8 +18,8 @@
 typedef enum fleet_reap_fate {
     FLEET_REAP_LEFT,    /* was not asked: why says why (airgap, damaged, the backend is not there, ...) */
     FLEET_REAP_RUNNING, /* is still there: being ended */
-    FLEET_REAP_UNKNOWN, /* was asked, and it is not known whether it is there: why */
-    FLEET_REAP_ENDED,   /* is gone now; why, if that could not be put on record */
+    FLEET_REAP_UNKNOWN, /* was asked, and it is unknown whether it still exists: why */
+    FLEET_REAP_ENDED,   /* is gone now; why, if that could not be recorded */
 } fleet_reap_fate;
 const char *fleet_reap_fate_name(fleet_reap_fate fate); /* "left", "running", "unknown", "ended"; static */
 

@@ -389,7 +389,7 @@ class Renting(Rented):
         done = self.kolm("compute", "reap", "--yes", **who)
         self.assertEqual(self.running(), [], done.out)
         self.assertRegex(done.out, name + ".* ended ")
-        sentence = "that it is gone cannot be put on record, so it is looked for again: cannot write the journal "
+        sentence = "it is gone, but this cannot be recorded, so it is checked again: cannot write the journal "
         self.assertEqual((done.out + done.err).count(sentence), 1, done.out + done.err)
         done = self.kolm("compute", "pick", code=None, **who)
         self.assertIn("ended what an earlier call had rented and left: renter %s (h:%s) (%s" % (name, name, sentence), done.err)

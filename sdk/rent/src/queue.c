@@ -185,7 +185,7 @@ static kit_queue_state close_job(kit_queue *q, int64_t now, kolm_error_t *err) {
     q->final = true;
     if (off_the_record(q, q->name, billed, err)) return to_files(q, now);
     if (passed(now, q->good_ms, RECORD_MS)) {
-        leave(q, q->name, "it has ended, but that cannot be put on record");
+        leave(q, q->name, "it has ended, but this cannot be recorded");
         return to_files(q, now);
     }
     return later(q, now);

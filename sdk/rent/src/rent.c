@@ -246,7 +246,7 @@ static bool strike(kit_rent *r, int64_t now, uint64_t billed, kolm_error_t *err)
     }
     r->made = r->finished && r->error.code == KOLM_OK;
     stop_counting(r, now);
-    (void)give_up(r, now, "it is gone, but that cannot be put on record");
+    (void)give_up(r, now, "it is gone, but this cannot be recorded");
     return false;
 }
 
