@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A client: libcurl's beginning, what the environment says of proxies, and what lives as long as the connections. */
+/* A client: initialises libcurl, reads the proxy environment, and owns the connections. */
 #include "internal.h"
 #include "kolm/kit/backend.h"
 #include "kolm/kit/process.h"
@@ -30,7 +30,7 @@ static const char *from_environment(const char *const *names) {
     return NULL;
 }
 
-/* A given text, else the first that the environment has. */
+/* The given text, else the first one found in the environment. */
 static kit_status choose(const char *given, const char *const *names, char **out, kolm_error_t *err) {
     return kit_strdup(given != NULL ? given : from_environment(names), out, err);
 }

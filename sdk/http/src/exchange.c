@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One try: a request as libcurl wants it, and what libcurl calls on the way. */
+/* One try: sets up a request for libcurl, with its callbacks. */
 #include "internal.h"
 #include "kolm/kit/process.h"
 
 #include <string.h>
 #include <sys/socket.h>
 
-/* The sockets of a try, which go to allowed addresses only. */
+/* The sockets of a try, to allowed addresses only. */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
     http_flight *f = user;
     (void)purpose;
@@ -20,9 +20,8 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     return f->socket = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* The connection stands, and the request goes out now. libcurl comes here a second time for a request that it
- * repeats by itself, as it does when a kept connection turns out to be dead: whether a request is repeated is
- * decided in one place, and that is not here. */
+/* The connection is up, and the request is sent now. libcurl calls this a second time if it repeats a request by
+ * itself, as on a dead kept connection; that is refused, because retries are decided elsewhere. */
 static int before_request(void *user, char *to_ip, char *from_ip, int to_port, int from_port) {
     http_flight *f = user;
     (void)to_ip, (void)from_ip, (void)to_port, (void)from_port;
@@ -48,7 +47,7 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     return size * count;
 }
 
-/* "HTTP/1.1 200 OK": what came before it, an interim answer, is forgotten, but counts. */
+/* "HTTP/1.1 200 OK": an interim answer before it is dropped, but counted. */
 static void on_status_line(http_flight *f) {
     kit_buf_clear(&f->answer->headers);
     f->headers_done = false;
@@ -144,7 +143,7 @@ static kit_status set_way(http_flight *f, kolm_error_t *err) {
     bool once = r->http2 && f->place.plain;
     SET(CURLOPT_FRESH_CONNECT, r->repeat == KIT_HTTP_CREATE || once ? 1L : 0L);
     SET(CURLOPT_FORBID_REUSE, once ? 1L : 0L);
-    /* A file is wanted as it is: its digest and its ranges are those of its own bytes. */
+    /* A file is requested unencoded: its digest and ranges refer to its own bytes. */
     if (!r->has_out_file && r->on_bytes == NULL) SET(CURLOPT_ACCEPT_ENCODING, "gzip");
     SET(CURLOPT_HTTPHEADER, f->list);
     return KOLM_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What went wrong, in words: failures of the network, of trust, of time, and refusals of the server. */
+/* Error texts: failures of the network, of certificates, timeouts, and error statuses. */
 #include "internal.h"
 #include "kolm/kit/text.h"
 
@@ -27,7 +27,7 @@ bool http_refuse(http_flight *f, int32_t code, const char *remedy, const char *f
     return false;
 }
 
-/* What the proxy said to CONNECT; 0: nothing, or there was none. */
+/* The proxy's status for CONNECT; 0: none. */
 static long proxy_status_of(const http_flight *f) {
     long status = 0;
     if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_HTTP_CONNECTCODE, &status);
@@ -92,7 +92,7 @@ static kit_status fail_certificate(http_flight *f) {
     check_fact fact = {0, "cannot be verified", AUTHORITY};
     if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &result);
     if (!numbers_of_openssl()) result = -1;
-    /* the chain is good, or was not yet complained of: what is left is the name, which libcurl compares itself */
+    /* the chain is valid: the error is the name, which libcurl compares itself */
     if (result == 0 || result == 1) result = 62;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (checks[i].result == result) fact = checks[i];
@@ -135,8 +135,7 @@ static const transfer_fact transfers[] = {
     {CURLE_OUT_OF_MEMORY, KOLM_E_RESOURCE_EXHAUSTED, "out of memory", "close other programs or raise the limit"},
 };
 
-/* The text may name the proxy, and a proxy's address may hold a password: libcurl's words are used for
- * certificates only. */
+/* libcurl's text may contain the proxy's address, and so a password: it is used for certificates only. */
 kit_status http_fail_transfer(http_flight *f, CURLcode code) {
     transfer_fact fact = {code, KOLM_E_UNAVAILABLE, curl_easy_strerror(code), NETWORK};
     long proxy_status = proxy_status_of(f);
@@ -172,7 +171,7 @@ bool http_may_pass(const http_flight *f, CURLcode code) {
 
 /* ---- What a server says */
 
-/* The sentence in the body of an error, where providers put it; NULL if there is none. */
+/* The message in the body of an error, in its usual places; NULL if there is none. */
 static const char *sentence_in(const cJSON *json) {
     static const char *const names[] = {"detail", "message", "msg", "error", "title", "error_description"};
     const char *text = NULL;
@@ -188,8 +187,7 @@ static const char *sentence_in(const cJSON *json) {
 
 #define SAID_MAX 240u
 
-/* The beginning of the body, for people: no secrets, one line, no control characters; "" where it is a page for
- * browsers. */
+/* The beginning of the body, for display: no secrets, one line, no control characters; "" for an HTML page. */
 static void said(const http_flight *f, kit_buf *out) {
     const kit_buf *body = &f->answer->body;
     const char *text = kit_buf_text(body);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Header lines: those of a request as libcurl wants them, those of an answer as pairs of texts. */
+/* Header lines: those of a request for libcurl, those of an answer as pairs of texts. */
 #include "internal.h"
 #include "kolm/kit/text.h"
 
@@ -81,7 +81,7 @@ static kit_status append(http_flight *f, const char *name, const char *value, co
     bool empty = value[0] == '\0' && secret == NULL;
     kit_buf_fmt(&line, empty ? "%s;%s" : "%s: %s", name, value);
     if (secret != NULL) {
-        /* At once to its full size, so that no copy of it stays behind where the buffer grew. */
+        /* At full size at once, so that growing leaves no copy behind. */
         kit_buf whole = {0};
         const char *text = http_secret_text(secret);
         char *room = malloc(line.length + strlen(text) + 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* URLs that may be asked, and addresses that may be connected to. */
+/* Checks URLs, and the addresses to connect to. */
 #include "internal.h"
 #include "kolm/kit/address.h"
 
@@ -50,7 +50,7 @@ static kit_status refuse_url(const char *why, const char *remedy, kolm_error_t *
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "the address %s", why);
 }
 
-/* A part as a copy of ours, "" if it has none. */
+/* A copy of a part, "" if missing. */
 static bool part_of(CURLU *parsed, CURLUPart part, unsigned flags, char **out) {
     char *text = NULL;
     CURLUcode code = curl_url_get(parsed, part, &text, flags);

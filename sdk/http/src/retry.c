@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The policy of tries, and the meaning of statuses. */
+/* The retry policy, and the meaning of statuses. */
 #include "kolm/http/retry.h"
 
 typedef struct rule {

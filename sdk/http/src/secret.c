@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Secrets: made, cut in halves, wiped, and blotted out of texts. */
+/* Secrets: created, split, wiped, and redacted in texts. */
 #include "internal.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@ struct kit_secret {
     char text[]; /* NUL terminated */
 };
 
-/* The compiler may not leave this out, as it may a memset of what is not read again. */
+/* The compiler must not remove this, as it may a memset of memory that is not read again. */
 void http_wipe(void *bytes, size_t length) {
     volatile char *p = bytes;
     while (length-- > 0)

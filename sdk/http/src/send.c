@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests on their way: tries, pauses, redirects, deadlines, and what comes out of it all. */
+/* Sends requests: tries, pauses, redirects, deadlines, and the result. */
 #include "internal.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
@@ -98,7 +98,7 @@ static void cleanup(http_flight *f) {
 
 /* ---- What becomes of a try */
 
-/* The verdict of something that may have been created though the result is no success. */
+/* The error of a request that failed but may have taken effect. */
 static kit_status unclear(http_flight *f, kit_status status) {
     kit_http_answer *a = f->answer;
     bool now = kit_http_may_have_happened(a->fate, a->status);
@@ -155,7 +155,7 @@ static bool follow(http_flight *f) {
     return true;
 }
 
-/* Goes on to another try if the table and the time allow it. */
+/* Starts another try if the table and the time allow it. */
 static bool try_again(http_flight *f) {
     const kit_http *http = f->http;
     kit_http_answer *a = f->answer;
@@ -213,7 +213,7 @@ static void finish(http_flight *f, CURLcode code) {
     land(f, unclear(f, status));
 }
 
-/* A try is ended from outside: time is over, or the user wants to stop. */
+/* Ends a try: timeout, or stopped by the user. */
 static void abandon(http_flight *f, kit_status status) {
     kit_http_answer *a = f->answer;
     a->fate = f->headers_done ? KIT_HTTP_CUT : f->going_out ? KIT_HTTP_LOST : KIT_HTTP_NOT_SENT;

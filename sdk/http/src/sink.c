@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the body of an answer goes: memory, a file with its digest, or a function; and how much of it may come. */
+/* The target of an answer's body: memory, a file with its digest, or a callback; with its size limit. */
 #include "internal.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
@@ -48,7 +48,7 @@ kit_status http_sink_open(http_flight *f, kolm_error_t *err) {
     return hash_beginning(f, f->good, err);
 }
 
-/* Without an ETag the rest may be that of another version, of the same length even: then all of it is asked for. */
+/* Without an ETag the rest may belong to another version, even of the same length: request all of it. */
 void http_sink_range(http_flight *f) {
     bool known = f->request->has_out_file && f->request->resume && f->etag[0] != '\0';
     f->range_from = known ? f->good : 0;

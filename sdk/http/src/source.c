@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the body of a request comes from: memory, a part of a file, or a form of several. */
+/* The source of a request's body: memory, a part of a file, or a form of several. */
 #include "internal.h"
 
 #include <errno.h>

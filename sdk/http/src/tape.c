@@ -187,7 +187,7 @@ static bool put_answer(const http_flight *f, cJSON *line) {
         const char *value = at + strlen(at) + 1;
         /* the last of several counts, as for kit_http_header_of */
         cJSON_DeleteItemFromObjectCaseSensitive(headers, at);
-        /* What is kept is the body as it was given on, not as it travelled. */
+        /* The body is kept decoded, as passed on. */
         if (strcmp(at, "content-encoding") != 0 && strcmp(at, "content-length") != 0 &&
             strcmp(at, "transfer-encoding") != 0)
             good = put_header(f, headers, at, value) && good;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Splits [user@]host[:port], and says which addresses are private. */
+/* Splits [user@]host[:port], and detects private addresses. */
 #include "kolm/kit/address.h"
 #include "kolm/kit/text.h"
 

@@ -22,7 +22,7 @@ static bool plausible_token(const char *token, uint64_t length) {
     return true;
 }
 
-/* The compiler may not leave this out, as it may a memset of something that is not read again. */
+/* The compiler must not remove this, as it may a memset of memory that is not read again. */
 static void wipe(char *bytes, size_t length) {
     volatile char *p = bytes;
     while (length-- > 0)
@@ -111,7 +111,7 @@ static uint64_t scale_of(uint64_t parameters) {
     return 70;
 }
 
-/* What does not fit becomes the largest number below "unknown", so that more rows never look cheaper than fewer. */
+/* Overflow becomes the largest number below "unknown", so that more rows never look cheaper. */
 #define MOST ((uint64_t)INT64_MAX)
 
 static uint64_t add(uint64_t a, uint64_t b) {
@@ -122,7 +122,7 @@ static uint64_t multiply(uint64_t a, uint64_t b) {
     return b != 0 && a > MOST / b ? MOST : a * b;
 }
 
-/* a * b / c without losing a whole a to an overflow. */
+/* a * b / c without overflow of a * b. */
 static uint64_t scaled(uint64_t a, uint64_t b, uint64_t c) {
     return add(multiply(a / c, b), multiply(a % c, b) / c);
 }

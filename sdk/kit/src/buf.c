@@ -18,7 +18,7 @@ void kit_buf_clear(kit_buf *buf) {
     if (buf->data != NULL) buf->data[0] = '\0';
 }
 
-/* Makes room for more bytes and the NUL; false, for good, when there is none. */
+/* Makes room for more bytes and the NUL; false, permanently, if out of memory. */
 static bool reserve(kit_buf *buf, size_t more) {
     if (buf->failed) return false;
     if (more >= SIZE_MAX / 2 - buf->length) {

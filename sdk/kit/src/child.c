@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a program to its end, and stops it in time. */
+/* Runs a program to its end, with a deadline. */
 #include "kolm/kit/child.h"
 
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOOK_MS 100       /* between looks at the clock and at whoever may stop it */
+#define LOOK_MS 100       /* polling interval of the clock and the stop callback */
 #define END_MS 10         /* the same when only its end is waited for */
-#define CLOSE_MS 2000     /* from its end to the end of its pipes, which a child of it may hold */
+#define CLOSE_MS 2000     /* from its exit to the end of its pipes, which its children may hold open */
 #define PIECES_A_LOOK 16u /* so that one that never stops printing is stopped nevertheless */
 #define FDS_MAX 16
 
@@ -22,7 +22,7 @@ typedef struct watch {
     int tie;    /* our end of its standard input; -1: none */
     int fds[2]; /* our ends of its output and of its errors; -1: at the end */
     int64_t close_ms;
-    int unread; /* the errno of a read that failed: what it said is not whole */
+    int unread; /* the errno of a failed read: its output is incomplete */
 } watch;
 
 static void close_fd(int *fd) {
@@ -92,7 +92,7 @@ bool kit_child_ended(kit_child_life *life, bool wait) {
            errno == EINTR)
         continue;
     if (got == 0 && info.si_pid == 0) return false;
-    life->code = got == 0 ? info.si_code : CLD_EXITED; /* another thread buried it: what it said still counts */
+    life->code = got == 0 ? info.si_code : CLD_EXITED; /* another thread reaped it: its output is still valid */
     life->status = got == 0 ? info.si_status : -1;
     return life->ended = true;
 }

@@ -73,7 +73,7 @@ static kit_status hash_descriptor(int fd, const char *path, kit_sha256 *state, u
 }
 
 kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) {
-    /* Not blocking: a pipe of that name must not hold anybody up. */
+    /* Non-blocking: do not wait on a pipe of that name. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_sha256 *state = NULL;

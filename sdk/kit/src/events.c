@@ -158,8 +158,8 @@ void kit_events_lines(kit_events *events, const char *text, size_t length) {
     }
 }
 
-/* Keeps what comes before an LF, and moves bytes behind it; false if there is none. Of a line that is too long one byte more than
- * it may have is kept: that it is too long is all that is known of it. */
+/* Keeps what comes before an LF, and moves bytes behind it; false if there is none. A line that is too long is kept up
+ * to one byte over the limit, which marks it as too long. */
 static bool take_until_lf(kit_buf *line, const char **bytes, size_t *length) {
     const char *lf = memchr(*bytes, '\n', *length);
     size_t n = lf != NULL ? (size_t)(lf - *bytes) : *length, room = KIT_EVENT_LINE_MAX + 1 - line->length;
@@ -239,7 +239,7 @@ static bool put_number(cJSON *event, const char *key, double value) {
     return isfinite(value) ? kit_json_put_number(event, key, value) : kit_json_put_null(event, key);
 }
 
-/* Takes event. A part of a line is never appended. */
+/* Takes ownership of event. Never appends a partial line. */
 static void append(kit_buf *out, cJSON *event, bool good) {
     kit_buf line = {0};
     if (good && kit_json_get(event, KIND) != NULL && kit_json_line(event, &line, NULL) == KOLM_OK) {

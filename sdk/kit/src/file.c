@@ -53,7 +53,7 @@ kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) {
         *p = '\0';
         struct stat info;
         if (mkdir(copy, (mode_t)mode) != 0) {
-            /* Some file systems say EROFS or EACCES for what is there already: only a look can tell. */
+            /* Some file systems return EROFS or EACCES for an existing directory: check with stat. */
             int saved = errno;
             if (stat(copy, &info) != 0)
                 status = kit_fail_errno(err, saved, "cannot create the directory %s", copy);
@@ -78,7 +78,7 @@ kit_status kit_directory_next(DIR *listing, const char *shown, const char **out_
     return entry != NULL || errno == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot list %s", shown);
 }
 
-/* Opens a directory to empty it, and gives its owner the rights to do that, which a program may have taken from him. */
+/* Opens a directory to empty it, restoring the owner's permissions if necessary. */
 static int open_to_empty(int fd, const char *name) {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     struct stat info;
@@ -131,7 +131,7 @@ static kit_status empty_directory(removal *r, int fd, int depth, kolm_error_t *e
     kit_status status = KOLM_OK;
     for (struct dirent *entry = readdir(directory); entry != NULL && status == KOLM_OK; entry = readdir(directory)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        /* Whichever it says it is; an empty directory need not be opened. */
+        /* Whatever its type; an empty directory need not be opened. */
         const int likely = entry->d_type == DT_DIR ? AT_REMOVEDIR : 0;
         if (unlinkat(fd, entry->d_name, likely) == 0 || errno == ENOENT) continue;
         if (likely != 0 && errno == ENOTDIR && unlinkat(fd, entry->d_name, 0) == 0) continue;
@@ -275,7 +275,7 @@ static void remove_leftovers(const char *directory, const char *prefix) {
     closedir(listing);
 }
 
-/* True when fd is locked and still has its name: another writer may have taken it for a leftover before the lock. */
+/* True if fd is locked and still has its name: another writer may have removed it as a leftover before. */
 static bool is_ours(int fd) {
     return kit_lock_try(fd, "", NULL) != KOLM_E_UNAVAILABLE && kit_lock_is_linked(fd);
 }
@@ -308,7 +308,7 @@ static kit_status create_temporary(const char *directory, const char *prefix, un
     return kit_fail_errno(err, EEXIST, "cannot make a temporary file in %s", directory);
 }
 
-/* Renaming a file over /dev/null would take it from the whole machine. */
+/* Renaming a file over /dev/null would break the whole machine. */
 static kit_status refuse_device(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return KOLM_OK;
@@ -340,7 +340,7 @@ kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out
 
 void kit_atomic_abort(kit_atomic_file *file) {
     if (file == NULL) return;
-    /* In this order: what is closed is unlocked, and may be removed by others. */
+    /* In this order: closing unlocks the file, and others may then remove it. */
     if (file->temporary != NULL) unlink(file->temporary);
     if (file->fd >= 0) close(file->fd);
     free(file->temporary);

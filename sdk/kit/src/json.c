@@ -239,7 +239,7 @@ static kit_status exact_number(cJSON *item, kolm_error_t *err) {
     }
     cJSON *decimal = kit_json_micro((uint64_t)micro);
     if (decimal == NULL) return out_of_memory(err);
-    /* Only the text is taken over: the item keeps its key and its place. */
+    /* Only the text is replaced: the item keeps its key and its position. */
     item->type = (item->type & ~0xFF) | cJSON_Raw;
     item->valuestring = decimal->valuestring;
     decimal->valuestring = NULL;

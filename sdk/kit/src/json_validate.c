@@ -284,7 +284,7 @@ static int compare_keys(const key_slice *a, const key_slice *b) {
     }
 }
 
-/* Equal keys in the order of the text, so that the later one is the one to complain about. */
+/* Equal keys in the order of the text, so that the later one is reported. */
 static int compare_slices(const void *a, const void *b) {
     const key_slice *x = a, *y = b;
     int order = compare_keys(x, y);

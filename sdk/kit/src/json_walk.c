@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A walk over JSON text that builds nothing: members one by one, what is not read only passed over. */
+/* A walk over JSON text that builds nothing: members one by one, skipping the rest. */
 #include "json_parts.h"
 
 #include "kolm/kit/json_walk.h"
@@ -153,7 +153,7 @@ static kit_status skip_ends(kit_json_walk *w, size_t *depth, kolm_error_t *err) 
     return KOLM_OK;
 }
 
-/* p stands on an opening bracket. Afterwards in front of its first value, or behind it when it is empty. */
+/* p stands on an opening bracket. Afterwards before its first value, or after it if it is empty. */
 static kit_status open_bracket(kit_json_walk *w, size_t *depth, bool *out_empty, kolm_error_t *err) {
     kit_json_part key;
     bool object = *w->p++ == '{';

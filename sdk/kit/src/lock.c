@@ -43,7 +43,7 @@ kit_status kit_lock_wait(int fd, const char *shown, int64_t wait_ms, bool (*stop
         if (status != KOLM_E_UNAVAILABLE && status != KOLM_E_CANCELLED) return status;
         if (stop != NULL && stop(user)) return kit_fail(err, KOLM_E_CANCELLED, "", "interrupted");
         if (kit_now_ms() >= end) return status;
-        /* flock has no timeout of its own; looking again is simpler than a timer and a signal. */
+        /* flock has no timeout; polling is simpler than a timer and a signal. */
         if (poll(NULL, 0, LOOK_MS) < 0 && errno == EINTR && stop == NULL)
             return kit_fail_errno(err, errno, "cannot lock %s", shown);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Marks of files: is this still the file that was looked at? */
+/* Marks of files: is this still the same file? */
 #include "kolm/kit/mark.h"
 #include "kolm/kit/file.h"
 
@@ -11,8 +11,7 @@
 #include <time.h>
 
 #define TICK_NS INT64_C(1000000)
-#define TICKS_MOST                                                                                                     \
-    50 /* of a millisecond: more than a tick of any kernel; a clock that was set back is not waited for */
+#define TICKS_MOST 50 /* of a millisecond: more than a tick of any kernel; do not wait for a clock that was set back */
 
 void kit_file_mark_of(const struct stat *from, kit_file_mark *out) {
 #ifdef __APPLE__
@@ -51,7 +50,7 @@ void kit_file_mark_put(const kit_file_mark *mark, kit_buf *out) {
                 mark->modified_ns, mark->changed_ns);
 }
 
-/* The clock that the kernel takes the times of files from. */
+/* The kernel's clock for file times. */
 static int64_t file_clock_ns(void) {
     struct timespec now;
 #ifdef CLOCK_REALTIME_COARSE
@@ -69,8 +68,9 @@ void kit_file_mark_settle(const kit_file_mark *mark) {
 
 bool kit_file_is_written(int fd) {
 #if defined(F_SETLEASE) && defined(F_SETSIG)
-    /* The kernel gives no lease for reading while anybody could write. Who opens the file in this very moment waits until it
-     * is given back; that would be told by a signal that ends us, and is by one that nobody hears. */
+    /* The kernel grants no read lease while the file is open for writing. A process that opens it at this moment waits
+     * until the lease is released; the notification, SIGIO by default, which would kill us, is replaced by an ignored
+     * signal. */
     (void)fcntl(fd, F_SETSIG, SIGURG);
     if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
     (void)fcntl(fd, F_SETLEASE, F_UNLCK);

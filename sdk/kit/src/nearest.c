@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which of some names a mistyped word was meant to be. */
+/* The most likely intended name for a mistyped word. */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/text.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who the owner of a file is, where the kernel shows several owners as one. */
+/* The owner of a file, if the kernel shows several owners as one. */
 #include "kolm/kit/owner.h"
 #include "kolm/kit/file.h"
 
@@ -18,7 +18,7 @@ static struct {
 static void look(void) {
     unsigned long inside, outside, count, covered = 0;
     FILE *map = fopen("/proc/self/uid_map", "re");
-    if (map == NULL) return; /* a system without namespaces, or no /proc to tell: owners are taken as they show */
+    if (map == NULL) return; /* a system without namespaces, or without /proc: owners are used as shown */
     bool any = false;
     while (fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3) {
         any = true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting children: posix_spawn with exactly the descriptors and the environment that were asked for. */
+/* Starts children: posix_spawn with exactly the given descriptors and environment. */
 #include "kolm/kit/process.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Filling error records: what happened, to what, what to do. */
+/* Fills error records: what happened, to what, what to do next. */
 #include "kolm/kit/buf.h"
 
 #include <errno.h>

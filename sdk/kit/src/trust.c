@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Judges owner and mode of a file by a named policy; the only place that looks at an owner. */
+/* Checks owner and mode of a file by a named policy; the only place that does. */
 #include "kolm/kit/trust.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-enum { SELF = 1, ROOT = 2, UNMAPPED = 4, SAME = 8 }; /* SAME: the number of this process, whoever that is */
+enum { SELF = 1, ROOT = 2, UNMAPPED = 4, SAME = 8 }; /* SAME: the uid of this process, whoever that is */
 
 static const struct {
     unsigned owners;

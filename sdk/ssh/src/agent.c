@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A client of ssh-agent: lists keys and asks for signatures, with RSA by SHA-512, which libssh2 1.10 does not ask for.
+/* A client of ssh-agent: lists keys and requests signatures, for RSA with SHA-512, which libssh2 1.10 does not request.
  */
 #include "internal.h"
 

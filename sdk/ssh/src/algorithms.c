@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which algorithms are offered: ours, what the configuration says of them, and what this libssh2 has. */
+/* The algorithms offered: our list, as modified by the configuration, limited to what this libssh2 has. */
 #include "internal.h"
 
 #include <string.h>
@@ -80,8 +80,8 @@ static void keep_supported(kit_ssh *ssh, int method, const char *wanted, kit_buf
     if (count > 0) libssh2_free(ssh->session, have);
 }
 
-/* said: keyword of the configuration, or NULL. Where it leaves nothing that libssh2 has, ours are offered, and that is
- * said: better than to lock those out who allow only what a newer library would have. */
+/* said: keyword of the configuration, or NULL. If it leaves nothing that libssh2 has, ours are offered, with a note:
+ * better than locking out users who allow only newer algorithms. */
 static kit_status prefer(kit_ssh *ssh, int method, const char *wanted, const char *base, const char *said,
                          const char *keyword, kolm_error_t *err) {
     kit_buf list = {0};
@@ -133,7 +133,7 @@ static kit_status prefer_known(kit_ssh *ssh, const ssh_host_check *check, const 
     return status;
 }
 
-/* The markers of the base are not of the list that is said. */
+/* The markers of the base are not part of the configured list. */
 static kit_status prefer_kex(kit_ssh *ssh, const char *said, kolm_error_t *err) {
     kit_buf marked = {0};
     if (said == NULL || strchr("+-^", *said) != NULL)

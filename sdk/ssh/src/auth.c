@@ -21,7 +21,7 @@ void ssh_say_tried(ssh_attempt *a, const char *name, const char *outcome) {
 
 /* ---- One key */
 
-/* True when libssh2 waited for an answer in vain: it gives the same code for that as for a refused signature. */
+/* True if libssh2 timed out: it returns the same code for that as for a refused signature. */
 static bool hung_up(kit_ssh *ssh, int rc) {
     char *words = NULL;
     if (rc != LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED) return false;
@@ -48,7 +48,7 @@ static kit_status judge(ssh_attempt *a, int rc, const char *name, kolm_error_t *
         return status;
     }
     if (rc == LIBSSH2_ERROR_PROTO) return ssh_fail(ssh, rc, ssh->stage, err);
-    /* It signed, and the server still says no: it may have taken the key and want more. */
+    /* It signed, but the server still refused: it may have accepted the key and require more. */
     if (rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED) return ssh_factor_look(a, name, err);
     ssh_say_tried(a, name, "refused");
     return KOLM_OK;
@@ -313,8 +313,7 @@ static kit_status try_certificate(ssh_attempt *a, const ssh_identity *id, const 
     return status;
 }
 
-/* Asks for the passphrase of id, if the server would take the key or that cannot be known. False: it is not to be
- * tried. */
+/* Asks for the passphrase of id, if the server would take the key or that cannot be known. False: do not try it. */
 static kit_status unlock(ssh_attempt *a, const ssh_identity *id, char *passphrase, size_t capacity, bool *out_go_on,
                          kolm_error_t *err) {
     *out_go_on = false;
@@ -335,7 +334,7 @@ static kit_status unlock(ssh_attempt *a, const ssh_identity *id, char *passphras
     int64_t before = kit_now_ms();
     *out_go_on = a->options->passphrase(a->options->user, id->path, passphrase, capacity) != 0;
     passphrase[capacity - 1] = '\0';
-    a->ssh->deadline_ms += kit_now_ms() - before; /* a person's typing is not the network's time */
+    a->ssh->deadline_ms += kit_now_ms() - before; /* time for typing does not count as network time */
     if (!*out_go_on) ssh_say_tried(a, id->path, "encrypted, and no passphrase was given");
     return KOLM_OK;
 }
@@ -352,7 +351,7 @@ static kit_status try_rsa_file(ssh_attempt *a, const ssh_identity *id, bool *out
         signer s = {.attempt = a, .rsa = rsa, .error = KIT_ERROR_INIT};
         int rc = 0;
         status = offer(a, &s, (const uint8_t *)renamed.data, renamed.length, &rc, err);
-        /* Whoever does not know the renamed key is asked again in the old way. */
+        /* Servers that reject the renamed key get the old form. */
         *out_done = status != KOLM_OK || rc == 0 || s.wanted || a->ssh->spent || reads_renamed_rsa(a->ssh);
         if (status == KOLM_OK && *out_done) status = judge(a, rc, id->path, err);
     }
@@ -371,7 +370,7 @@ static bool agent_has(const ssh_attempt *a, const ssh_identity *id) {
     return false;
 }
 
-/* True when it is not to be tried; what can be done about it is said. */
+/* True if it must not be tried; notes a remedy. */
 static bool leave(ssh_attempt *a, const ssh_identity *id) {
     const char *unusable = NULL;
     if (id->public_only && !agent_has(a, id))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the authentication share; nobody else includes it. */
+/* Private to the authentication. */
 #ifndef KOLM_KIT_SSH_AUTH_PARTS_H
 #define KOLM_KIT_SSH_AUTH_PARTS_H
 
@@ -35,11 +35,11 @@ typedef struct ssh_attempt {
     bool authenticated;
     bool old_rsa;       /* an RSA key was refused that this libssh2 can only sign for by SHA-1 */
     char *methods;      /* "publickey,password": what the server takes now */
-    char *first_factor; /* the key that it took before it asked for more; NULL: none */
+    char *first_factor; /* the key that it accepted before it required more; NULL: none */
 } ssh_attempt;
 
 void ssh_say_tried(ssh_attempt *a, const char *name, const char *outcome);
-/* Neither signed for, nor offered: what libssh2 or the configuration does not have. NULL: it may be tried. */
+/* Why a key is neither offered nor used: not supported by libssh2 or excluded by the configuration. NULL: try it. */
 const char *ssh_unusable(const ssh_attempt *a, const uint8_t *blob, size_t length, const char *type);
 
 /* ---- Reading keys (identity.c) */
@@ -49,9 +49,10 @@ bool ssh_certifies(const ssh_public_key *certificate, const ssh_public_key *plai
 kit_status ssh_identities_find(ssh_attempt *a, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- After a key was taken (factor.c) */
-/* A signature was refused: perhaps the server took the key and wants more. Then first_factor and methods are set. */
+/* A signature was refused: perhaps the server accepted the key and requires more. Then first_factor and methods are
+ * set. */
 kit_status ssh_factor_look(ssh_attempt *a, const char *name, kolm_error_t *err) KIT_MUST_USE;
-/* What can be done about a second factor without asking anybody: authenticated, or an error that says which it is. */
+/* Handles a second factor without interaction: authenticated, or an error that names it. */
 kit_status ssh_factor_second(ssh_attempt *a, kolm_error_t *err) KIT_MUST_USE;
 kit_status ssh_ask_methods(ssh_attempt *a, char **out_methods, kolm_error_t *err) KIT_MUST_USE;
 

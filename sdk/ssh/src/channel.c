@@ -84,7 +84,7 @@ kit_status kit_ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size
     ssize_t put = libssh2_channel_write(c->channel, bytes, length);
     if (put > 0) *out_n = (size_t)put;
     if (put >= 0 || put == LIBSSH2_ERROR_EAGAIN) {
-        /* 0 when the far side has closed the channel. */
+        /* 0 if the far side has closed the channel. */
         if (put <= 0 && libssh2_channel_wait_closed(c->channel) == 0)
             return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "", "the program on %s ended before it had read all",
                             ssh->label);
@@ -115,7 +115,7 @@ kit_status kit_ssh_channel_try_read(kit_ssh_channel *c, int stream, void *bytes,
     *out_n = 0;
     *out_ended = false;
     while (true) {
-        /* Asked before the read: what comes between the two is not lost. */
+        /* Checked before the read, so that data arriving in between is not lost. */
         bool ended = end_announced(c);
         ssize_t got = libssh2_channel_read_ex(c->channel, stream, bytes, capacity);
         if (got > 0) *out_n = (size_t)got;
@@ -266,8 +266,7 @@ void kit_ssh_channel_close(kit_ssh_channel *c) {
     int64_t until = kit_now_ms() + 1000;
     while (c->channel != NULL && libssh2_channel_free(c->channel) == LIBSSH2_ERROR_EAGAIN) {
         struct pollfd ready = {.fd = c->ssh->fd, .events = POLLIN};
-        /* A far side that does not answer the farewell makes the connection useless, as libssh2 would wait for it for
-         * ever. */
+        /* If the far side does not answer the close, the connection is unusable, because libssh2 would wait forever. */
         if (!ssh_link_flush(c->ssh) || kit_now_ms() > until)
             c->ssh->spent = true;
         else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads ssh_config(5): files, lines, Host, Include, the second pass that Match final asks for, and what comes of it. */
+/* Reads ssh_config(5): files, lines, Host, Include, the second pass for Match final, and the result. */
 #include "config.h"
 
 #include "kolm/kit/file.h"
@@ -204,7 +204,7 @@ static bool own_group(gid_t group) {
     return strcmp(found->gr_name, login) == 0;
 }
 
-/* Whoever may write this file decides where a connection goes and with which key. */
+/* A user who can write this file decides where a connection goes and with which key. */
 static kit_status trusted(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot read the SSH configuration %s", path);
@@ -219,7 +219,7 @@ static kit_status read_file(ssh_reader *r, const char *path, int level, bool inc
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten the Includes", "%s: more than %d SSH configuration files",
                         path, MOST_FILES);
     kit_buf text = {0};
-    /* The system's own file is not judged, as it is not by ssh: who may replace it may replace kolm, too. */
+    /* The system's file is not checked, as in ssh: a user who can replace it can replace kolm, too. */
     kit_status status = included || r->of_user ? trusted(path, err) : KOLM_OK;
     if (status == KOLM_OK) status = kit_read_file(path, MOST_BYTES, &text, err);
     if (status == KOLM_OK) status = read_text(r, path, kit_buf_text(&text), text.length, level, err);
@@ -268,7 +268,7 @@ static kit_status finish_agent(ssh_reader *r, const ssh_names *names, kolm_error
     return status == KOLM_OK ? kit_strdup("none", out, err) : status;
 }
 
-/* Tokens may have brought in what no host has. */
+/* Tokens may have inserted invalid characters. */
 static kit_status finish_jumps(const ssh_reader *r, const ssh_names *names, kolm_error_t *err) {
     for (size_t i = 0; i < r->jumps.count; i++) {
         char *text = NULL;
@@ -283,7 +283,7 @@ static kit_status finish_jumps(const ssh_reader *r, const ssh_names *names, kolm
     return KOLM_OK;
 }
 
-/* What would have to be cut would be another name. */
+/* A truncated name would be another name. */
 static kit_status check_lengths(const ssh_reader *r, kolm_error_t *err) {
     const kit_ssh_config *c = r->config;
     const char *wrong = strlen(c->host_name) >= KIT_SSH_HOST_BYTES                                     ? "HostName"

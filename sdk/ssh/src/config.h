@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files that read ssh_config share; nobody else includes it. */
+/* Private to the reader of ssh_config. */
 #ifndef KOLM_KIT_SSH_CONFIG_PARTS_H
 #define KOLM_KIT_SSH_CONFIG_PARTS_H
 

@@ -24,7 +24,7 @@
 #define DEFAULT_IDLE_MS 60000
 #define DEFAULT_KEEPALIVE_S 15
 
-/* ---- Names. getaddrinfo cannot be interrupted, so a thread calls it; who loses patience leaves the thread to itself.
+/* ---- Names. getaddrinfo cannot be interrupted, so a thread calls it; on a timeout the thread is abandoned.
  */
 
 typedef struct lookup {
@@ -144,7 +144,7 @@ static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port
 
 /* ---- TCP */
 
-/* Connects to one address; *out_fd is -1 and *out_errno says why where it did not. */
+/* Connects to one address; on failure *out_fd is -1 and *out_errno is set. */
 static kit_status connect_one(kit_ssh *ssh, const struct addrinfo *address, int64_t until, int *out_fd, int *out_errno,
                               kolm_error_t *err) {
     *out_fd = -1;
@@ -406,8 +406,7 @@ kit_status kit_ssh_open(const kit_ssh_options *options, kit_ssh **out_ssh, kolm_
 
 /* ---- Closing */
 
-/* Gives what is queued, and libssh2's own farewell, up to a second; then nothing moves any more and libssh2 lets go of
- * all. */
+/* Sends queued data, and libssh2's disconnect, for up to a second; then frees the session. */
 static void free_session(kit_ssh *ssh) {
     int64_t until = kit_now_ms() + 1000;
     if (ssh->ready && !ssh->spent) (void)libssh2_session_disconnect(ssh->session, "done");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What ssh_config(5) puts in place of ~ and ~user, of %tokens, and of ${VARIABLES}. */
+/* Expands ~, ~user, %tokens and ${VARIABLES} as documented in ssh_config(5). */
 #include "config.h"
 
 #include "kolm/kit/text.h"

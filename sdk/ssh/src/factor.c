@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Logins that want more than one key: what can be done without asking anybody, and what is said where it cannot. */
+/* Logins that require more than one key: handles those without interaction, reports the others. */
 #include "auth.h"
 
 #include "kolm/kit/process.h"
@@ -52,8 +52,8 @@ static void keep_words(kit_ssh *ssh, const char *text, size_t length) {
     kit_buf_free(&shown);
 }
 
-/* What the server asks is kept for the message. It is not answered: an empty answer would count as a wrong one, and may
- * lock the account. */
+/* The prompts are kept for the error. They are not answered: an empty answer would count as a wrong one, and might lock
+ * the account. */
 static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_question) {
     kit_ssh *ssh = *abstract;
     (void)name, (void)name_len, (void)responses;

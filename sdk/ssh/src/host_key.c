@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a host is the one that is meant: known_hosts, revoked keys, and what StrictHostKeyChecking makes of the rest.
+/* Verifies the host key: known_hosts, revoked keys, and StrictHostKeyChecking for unknown ones.
  */
 #include "internal.h"
 #include "kolm/kit/file.h"
@@ -88,7 +88,7 @@ void ssh_host_check_free(ssh_host_check *check) {
 
 /* ---- RevokedHostKeys */
 
-/* Keys, a line each; who cannot read the file lets nobody pass, as ssh does. */
+/* Keys, one per line; if the file cannot be read, all are refused, as in ssh. */
 static kit_status check_revoked(const kit_ssh *ssh, const char *file, const uint8_t *key, size_t length,
                                 kolm_error_t *err) {
     static const char list_magic[] = "SSHKRL\n";
@@ -167,7 +167,7 @@ static kit_status store(kit_ssh *ssh, const ssh_host_check *check, const uint8_t
     return KOLM_OK;
 }
 
-/* What was to be remembered and is not would let the next key pass, too: nobody may rely on it. */
+/* A key that cannot be saved must not be trusted: the next key would be accepted as well. */
 static kit_status store_or_refuse(kit_ssh *ssh, const ssh_host_check *check, const uint8_t *key, size_t length,
                                   const char *type, kolm_error_t *err) {
     kolm_error_t why = KIT_ERROR_INIT;
@@ -180,7 +180,7 @@ static kit_status store_or_refuse(kit_ssh *ssh, const ssh_host_check *check, con
                     ssh->fingerprint, why.text);
 }
 
-/* StrictHostKeyChecking no: any key is taken. It is said each time, since nothing was checked. */
+/* StrictHostKeyChecking no: any key is accepted, with a note each time, because nothing was checked. */
 static void take_unchecked(kit_ssh *ssh, const ssh_host_check *check, const uint8_t *key, size_t length,
                            const char *type) {
     kolm_error_t why = KIT_ERROR_INIT;
@@ -190,14 +190,14 @@ static void take_unchecked(kit_ssh *ssh, const ssh_host_check *check, const uint
         say(ssh, "the key of %s was not saved: %s", ssh->label, why.text);
 }
 
-/* Asks whether to trust an unknown key, and remembers it. */
+/* Asks whether to trust an unknown key, and saves it. */
 static kit_status first_use(kit_ssh *ssh, const ssh_host_check *check, const uint8_t *key, size_t length,
                             const char *type, const ssh_known_entry *authority, kolm_error_t *err) {
     const kit_ssh_options *options = check->options;
     if (options->trust != NULL) {
         int64_t before = kit_now_ms();
         int yes = options->trust(options->user, check->name, type, ssh->fingerprint);
-        ssh->deadline_ms += kit_now_ms() - before; /* a person's thinking is not the network's time */
+        ssh->deadline_ms += kit_now_ms() - before; /* time for the user's decision does not count as network time */
         if (yes != 0) return store_or_refuse(ssh, check, key, length, type, err);
     } else if (check->config->host_key_checking == KIT_SSH_CHECK_ACCEPT_NEW) {
         return store_or_refuse(ssh, check, key, length, type, err);
@@ -236,7 +236,7 @@ static kit_status check_key(kit_ssh *ssh, const ssh_host_check *check, bool is_j
     if (answer == SSH_KNOWN_GOOD || (answer == SSH_KNOWN_NEW && (bare == SSH_KNOWN_GOOD || named != NULL)))
         return KOLM_OK;
     if (answer == SSH_KNOWN_NEW) return first_use(ssh, check, key, length, type, entry, err);
-    /* Through a jump host with a changed key ssh goes no further, even where it is told not to check. */
+    /* ssh does not continue through a jump host with a changed key, even if checking is disabled. */
     if (check->options->trust != NULL || check->config->host_key_checking != KIT_SSH_CHECK_OFF || is_jump ||
         named != NULL)
         return refuse_key(ssh, check, answer, entry, type, err);

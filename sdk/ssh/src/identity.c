@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which keys there are to log in with: the files, their public halves and their certificates. */
+/* The keys for logging in: files, their public halves and certificates. */
 #include "auth.h"
 
 #include "kolm/kit/file.h"

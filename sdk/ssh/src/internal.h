@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the SSH transport share; nobody else includes it. */
+/* Private to the SSH transport. */
 #ifndef KOLM_KIT_SSH_INTERNAL_H
 #define KOLM_KIT_SSH_INTERNAL_H
 
@@ -86,7 +86,7 @@ struct kit_ssh {
     bool spent;       /* no byte goes in or out any more */
     bool ready;       /* authenticated: keepalives may be sent */
     int64_t last_in_ms;
-    int64_t last_wait_ms, waiting_since_ms; /* a pause between waits is no silence of the far side */
+    int64_t last_wait_ms, waiting_since_ms; /* a pause between waits does not count as silence of the far side */
     int64_t deadline_ms;                    /* of kit_ssh_open; 0: none */
     const char *stage;                      /* what a timeout interrupts: "the key exchange" */
     uint32_t idle_timeout_ms, keepalive_seconds;
@@ -97,7 +97,7 @@ struct kit_ssh {
     char login[KIT_SSH_USER_BYTES];
     char fingerprint[SSH_FINGERPRINT_BYTES];
     char peer[64];
-    char question[256]; /* what the server asked in the authentication and nobody answered */
+    char question[256]; /* unanswered prompts of the server during authentication */
     kit_buf notes;
 };
 
@@ -106,7 +106,7 @@ struct kit_ssh {
 
 LIBSSH2_SEND_FUNC(ssh_link_send);
 LIBSSH2_RECV_FUNC(ssh_link_recv);
-/* Pushes what waits in out. False when the link is broken. */
+/* Sends what is queued in out. False if the link is broken. */
 bool ssh_link_flush(kit_ssh *ssh);
 size_t ssh_link_queued(const kit_ssh *ssh);
 /* The libssh2 result as our error: which host, what was being done, what to do. */
@@ -137,7 +137,7 @@ kit_status ssh_host_check_key(kit_ssh *ssh, const ssh_host_check *check, bool is
 void ssh_host_check_free(ssh_host_check *check);
 
 /* ---- Algorithms (algorithms.c) */
-/* Where the configuration leaves nothing that libssh2 has, ours are offered, with a remark. */
+/* If the configuration leaves nothing that libssh2 has, ours are offered, with a note. */
 kit_status ssh_prefer_algorithms(kit_ssh *ssh, const kit_ssh_config *config, const ssh_host_check *check,
                                  kolm_error_t *err) KIT_MUST_USE;
 /* said: PubkeyAcceptedAlgorithms, or NULL. */
@@ -154,7 +154,7 @@ typedef struct ssh_agent_key {
     size_t length;
     char *comment;
 } ssh_agent_key;
-/* *out_agent is NULL without an error when nobody listens at path. The strings of err say what went wrong else. */
+/* *out_agent is NULL without an error if no agent listens at path. */
 kit_status ssh_agent_open(kit_ssh *ssh, const char *path, ssh_agent **out_agent, kolm_error_t *err) KIT_MUST_USE;
 const ssh_agent_key *ssh_agent_keys(const ssh_agent *agent, size_t *out_count);
 /* The whole signature blob: string algorithm, string signature. */
