@@ -6,7 +6,7 @@
 #include "kolm/kit/trainer.h"
 
 #define LOCAL_CPU_RUNTIME "embedded linear 1"
-/* What the bytes of a model depend on beside its data: raise the number when the same job gives other bytes. */
+/* What the bytes of a model depend on besides its data: increment it whenever the same job gives different bytes. */
 #define LOCAL_CPU_TOOLCHAIN "kolm-linear 1"
 #define LOCAL_CPU_ENCODER_TOOLCHAIN "kolm-encoder 1"
 

@@ -119,7 +119,8 @@ kit_status calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, u
     return KOLM_OK;
 }
 
-/* How sure the answer to each row is, and whether it is right; NULL when memory is out. The right ones lie behind. */
+/* The confidence of the answer to each row, and whether it is correct; NULL if out of memory. Correct ones come
+ * last. */
 static uint32_t *answers_of(const calibration_rows *c, calibration with, uint8_t **out_right) {
     uint32_t *micro = malloc((size_t)(c->rows + 1) * (sizeof *micro + 1));
     if (micro == NULL) return NULL;

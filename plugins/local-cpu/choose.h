@@ -49,7 +49,7 @@ typedef struct choose_result {
 } choose_result;
 void choose_result_free(choose_result *result); /* what it points to */
 
-/* The out-of-fold scores of the chosen candidate, for whoever builds on them: of rows that kept their numbers. */
+/* The out-of-fold scores of the chosen candidate, for further use: by original row number. */
 typedef struct choose_held {
     float *scores; /* [count][stride] */
     uint32_t *row; /* of each: the number that it was added as */

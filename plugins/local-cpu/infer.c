@@ -64,8 +64,8 @@ static kit_status look_up(const stream *s, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Answers what waits. Nothing waits afterwards, whatever the engine says: it has forgotten the texts of a batch that it
- * could not answer, and asked once more it would answer none of them and call that success. */
+/* Answers the pending texts. None are pending afterwards, whatever the result: the engine discards the texts of a
+ * failed batch, and a second call would answer none of them and report success. */
 static kit_status answer(stream *s, kolm_error_t *err) {
     const uint32_t count = s->count;
     if (count == 0) return KOLM_OK;

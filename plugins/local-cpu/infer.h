@@ -13,14 +13,14 @@ typedef struct infer_watch {
     void *user;
 } infer_watch;
 
-/* What answers: gets texts one by one, then is asked for the answers to all of them, in their order. An answer that fails
- * fills none, and forgets the texts as one that succeeds does. */
+/* An engine: receives texts one by one, then answers all of them, in order. A failed call returns no answers, and
+ * discards the texts like a successful one. */
 typedef struct infer_engine {
     void *self;
     const model *labels; /* whose labels answers are */
     uint32_t most;       /* texts that it takes before it must be asked, 1 or more */
     kit_status (*add)(void *self, const char *text, size_t length, kolm_error_t *err);
-    /* Whether what waits is work enough, about a second of it, and must be asked for; NULL: only `most` says so. */
+    /* Whether the pending texts are enough work, about a second, to be answered now; NULL: only `most` decides. */
     bool (*full)(const void *self);
     kit_status (*answer)(void *self, model_answer *out, kolm_error_t *err);
 } infer_engine;

@@ -56,7 +56,7 @@ static void answered(void *user, uint64_t answers) {
     progress(user, "answering", answers, KOLM_UNKNOWN_COUNT);
 }
 
-/* The engine says CANCELLED for both reasons to stop; the host wants to know which. */
+/* The engine returns CANCELLED for both reasons to stop; the host needs to know which. */
 static kit_status why_stopped(const kolm_host_v1_t *host, kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_CANCELLED || host->cancelled(host->user) != 0) return status;
     return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "give it more time, or use --effort quick",
@@ -90,8 +90,7 @@ static uint64_t micro_option(const kit_job *job, const char *key) {
     return value;
 }
 
-/* *out_balanced: whether job.json asks for balanced class weights. A word that nobody knows is no reason to weigh as
- * one likes. */
+/* *out_balanced: whether job.json asks for balanced class weights. An unknown value is an error. */
 static kit_status read_class_weight(const kit_job *job, bool *out_balanced, kolm_error_t *err) {
     const cJSON *item = kit_json_get(job->options, "class_weight");
     *out_balanced = cJSON_IsString(item) && strcmp(item->valuestring, "balanced") == 0;

@@ -331,7 +331,7 @@ static kit_status train_on(const reading *r, const choose_job *job, const embedd
     return head_train(&head, head_path, &out->head, err);
 }
 
-/* Whatever else lies in the directory has no part in the model. */
+/* Other files in the directory are not part of the model. */
 static kit_status name_base_files(const reading *r, train_report *out, kolm_error_t *err) {
     const enc_files *all = enc_files_used(sentences_encoder(r->sentences));
     const size_t count = enc_files_count(all);
@@ -378,7 +378,7 @@ static void key_text(reading *r, const char *text) {
     r->key = num_mix(r->key + strlen(text));
 }
 
-/* Opened before anything is read: what is wrong with it is said at once. */
+/* Opened before anything is read, to report errors early. */
 static kit_status open_encoder(reading *r, kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
     enc_files *files = NULL;

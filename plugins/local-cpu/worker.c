@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm-linear: the embedded engine as a program of its own, for machines that have no kolm: does one job directory. */
+/* kolm-linear: the embedded engine as a program of its own, for machines that have no kolm: runs one job directory. */
 #include "backend.h"
 
 #include "kolm/kit/events.h"

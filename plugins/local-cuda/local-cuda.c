@@ -205,7 +205,7 @@ static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "the NVIDIA driver is loaded and has no card", "", "");
 }
 
-/* What NVML sees, told to the host while this is detect, and counted in *s. */
+/* Counts the devices that NVML reports in *s, and reports them to the host in detect. */
 static int32_t see(const kolm_host_v1_t *host, sighting *s, kolm_detect_result_t *out_result) {
     nvml api = {0};
     char own[512], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
@@ -247,7 +247,7 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return kit_estimate_lora(args, 4500, out_result); /* one recent card, packed rows */
 }
 
-/* One process a card. CUDA gives a process one slice of a card in MIG mode, and no two slices can talk to each other.
+/* One process a card. CUDA gives a process one slice of a card in MIG mode, and slices cannot communicate.
  */
 static uint32_t processes(const kolm_host_v1_t *host) {
     kolm_detect_result_t ignored = {.struct_size = (uint32_t)sizeof ignored};

@@ -59,7 +59,7 @@ typedef struct settings {
 
 typedef enum kind { TEXT, FLAG, SECONDS } kind;
 
-/* Every key that there is: those of a box, and but for `host` those beside "boxes". */
+/* All valid keys: those of a box, which are also valid next to "boxes" except for `host`. */
 static const struct {
     const char *key;
     kind kind;
@@ -136,8 +136,8 @@ static kit_status text_setting(const settings *s, const char *key, char *out, si
                     place_of(s, key));
 }
 
-/* A path here: ~, ~user and ${VARIABLE} are replaced, and what is no whole path is refused, for it would be looked for
- * in whatever directory kolm was started in. allow_none: "none" is no path. */
+/* A path here: ~, ~user and ${VARIABLE} are replaced, and anything but an absolute path is refused, because it would
+ * depend on the current directory. allow_none: "none" is not a path. */
 static kit_status path_setting(const settings *s, const char *key, bool allow_none, char *out, kolm_error_t *err) {
     char text[BOX_TEXT], *path = NULL;
     KIT_TRY(text_setting(s, key, text, sizeof text, err));
@@ -267,7 +267,7 @@ static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
                                  .identity_file_count = b->identity_file[0] != '\0' ? 1 : 0,
                                  .connect_timeout_ms = (uint32_t)connect * 1000,
                                  .idle_timeout_ms = (uint32_t)idle * 1000,
-                                 /* Three may be late before a link counts as dead: not later than it was asked for. */
+                                 /* A link counts as dead after three late replies: not later than configured. */
                                  .keepalive_seconds = idle > 0 && idle < 4 ? 1 : (uint32_t)idle / 4};
     return kit_ssh_target_parse(b->host, &out->ssh.target, err);
 }

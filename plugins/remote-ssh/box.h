@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine that the remote-ssh backend is told to use: its name, its settings, and what is remembered of it. */
+/* The machine that the remote-ssh backend uses: its name, its settings, and cached facts. */
 #ifndef REMOTE_SSH_BOX_H
 #define REMOTE_SSH_BOX_H
 
@@ -52,7 +52,7 @@ kit_status box_targets(const kolm_host_v1_t *host, cJSON **out_targets, kolm_err
 kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) KIT_MUST_USE;
 
 /* Facts of the machine, kept in ~/.cache/kolm/boxes under the target; NULL when there are none, or they are older than
- * a week. The caller deletes them. They are told by kolm compute detect, which touches no network. */
+ * a week. The caller deletes them. They are shown by kolm compute detect, which does not use the network. */
 cJSON *box_remembered(const box *b);
 /* Failing to keep them is nothing. facts gets the host key. */
 void box_remember(const box *b, const char *host_key, cJSON *facts);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is remembered of a machine between calls, and how it is told. */
+/* Cached facts about a machine, and their text. */
 #include "box.h"
 
 #include "kolm/kit/digest.h"
@@ -12,7 +12,7 @@
 #define FACTS_MAX (1u << 20)
 #define WEEK_SECONDS (7 * 86400)
 
-/* ~/.cache/kolm/boxes/DIGEST.json; make: its directory too, for who writes there. */
+/* ~/.cache/kolm/boxes/DIGEST.json; make: creates its directory too, for writing. */
 static kit_status place_of(const box *b, bool make, char **out_path, kolm_error_t *err) {
     const char *cache = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
     char hex[KIT_SHA256_HEX], path[4096];

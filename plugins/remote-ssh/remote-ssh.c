@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- detect: no network, so what is told is what was seen last. */
+/* ---- detect: no network, so it reports the cached facts. */
 
 static void tell_unseen(const kolm_host_v1_t *host, const char *target) {
     const kolm_device_t record = {
@@ -118,7 +118,7 @@ static kit_status check_training(bench *t, kolm_error_t *err) {
     return kit_ssh_job_rehearse(t->remote, t->digests[0], t->note, sizeof t->note, err);
 }
 
-/* The same once more: what comes home must be the same bytes, or nobody could tell what was made there. */
+/* Repeats the training: the result must be the same bytes, or it could not be verified. */
 static kit_status check_again(bench *t, kolm_error_t *err) {
     KIT_TRY(kit_ssh_job_rehearse(t->remote, t->digests[1], t->note, sizeof t->note, err));
     bool same = strcmp(t->digests[0], t->digests[1]) == 0;
@@ -214,7 +214,7 @@ static kit_status ask_box(round *r, const char *target, kolm_error_t *err) {
     return status;
 }
 
-/* One that is away must not hide the others. The error of the call is that of the first; the rest is told here. */
+/* An unreachable one must not hide the others. The call returns the first error; the others are logged here. */
 static void tell_away(round *r, const char *target, const kolm_error_t *err) {
     char line[700];
     if (r->first.code == KOLM_OK) {

@@ -5,7 +5,7 @@
 
 #include "kolm/rent/queue_slots.h"
 
-/* The request that is under way, and the endpoint that is asked; the own part of a task. */
+/* The current request and its endpoint; the private part of a task. */
 typedef struct fal_request {
     char input_field[64], output_field[64];
     char status_url[512], response_url[512], cancel_url[512];

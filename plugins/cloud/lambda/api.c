@@ -317,7 +317,7 @@ kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) {
     return is_key(handle) ? delete_key(state, handle, err) : terminate(state, handle, err);
 }
 
-/* Keys first: who is looking for a machine must not get an older state of it than of its key. */
+/* Keys first: the state of a machine must not be older than that of its key. */
 kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err) {
     static const char *const paths[] = {"/ssh-keys", "/instances"};

@@ -5,7 +5,7 @@
 
 #include "kolm/rent/queue_slots.h"
 
-/* What a job asks for, and the answer that is waited for; the own part of a task. */
+/* The request of a job, and the pending answer; the private part of a task. */
 typedef struct replicate_job {
     char trainer[KIT_QUEUE_TEXT]; /* OWNER/NAME:VERSION */
     char trainer_version[KIT_QUEUE_TEXT];

@@ -19,8 +19,8 @@
 
 /* ---- Failures */
 
-/* There is no code for it, and the same status for a broken rule. So the words choose a sentence and nothing else: the next offer is
- * tried in either case. */
+/* There is no code for it, and the same status for a broken rule. So the message selects only the error text: the next
+ * offer is tried in either case. */
 #define CAPACITY "no capacity"
 
 const kit_rent_refusal runpod_refusals[] = {

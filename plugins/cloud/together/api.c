@@ -188,7 +188,7 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
     return status;
 }
 
-/* Deletes one; *out_gone if the provider says that it is not there any more. */
+/* Deletes one; *out_gone if the provider reports that it no longer exists. */
 static kit_status delete_file(kit_queue_task *task, const char *id, bool *out_gone, kolm_error_t *err) {
     char path[KIT_RENT_HANDLE_BYTES + 64];
     bool deleted = false;

@@ -171,7 +171,7 @@ static double number_of(const cJSON *object, const char *key) {
     return kit_json_get_number(object, key, &value) && value >= 0 ? value : 0;
 }
 
-/* What was asked for is looked at again where it matters: a filter that a newer API does not know must cost nothing. */
+/* Important filters are checked again here: a newer API might ignore one, which must not cost money. */
 static void add_offer(const wanted *w, const cJSON *ask, kit_rent_offer *out, size_t capacity, size_t *count) {
     kit_rent_offer offer = {0};
     char gpu[40], place[40];
@@ -236,8 +236,8 @@ static bool read_address(const cJSON *instance, kit_rent_box *out) {
     return kit_rent_put_address(out, host, port > 0 && strstr(runtype, "jupyter") != NULL ? port + 1 : port);
 }
 
-/* exited and stopped end nothing by themselves: the disk is billed until it is destroyed. unknown and offline, and what nobody knows,
- * may pass. */
+/* exited and stopped end nothing by themselves: the disk is billed until it is destroyed. unknown and offline, and
+ * undocumented states, may be temporary. */
 static kit_rent_life life_of(const char *status, bool has_address) {
     if (strcmp(status, "exited") == 0 || strcmp(status, "stopped") == 0) return KIT_RENT_ENDING;
     return strcmp(status, "running") == 0 && has_address ? KIT_RENT_UP : KIT_RENT_BOOTING;

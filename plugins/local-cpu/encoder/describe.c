@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what a directory says of its model, and refuses with a reason what this encoder does not compute. */
+/* Reads the configuration of a model directory, and rejects unsupported models with a reason. */
 #include "describe.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embeds train.jsonl batch by batch into a file, and takes up what an earlier run left. */
+/* Embeds train.jsonl batch by batch into a file, and resumes an earlier run. */
 #include "encoder/embeddings.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
@@ -70,7 +70,7 @@ static kit_status read_floats(const making *m, uint32_t row, uint32_t count, kol
     return KOLM_OK;
 }
 
-/* Whether the rows that the line speaks of are there and as they were; then m goes on from them. */
+/* Whether the rows of the line exist unchanged; if so, m continues from them. */
 static bool believe(making *m, const char *line) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     uint64_t key = 0, sum = 0, own = 0, tokens = 0, cut = 0;

@@ -27,7 +27,7 @@ typedef struct enc_text {
     uint32_t count;
 } enc_text;
 
-/* The encoder in a directory. FAILED_PRECONDITION, UNIMPLEMENTED, NOT_FOUND or DATA_LOSS say why it is none. */
+/* The encoder in a directory. FAILED_PRECONDITION, UNIMPLEMENTED, NOT_FOUND or DATA_LOSS tell why it is not usable. */
 kit_status enc_open(const char *directory, encoder **out, kolm_error_t *err) KIT_MUST_USE;
 /* The same of files, which it takes: they are closed with the encoder, and at once when it fails. */
 kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) KIT_MUST_USE;

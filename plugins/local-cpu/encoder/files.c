@@ -210,7 +210,7 @@ static kit_status map(enc_files *files, const char *name, int fd, kolm_error_t *
     return status;
 }
 
-/* The place of name among the files, where it is put when it is not there yet. */
+/* The position of name among the files, added if missing. */
 static kit_status place_of(enc_files *files, const char *name, size_t *out, kolm_error_t *err) {
     for (*out = 0; *out < files->count; ++*out)
         if (strcmp(files->at[*out].name, name) == 0) return KOLM_OK;

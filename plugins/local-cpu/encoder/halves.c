@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes a safetensors file anew with fp16 in the place of fp32, unless a number would change. */
+/* Converts a safetensors file from fp32 to fp16, unless a number would change. */
 #include "halves.h"
 #include "kolm/kit/json.h"
 #include "safetensors.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What answers behind a frozen encoder: a logistic regression on the embedding, and the linear engine's margins beside it. */
+/* The classifier on a frozen encoder: a logistic regression on the embedding, combined with the linear engine's
+ * margins. */
 #ifndef LOCAL_CPU_ENCODER_HEAD_H
 #define LOCAL_CPU_ENCODER_HEAD_H
 

@@ -22,7 +22,8 @@ static inline bool scan_take(json_scan *s, char c) {
     s->p++;
     return true;
 }
-/* A string's text: in the JSON itself, or in s->text until the next. False when there is none, or no such text. */
+/* A string's text: in the JSON itself, or in s->text until the next. False if there is none, or it is not a valid
+ * string. */
 bool scan_string(json_scan *s, const char **out, size_t *out_length);
 /* Any value, as its bytes: brackets and strings are matched, no more is checked. */
 bool scan_value(json_scan *s, const char **out, size_t *out_length);

@@ -52,7 +52,7 @@ typedef struct charsmap {
 } charsmap;
 kit_status charsmap_read(const char *base64, size_t length, charsmap **out, kolm_error_t *err) KIT_MUST_USE;
 void charsmap_free(charsmap *map);
-/* Appends what the rules make of the glyphs; origins too when asked for. */
+/* Appends the glyphs after applying the rules; with origins if requested. */
 bool charsmap_apply(const charsmap *map, const glyph *g, size_t count, bool origins, glyphs *out);
 
 typedef enum normal_kind {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Unigram: of all ways to put a piece together from tokens the one with the greatest sum of scores. */
+/* Unigram: the segmentation of a piece into tokens with the greatest sum of scores. */
 #include "tokenizer_parts.h"
 
 #include <string.h>
 
-/* A way that ends at `to` and is better than what was known takes its place; of equal ones the first stays. */
+/* A better segmentation that ends at `to` replaces the known one; of equal ones the first is kept. */
 static void offer(path_node *to, double score, size_t start, uint32_t id) {
     if (to->start != UINT32_MAX && !(score > to->score)) return;
     *to = (path_node){score, (uint32_t)start, id};

@@ -30,7 +30,7 @@ static uint32_t longest(const tokenizer *t, tokenizer_work *w, size_t from, size
     return VOCABULARY_NONE;
 }
 
-/* A word that cannot be put together, or is too long, is one unknown token: what was given for its front is taken back.
+/* A word that cannot be segmented, or is too long, is one unknown token: tokens already emitted for it are removed.
  */
 bool wordpiece_encode(const tokenizer *t, tokenizer_work *w, size_t length, size_t characters) {
     size_t before = w->count;
