@@ -27,9 +27,9 @@ typedef struct job_common {
     bool begun; /* a row was seen */
 } job_common;
 
-/* Takes the next row of the data into account. */
+/* Adds the next row of the data. */
 kit_status job_common_see(job_common *common, const job_row *row, kolm_error_t *err) KIT_MUST_USE;
-/* Gives the row the parts that it lacks; they, and what row->seen and row->context then point to, belong to common, seen
+/* Adds the missing parts to the row; they, and what row->seen and row->context then point to, are owned by common, seen
  * and context. A question that begins with the instruction is taken apart first. */
 void job_common_fill(const job_common *common, job_row *row, kit_buf *seen, kit_buf *context);
 /* {"system","instruction","tools"} as texts, those that there are, added to object as "common"; nothing when there are

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Job directories: made private, described by job.json, removed when their owner is gone. */
+/* Job directories: private, described by job.json, removed after their owner has exited. */
 #ifndef KOLM_JOB_DIRECTORY_H
 #define KOLM_JOB_DIRECTORY_H
 
@@ -7,10 +7,10 @@
  * ROOT/ID/job       what the backend sees: job.json, train.jsonl, eval.jsonl; it writes model/, predictions.jsonl and
  *                   result.json
  * ROOT/ID/private   what it never sees: scratch of the preparation, the descriptions of both steps
- * ROOT/.ID          held (flock) by the kolm that owns the job; the kernel lets go of it when that kolm dies
+ * ROOT/.ID          locked (flock) by the kolm that owns the job; the kernel releases it when that kolm exits
  *
- * ROOT/checkpoint-KEY   what a backend left in job/checkpoint of a job that did not end well: the next job with the same
- *                   KEY begins with it (job_directory_go_on). Forgotten after fourteen days
+ * ROOT/checkpoint-KEY   what a backend left in job/checkpoint of a failed job: the next job with the same KEY starts
+ *                   from it (job_directory_go_on). Removed after fourteen days
  *
  * ID is random. Directories are 0700. job_directory_make removes the leftovers of dead owners under the same root.
  */
@@ -33,16 +33,16 @@ typedef struct job_directory {
 kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) KIT_MUST_USE;
 /* Removes everything unless keep (see job_directory_keep); frees. Fine on {.lock_fd = -1}. */
 void job_directory_close(job_directory *directory, bool keep);
-/* Says which work this job does: key is 64 hex digits, the same for the same work. When an earlier job of the same work
- * left a checkpoint it is moved to job/checkpoint, and *out_found is true. From now on a checkpoint that is there when the
- * job is removed, by its owner or, after its owner's death, by somebody else, is put aside for the next one. */
+/* Sets the identity of the work: key is 64 hex digits, the same for the same work. A checkpoint of an earlier job with
+ * that key is moved to job/checkpoint, and *out_found is true. From now on, a checkpoint that exists when the job is
+ * removed, by its owner or by a later kolm, is kept for the next one. */
 kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA256_HEX], bool *out_found,
                                kolm_error_t *err) KIT_MUST_USE;
-/* The step that job/job.json describes is done, and the description of the next one is to take its place: it is removed. */
+/* Removes job/job.json after its step, to make room for the description of the next one. */
 kit_status job_directory_next(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
-/* Renames the directory to ROOT/kept-ID, which nobody cleans up; directory->path follows. Then close with keep. Both
- * steps can be done again there: job/ is the train job, with what came out of it, and, where it came to answers,
- * answers/ the infer job, whose model files are those of job/model. */
+/* Renames the directory to ROOT/kept-ID, which is never cleaned up; updates directory->path. Then close with keep. Both
+ * steps can be repeated there: job/ is the train job, with its results, and answers/, if there were any, the infer job,
+ * whose model files are those of job/model. */
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 
 /* Takes the directory's paths out of an error that is told when it is gone: what a backend left there is named by its path
@@ -66,7 +66,7 @@ typedef struct job_description {
 /* The text of job.json, appended. */
 kit_status job_description_text(const job_description *description, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
-/* What a description is known by when the job is done. text NULL: nothing was described. */
+/* Identifies a description at the end of the job. text NULL: none. */
 typedef struct job_described {
     char *text;
     kit_file_mark file, place; /* job.json; the directory that DIR lies in */
@@ -75,14 +75,14 @@ typedef struct job_described {
 /* job_describe for DIR of the directory; free in every case. */
 kit_status job_describe_marked(const job_directory *directory, const job_description *description, job_described *out,
                                kolm_error_t *err) KIT_MUST_USE;
-/* OK while it is what was written, and was so all the time: no other description can have been read meanwhile. *out_copied:
- * it is about copies of the model's files below DIR/model, as kolm-host makes them for backends that read no slices; whether
- * those are copies is for who knows the digests. */
+/* OK if it is, and was all the time, as written: no other description can have been read. *out_copied: it is about
+ * copies of the model's files below DIR/model, as kolm-host makes them for backends that read no slices; whether they
+ * are correct copies must be checked by digest. */
 kit_status job_described_unchanged(const job_directory *directory, const job_described *described, bool *out_copied,
                                    kolm_error_t *err) KIT_MUST_USE;
 void job_described_free(job_described *described);
 
-/* Writes job/job.json, and for job_directory_keep a copy of it into private/: a backend may write the other. */
+/* Writes job/job.json, and for job_directory_keep a copy in private/: a backend may change the former. */
 kit_status job_directory_describe(const job_directory *directory, const job_description *description,
                                   kolm_error_t *err) KIT_MUST_USE;
 /* Writes DIR/job.json. */

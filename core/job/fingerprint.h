@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a text is apart from its spelling, as a key, and a sketch by which texts that are nearly the same are found. */
+/* A key of the normalised text, and a sketch for finding nearly equal texts. */
 #ifndef KOLM_JOB_FINGERPRINT_H
 #define KOLM_JOB_FINGERPRINT_H
 
@@ -18,8 +18,8 @@
  * Permutation Hashing, ICML 2014): texts with an index of 0.7 share a band in about 9 of 10 cases, of 0.85 in 99 of
  * 100.
  *
- * The hashes have no key: the same text must get the same sketch everywhere. Who makes texts whose sketches collide
- * gets them into one group, no more.
+ * The hashes have no key: the same text must get the same sketch everywhere. An attacker who constructs collisions only
+ * gets the texts into one group.
  */
 
 #include "kolm/kit/digest.h"
@@ -49,8 +49,8 @@ kit_status job_fingerprint_text(kit_sha256 *sha, const char *text, size_t length
 /* The estimate of the Jaccard index in per cent. */
 unsigned job_sketch_likeness(const uint8_t a[JOB_SKETCH_BYTES], const uint8_t b[JOB_SKETCH_BYTES]);
 
-/* What labels are the same by that differ in capitals, in the form of their characters, or in blanks: as above, but
- * punctuation stays. text_key as above. */
+/* The key of a label, equal for labels that differ only in case, Unicode form or blanks: as above, but with
+ * punctuation. text_key as above. */
 kit_status job_label_key(kit_sha256 *sha, const char *text, size_t length, const uint64_t text_key[2], uint64_t *out,
                          kolm_error_t *err) KIT_MUST_USE;
 /* The label without white space and invisible characters around it. */

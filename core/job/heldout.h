@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The held-out rows with their outputs, where no backend finds them: in memory without a name, or a file without one. */
+/* The held-out rows with their outputs, inaccessible to backends: in unnamed memory, or in an unnamed file. */
 #ifndef KOLM_JOB_HELDOUT_H
 #define KOLM_JOB_HELDOUT_H
 
 /*
- * Who reads these rows decides his own score. So they have no path: up to JOB_HELDOUT_MEMORY bytes of them are a memfd
- * of this process, more are a file that was never linked into a directory (job/scratch.h), so that memory does not grow
- * with them. The descriptor is closed by every exec. kolm is not dumpable (PR_SET_DUMPABLE 0 in its main), and so a
- * process of the same user cannot open it below /proc either; root is kept out by the fence of kolm-host alone.
- * Once they are sealed nobody can write to the memory again, kolm itself included. A file has no seals: who reads it
- * compares the digest of what he read with that of what was written (score_answers_read).
+ * A backend that can read these rows can choose its score. So they have no path: up to JOB_HELDOUT_MEMORY bytes of them
+ * are a memfd of this process, more are a file that was never linked into a directory (job/scratch.h), so that memory
+ * does not grow with them. The descriptor is closed by every exec. kolm is not dumpable (PR_SET_DUMPABLE 0 in its
+ * main), and so a process of the same user cannot open it below /proc either; root is kept out by the fence of
+ * kolm-host alone. Once sealed, the memory cannot be changed, even by kolm itself. A file has no seals: readers compare
+ * its digest with that of what was written (score_answers_read).
  */
 
 #include "kolm/kit/buf.h"
@@ -21,12 +21,12 @@ typedef struct job_heldout {
     bool in_memory;
     uint64_t bytes; /* in fd */
     kit_buf pending;
-    const char *directory; /* where the file is made, when there is need of one; for errors */
+    const char *directory; /* where the file is created, if needed; for errors */
 } job_heldout;
 
 kit_status job_heldout_open(const char *directory, job_heldout *out_heldout, kolm_error_t *err) KIT_MUST_USE;
 kit_status job_heldout_add(job_heldout *heldout, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
-/* Writes what is pending and seals it. *out_fd is the caller's. */
+/* Writes what is pending and seals it. The caller closes *out_fd. */
 kit_status job_heldout_seal(job_heldout *heldout, int *out_fd, kolm_error_t *err) KIT_MUST_USE;
 /* Fine on {.fd = -1}, and after job_heldout_seal. */
 void job_heldout_close(job_heldout *heldout);

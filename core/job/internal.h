@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the row reader share: rows.c opens and deals out lines, rows_json.c and rows_table.c take them
- * apart. */
+/* Private to the row reader: rows.c opens files and reads lines, rows_json.c and rows_table.c parse them. */
 #ifndef KOLM_JOB_INTERNAL_H
 #define KOLM_JOB_INTERNAL_H
 
@@ -28,7 +27,7 @@ struct job_reader {
     job_fault fault;
 };
 
-/* What a person may do about a bad row. */
+/* Remedies for a bad row. */
 typedef struct rows_remedy {
     const char *text;
     bool names_skip; /* --skip-bad is in it */
@@ -39,19 +38,19 @@ typedef struct rows_remedy {
 
 /* RESOURCE_EXHAUSTED. */
 kit_status rows_no_memory(kolm_error_t *err);
-/* The number of the line that was taken last, from 1. */
+/* The number of the current line, from 1. */
 unsigned long long rows_line(const job_reader *reader);
 /* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". kind: text without what differs from row to row; NULL: nothing does. */
 kit_status rows_bad(job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, rows_remedy remedy,
                     const char *kind, const char *text);
 /* OUT_OF_RANGE. */
 kit_status rows_too_long(job_reader *reader, unsigned long long line, kolm_error_t *err);
-/* INVALID_ARGUMENT when the bytes of the line taken last are no UTF-8 text without NUL. */
+/* INVALID_ARGUMENT if the current line is not UTF-8 text without NUL. */
 kit_status rows_check_text(job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
-/* The line that was looked at already, or the next one; *out_line NULL at the end. Valid until the next call. */
+/* The line that was read ahead, or the next one; *out_line NULL at the end. Valid until the next call. */
 kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out_length,
                           kolm_error_t *err) KIT_MUST_USE;
-/* Passes over a byte order mark: files that were put together with cat have one in their middle. */
+/* Skips a byte order mark: files joined with cat have one in their middle. */
 void rows_skip_mark(const char **line, size_t *length);
 /* At most 40 bytes of text, control characters escaped: a name from the data, for a message. */
 void rows_add_printable(kit_buf *out, const char *text);
@@ -59,11 +58,11 @@ void rows_add_printable(kit_buf *out, const char *text);
 /* Makes and frees reader->json. */
 kit_status rows_open_json(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
 void rows_close_json(job_reader *reader);
-/* Takes a line apart that is UTF-8 text: into reader->input, ->output and ->json. */
+/* Parses a line of UTF-8 text into reader->input, ->output and ->json. */
 kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) KIT_MUST_USE;
-/* The parts of the row that was taken apart last. */
+/* The parts of the current row. */
 void rows_fill_json(const job_reader *reader, job_row *row);
-/* Whether a text of it lacks memory for all of it. */
+/* Whether one of its texts is incomplete, out of memory. */
 bool rows_cut_json(const struct rows_json *json);
 /* The next row of JSON lines; false in *out_found at the end. */
 kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files share that take JSON rows apart: rows_json.c has the forms of a row, rows_chat.c its messages. */
+/* Private to the parser of JSON rows: rows_json.c has the forms of a row, rows_chat.c its messages. */
 #ifndef KOLM_JOB_ROWS_JSON_H
 #define KOLM_JOB_ROWS_JSON_H
 
 #include "job/internal.h"
 #include "kolm/kit/json_walk.h"
 
-#define JSON_OTHERS_MAX 64 /* keys of a row that are looked at to name those which are not used */
+#define JSON_OTHERS_MAX 64 /* keys of a row that are examined for the list of unused ones */
 
 /* The keys that mean something at the top of a row. */
 typedef enum json_key {
@@ -38,7 +38,7 @@ typedef enum json_key {
 
 typedef struct json_slot {
     kit_json_part value;
-    const char *again; /* where the key stands a second time; NULL: nowhere */
+    const char *again; /* the second occurrence of the key; NULL: none */
     bool there;        /* and not null */
     bool used;
 } json_slot;
@@ -87,15 +87,15 @@ kit_status json_join_take(job_reader *reader, kit_buf *out, kolm_error_t *err) K
 /* "FILE, line N, column C: TEXT", the column that of a byte of the row; kind as in rows_bad. */
 kit_status json_bad(job_reader *reader, const char *at, rows_remedy remedy, const char *kind, const char *text,
                     kolm_error_t *err);
-/* The same for a fault that was found in a text of the row that begins at `from`. */
+/* The same for an error in a text of the row that begins at `from`. */
 kit_status json_bad_inside(job_reader *reader, const char *from, const kit_json_fault *fault, kolm_error_t *err);
-/* The same for what is wrong in a part of it. */
+/* The same for an error in a part. */
 kit_status json_bad_part(job_reader *reader, const kit_json_part *part, kolm_error_t *err);
 kit_status json_wrong_type(job_reader *reader, const char *key, const char *expected, const kit_json_part *found,
                            kolm_error_t *err);
 /* expected the key WANTED, found those of object. */
 kit_status json_missing_key(job_reader *reader, const kit_json_part *object, const char *wanted, kolm_error_t *err);
-/* A key that is read stands there twice, at `again`. */
+/* A key that is read is duplicated, at `again`. */
 kit_status json_doubled(job_reader *reader, const char *again, kolm_error_t *err);
 /* Appends the text of a string. */
 kit_status json_text(job_reader *reader, const kit_json_part *part, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
@@ -119,9 +119,9 @@ kit_status chat_add_list(job_reader *reader, const char *key, const kit_json_par
                          kolm_error_t *err) KIT_MUST_USE;
 /* A message of plain text. role: static. */
 void chat_add_text(rows_json *r, const char *role, const kit_buf *text);
-/* Ends it where the answer is no part of it: sets reader->input, turns and system. */
+/* Ends it without an answer in it: sets reader->input, turns and system. */
 void chat_close(job_reader *reader);
-/* The same where the last message is the answer: sets reader->output too. */
+/* The same if the last message is the answer: sets reader->output too. */
 kit_status chat_end(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

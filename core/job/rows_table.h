@@ -68,22 +68,22 @@ typedef struct rows_table {
 } rows_table;
 
 /* ---- rows_table_lines.c */
-/* The next line: one to be read again, one of the spool, or a new one. *out_line NULL at the end; valid until the next
- * call. rows_line() is its number. OUT_OF_RANGE: it is too long. */
+/* The next line: one to reread, one from the spool, or a new one. *out_line NULL at the end; valid until the next call.
+ * rows_line() is its number. OUT_OF_RANGE: it is too long. */
 kit_status table_line(job_reader *reader, const char **out_line, size_t *out_length, kolm_error_t *err) KIT_MUST_USE;
-/* The lines of the record from offset on are to be read again; `number` is that of the first of them. */
+/* Schedules the lines of the record from offset on for rereading; `number` is that of the first. */
 kit_status table_hold(job_reader *reader, size_t offset, unsigned long long number, kolm_error_t *err) KIT_MUST_USE;
-/* From now on lines are written to the spool as they are read; the given one, which was, is the first. */
+/* From now on lines are written to the spool as they are read, beginning with the given one. */
 kit_status table_tee(job_reader *reader, const char *line, size_t length, kolm_error_t *err) KIT_MUST_USE;
-/* Lines are read from the spool again, from its start. */
+/* Rereads lines from the spool, from its start. */
 kit_status table_rewind(job_reader *reader, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- rows_record.c */
 /* One record, which may span lines, into table->record. Bad records are INVALID_ARGUMENT or OUT_OF_RANGE: the next call
- * goes on behind the row that is at fault. */
+ * continues after the bad row. */
 kit_status table_record(job_reader *reader, unsigned long long *out_line, bool *out_found,
                         kolm_error_t *err) KIT_MUST_USE;
-/* Splits the record in place; the number of its fields. */
+/* Splits the record in place; returns the number of its fields. */
 size_t table_split(rows_table *table);
 /* The field at index of what table_split left, or of the header. */
 const char *table_field(const kit_buf *fields, size_t index);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scratch on disk for data that must not be held in memory: sorting, and a table of records by number. */
+/* Scratch on disk for data that is too large for memory: sorting, and a table of records by number. */
 #ifndef KOLM_JOB_SCRATCH_H
 #define KOLM_JOB_SCRATCH_H
 
 /*
- * Files are made in a directory of the caller's without a name, or unlinked at once where the file system cannot do
- * that: nothing is left of them however the process ends.
+ * Files are created unnamed in the caller's directory, or unlinked at once if the file system cannot do that: nothing
+ * is left of them however the process ends.
  * An error names the directory. One thread for each object.
  */
 
@@ -32,13 +32,13 @@ typedef struct job_sorter job_sorter;
 /* words is at most JOB_SORTER_WORDS_MAX. directory must live as long as the sorter. */
 kit_status job_sorter_new(const char *directory, size_t words, job_sorter **out, kolm_error_t *err) KIT_MUST_USE;
 kit_status job_sorter_add(job_sorter *sorter, const uint64_t *record, kolm_error_t *err) KIT_MUST_USE;
-/* After the last record: from now on they come back in order. */
+/* Call after the last record: from now on they are returned in order. */
 kit_status job_sorter_sort(job_sorter *sorter, kolm_error_t *err) KIT_MUST_USE;
 /* The next record, valid until the next call; NULL at the end. */
 kit_status job_sorter_next(job_sorter *sorter, const uint64_t **out_record, kolm_error_t *err) KIT_MUST_USE;
 void job_sorter_free(job_sorter *sorter);
 
-/* ---- A table: records of one size by their number; what was never put is zeros */
+/* ---- A table: records of one size by number; unset ones are zeros */
 
 /* Memory: JOB_TABLE_BYTES of cache. */
 #define JOB_TABLE_BYTES (256u << 10)

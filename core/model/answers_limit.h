@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Far above what an answer may be: with so many rows of so many bytes something else is written than answers. */
+/* Far above the size of valid answers to the given rows. */
 #define MODEL_ANSWER_BYTES (256u << 10)
 #define MODEL_ANSWERS_LEAST (64u << 20)
 
@@ -24,11 +24,11 @@ typedef struct model_answers_limit {
     pthread_cond_t end;
 } model_answers_limit;
 
-/* Looks from now on, in a thread of its own, how much is written in answer to so many rows; limit must not move. */
+/* Starts a thread that watches the amount of output for the given number of rows; limit must not be moved. */
 kit_status model_answers_limit_begin(const char *job_dir, uint64_t rows, model_answers_limit *limit,
                                      kolm_error_t *err) KIT_MUST_USE;
-/* After a begin that went well. status: what became of the call; when it was stopped for this, the answer is DATA_LOSS, which
- * names the backend. */
+/* Call after a successful begin. status: the result of the call; if it was stopped by the limit, returns DATA_LOSS,
+ * naming the backend. */
 kit_status model_answers_limit_end(model_answers_limit *limit, const char *backend, kit_status status,
                                    kolm_error_t *err) KIT_MUST_USE;
 

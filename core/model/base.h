@@ -12,7 +12,8 @@ kit_status model_base_open(kolm_session *session, const char *asked, job_base *o
 
 /* The base of a model, by the digest in its manifest, which is of the files that it lists, or of all: what asked names
  * (--base; may be NULL), else a directory where it was seen, else the manifest's name in the local cache. *out_needed
- * false: the model has none. One with another digest is never used: NOT_FOUND says what became of the one that was there. */
+ * false: the model has none. One with another digest is never used: NOT_FOUND says what happened to the previous
+ * one. */
 kit_status model_base_of(kolm_session *session, const cJSON *manifest, const char *asked, job_base *out_base,
                          bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
 
@@ -21,9 +22,9 @@ kit_status model_base_of(kolm_session *session, const cJSON *manifest, const cha
  * report says nothing). */
 uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report);
 
-/* The options of the trainer for a model that is to be run: of those in its manifest, which somebody else may have written, the
- * few that say what the model is and how it is asked; what loosens safety comes from the user of this machine alone.
- * The caller deletes *out_options. */
+/* The options of the trainer for a model that is to be run: from its untrusted manifest only the few that define the
+ * model and its prompts; options that weaken security come only from the user of this machine. The caller deletes
+ * *out_options. */
 kit_status model_options(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) KIT_MUST_USE;
 
 /* The items KEY=VALUE of --set as an object of strings; NULL when there are none. INVALID_ARGUMENT quotes the item. */

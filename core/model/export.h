@@ -17,10 +17,11 @@ typedef struct export_request {
 
 typedef enum export_kind { EXPORT_ADAPTER, EXPORT_MERGED, EXPORT_ENCODER } export_kind;
 
-/* Opens and judges the model, makes the files in a directory beside `to`, and moves it into place when all of it is there and
- * neither model nor base was changed meanwhile; on failure nothing stays. ALREADY_EXISTS when something is at `to`;
- * INVALID_ARGUMENT for a model that is neither, and for an encoder's that is to be merged; FAILED_PRECONDITION when there is no runtime that could merge. What the merging
- * says goes to the sink as the backend "export". *out_reason is what a failure means, INTERRUPTED when the session was stopped. */
+/* Opens and verifies the model, writes the files to a directory next to `to`, and moves it into place when complete, if
+ * neither model nor base was changed in the meantime; on failure nothing is left. ALREADY_EXISTS if `to` exists;
+ * INVALID_ARGUMENT for a model that is neither, and for an encoder's that is to be merged; FAILED_PRECONDITION when
+ * there is no runtime that could merge. Log lines of the merge go to the sink as the backend "export". *out_reason:
+ * meaning of a failure, INTERRUPTED if the session was stopped. */
 kit_status model_export(kolm_session *session, const export_request *request, export_kind *out_kind,
                         session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which question the next answer must be to. */
+/* The question that the next answer must belong to. */
 #ifndef KOLM_MODEL_IDS_H
 #define KOLM_MODEL_IDS_H
 

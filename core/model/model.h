@@ -17,25 +17,25 @@ typedef struct model_handle {
     artifact *artifact;
     bool has_sidecar;
     receipt_report report;            /* what may be believed of it */
-    bool unjudged;                    /* nobody knows: the error is about something else than the artifact's bytes */
+    bool unjudged;                    /* unknown: the error is not about the artifact's bytes */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
-    bool allow_pickle;                /* --allow-pickle: set by the verb, never by what the model says */
+    bool allow_pickle;                /* --allow-pickle: set by the verb, never by the model */
 } model_handle;
 
-/* How much of the file is read to judge it. */
+/* How much of the file is read for verification. */
 typedef enum model_trust {
-    MODEL_TRUST_CONTENT,  /* entries against the signed manifest; receipts are not looked at: enough to run it */
+    MODEL_TRUST_CONTENT,  /* entries against the signed manifest, without receipts: sufficient to run it */
     MODEL_TRUST_RECEIPTS, /* the whole file against its receipts; entries when it has none */
     MODEL_TRUST_DEEP,     /* both */
 } model_trust;
 
-/* Opens and judges. *out_reason is what a failure means: DATA for a file that is not there or no file, VERIFY for one that is not
- * as it was written, UNJUDGED (and out_model->unjudged) when that could not be found out: memory is out, the disk fails, the keyring or the
- * log cannot be read. Free with model_handle_close in every case. */
+/* Opens and verifies. *out_reason: meaning of a failure: DATA for a missing or irregular file, VERIFY for one that
+ * fails verification, UNJUDGED (and out_model->unjudged) if it could not be verified: out of memory, disk error,
+ * keyring or log unreadable. Free with model_handle_close in every case. */
 kit_status model_handle_open(kolm_session *session, const char *path, model_trust trust, model_handle *out_model,
                              session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
-/* Somebody who may know this very file, by its mark: what he digested need not be digested again, and all else is looked
- * at as ever. */
+/* A server that may have digested this very file, by its mark: then it need not be digested again; everything else is
+ * checked as usual. */
 typedef struct model_voucher {
     bool (*knows)(void *user, const artifact *a);
     void *user;
@@ -43,11 +43,11 @@ typedef struct model_voucher {
 /* The same; voucher may be NULL. */
 kit_status model_open_known(kolm_session *session, const char *path, model_trust trust, const model_voucher *voucher,
                             model_handle *out_model, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
-/* The verdict once more, with the keyring, the log and the receipts as they are now; the payload, which was digested and kept,
- * is not read again. OK when the model may still be run, as model_may_run has it but without its warning. */
+/* Repeats the verdict with the current keyring, log and receipts; the payload, which was digested and kept, is not read
+ * again. OK if the model may still be run, as model_may_run has it but without its warning. */
 kit_status model_check_again(kolm_session *session, model_handle *model, session_reason *out_reason,
                              kolm_error_t *err) KIT_MUST_USE;
-/* The name of the verdict, or that the model could not be checked; static. */
+/* The name of the verdict, or "could not be checked"; static. */
 const char *model_verdict_name(const model_handle *model);
 /* After a failed open: true when the failure is a verdict too, or is why there is none (unjudged); then model->report says so. False:
  * the error is about something else, such as a path. */
@@ -67,15 +67,15 @@ void model_maker(const model_handle *model, char *out, size_t capacity);
 /* What its payload is: "model_format" of its manifest; else, as in all older ones, the first word of its toolchain. */
 void model_format(const model_handle *model, char *out, size_t capacity);
 /* Writes job.json of an infer job for the model; base: path NULL when it has none. bytes: a path under which whoever
- * does the job opens artifact_descriptor(), HOST_MODEL_PATH for a backend: never the name of the file, which may be
- * another one's by then. */
+ * does the job opens artifact_descriptor(), HOST_MODEL_PATH for a backend: never the name of the file, which may have
+ * been replaced by then. */
 kit_status model_describe(const model_handle *model, const job_base *base, const char *bytes, const job_directory *job,
                           job_described *out_described, kolm_error_t *err) KIT_MUST_USE;
-/* OK while the model, its base and the description of its job are what was checked and written: to be asked when the last answer is there, or the last byte is
- * written. An error means that what came out is not to be believed; *out_reason is VERIFY then. */
+/* OK if the model, its base and the description of its job are unchanged: call it after the last answer, or the last
+ * byte written. On an error the results are invalid; *out_reason is VERIFY then. */
 kit_status model_unchanged(const model_handle *model, const job_base *base, const job_directory *job,
                            const job_described *described, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
-/* A job directory below the home, or where that cannot be written below /tmp. */
+/* A job directory below the home or, if that is not writable, below /tmp. */
 kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* One question to a model: which backend answers, in which job directory. */
@@ -87,14 +87,15 @@ typedef struct model_answering {
     job_base base; /* path NULL: the model has none */
     host_result *result;
     uint32_t threads;
-    const volatile sig_atomic_t *stop; /* non-zero ends the answering, besides Ctrl-C; NULL: never */
+    const volatile sig_atomic_t *stop; /* non-zero stops it, in addition to Ctrl-C; NULL: never */
 } model_answering;
-/* Chooses a backend that infers, finds the model's base, and describes the job; the payload stays where it is, behind the
- * descriptor of the artifact, which the backend is given. The model is to outlive the answering. base: where the base is, as the user says; NULL: found by its digest. */
+/* Chooses a backend that infers, finds the model's base, and describes the job; the payload is not copied: the backend
+ * gets the descriptor of the artifact. The model must outlive the call. base: where the base is, as the user says;
+ * NULL: found by its digest. */
 kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
                                  const char *base, session_airgap airgap, model_answering *out_answering,
                                  session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
-/* input_fd, output_fd as host_infer. Fails as well when the model or its base was changed before the last answer. */
+/* input_fd, output_fd as host_infer. Also fails if the model or its base was changed before the last answer. */
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
                                int output_fd, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 /* The same for the rows of the job directory, whose answers go to its predictions.jsonl. DATA_LOSS when more is written there

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a path that was given for something else looks like, so that an error can say what was probably meant. */
+/* Recognises a path that was given for something else, for a helpful error. */
 #ifndef KOLM_MODEL_PATH_H
 #define KOLM_MODEL_PATH_H
 
 #include "kolm/kit/file.h"
 
-/* All of these look at the name and at the first bytes; they follow links and never wait for a pipe. */
+/* All of these examine the name and the first bytes; they follow links and never wait for a pipe. */
 bool model_looks_like_model(const char *path); /* a regular file that begins as an artifact does */
 bool model_looks_like_rows(const char *path);  /* a regular file with the name or the first byte of rows, no model */
 /* One word that ends as files of rows do (".jsonl", ".txt", ".csv.gz"), whether it is there or not. */

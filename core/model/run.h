@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Questions to a compiled model, and its answers one by one: all of `kolm run` but what is printed. */
+/* Questions to a compiled model, and its answers one by one: all of `kolm run` except the printing. */
 #ifndef KOLM_MODEL_RUN_H
 #define KOLM_MODEL_RUN_H
 
@@ -7,7 +7,7 @@
 
 #define RUN_BAD_EXAMPLES 10
 
-/* What is asked of which model. Borrowed for the call. */
+/* The model and the questions. Borrowed for the call. */
 typedef struct run_request {
     const char *model;          /* path of the artifact */
     const char *backend, *base; /* NULL: chosen; found by its digest */
@@ -19,11 +19,11 @@ typedef struct run_request {
     bool serve;        /* answer others (model/serve.h) instead; no questions then */
     bool allow_pickle; /* a base may be pickles */
     session_airgap airgap;
-    uint64_t idle_seconds;   /* with serve: for which nobody asked, before it ends; 0: never */
-    uint64_t answer_seconds; /* in which the next answer is to come; 0: never mind */
+    uint64_t idle_seconds;   /* with serve: exit after this idle time; 0: never */
+    uint64_t answer_seconds; /* timeout of the next answer; 0: none */
 } run_request;
 
-/* One answer, checked: to the question that was next. Texts last as long as the call. */
+/* One valid answer, to the next question. Texts are valid during the call. */
 typedef struct run_answer {
     const char *line;          /* as the backend wrote it, one JSON object without a line end */
     const char *id;            /* of the question: its own, else its number from 1 on */
@@ -36,8 +36,7 @@ typedef struct run_answer {
 typedef struct run_receiver {
     kit_status (*answer)(void *user, const run_answer *answer, kolm_error_t *err); /* a failure ends the run */
     void (*pause)(void *user); /* the next answer has to be waited for: what was printed should be seen */
-    bool (*gone)(
-        void *user); /* nobody reads them any more, or they cannot be kept: no more is asked, which is no failure */
+    bool (*gone)(void *user);  /* the reader is gone, or they cannot be stored: stop without an error */
     void *user;
 } run_receiver;
 
@@ -47,10 +46,11 @@ typedef struct run_tally {
     char bad_examples[RUN_BAD_EXAMPLES][256];
 } run_tally;
 
-/* Opens and judges the model, asks the server that keeps it warm, or else a backend, all questions in order, in constant memory,
- * and checks that each answer is one and to the question that is next. OK with what was left out in *out_tally. A failure says
- * how many were answered before it; *out_reason is what it means, INTERRUPTED when the session was stopped. DATA_LOSS for a backend that
- * answers what nobody asked or calls too few answers a success; DEADLINE_EXCEEDED after answer_seconds. */
+/* Opens and verifies the model, sends all questions in order to its warm server, or else to a backend, in constant
+ * memory, and checks that each answer is valid and belongs to the next question. OK with what was left out in
+ * *out_tally. A failure says how many were answered before it; *out_reason: its meaning, INTERRUPTED if the session was
+ * stopped. DATA_LOSS if a backend returns unrequested answers, or success with too few; DEADLINE_EXCEEDED after
+ * answer_seconds. */
 kit_status run_model(kolm_session *session, const run_request *request, const run_receiver *receiver,
                      run_tally *out_tally, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 

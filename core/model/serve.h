@@ -5,22 +5,22 @@
 
 /*
  * HOME/run/ID.sock, where ID is the first 32 digits of the SHA-256 of the model's manifest; HOME/run is 0700, so that
- * nobody else can listen or ask there. Where that path is too long for a socket (108 bytes, unix(7)) it is
+ * other users can neither listen nor connect there. If that path is too long for a socket (108 bytes, unix(7)) it is
  * /tmp/kolm-run-UID/ID.sock, under the same rule. HOME/run/ID.lock is held (flock) by the server.
  *
  * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL,"model":SHA256,"file":MARK}: airgap is true when it is
  * enforced, model is the whole digest of the manifest, and file the mark (kit_file_mark) of the file that the server digested: a
  * client whose file has the same mark need not digest it again. Then lines {"id","input"} in, and as many lines
- * {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. A line that is no question ends
- * the connection after {"error":TEXT}. A client that shuts its sending side gets its remaining answers and then the
- * end.
+ * {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. An invalid line ends the
+ * connection after {"error":TEXT}. A client that shuts down its sending side gets its remaining answers and then end of
+ * file.
  *
- * Who believes whom. `kolm run` opens the file, judges its signature by the keyring, and refuses as ever, before it asks a
- * server anything. The server has a verdict too, for whoever else asks: before it takes a question (in a stream of them,
- * which wait for no answer, every 20 ms) it looks whether the keyring, a policy, the file or its base is another than when
- * it judged, and judges again if so. When its model may no longer be run, or its backend no longer be called, it says
- * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends; NUMBER is that of the
- * reason (session/reason.h). So it does when the backend
+ * Trust. `kolm run` opens the file, checks its signature against the keyring, and refuses as usual, before it contacts
+ * a server. The server has a verdict too, for other clients: before it accepts a question (in a stream of them, which
+ * wait for no answer, every 20 ms) it looks whether the keyring, a policy, the file or its base is another than when it
+ * judged, and judges again if so. When its model may no longer be run, or its backend no longer be called, it says
+ * {"error":TEXT,"remedy":TEXT,"exit":NUMBER} to everybody, as a run without a server would, and ends; NUMBER is that of
+ * the reason (session/reason.h). So it does when the backend
  * does not answer in time, answers another question than the next one, or gives an answer that nobody asked for.
  */
 
@@ -35,12 +35,13 @@ typedef struct model_served {
     char model[KIT_SHA256_HEX], file[128];
 } model_served;
 
-/* Connects to the server of the model with this manifest digest, if there is one; a failure to is no error. */
+/* Connects to the server of the model with this manifest digest, if there is one; failing to connect is not an
+ * error. */
 void model_serve_connect(kolm_session *session, const char *manifest_sha256, model_served *out_served);
 
 typedef struct model_serve_limits {
-    uint64_t idle_seconds;   /* for which nobody asked, before it ends; 0: never */
-    uint64_t answer_seconds; /* in which the backend must give the next answer, or it ends with an error; 0: never */
+    uint64_t idle_seconds;   /* idle time after which it exits; 0: never */
+    uint64_t answer_seconds; /* timeout of the backend's next answer, after which it exits with an error; 0: none */
 } model_serve_limits;
 
 /* Serves until interrupted, until the backend ends, or until a limit is reached.

@@ -22,7 +22,8 @@ kit_status serve_question_read(serve_question *question, const char *line, size_
 void serve_question_free(serve_question *question);
 
 /* Appends the line of the backend's answer to question `number` with the client's own id in it. INTERNAL when it is no answer,
- * DATA_LOSS when it is one to another question: whose the next ones are nobody knows then. out is unchanged in both. */
+ * DATA_LOSS when it is one to another question: later answers cannot be attributed then. out is unchanged in both
+ * cases. */
 kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, const char *id, kit_buf *out,
                              kolm_error_t *err) KIT_MUST_USE;
 
@@ -30,7 +31,7 @@ kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, c
 void serve_refusal_put(const char *text, kit_buf *out);
 /* Appends {"error":TEXT,"remedy":TEXT,"exit":NUMBER}: what a run without a server says and ends with. */
 void serve_verdict_put(const kolm_error_t *error, session_reason reason, kit_buf *out);
-/* True for a line of either kind; *out_reason is left alone where the line says none. */
+/* True for a line of either kind; *out_reason is unchanged if the line has none. */
 bool serve_error_read(const cJSON *line, session_reason *out_reason, kolm_error_t *out_error);
 
 /* The greeting, written and read. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The socket of a model's server: its path, and who may have it. */
+/* The socket of a model's server: its path and its lock. */
 #ifndef KOLM_MODEL_SERVE_PLACE_H
 #define KOLM_MODEL_SERVE_PLACE_H
 
@@ -11,8 +11,8 @@
 kit_status serve_place_find(kolm_session *session, const char *manifest_sha256, bool make, kit_buf *out,
                             kolm_error_t *err) KIT_MUST_USE;
 void serve_place_address(const char *place, struct sockaddr_un *out);
-/* Listens where nobody else does: the lock is the server's as long as it lives, so an old socket is removed safely.
- * ALREADY_EXISTS when another kolm has it. Both descriptors are the caller's to close, also after a failure. */
+/* Listens exclusively: the server holds the lock as long as it lives, so an old socket can be removed safely.
+ * ALREADY_EXISTS if another kolm has it. The caller closes both descriptors, also after a failure. */
 kit_status serve_place_listen(const char *place, int *out_lock, int *out_listener, kolm_error_t *err) KIT_MUST_USE;
 /* Removes socket and lock, whose lock is held. */
 void serve_place_forget(const char *place);

@@ -39,10 +39,10 @@ typedef struct run_stream {
     int64_t patience_ms;    /* in which the next answer is to come; 0: no matter */
     uint64_t answers;
     char backend[64];                /* who answers */
-    volatile sig_atomic_t no_answer; /* what came was none: no more is wanted */
+    volatile sig_atomic_t no_answer; /* an invalid answer arrived: stop */
     session_reason served_reason;    /* what an error of the server means */
     bool serving;                    /* --serve, and questions of others were taken */
-    bool served;                     /* to_backend is a socket: its end is said by shutting it */
+    bool served;                     /* to_backend is a socket: shutdown() signals the end */
     atomic_int holders; /* the main thread, and the one that feeds: it may wait for a line longer than this is wanted */
 } run_stream;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a backend offers, as its manifest says and the user's configuration corrects it: what the picker weighs. */
+/* What a backend offers, according to its manifest and the user's overrides: the input of the picker. */
 #ifndef KOLM_PICK_OFFER_H
 #define KOLM_PICK_OFFER_H
 

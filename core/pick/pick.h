@@ -4,7 +4,7 @@
 #define KOLM_PICK_PICK_H
 
 /*
- * Pure: no file, clock, environment or plugin is looked at. The same candidates and constraints give the same result on
+ * Pure: does not use files, clock, environment or plugins. The same candidates and constraints give the same result on
  * every machine, compiler and flag, because all arithmetic is on integers.
  *
  *     S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf
@@ -63,7 +63,8 @@ typedef struct pick_candidate {
 typedef struct pick_constraints {
     bool infer;     /* the job infers; otherwise it trains */
     bool need_slot; /* the plugin must have the function today, as compile asks; else the manifest\'s promise counts */
-    bool need_answers; /* the job trains and then answers, as compile does: who cannot answer is no candidate */
+    bool need_answers; /* the job trains and then answers, as compile does: a backend that cannot answer is not a
+                          candidate */
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
     bool has_min_vram;
@@ -161,7 +162,7 @@ void pick_state_text(const pick_candidate *candidate, char *out, size_t capacity
 
 /* ---- Records: schema "kolm.compute.pick/1". The whole question (constraints, candidates with their detections) and
  * the whole answer (weights, ranking with terms, winner, runners-up, exclusions with reasons, warnings, flips), so that
- * anyone can ask again. All numbers are exact decimals: canonical JSON accepts the record. */
+ * it can be replayed. All numbers are exact decimals: canonical JSON accepts the record. */
 kit_status pick_record(const pick_result *result, const pick_constraints *constraints, cJSON **out_record,
                        kolm_error_t *err) KIT_MUST_USE;
 

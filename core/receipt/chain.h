@@ -7,17 +7,17 @@
  * HOME/receipts.jsonl has one DSSE envelope a line. The statement in each says {log_id, seq, prev}: log_id is drawn
  * at random with the first line and tells two logs apart, seq counts from 0, prev is the SHA-256, in hex, of the exact
  * bytes of the previous line without its LF (64 zeros for seq 0). So a line that is changed, removed, added or moved
- * breaks every later one. What the file alone cannot show is that its end was cut off: so HOME/receipts.jsonl.heads keeps the
- * last line of each log, and every compile prints it. Whoever can write to the home can change both: a head that was noted
- * elsewhere proves what came before it.
+ * breaks every later one. A truncated end cannot be detected in the file alone: so HOME/receipts.jsonl.heads keeps the
+ * last line of each log, and every compile prints it. An attacker who can write to the home can change both: a head
+ * noted elsewhere proves everything before it.
  *
  * A receipt carries its place at predicate.chain; an SLSA statement at predicate.runDetails.metadata.kolm_chain (SLSA's
- * rule for extensions). Both lines of a compile are in the chain, one after the other, and the same bytes lie beside
- * the artifact.
+ * rule for extensions). Both lines of a compile are in the chain, one after the other, and the same bytes are in the
+ * sidecar of the artifact.
  *
  * Appending takes flock, writes all lines with one write() and calls fsync before it returns. A last line
  * without LF is what a crash leaves of a line that was never acknowledged: it is cut off before the next append, and
- * readers pass over it. A log that was moved away is followed by a new one, with a log_id of its own.
+ * ignored by readers. If a log is moved away, a new one is started, with its own log_id.
  */
 
 #include "kolm/kit/digest.h"
@@ -56,7 +56,7 @@ kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t 
                                 kolm_error_t *err) KIT_MUST_USE;
 
 /* Whether receipts could be appended: DATA_LOSS when a line is damaged, else what keeps the file from being used. A file
- * that is not there is fine. Signatures are not looked at. A long job asks before it begins. */
+ * that is not there is fine. Does not check signatures. For long jobs, before they begin. */
 kit_status receipt_chain_ready(const char *path, kolm_error_t *err) KIT_MUST_USE;
 
 /* The head of the file without changing or locking it; *out_found false when there is no line. */
@@ -69,7 +69,7 @@ bool receipt_place_of(const cJSON *statement, receipt_place *out_place);
 typedef struct receipt_chain_report {
     uint64_t lines;     /* whole lines */
     uint64_t broken_at; /* number of the first bad or missing line from 1, 0 when all are good */
-    uint64_t unknown;   /* lines signed by no key of the ring: their links count, their words do not */
+    uint64_t unknown;   /* lines not signed by a key of the ring: their links are checked, their contents ignored */
     bool torn;          /* something without LF follows the last line */
     receipt_head head;  /* of the last good line */
     char text[256];     /* one line: "12 receipts, head 11 sha256 ab12...", or what is wrong with which line */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DSSE envelopes: the signed wrapper of every statement that kolm makes or believes. */
+/* DSSE envelopes: the signed wrapper of every statement that kolm makes or trusts. */
 #ifndef KOLM_RECEIPT_DSSE_H
 #define KOLM_RECEIPT_DSSE_H
 
@@ -8,10 +8,10 @@
  *
  *     PAE(type, body) = "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body
  *
- * with LEN in ASCII decimal and SP = 0x20, so that no type can be taken for another and no body for a longer one. Kept
- * rules: the payload type is inside the signature and compared before anything is parsed; the bytes that were verified
- * are the bytes that are parsed; keyid is a hint and decides nothing; standard and URL-safe base64 are accepted;
- * unknown fields are ignored.
+ * with LEN in ASCII decimal and SP = 0x20, so that neither types nor bodies can be confused. Kept rules: the payload
+ * type is inside the signature and compared before anything is parsed; the bytes that were verified are the bytes that
+ * are parsed; keyid is a hint and decides nothing; standard and URL-safe base64 are accepted; unknown fields are
+ * ignored.
  */
 
 #include "kolm/kit/digest.h"
@@ -45,13 +45,13 @@ size_t receipt_envelope_length(const char *type, size_t length);
 kit_status receipt_envelope_parse(const char *text, size_t length, receipt_envelope *out_envelope,
                                   kolm_error_t *err) KIT_MUST_USE;
 void receipt_envelope_free(receipt_envelope *envelope); /* leaves it zeroed */
-/* *out_signed: whether one of the signatures is key's over this type and payload. Any status but KOLM_OK means that nobody
- * knows (no memory): it is not the answer "no". */
+/* *out_signed: whether one of the signatures is key's over this type and payload. Any status but KOLM_OK means unknown
+ * (out of memory), not "no". */
 kit_status receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_public *key, bool *out_signed,
                                       kolm_error_t *err) KIT_MUST_USE;
 /* *out_spelled: whether text, from which envelope was parsed, is byte for byte what receipt_envelope_sign writes for its
- * payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; then out_keyid is the key id. Any other
- * spelling of the same envelope has another digest than the next line of a chain names. */
+ * payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; then out_keyid is the key id.
+ * Another form of the same envelope has a digest that does not match the next line of a chain. */
 kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length,
                                     bool *out_spelled, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 

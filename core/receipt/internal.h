@@ -28,13 +28,13 @@ bool receipt_is_log_id(const char *text);
 /* DIRECTORY/NAME, or DIRECTORY/INNER/NAME when inner is not NULL; the caller frees it. */
 kit_status receipt_path(const char *directory, const char *inner, const char *name, char **out_path,
                         kolm_error_t *err) KIT_MUST_USE;
-/* Refuses what the policy does: KIT_TRUST_OWN, or KIT_TRUST_SECRET. shown names it. */
+/* Applies a policy: KIT_TRUST_OWN or KIT_TRUST_SECRET. shown names the file in errors. */
 kit_status receipt_check_owner(int fd, const char *shown, kit_trust policy, kolm_error_t *err) KIT_MUST_USE;
 /* The same for a directory by name; NOT_FOUND when there is none. */
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) KIT_MUST_USE;
-/* INVALID_ARGUMENT for what is no regular file; another status when that cannot be told. */
+/* INVALID_ARGUMENT if it is not a regular file; another status if that cannot be determined. */
 kit_status receipt_check_regular(int fd, kolm_error_t *err) KIT_MUST_USE;
-/* Appends a small file of the keys directory that nobody else may have written. */
+/* Appends the contents of a small file of the keys directory that only the user can write. */
 kit_status receipt_read_guarded(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* An exclusive lock on keys_dir/lock; close the descriptor to release it. Makes the directory. */
 kit_status receipt_lock_keys(const char *keys_dir, int *out_fd, kolm_error_t *err) KIT_MUST_USE;
@@ -50,10 +50,10 @@ kit_status receipt_trust_locked(const char *keys_dir, const receipt_trusted *ite
 /* Puts {log_id, seq, prev} at "chain" of predicate, where receipt_place_of looks for it. */
 bool receipt_place_put(cJSON *predicate, const receipt_place *place);
 
-/* Appends the one spelling of an envelope with one signature. */
+/* Appends the canonical form of an envelope with one signature. */
 void receipt_envelope_text(const char *type, const void *payload, size_t length, const char *keyid,
                            const uint8_t signature[RECEIPT_SIGNATURE_BYTES], kit_buf *out);
-/* Appends an in-toto statement about one subject, canonical. Takes predicate, also when it fails. */
+/* Appends an in-toto statement about one subject, canonical. Takes ownership of predicate, even on failure. */
 kit_status receipt_statement(const char *subject, const char *sha256, const char *predicate_type, cJSON *predicate,
                              kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
@@ -72,13 +72,13 @@ void receipt_line_free(receipt_line *line); /* leaves it zeroed */
 
 /* LOG.heads beside the log LOG, {"format":1,"current","heads":[{"log_id","seq","sha256"}]}: the last line that was appended to
  * each log of this machine, and the log in use ("" before the first line of a new one). Written under the log's lock after each
- * append, so that the log never ends before it, unless somebody cut the log. */
+ * append, so that the log never ends before it, unless it was truncated. */
 typedef struct receipt_heads {
     receipt_head *items; /* room for count + 1, or NULL */
     size_t count;
     char current[RECEIPT_LOG_ID_HEX];
 } receipt_heads;
-/* A file that is not there is empty heads. FAILED_PRECONDITION when it is not what kolm writes. */
+/* A missing file means no heads. FAILED_PRECONDITION if it is not in kolm's format. */
 kit_status receipt_heads_read(const char *chain_path, receipt_heads *out_heads, kolm_error_t *err) KIT_MUST_USE;
 void receipt_heads_free(receipt_heads *heads);
 const receipt_head *receipt_heads_find(const receipt_heads *heads, const char *log_id); /* or NULL */
@@ -86,7 +86,7 @@ kit_status receipt_heads_write(const char *chain_path, const receipt_heads *head
 /* Records head as the end of its log, which becomes the current one. */
 kit_status receipt_heads_note(const char *chain_path, const receipt_head *head, kolm_error_t *err) KIT_MUST_USE;
 
-/* Why a log that ends in head (NULL: it has no line) cannot be all of what was written, in text; NULL when it can. */
+/* Why a log that ends in head (NULL: it has no line) must be incomplete; NULL if it may be complete. */
 const char *receipt_heads_cut(const receipt_heads *heads, const receipt_head *head, char *text, size_t capacity);
 
 /* Follows the links of the log at path, to its end. *out_same_log false when the place is in a log that was never this

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Signing keys and the keyring: the one key that signs here, and the keys that are believed, until when, or no more. */
+/* Signing keys and the keyring: the signing key, trusted keys with their dates, and revoked keys. */
 #ifndef KOLM_RECEIPT_KEYS_H
 #define KOLM_RECEIPT_KEYS_H
 
@@ -8,7 +8,7 @@
  *
  *     signing.pem            the private key, PKCS#8 PEM, 0600: `openssl pkey -in signing.pem -text` reads it
  *     signing.pub.pem        its public half, SPKI PEM; a copy for people, written again when it is missing or another key's
- *     trusted/KEYID.pem      public keys that are believed, with
+ *     trusted/KEYID.pem      trusted public keys, with
  *     trusted/KEYID.json     {"label", "valid_from", "valid_to", "added", "roles", "retired": {"at", "log_id", "seq"}, if it was replaced}
  *     revoked/KEYID.json     {"reason", "date"}: wins over everything else, our own key included
  *     rotations.jsonl        one DSSE line a rotation, signed by the old key
@@ -20,8 +20,8 @@
  * public ones must be writable by nobody else; PERMISSION_DENIED says which file, and the chmod that helps.
  *
  * What a key is believed for are its roles: "artifacts" (models and receipts) and "backends" (plugins). An entry without "roles"
- * is about artifacts; label and dates are the key's and hold for both. A role that is not known here gives nothing. Revocation
- * is of the key, for whatever it signed.
+ * is about artifacts; label and dates are the key's and hold for both. Unknown roles are ignored. Revocation applies to
+ * the key, for everything it signed.
  *
  * The own key is trusted without an entry, for both. A key that was replaced stays trusted, under the label "own, until DATE", for what the
  * log shows to be signed before that: the rotation is a line of the log (chain.h), and its place is the "retired" of the entry.
@@ -69,8 +69,8 @@ typedef struct receipt_key receipt_key; /* its secret lives in locked, guarded m
  * *out_created tells whether this call made it: the caller then prints the fingerprint. */
 kit_status receipt_key_open(const char *keys_dir, receipt_key **out_key, bool *out_created,
                             kolm_error_t *err) KIT_MUST_USE;
-/* Whether receipt_key_open would give a key that may sign, as far as can be told without making one: a long job asks
- * before it begins. */
+/* Whether receipt_key_open would return a usable key, as far as possible without creating one; for long jobs, before
+ * they begin. */
 kit_status receipt_key_check(const char *keys_dir, kolm_error_t *err) KIT_MUST_USE;
 /* Loads it; NOT_FOUND when there is none. Creates nothing. */
 kit_status receipt_key_load(const char *keys_dir, receipt_key **out_key, kolm_error_t *err) KIT_MUST_USE;
@@ -83,8 +83,8 @@ kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t le
                             uint8_t out_signature[RECEIPT_SIGNATURE_BYTES], kolm_error_t *err) KIT_MUST_USE;
 /* Replaces the signing key by a new one. The old key signs a statement about the new one (predicate type
  * RECEIPT_ROTATION_PREDICATE, with the place in the log at predicate.chain), which is appended to the log at chain_path, to
- * rotations.jsonl and to out_line (with LF). What the old key signs after that line is not believed; what it signed before stays
- * trusted. Its private half is deleted. now: seconds since 1970. */
+ * rotations.jsonl and to out_line (with LF). What the old key signs after that line is not trusted; what it signed
+ * before stays trusted. Its private half is deleted. now: seconds since 1970. */
 kit_status receipt_key_rotate(const char *keys_dir, const char *chain_path, int64_t now, receipt_public *out_old,
                               receipt_public *out_new, kit_buf *out_line, kolm_error_t *err) KIT_MUST_USE;
 
@@ -115,19 +115,19 @@ size_t receipt_keyring_count(const receipt_keyring *ring);
 const receipt_trusted *receipt_keyring_at(const receipt_keyring *ring, size_t index); /* own first, then by key id */
 const receipt_trusted *receipt_keyring_find(const receipt_keyring *ring, const char *keyid); /* or NULL */
 
-/* Believes a key's artifacts from now on. label may be "". Trusting a trusted key replaces label and dates, and keeps its other
- * role; FAILED_PRECONDITION when it is revoked, or when valid_to is before valid_from. */
+/* Trusts a key's artifacts from now on. label may be "". Trusting a trusted key replaces label and dates, and keeps its
+ * other role; FAILED_PRECONDITION when it is revoked, or when valid_to is before valid_from. */
 kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label,
                               int64_t valid_from, int64_t valid_to, int64_t now, kolm_error_t *err) KIT_MUST_USE;
-/* Believes a key's plugins from now on. One that is trusted already keeps its dates, and its label where label is "". */
+/* Trusts a key's plugins from now on. One that is trusted already keeps its dates, and its label where label is "". */
 kit_status receipt_keys_trust_backends(const char *keys_dir, const receipt_public *public_key, const char *label,
                                        int64_t valid_from, int64_t valid_to, int64_t now,
                                        kolm_error_t *err) KIT_MUST_USE;
 /* Takes that role away; the entry goes with the last role. keyid as for revoke; NOT_FOUND when no entry has it. */
 kit_status receipt_keys_untrust_backends(const char *keys_dir, const char *keyid, int64_t now,
                                          char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
-/* Never believes a key again. keyid: the whole id, or the first eight digits or more of a key in the ring. An unknown
- * whole id may be revoked too. There is no way back: revoking by mistake costs a new key. out_keyid gets the whole id.
+/* Revokes a key. keyid: the whole id, or the first eight digits or more of a key in the ring. An unknown whole id may
+ * be revoked too. This cannot be undone: after a mistake a new key is needed. out_keyid gets the whole id.
  */
 kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const char *reason, int64_t now,
                                char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;

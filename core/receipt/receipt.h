@@ -7,7 +7,7 @@
 /*
  * A compile makes two lines, each a DSSE envelope (dsse.h) around an in-toto Statement v1 whose one subject is the
  * artifact, by the SHA-256 of the whole file: first SLSA provenance v1, then kolm's receipt. Both are appended to the
- * chain of the machine (chain.h) and lie beside the artifact in X.kolm.intoto.jsonl. The fields of the receipt, by
+ * chain of the machine (chain.h) and stored next to the artifact in X.kolm.intoto.jsonl. The fields of the receipt, by
  * literal path:
  *
  *     predicate.metrics.compute   {backend, device, cost_usd, wall_duration_ms, provenance}, where provenance is
@@ -59,7 +59,7 @@
 #define RECEIPT_BUILDER_PREFIX "urn:kolm:backend:"
 #define RECEIPT_SIDECAR_SUFFIX ".intoto.jsonl"
 
-#define RECEIPT_UNKNOWN UINT64_MAX /* a cost or duration that nobody knows */
+#define RECEIPT_UNKNOWN UINT64_MAX /* an unknown cost or duration */
 
 /* ---- Making */
 /* Something that went into the build: the training rows, the base model, the plugin. */
@@ -88,10 +88,10 @@ typedef struct receipt_compile {
     size_t input_count;
     /* Where. */
     const char *backend; /* required */
-    const char *device;  /* this, the version, the toolchain, quote, bill and reported: the plugin's own words */
+    const char *device;  /* this, the version, the toolchain, quote, bill and reported: stated by the plugin */
     const char *plugin_version;
     const char *plugin_sha256; /* of the bytes that were loaded */
-    uint64_t cost_micro_usd;   /* what it cost, by the best knowledge there is; each may be RECEIPT_UNKNOWN */
+    uint64_t cost_micro_usd;   /* the best known cost; each may be RECEIPT_UNKNOWN */
     uint64_t quoted_micro_usd; /* before the start */
     uint64_t billed_micro_usd; /* by the backend, afterwards */
     uint64_t wall_duration_ms;
@@ -126,10 +126,10 @@ kit_status receipt_write(const receipt_compile *compile, const receipt_key *key,
 kit_status receipt_sign_envelope(void *key, const char *payload_type, const void *payload, size_t payload_length,
                                  kit_buf *out_envelope, kolm_error_t *err);
 
-/* ---- Believing */
+/* ---- Verifying */
 typedef enum receipt_verdict {
-    RECEIPT_TRUSTED,     /* every signature and digest agrees, and the key is in the keyring */
-    RECEIPT_UNKNOWN_KEY, /* all agrees, but nobody here vouched for the key: NOT verified */
+    RECEIPT_TRUSTED,     /* every signature and digest matches, and the key is in the keyring */
+    RECEIPT_UNKNOWN_KEY, /* everything matches, but the key is not trusted here: NOT verified */
     RECEIPT_REVOKED,     /* the key was revoked; wins over all below and over UNKNOWN_KEY */
     RECEIPT_EXPIRED,     /* the key is outside the dates it is trusted for, now or when the receipt says it was made; or
                              it was replaced, and the log does not show that it signed before that */

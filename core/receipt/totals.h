@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the receipts of a chain come to. */
+/* Totals over the receipts of a chain. */
 #ifndef KOLM_RECEIPT_TOTALS_H
 #define KOLM_RECEIPT_TOTALS_H
 
@@ -17,15 +17,15 @@ typedef struct receipt_day {
 
 typedef struct receipt_totals {
     uint64_t jobs, wall_ms, cost_micro_usd;
-    uint64_t unknown_cost; /* jobs whose cost nobody knows */
-    uint64_t unreadable;   /* lines that are no receipt */
+    uint64_t unknown_cost; /* jobs with unknown cost */
+    uint64_t unreadable;   /* lines that are not receipts */
     receipt_day *days;     /* by day, then by backend */
     size_t day_count, day_room;
 } receipt_totals;
 
-/* Adds up the receipts of the chain at path whose job ended at since (seconds since 1970; INT64_MIN: all) or later. No file is
- * no receipts. Signatures are not looked at. CANCELLED once *stop is not 0; RESOURCE_EXHAUSTED when memory is out, because a sum
- * that lacks a line for that would be wrong. */
+/* Adds up the receipts of the chain at path whose job ended at since (seconds since 1970; INT64_MIN: all) or later. A
+ * missing file has no receipts. Does not check signatures. CANCELLED once *stop is not 0; RESOURCE_EXHAUSTED if out of
+ * memory, because a sum that lacks a line would be wrong. */
 kit_status receipt_totals_read(const char *path, int64_t since, const volatile sig_atomic_t *stop,
                                receipt_totals *out_totals, kolm_error_t *err) KIT_MUST_USE;
 void receipt_totals_free(receipt_totals *totals);

@@ -26,20 +26,20 @@ kit_status report_gather_new(const char *maker, const char *file, report_gatheri
                              kolm_error_t *err) KIT_MUST_USE;
 /* No-op if NULL. */
 void report_gather_free(report_gathering *g);
-/* Belong to the gathering, and are good until the next call of this room with it. */
+/* Owned by the gathering, and valid until the next call with it. */
 const report_facts *report_gather_facts(report_gathering *g);
-/* Something to be said above everything else; texts are copied. */
+/* A notice at the top; texts are copied. */
 kit_status report_gather_notice(report_gathering *g, report_tone tone, const char *title, const char *text,
                                 kolm_error_t *err) KIT_MUST_USE;
 
-/* What became of checking an artifact. */
+/* The result of checking an artifact. */
 typedef struct report_judgement {
     bool judged;       /* false: nobody knows, report's text says why */
     bool has_receipts; /* they lie beside it */
     const receipt_report *report;
     const char *file_sha256; /* "" when the whole file was not digested */
 } report_judgement;
-/* All that the artifact says of itself, and its receipts. */
+/* The contents of the artifact's manifest, and its receipts. */
 kit_status report_gather_artifact(report_gathering *g, const artifact *a, const report_judgement *judgement,
                                   kolm_error_t *err) KIT_MUST_USE;
 
@@ -80,7 +80,7 @@ typedef struct report_rows {
 /* Reads the rows twice, on disk and in constant memory. OK without any when a file cannot be read twice. */
 kit_status report_gather_pairs(report_gathering *g, const report_rows *rows, kolm_error_t *err) KIT_MUST_USE;
 
-/* ---- Seen by this room only */
+/* ---- Private */
 
 #define GATHER_BINS 10
 #define GATHER_THRESHOLDS 101

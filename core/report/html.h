@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The only ways in which anything gets into a page; seen by this room only. */
+/* The only functions that write to a page; private. */
 #ifndef KOLM_REPORT_HTML_H
 #define KOLM_REPORT_HTML_H
 
@@ -12,7 +12,7 @@
  * bytes more. & < > " ' are escaped. Shown by their numbers, as [U+202E]: control characters but line feed and tab
  * ("↵", "⇥"), what Unicode calls format characters (Cf), line and paragraph separators, variation of blanks that have no
  * width, a joiner behind ASCII (between other letters and emoji it belongs there), private use, noncharacters, tags, the
- * fourth combining mark in a row, and bytes that are not UTF-8, as [0xFF]. NULL is "–". */
+ * fourth combining mark in a row, and bytes that are not UTF-8, as [0xFF]. NULL gives "–". */
 void html_text(kit_buf *out, const char *text, size_t max_chars);
 /* The same in an element that isolates its direction from what stands around it, with places where a line may end: labels,
  * names, texts of the data. Never inside of an attribute. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which rows of the training data read most like a few texts; seen by this room only. */
+/* The training rows most similar to a few texts; private. */
 #ifndef KOLM_REPORT_NEAR_H
 #define KOLM_REPORT_NEAR_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tallies behind score_answers; seen by this room only. */
+/* The tallies behind score_answers; private. */
 #ifndef KOLM_SCORE_ANSWERS_H
 #define KOLM_SCORE_ANSWERS_H
 

@@ -49,7 +49,7 @@ void score_compute_read(uint64_t rows, uint64_t answered, uint64_t correct, uint
 void score_compute(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, score_k *out_k);
 score_interval score_wilson(uint64_t hits, uint64_t n);
 
-/* What the answers showed. Free with score_answers_free. */
+/* The evaluation of the answers. Free with score_answers_free. */
 typedef struct score_answers score_answers;
 
 /*
@@ -94,7 +94,8 @@ bool score_reaches(const score_k *k, const score_gates *gates);
 /* They do, and the model is better than the baseline, or need not be. */
 bool score_ships(const score_k *k, const score_answers *answers, const score_gates *gates);
 
-/* given NULL: withheld. The texts are good until it returns; what it returns but KOLM_OK ends the reading with that code. */
+/* given NULL: withheld. The texts are valid until it returns; any result but KOLM_OK ends the reading with that
+ * code. */
 typedef kit_status (*score_each_fn)(void *user, uint64_t number, const char *truth, const char *given,
                                     double confidence, kolm_error_t *err);
 
@@ -104,16 +105,16 @@ typedef struct score_question {
     const char *predictions;    /* path: {"id","output","confidence"[,"best"]} a line */
     const char *backend;        /* who answered, for errors; NULL: "the backend" */
     const volatile sig_atomic_t *cancel; /* NULL: never */
-    /* Told each row and its answer, in their order; number counts from 1. May be NULL. */
+    /* Called with each row and its answer, in order; number counts from 1. May be NULL. */
     score_each_fn each;
     void *user;
 } score_question;
 
 /* Reads rows and answers side by side. They must have the same ids in the same order: a missing, additional, repeated or
  * malformed answer is DATA_LOSS, with the line and what was expected: the backend is at fault. So is a file of answers
- * that is no regular file. Reading ends with the first answer too many. Rows that are not those that were written are
- * ABORTED: nobody knows what the answers are worth. CANCELLED: *cancel. Memory grows with the number of
- * distinct labels and of confusions, not with rows. */
+ * that is no regular file. Reading ends with the first answer too many. ABORTED if the rows are not those that were
+ * written, because the answers are meaningless then. CANCELLED: *cancel. Memory grows with the number of distinct
+ * labels and of confusions, not with rows. */
 kit_status score_answers_read(const score_question *question, score_answers **out_answers,
                               kolm_error_t *err) KIT_MUST_USE;
 void score_answers_free(score_answers *answers);
