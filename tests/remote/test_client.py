@@ -274,7 +274,7 @@ class Ends(Case):
         said = self.ask(self.far("environment[\"KOLM_REMOTE_JOB\"] = job.mark()",
                                  "environment[\"KOLM_REMOTE_JOB\"] = job.mark() if os.path.exists(\"%s\") else os._exit(os.mkdir(\"%s\") or 0)" % (cut, cut)))
         self.assertIn("connecting again", said)
-        self.assertIn("going on", said)
+        self.assertIn("continuing", said)
 
     def test_stopping_while_the_far_end_waits(self):
         self.ask()
