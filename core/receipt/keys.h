@@ -16,12 +16,12 @@
  * Keys are Ed25519 (RFC 8032, by libsodium). A key's id, its fingerprint, is the SHA-256 of its SPKI DER (RFC 8410), in
  * hex: `openssl pkey -pubin -in K.pem -outform DER | sha256sum` prints it.
  *
- * The directory and what is in it must belong to the user (or root), private files must be closed to everybody else and
- * public ones must be writable by nobody else; PERMISSION_DENIED says which file, and the chmod that helps.
+ * The directory and what is in it must belong to the user (or root), private files must be inaccessible to others and
+ * public ones not writable by others; PERMISSION_DENIED names the file, and the chmod to run.
  *
- * What a key is believed for are its roles: "artifacts" (models and receipts) and "backends" (plugins). An entry without "roles"
- * is about artifacts; label and dates are the key's and hold for both. Unknown roles are ignored. Revocation applies to
- * the key, for everything it signed.
+ * The roles of a key state what it is trusted for: "artifacts" (models and receipts) and "backends" (plugins). An entry
+ * without "roles" is about artifacts; label and dates are the key's and hold for both. Unknown roles are ignored.
+ * Revocation applies to the key, for everything it signed.
  *
  * The own key is trusted without an entry, for both. A key that was replaced stays trusted, under the label "own, until DATE", for what the
  * log shows to be signed before that: the rotation is a line of the log (chain.h), and its place is the "retired" of the entry.
