@@ -178,7 +178,8 @@ START_TEST(test_out_of_turn) {
     refused("2 kolm-1 - - - - 0 0\n", "9 kolm-1 has no intent", "a lease was recorded with its end, and without", 0);
     refused(INTENT INTENT, "6 ", "the name of a lease is already recorded", 1);
     refused(INTENT "1 kolm-2 i-1 - - - 0 0\n", "9 kolm-2", "without an intent", 1);
-    refused(INTENT "2 kolm-1 - - - - 0 0\n1 kolm-1 i-1 - - - 0 0\n", "9 kolm-1 is recorded as gone", "is gone; it was refused", 2);
+    refused(INTENT "2 kolm-1 - - - - 0 0\n1 kolm-1 i-1 - - - 0 0\n", "9 kolm-1 is recorded as gone",
+            "is gone; it was refused", 2);
     refused(INTENT "2 kolm-1 - - - - 0 0\n" INTENT, "6 ", "already recorded", 2);
 }
 END_TEST

@@ -137,7 +137,7 @@ class Acme(Provider):
     nothing_fits = "ACME has nothing that fits"
     refusals = ((Fault(403), 7, "broken", "this key of ACME may not do that"),
                 (Fault(402), 9, "broken", "the credit of this ACME account is used up"),
-                (Fault("html"), 9, "broken", "the address that was asked is not ACME's API"))
+                (Fault("html"), 9, "broken", "the server at this address is not ACME's API"))
     reached = "available the token is set; ACME could not be"
 
     @staticmethod
