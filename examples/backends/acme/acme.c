@@ -6,7 +6,7 @@
 
 static const kit_vm_price prices[] = {{"1x A10 (24 GB)", 600000}, {"1x H100 (80 GB)", 2400000}};
 
-extern const kit_vm acme_vm; /* tests drive it, too */
+extern const kit_vm acme_vm; /* also driven by tests */
 const kit_vm acme_vm = {
     .machine = {.name = "ACME",
                 .can = KIT_RENT_CAN_NAME,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds requests to ACME's API, and reads its answers. */
+/* Builds requests to ACME's API and parses the responses. */
 #include "api.h"
 
 #include <kolm/kit/buf.h>
@@ -9,7 +9,7 @@
 #define GIGABYTE 1e9
 #define KEYS_PAGE "https://acme.example/keys"
 
-/* ---- Refusals: by their codes, as words change */
+/* ---- Refusals: by code, because texts change */
 
 const kit_rent_refusal acme_refusals[] = {
     {"bad_token", 0, KOLM_E_UNAUTHENTICATED, "ACME does not know this key", "make a key on " KEYS_PAGE},
@@ -64,7 +64,7 @@ kit_status acme_offers(void *state, kit_rent_offer *out, size_t capacity, size_t
 
 /* ---- Machines */
 
-/* A state that nobody knows is BOOTING: it is not final. */
+/* An unknown state is BOOTING, because it is not final. */
 static kit_rent_life life_of(const char *state) {
     if (strcmp(state, "ended") == 0) return KIT_RENT_ENDED;
     if (strcmp(state, "ending") == 0) return KIT_RENT_ENDING;

@@ -43,7 +43,7 @@ kit_status slurm_ask(const slurm_settings *settings, const slurm_id *id, slurm_j
     return KOLM_OK;
 }
 
-/* An answer of sacct, which is none where a cluster keeps no accounting. */
+/* Output of sacct; none if the cluster keeps no accounting. */
 static slurm_view view_of_accounting(const slurm_output *output) {
     char said[300];
     slurm_said(kit_buf_text(&output->err), said, sizeof said);
@@ -96,7 +96,7 @@ kit_status slurm_ask_name(const slurm_settings *settings, const char *name, slur
     const char *cluster;
     question q;
     slurm_view accounted;
-    /* Of several clusters squeue says for each which one it is, unless it is told to leave its headings away. */
+    /* With several clusters squeue prints a heading for each, unless told to omit headings. */
     slurm_source_of(settings, "cluster", source, sizeof source, &cluster);
     begin(&q, strlen(cluster) < sizeof q.cluster - 16 ? cluster : "");
     ask(&q, "--states=all");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a job ended, or why it does not begin, and what to do about it. */
+/* How a job ended, or why it does not start, and what to do about it. */
 #include "slurm.h"
 
 #include <pwd.h>
@@ -10,7 +10,7 @@
 
 /* ---- Ends */
 
-/* " by alice", " by you": who cancelled it, as far as that is known. */
+/* " by alice", " by you": who cancelled it, if known. */
 static void by_whom(const slurm_state *state, char *out, size_t capacity) {
     char room[4096];
     struct passwd entry, *found = NULL;
@@ -25,7 +25,7 @@ static void by_whom(const slurm_state *state, char *out, size_t capacity) {
     }
 }
 
-/* "with exit code 3", "by signal 9 (Killed)", "by the reason that Slurm gives": what FAILED means here. */
+/* "with exit code 3", "by signal 9 (Killed)", "for the reason that Slurm gives": the meaning of FAILED. */
 static void how_failed(const slurm_job *job, char *out, size_t capacity) {
     const char *name = job->signal < 65 ? strsignal((int)job->signal) : NULL;
     if (job->signal) /* Slurm's reason for it is a failed launch, though the script had been running. */
@@ -114,8 +114,7 @@ static void explain(const slurm_settings *s, const slurm_job *job, bool oom, boo
     remedy_of_failure(s, job, remedy, capacity);
 }
 
-/* The trainer's own account of a failure is the better one, unless it was Slurm that ended it: then what the trainer
- * said ("interrupted") is only the echo. */
+/* The trainer's own error is more specific, unless Slurm ended the job: then the trainer only reports "interrupted". */
 static bool trainers_fault(const slurm_job *job, bool oom) {
     return !oom && (is(job, "FAILED") || is(job, "COMPLETED"));
 }
@@ -126,7 +125,7 @@ kit_status slurm_ended(const slurm_settings *settings, const slurm_id *id, const
     if (told->code != KOLM_OK && trainers_fault(job, oom)) {
         *err = *told;
         if (err->code == KOLM_E_CANCELLED || err->code == KOLM_E_UNAVAILABLE)
-            err->code = KOLM_E_ABORTED; /* nobody here asked to stop */
+            err->code = KOLM_E_ABORTED; /* not stopped from here */
         return kit_fail_context(err, "Slurm job %s", id->number);
     }
     if (!words[0] && told->code != KOLM_OK) words = told->text;
@@ -135,11 +134,11 @@ kit_status slurm_ended(const slurm_settings *settings, const slurm_id *id, const
                     words);
 }
 
-/* ---- What does not begin by itself */
+/* ---- Jobs that will not start by themselves */
 
 static const struct {
     const char *reason, *remedy;
-    bool release; /* the remedy ends in what scontrol can do */
+    bool release; /* the remedy is a scontrol command */
 } stuck[] = {
     {"JobHeldUser", "release it", true},
     {"JobHeldAdmin", "an administrator holds it: ask, or scancel it", false},

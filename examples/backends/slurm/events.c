@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the trainer prints: its events, and its last words. */
+/* Reads the trainer's output: events, and the end of its standard error. */
 #include "slurm.h"
 
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 void slurm_events_read(slurm_events *events, const char *dir) {
     char *path = NULL;
     if (kit_path_join(dir, SLURM_EVENTS_FILE, &path, NULL) != KOLM_OK) return;
-    /* What another machine writes may be unreadable for a moment: it is read the next time. */
+    /* A file written by another machine may be unreadable for a moment: it is read on the next call. */
     kit_status ignored = kit_events_file(&events->job, path, &events->read_to, NULL);
     (void)ignored;
     free(path);

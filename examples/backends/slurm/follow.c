@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Follows a job from its submission to its results, and ends it when that is asked. */
+/* Follows a job from submission to results, and cancels it on request. */
 #include "slurm.h"
 
 #include "kolm/kit/process.h"
@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000       /* between two questions to the controller, which cannot tell us by itself; */
-#define LOOK_MOST_MS 15000 /* it is asked less often while nothing changes */
+#define LOOK_MS 1000       /* between two queries of the controller, which sends no notifications; */
+#define LOOK_MOST_MS 15000 /* the interval grows while nothing changes */
 #define EVENTS_MS 250
 #define DYING_MS 300
 #define CANCEL_MS 8000 /* the host waits for ten seconds */
@@ -19,7 +19,7 @@
 #define LATE_MS 15000
 #define SEEN_TWICE 2
 
-typedef enum use { GOOD, BAD_END, NO_RESULT } use; /* what a job that has ended is still good for */
+typedef enum use { GOOD, BAD_END, NO_RESULT } use; /* what can be done with a job that has ended */
 
 typedef struct following {
     const kolm_host_v1_t *host;
@@ -30,14 +30,14 @@ typedef struct following {
     slurm_events events;
     slurm_view view; /* as the controller last said */
     slurm_job job;
-    char said[300];     /* why it does not answer */
+    char said[300];     /* why it does not respond */
     char told[400];     /* the last thing that was logged about the queue */
     int64_t away_since; /* 0: it answers */
-    unsigned ends_seen; /* one after the other */
+    unsigned ends_seen; /* in succession */
     int look_ms;
-    bool before;   /* it had been submitted before this start */
+    bool before;   /* submitted before this start */
     bool verified; /* the number is that of our job */
-    bool alive;    /* it was seen to wait or to run */
+    bool alive;    /* it was seen pending or running */
     use use;
 } following;
 
@@ -52,14 +52,14 @@ static kit_status ask_once(following *f, kolm_error_t *err) {
     slurm_job job;
     KIT_TRY(slurm_ask(f->settings, &f->place->id, &job, &f->view, f->said, sizeof f->said, err));
     if (f->view != SLURM_VIEW_JOB) return KOLM_OK;
-    if (job.restarts > f->job.restarts) f->events.job.error.code = KOLM_OK; /* what the one before it said */
+    if (job.restarts > f->job.restarts) f->events.job.error.code = KOLM_OK; /* the previous message */
     f->job = job;
     f->verified = is_ours(f);
     return KOLM_OK;
 }
 
-/* A number that was read from other words of sbatch, or that Slurm gave away again, is another job's: then ours is
- * looked for by its name. */
+/* An id that was misread from sbatch's output, or that Slurm has reused, is another job's: then ours is looked up by
+ * name. */
 static kit_status ask(following *f, kolm_error_t *err) {
     slurm_id id;
     KIT_TRY(ask_once(f, err));
@@ -76,7 +76,7 @@ static bool has_ended(const following *f) {
     static const char *const again[] = {"NODE_FAIL", "PREEMPTED", "BOOT_FAIL"};
     if (f->view == SLURM_VIEW_FORGOTTEN) return f->events.job.result != NULL || f->ends_seen >= SEEN_TWICE;
     if (f->view != SLURM_VIEW_JOB || f->job.state.phase != SLURM_ENDED) return false;
-    /* Between such an end and the queue, where Slurm puts the job again, there may be a moment. */
+    /* Slurm may take a moment to requeue the job after such an end. */
     for (size_t i = 0; i < sizeof again / sizeof *again; i++)
         if (f->job.requeue && strcmp(f->job.state.name, again[i]) == 0) return f->ends_seen >= SEEN_TWICE;
     return true;
@@ -118,7 +118,7 @@ static void tell_waiting(following *f) {
     tell(f, KOLM_LOG_INFO, text);
 }
 
-/* Says once what the queue says now. */
+/* Logs the state of the queue, once per change. */
 static void tell_queue(following *f) {
     const char *number = f->place->id.number, *state = f->job.state.name, *node = f->job.node;
     char text[400];
@@ -162,7 +162,7 @@ static bool is_over(const following *f) {
     return f->view == SLURM_VIEW_FORGOTTEN || (f->view == SLURM_VIEW_JOB && f->job.state.phase == SLURM_ENDED);
 }
 
-/* Every second once more: scancel may not have reached the controller. Never a number that may be another job's. */
+/* Repeated every second: scancel may not have reached the controller. Never for an id that may be another job's. */
 static kit_status cancel(following *f, kolm_error_t *err) {
     const char *number = f->place->id.number;
     bool ended = false;
@@ -186,12 +186,11 @@ static kit_status cancel(following *f, kolm_error_t *err) {
     return KOLM_E_CANCELLED;
 }
 
-/* The host also says "cancelled" when kolm itself is gone. That nobody listens any more is no reason to end a job that
- * may have run for days: it is left, and found by whoever asks the same again. */
+/* The host also reports "cancelled" when kolm itself has died. A job that may have run for days is not cancelled for
+ * that: it is left running, and the same command finds it again. */
 static kit_status stop(following *f, kolm_error_t *err) {
     for (int waited = 0; waited < DYING_MS && getppid() == f->caller; waited += 50)
-        (void)poll(NULL, 0,
-                   50); /* the pipe of a process that is killed ends a moment before its children have a new parent */
+        (void)poll(NULL, 0, 50); /* the pipe of a killed process closes a moment before its children are reparented */
     if (getppid() == f->caller) return cancel(f, err);
     return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to follow it",
                     "Slurm job %s goes on without kolm", f->place->id.number);
@@ -204,11 +203,11 @@ static kit_status bring(following *f, kolm_error_t *err) {
                             : slurm_bring_answers(f->place, f->home->output_path, &f->home->answers, err);
 }
 
-/* The results of a job that succeeded, or of one that nothing is known of. What runs on another machine is seen here
- * later than the controller says that it has ended, and not all at once. */
+/* The results of a job that succeeded or whose end is unknown. Files written on another machine become visible here
+ * later than the controller reports the end, and not all at once. */
 static kit_status settle(following *f, kolm_error_t *err) {
     int64_t most = (int64_t)f->settings->settle_seconds * 1000;
-    bool late = f->before && !f->alive; /* it ended before this start: its files had time */
+    bool late = f->before && !f->alive; /* it ended before this start, so its files are visible */
     int64_t end = kit_now_ms() + (late && most > LATE_MS ? LATE_MS : most);
     kolm_error_t why = KIT_ERROR_INIT;
     for (bool told = false;; told = true) {
@@ -227,7 +226,7 @@ static kit_status settle(following *f, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_ABORTED, "", "%s", why.text);
 }
 
-/* What the trainer said last, which may be seen late too. */
+/* The trainer's last output, which may also become visible late. */
 static void wait_for_words(following *f, char *words, size_t capacity, bool *out_oom) {
     int64_t most = (int64_t)f->settings->settle_seconds * 1000;
     int64_t end = kit_now_ms() + (most < WORDS_MS ? most : WORDS_MS);
@@ -261,7 +260,7 @@ static kit_status bad_end(following *f, kolm_error_t *err) {
     f->use = BAD_END;
     wait_for_words(f, words, sizeof words, &oom);
     if (strcmp(f->job.state.name, "CANCELLED") == 0 && !f->job.state.has_by) {
-        slurm_job accounted = f->job; /* it may not know the end yet: only who it was is taken from it */
+        slurm_job accounted = f->job; /* it may not know the end yet: only the user is taken from it */
         KIT_TRY(slurm_ask_accounting(f->settings, &f->place->id, &accounted, &view, err));
         f->job.state.has_by = accounted.state.has_by;
         f->job.state.by = accounted.state.by;
@@ -270,7 +269,7 @@ static kit_status bad_end(following *f, kolm_error_t *err) {
                        slurm_place_has(f->place, "checkpoint"), err);
 }
 
-/* What the accounting says of a job that the controller forgot; the job stays unknown where it says nothing. */
+/* The accounting record of a job that the controller has purged; the job stays unknown if there is none. */
 static kit_status ask_for_end(following *f, kolm_error_t *err) {
     slurm_view view = SLURM_VIEW_AWAY;
     slurm_job job = f->job;
@@ -280,8 +279,7 @@ static kit_status ask_for_end(following *f, kolm_error_t *err) {
         if (view != SLURM_VIEW_AWAY || kit_now_ms() >= end || !slurm_pause(f->host, LOOK_MS)) break;
     }
     if (view != SLURM_VIEW_JOB || job.state.phase != SLURM_ENDED) return KOLM_OK;
-    if (f->place->name[0] && strcmp(job.name, f->place->name) != 0)
-        return KOLM_OK; /* the number was given away again */
+    if (f->place->name[0] && strcmp(job.name, f->place->name) != 0) return KOLM_OK; /* the id was reused */
     f->job = job;
     f->view = SLURM_VIEW_JOB;
     return KOLM_OK;
@@ -371,7 +369,7 @@ static kit_status begin_anew(following *f, const kolm_error_t *ended, kolm_error
     return slurm_place_renew(f->place, err);
 }
 
-/* What is left of a job that ended badly, and where it is, if that was wanted. */
+/* Keeps or removes the files of a failed job, as configured, and says where they are. */
 static void clear(const following *f, kolm_error_t *err) {
     char remedy[sizeof err->remedy];
     if (f->settings->keep) {
@@ -394,7 +392,7 @@ static kit_status go_through(following *f, const char *task, uint32_t threads, k
     KIT_TRY(begin(f, task, threads, err));
     kit_status status = follow(f, err);
     if (f->use != GOOD && f->before && !f->alive) {
-        /* It had ended before this start, which is not to fail because of it. */
+        /* It ended before this start, so this start must not fail because of it. */
         KIT_TRY(begin_anew(f, err, err));
         kit_events_end(&f->events.job);
         *f = following_of(f->host, f->settings, f->place, f->home);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Places: a job directory where the nodes see it, found again by what was asked. */
+/* Places: job directories that the nodes can see, found again by a digest of the request. */
 #include "copy.h"
 
 #include "kolm/kit/digest.h"
@@ -21,7 +21,7 @@
 #define NAME_FILE "slurm.name"
 #define CHECKPOINT "checkpoint"
 #define LOCK_SUFFIX ".lock"
-#define DIGEST_SHOWN 32 /* digits: enough that no two questions meet */
+#define DIGEST_SHOWN 32 /* digits: enough to avoid collisions */
 
 void slurm_place_free(slurm_place *place) {
     free(place->dir);
@@ -68,7 +68,7 @@ static void forget(slurm_place *place, const char *name) {
     free(path);
 }
 
-/* The id goes first: whatever comes after it may fail, the dead job is not found again. */
+/* The id is removed first: even if a later step fails, the dead job is not found again. */
 static void forget_job(slurm_place *place) {
     forget(place, ID_FILE);
     forget(place, NAME_FILE);
@@ -81,7 +81,7 @@ void slurm_place_end(slurm_place *place, bool keep) {
     forget_job(place);
     if (keep) return;
     kit_status ignored = slurm_place_has(place, CHECKPOINT) ? empty(place, NULL) : kit_remove_tree(place->dir, NULL);
-    (void)ignored; /* what is left is removed when the same is asked again */
+    (void)ignored; /* the rest is removed when the same command is run again */
     if (!slurm_place_has(place, CHECKPOINT)) remove_lock(place);
 }
 
@@ -94,9 +94,9 @@ void slurm_place_done(slurm_place *place, bool keep) {
     remove_lock(place);
 }
 
-/* ---- What is asked, as a digest */
+/* ---- The digest of a request */
 
-/* Adds a file to the sum; one that is not there counts as such. */
+/* Adds a file to the digest; a missing file is hashed as missing. */
 static kit_status add_digest(const char *dir, const char *name, kit_buf *sums, kolm_error_t *err) {
     char hex[KIT_SHA256_HEX] = "";
     char *path = NULL;
@@ -110,7 +110,7 @@ static kit_status add_digest(const char *dir, const char *name, kit_buf *sums, k
 static kit_status digest_of(const char *job_dir, const kit_job *job, char out_hex[KIT_SHA256_HEX], kolm_error_t *err) {
     kit_buf sums = {0};
     kit_status status = KOLM_OK;
-    /* job.json of an infer job names paths of this run: what counts is what the model files hold. */
+    /* job.json of an infer job names paths of this run, so the contents of the model files are hashed instead. */
     if (job->model_file_count == 0) status = add_digest(job_dir, "job.json", &sums, err);
     if (status == KOLM_OK) status = add_digest(job_dir, "train.jsonl", &sums, err);
     if (status == KOLM_OK) status = add_digest(job_dir, "eval.jsonl", &sums, err);
@@ -127,7 +127,7 @@ static kit_status digest_of(const char *job_dir, const kit_job *job, char out_he
 
 /* ---- Filling */
 
-/* Says in json where the model files are: in the directory model. */
+/* Points json at the model files in the directory model. */
 static kit_status name_model(cJSON *json, const kit_job *job, const char *model, kolm_error_t *err) {
     size_t i = 0;
     cJSON *item;
@@ -187,8 +187,7 @@ static kit_status place_checkpoint(const slurm_place *place, kolm_error_t *err) 
 
 static kit_status fill(slurm_place *place, const kit_job *job, kolm_error_t *err) {
     KIT_TRY(kit_mkdirs(place->dir, 0700, err));
-    KIT_TRY(
-        empty(place, err)); /* half of a place, from a death before it was submitted, or what was kept of a dead job */
+    KIT_TRY(empty(place, err)); /* an incomplete place, from a crash before submission, or the remains of a dead job */
     KIT_TRY(copy_named(place->job_dir, place->dir, "train.jsonl", err));
     KIT_TRY(copy_named(place->job_dir, place->dir, "eval.jsonl", err));
     KIT_TRY(place_checkpoint(place, err));
@@ -218,7 +217,7 @@ static bool read_small(const slurm_place *place, const char *name, char *out, si
     return good;
 }
 
-/* What was submitted before. A name without an id: kolm died in between, and the job may be there. */
+/* The earlier submission. A name without an id: kolm died in between, and the job may exist. */
 static void recall(slurm_place *place) {
     char text[128];
     (void)read_small(place, NAME_FILE, place->name, sizeof place->name);
@@ -236,7 +235,7 @@ static kit_status keep_input(const char *job_dir, const char *input_path, kolm_e
     return status;
 }
 
-/* UNAVAILABLE when somebody else has it. */
+/* UNAVAILABLE if another process holds it. */
 static kit_status try_lock(slurm_place *place, const char *path, kolm_error_t *err) {
     kit_status status = kit_lock_open(path, &place->lock, err);
     if (status == KOLM_OK) status = kit_lock_try(place->lock, path, err);
@@ -256,7 +255,7 @@ bool slurm_place_try(slurm_place *place) {
     return true;
 }
 
-/* Takes the lock of the place, or waits for who has it. */
+/* Takes the lock of the place, waiting for its holder. */
 static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm_error_t *err) {
     char path[4096];
     bool told = false;

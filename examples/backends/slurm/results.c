@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a job left: whether it is there, and bringing it home. */
+/* Results of a job: checks whether they are complete, and copies them here. */
 #include "copy.h"
 #include "slurm.h"
 
@@ -93,7 +93,7 @@ kit_status slurm_bring_model(const slurm_place *place, kolm_error_t *err) {
     char *from = NULL, *to = NULL;
     kit_status status = kit_path_join(place->dir, "model", &from, err);
     if (status == KOLM_OK) status = kit_path_join(place->job_dir, "model", &to, err);
-    if (status == KOLM_OK) status = kit_remove_tree(to, err); /* a part, from an attempt that did not succeed */
+    if (status == KOLM_OK) status = kit_remove_tree(to, err); /* partial, from a failed attempt */
     if (status == KOLM_OK) status = copy_tree(from, to, COPY_DEPTH, err);
     if (status == KOLM_OK) status = copy_named(place->dir, place->job_dir, "result.json", err);
     free(from);

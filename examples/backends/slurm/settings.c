@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the user configured, and how sbatch is told. */
+/* The user's settings, and their translation for sbatch. */
 #include "slurm.h"
 
 #include "kolm/kit/text.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define PATIENCE_SECONDS 900
-#define SETTLE_SECONDS 90 /* NFS looks at a directory again after 60 s at the latest (acdirmax of nfs(5)) */
+#define SETTLE_SECONDS 90 /* NFS revalidates a directory after at most 60 s (acdirmax of nfs(5)) */
 
 static kit_status too_long(const char *key, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "backends.slurm.%s in config.json is too long", key);
@@ -143,7 +143,7 @@ kit_status slurm_options_all(const slurm_settings *s, slurm_options *out, kolm_e
     return add_option(out, "nodes", s->nodes, err);
 }
 
-/* ---- And the variables of sbatch, which say the same */
+/* ---- The equivalent variables of sbatch */
 
 /* Variables beside the setting that they stand for. Those of the same kind contradict it (sbatch refuses --mem beside
  * SBATCH_MEM_PER_CPU): where the configuration says something, none of them is passed on. */

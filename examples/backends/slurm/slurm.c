@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Slurm backend: what it detects and costs, its jobs, its table. */
+/* The Slurm backend: detection, cost, jobs and the exported table. */
 #include "slurm.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 /* ---- detect */
 
-/* ClusterName of slurm.conf; "" when that is not to be read (a cluster without configuration files here). */
+/* ClusterName of slurm.conf; "" if it cannot be read (a cluster without configuration files here). */
 static void cluster_name(char *out, size_t capacity) {
     const char *conf = secure_getenv("SLURM_CONF");
     kit_buf text = {0};
@@ -64,7 +64,7 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
                     kolm_error_t *out_error) {
     (void)host;
     (void)out_error;
-    /* Nobody knows how long the queue is: only the work is estimated, by the speed of one processor with the linear
+    /* The time in the queue is unknown: only the work is estimated, from the speed of one processor with the linear
      * recipe. */
     uint64_t work = args->rows / 2;
     out_result->billing = KOLM_BILLING_FREE;

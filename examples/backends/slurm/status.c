@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slot status: what is kept in the shared directory, and its removal. */
+/* The slot status: lists what is kept in the shared directory, and removes it. */
 #include "slurm.h"
 
 #include <ctype.h>
@@ -20,7 +20,7 @@ typedef struct looking {
     uint64_t count;
 } looking;
 
-/* What a tree takes on the disk, and when something in it was last written. Symbolic links are not followed. */
+/* The disk usage of a tree, and its latest modification time. Symbolic links are not followed. */
 static void measure(const char *path, int depth, uint64_t *bytes, time_t *newest) {
     struct stat info;
     if (lstat(path, &info) != 0) return;
@@ -37,7 +37,7 @@ static void measure(const char *path, int depth, uint64_t *bytes, time_t *newest
     if (dir) closedir(dir);
 }
 
-/* How the job of a place stands: true when nothing needs the place for it any more. */
+/* The state of a place's job: true if the place is no longer needed. */
 static bool is_idle(const looking *l, const slurm_place *place, char *note, size_t capacity) {
     slurm_job job = {.exit_code = 0};
     slurm_view view = SLURM_VIEW_AWAY;

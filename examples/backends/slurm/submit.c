@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Submits a place, and does not lose the job over what else is printed, or over a controller that is away. */
+/* Submits a place, and does not lose the job if sbatch prints more than the id or the controller is unreachable. */
 #include "slurm.h"
 
 #include "kolm/kit/process.h"
@@ -13,8 +13,8 @@
 #define AGAIN_MS 2000
 #define OWN_OPTIONS 12
 
-/* The batch script of every job: what is to be done are its arguments, nothing is filled in. With several nodes the
- * trainer runs under torchrun on each of them, and they meet on the first. */
+/* The batch script of every job: it is constant, and the work is passed as arguments. With several nodes the trainer
+ * runs under torchrun on each of them, and they meet on the first. */
 static const char script[] =
     "#!/bin/sh\n"
     "if [ \"${SLURM_JOB_NUM_NODES:-1}\" -gt 1 ]; then\n"
@@ -54,9 +54,8 @@ static kit_status refused(const slurm_settings *settings, const char *said, uint
                     said[0] ? said : "sbatch did not say why");
 }
 
-/* One id that was printed is the job's, unless it turns out not to be (slurm_ask); of several, or of none, the name
- * decides. A refusal is believed only where no job has the name: a controller that was too slow to answer (timeout) may
- * have taken it all the same. */
+/* A single printed id is the job's, unless slurm_ask finds otherwise; with several or none, the job is looked up by
+ * name. A refusal is accepted only if no job has the name: a controller that timed out may still have queued it. */
 kit_status slurm_sbatch(const slurm_settings *settings, const char *const *argv, const char *name, uint32_t threads,
                         slurm_id *out_id, kolm_error_t *err) {
     static const char timed_out[] = "Socket timed out";
@@ -140,8 +139,8 @@ static kit_status submit_once(const slurm_settings *s, const slurm_place *place,
     return slurm_sbatch(s, c.argv, place->name, threads, out_id, err);
 }
 
-/* Waits for the controller, after an attempt whose outcome is not known, until it says that there is no such job.
- * *out_found: there is. */
+/* After an attempt with an unknown outcome, waits until the controller says that there is no such job. *out_found:
+ * there is one. */
 static kit_status wait_to_submit(const kolm_host_v1_t *host, const slurm_settings *settings, const slurm_place *place,
                                  int64_t deadline, slurm_id *out_id, bool *out_found, kolm_error_t *err) {
     slurm_view view = SLURM_VIEW_AWAY;

@@ -12,7 +12,7 @@
 #define QUEUE_MS 60000
 #define TRY_MS 500
 
-/* Says on the node whether the trainer is there. */
+/* Checks on the node whether the trainer is installed. */
 static const char script[] = "#!/bin/sh\n"
                              "command -v \"$1\" >/dev/null || { echo \"$1 is not in PATH on $(uname -n)\"; exit 1; }\n"
                              "echo ready\n";
@@ -40,7 +40,7 @@ static void report(steps *t, const char *title, uint32_t outcome) {
     t->begun = kit_now_ms();
 }
 
-/* ---- Steps: true when they succeed, else with the note filled */
+/* ---- Steps: true on success, else the note is filled */
 
 static bool commands(steps *t, kolm_error_t *err) {
     static const char *const argv[] = {"--version", NULL};
@@ -56,7 +56,7 @@ static bool controller(steps *t, kolm_error_t *err) {
     static const char *const argv[] = {"ping", NULL};
     slurm_output output;
     if (slurm_command(&t->settings, "scontrol", argv, &output, err) != KOLM_OK) return false;
-    bool good = strstr(kit_buf_text(&output.out), "is UP") != NULL; /* the backup will do */
+    bool good = strstr(kit_buf_text(&output.out), "is UP") != NULL; /* the backup suffices */
     if (!good) slurm_said(kit_buf_text(output.err.length > 0 ? &output.err : &output.out), t->note, sizeof t->note);
     slurm_output_free(&output);
     return good;
@@ -67,7 +67,7 @@ static bool write_script(const steps *t, char *out_path, size_t capacity, kolm_e
     return kit_write_file(out_path, 0700, script, sizeof script - 1, err) == KOLM_OK;
 }
 
-/* Everything that a job of these settings is asked for, without running it. */
+/* Validates the whole request of a job with these settings, without running it. */
 static bool accepted(steps *t, kolm_error_t *err) {
     char path[600], said[300], remedy[400];
     slurm_options options;
@@ -93,7 +93,7 @@ static bool accepted(steps *t, kolm_error_t *err) {
 
 /* ---- A job */
 
-/* A number that no other test on this machine has: the process number alone may be 2 in each of several calls. */
+/* Unique among tests on this machine: the process id alone may be 2 in every PID namespace. */
 static unsigned long long own_number(void) {
     static int64_t drawn;
     if (drawn == 0) drawn = kit_now_ms() * 65536 + (getpid() & 65535);
@@ -132,7 +132,7 @@ static kit_status submit(const steps *t, const char *dir, const char *path, slur
     return slurm_sbatch(&t->settings, argv, name + strlen("--job-name="), 1, out_id, err);
 }
 
-/* True when the job wrote what it should to where this machine sees it; else the note says what is there. */
+/* True if the job's output is visible on this machine; else the note says what is there. */
 static bool has_said(steps *t, const char *dir) {
     char *path = NULL;
     kit_buf text = {0};
@@ -146,7 +146,7 @@ static bool has_said(steps *t, const char *dir) {
     return good;
 }
 
-/* Waits until the job has begun, for as long as a queue may be here, and then for its end and its file. */
+/* Waits for the job to start, up to the queue limit, and then for its end and its file. */
 static uint32_t watch(steps *t, const slurm_id *id, const char *dir, kolm_error_t *err) {
     slurm_job job = {.exit_code = 0};
     slurm_view view = SLURM_VIEW_AWAY;

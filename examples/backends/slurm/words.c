@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What Slurm's programs print: ids, states, records, and why something was refused. */
+/* Parses the output of Slurm's programs: ids, states, records and reasons for refusals. */
 #include "slurm.h"
 
 #include "kolm/kit/text.h"
@@ -29,7 +29,7 @@ static bool next_line(const char **at, char *out, size_t capacity) {
 static bool is_number(const char *text, size_t length) {
     uint64_t value;
     char digits[24];
-    /* Slurm's ids have 32 bits, and 0 and the highest ones are none. */
+    /* Slurm's ids have 32 bits; 0 and the highest values are invalid. */
     return length > 0 && length < sizeof digits && kit_format(digits, sizeof digits, "%.*s", (int)length, text) &&
            kit_parse_u64(digits, &value) && value > 0 && value < 0xfffffffeu;
 }
@@ -88,7 +88,7 @@ static const struct {
 } states[] = {
     {"PENDING", SLURM_WAITS},       {"REQUEUED", SLURM_WAITS},      {"REQUEUE_HOLD", SLURM_WAITS},
     {"REQUEUE_FED", SLURM_WAITS},   {"SPECIAL_EXIT", SLURM_WAITS},  {"RESV_DEL_HOLD", SLURM_WAITS},
-    {"REVOKED", SLURM_WAITS}, /* of a federation: another cluster runs it */
+    {"REVOKED", SLURM_WAITS}, /* in a federation: it runs on another cluster */
     {"LAUNCH_FAILED", SLURM_WAITS}, {"RECONFIG_FAIL", SLURM_WAITS}, {"RUNNING", SLURM_RUNS},
     {"CONFIGURING", SLURM_RUNS},    {"COMPLETING", SLURM_RUNS},     {"SUSPENDED", SLURM_RUNS},
     {"STOPPED", SLURM_RUNS},        {"SIGNALING", SLURM_RUNS},      {"STAGE_OUT", SLURM_RUNS},
@@ -100,7 +100,7 @@ static const struct {
 };
 #define STATES (sizeof states / sizeof *states)
 
-/* The state called word; cut: that is only the beginning of its name. -1: none, or several. */
+/* The state called word; cut: word is only a prefix of the name. -1: none or several match. */
 static int find_state(const char *word, size_t length, bool cut) {
     int found = -1;
     for (size_t i = 0; i < STATES; i++) {
@@ -120,7 +120,7 @@ void slurm_state_read(const char *text, slurm_state *out) {
         bool cut = at[n] == '+' && (at[n + 1] == '\0' || isspace((unsigned char)at[n + 1]));
         int found = find_state(at, n, cut);
         slurm_phase phase = found < 0 ? SLURM_STRANGE : states[found].phase;
-        /* Later ones are flags: what says that the job goes on, or is not understood, outweighs an end. */
+        /* The following ones are flags: one that means the job continues, or is unknown, overrides an end. */
         if (first || (out->phase == SLURM_ENDED && phase != SLURM_ENDED) ||
             (out->phase == SLURM_STRANGE && phase != SLURM_ENDED && phase != SLURM_STRANGE)) {
             out->phase = phase;
@@ -134,7 +134,7 @@ void slurm_state_read(const char *text, slurm_state *out) {
     uint64_t by;
     char number[24];
     at += strspn(at, " \t");
-    if (first) /* not as Slurm writes states: for a person to read */
+    if (first) /* not in Slurm's notation: for display */
         (void)kit_format(out->name, sizeof out->name, "%.*s", (int)strcspn(at, " \t\n"), at);
     if (strncmp(at, "by ", 3) != 0) return;
     (void)kit_format(number, sizeof number, "%.*s", (int)strspn(at + 3, "0123456789"), at + 3);
