@@ -239,7 +239,7 @@ START_TEST(what_was_hashed_is_kept) {
     ck_assert_int_eq(pread(artifact_descriptor(a), bytes, 9, at), 9);
     ck_assert_str_eq(bytes, "[\"a\",\"b\"]");
     ck_assert_int_eq(artifact_unchanged(a, &err), KOLM_OK);
-    /* Nobody can change the copy, whoever gets hold of it. */
+    /* The copy is sealed: no holder of it can change it. */
     ck_assert_int_eq(pwrite(artifact_descriptor(a), "X", 1, at), -1);
     ck_assert_int_ne(ftruncate(artifact_descriptor(a), 0), 0);
     ck_assert_int_eq(artifact_hash(a, ARTIFACT_HASH_ENTRIES | ARTIFACT_KEEP, NULL, NULL, sha256, &err), KOLM_OK);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend that answers at once and asks for nothing: what a detect costs beside it is kolm's. Compiled once; the bench writes
- * each copy's own name over the one below. */
+/* A backend that answers at once and needs nothing, so the rest of the cost of a detect is kolm's. Compiled once; the
+ * bench writes each copy's own name over the one below. */
 #include <kolm/backend.h>
 
 #include <string.h>

@@ -51,7 +51,7 @@ static int32_t wait_for_cancel(const kolm_host_v1_t *host, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
 }
 
-/* A program of its own that heeds nobody: its number goes into the log. */
+/* A child process that never ends: its id goes into the log. */
 static void leave_child_and_hang(const kolm_host_v1_t *host) {
     char text[64];
     pid_t pid = fork();
@@ -417,7 +417,7 @@ static bool answers_oddly(const kolm_host_v1_t *host, const char *id, uint64_t n
     return true;
 }
 
-/* Until nobody reads it, or wants it. */
+/* Until the reader closes, or the call is cancelled. */
 static kit_status answer_without_end(const kolm_host_v1_t *host, int out, const kit_buf *text, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     while (status == KOLM_OK && !host->cancelled(host->user))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a directory says of its model: what is understood, and what is refused with which words. */
+/* Descriptions of a model in its directory: what is accepted, and what is refused with which message. */
 #include "../suite.h"
 #include "encoder/describe.h"
 

@@ -81,7 +81,7 @@ static uint32_t right_of_ours(solve_kind kind, float cost, unsigned families) {
     return right;
 }
 
-/* One row as liblinear wants it: numbers from 1, the bias last. */
+/* One row in liblinear's form: indices from 1, the bias last. */
 static struct feature_node *nodes_of(const row_view *view, int bias) {
     struct feature_node *nodes = malloc((view->length + 2) * sizeof *nodes);
     ck_assert_ptr_nonnull(nodes);

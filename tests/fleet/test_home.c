@@ -195,7 +195,7 @@ START_TEST(a_record_gives_its_answer_again) {
     ck_assert_int_eq(picked.result->winner != NULL, again.result->winner != NULL);
     fleet_picked_free(&again);
 
-    /* One that says another winner than the question has. */
+    /* One with another winner than the question's. */
     cJSON_DeleteItemFromObjectCaseSensitive(picked.record, "ranking");
     ck_assert(kit_json_put(picked.record, "ranking", cJSON_CreateArray()));
     kit_buf_clear(&text);

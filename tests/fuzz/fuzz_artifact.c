@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a file that is accepted as an artifact is exactly what its own entries give when written again. */
+/* Fuzz target: a file that is accepted as an artifact is identical when its entries are written again. */
 #include "artifact/artifact.h"
 
 #include "artifact/zip.h"

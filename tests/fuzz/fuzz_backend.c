@@ -100,7 +100,7 @@ static void put_vram(cJSON *json, const host_manifest *m) {
         must(kit_json_put_string(json, "vram_cap_gb", m->offer.vram == PICK_VRAM_OWN ? "own" : "shared"));
 }
 
-/* A manifest that says the same, written from what was understood; settings and recipes, which have no writer, as they stood. */
+/* An equivalent manifest, written from the parsed one; settings and recipes, which have no writer, verbatim. */
 static void write_again(const host_manifest *m, const cJSON *was, kit_buf *out) {
     cJSON *json = cJSON_CreateObject();
     static const char *const kept[] = {"manifest_version", "recipes", "formats", "settings"};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a file of credentials gives for each name its last value, or is refused without a byte of it being told; written
- * again line by line it gives the same. */
+/* Fuzz target: a credentials file yields the last value of each name, or is refused without disclosing a byte of it;
+ * written again line by line it yields the same. */
 #include "fuzz.h"
 #include "store/store.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the files that say what kind of sentence encoder a directory holds, six parts. What is understood keeps to its
- * ranges, so that nothing that is computed from it overflows; what is not is refused with a sentence. */
+/* Fuzz target: the six files that describe the sentence encoder in a directory. Accepted values are within their
+ * ranges, so nothing computed from them overflows; all else is refused with a message. */
 #include "encoder/describe.h"
 
 #include "fuzz.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: head.bin of the engine's encoder. What is read writes the same bytes again and answers within its numbers; what is
- * not is refused with a sentence. The check sum is put right first: whoever forges a head can compute it, too. */
+/* Fuzz target: head.bin of the engine's encoder. An accepted file writes the same bytes again and its answers are in
+ * range; all else is refused with a message. The checksum is corrected first, because a forger can compute it, too. */
 #include "encoder/head.h"
 #include "fuzz.h"
 #include "numeric.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what a server says in its headers: lines, dates, Retry-After, Content-Range, and secrets in texts. */
+/* Fuzz target: a server's headers: lines, dates, Retry-After, Content-Range, and secrets in texts. */
 #include "fuzz.h"
 #include "internal.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a job.json that a backend takes is whole, names only files that it may, and written by kolm again it says the
- * same. */
+/* Fuzz target: a job.json that a backend accepts is complete, names only allowed files, and is equivalent when kolm
+ * writes it again. */
 #include "fuzz.h"
 #include "job/directory.h"
 

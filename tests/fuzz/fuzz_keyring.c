@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: the files of a keyring. The parts of an input are the key id in the names of the files ("" for that of the key
- * itself), the public key, its note, and the note of a revocation. What is taken has the id that its bytes have, dates that
- * can be written again, and is believed no more once it is revoked. */
+ * itself), the public key, its note, and the note of a revocation. An accepted key has the id of its bytes, dates that
+ * can be written again, and is not trusted once revoked. */
 #include "fuzz.h"
 
 #include "kolm/kit/digest.h"
@@ -47,7 +47,7 @@ static void check_item(const receipt_trusted *item, bool revoked) {
     must(receipt_public_make(item->key.bytes, &key, NULL) == KOLM_OK && strcmp(key.keyid, item->key.keyid) == 0);
 }
 
-/* Written again by kolm itself, the entry says the same. */
+/* The entry is equivalent when kolm writes it again. */
 static void check_again(const receipt_trusted *item) {
     receipt_keyring *again = NULL;
     if (!(item->trusted || item->backends) || item->revoked || item->valid_to < item->valid_from) return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the line reader gives what a plain walk over the same bytes gives, whatever the limit and the chunks. */
+/* Fuzz target: the line reader returns what a plain loop over the same bytes finds, for any limit and chunks. */
 #include "fuzz.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/lines.h"

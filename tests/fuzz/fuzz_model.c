@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the model file of the embedded engine. What is opened answers any text with one of its own labels, the same from
- * any address, and within its numbers; what is not is refused with a sentence. The check sum of the head is put right first:
- * whoever forges a model can compute it, too. */
+/* Fuzz target: the model file of the embedded engine. An accepted file answers any text with one of its own labels,
+ * identically from any address, with values in range; all else is refused with a message. The checksum of the head is
+ * corrected first, because a forger can compute it, too. */
 #include "fuzz.h"
 
 #include "kolm/kit/text.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a private key in PEM is read or refused; what is read is written again, reads the same, and signs so that its
- * public half says so. */
+/* Fuzz target: a private key in PEM is read or refused; if read, it is equal after writing it again, and its public
+ * half verifies its signatures. */
 #include "fuzz.h"
 #include "receipt/dsse.h"
 #include "receipt/internal.h"

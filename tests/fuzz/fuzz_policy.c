@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the user's policy.json (first part) and the signature beside a plugin (second part, "" for none). A policy is
- * understood or an error, never skipped; a plugin is admitted only with a signature that really is of these files and by a key
- * that is believed, or where nobody demands one. */
+/* Fuzz target: the user's policy.json (first part) and the signature beside a plugin (second part, "" for none). A
+ * policy is parsed or an error, never skipped; a plugin is admitted only with a signature of exactly these files by a
+ * trusted key, or if no signature is required. */
 #include "fleet/policy.h"
 
 #include "fuzz.h"
@@ -23,7 +23,7 @@
     "_start_seconds\":0,\"vram_cap_gb\":null,\"auth\":[],\"requires\":[],\""                                           \
     "runtime\":\"r\",\"summary\":\"s\"}"
 
-/* Whose signatures there are: of the publisher that is believed, of one that was revoked, the own ones. Seeds {1}, {2}, {3}. */
+/* The signers: a trusted publisher, a revoked one, and the user. Seeds {1}, {2}, {3}. */
 enum { PUBLISHER, REVOKED, OWN, KEYS };
 
 static kolm_session session;
@@ -94,7 +94,7 @@ static bool demanded(const char *text, size_t length) {
     return required;
 }
 
-/* Whether the text is a signature of these files by one of the keys that are believed; out_signs: by any key, of anything. */
+/* Whether the text is a signature of these files by a trusted key; out_signs: by any key, of anything. */
 static bool vouched(const char *text, size_t length, bool out_signs[KEYS]) {
     receipt_envelope envelope = {0};
     memset(out_signs, 0, KEYS * sizeof *out_signs);
@@ -116,7 +116,8 @@ static void judge(fleet_policy *policy, const char *text, size_t length) {
     kit_status status = fleet_policy_admit(policy, row, &why);
     if (status != KOLM_OK) fuzz_refused(status, &why);
     if (status == KOLM_OK && needed) must(good);
-    /* A signature by a known key that is not of these files, or was revoked, refuses even what nobody demands. */
+    /* A signature by a known key that is of other files, or whose key was revoked, is refused even if none is
+     * required. */
     if (status == KOLM_OK && (signs[PUBLISHER] || signs[OWN])) must(good);
     if (signs[REVOKED] && !signs[PUBLISHER] && !signs[OWN]) must(status == KOLM_E_PERMISSION_DENIED);
     if (good && !signs[REVOKED]) must(status == KOLM_OK);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: whatever a process says in the place of kolm-host, a call ends in a verdict, and no text of it that is handed
- * on could steer a terminal or holds a secret. The first byte chooses the slot and how the process ended. */
+/* Fuzz target: whatever a process sends instead of kolm-host, a call ends with a verdict, and no text passed on
+ * contains terminal controls or a secret. The first byte chooses the slot and how the process ended. */
 #include "fuzz.h"
 #include "host/run.h"
 

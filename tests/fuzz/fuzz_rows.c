@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: whatever the bytes, the row reader gives clean rows or says what is wrong where; and what it gives,
- * written again as JSON lines and as a table, it gives again. */
+/* Fuzz target: for any bytes the row reader returns clean rows or says what is wrong where; rows written again as JSON
+ * lines and as a table are read back unchanged. */
 #include "job/common.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json_walk.h"
@@ -35,7 +35,7 @@ static bool is_blank(const char *text) {
     return *text == '\0';
 }
 
-/* The error names the data, and says what to do. */
+/* The error names the data and the remedy. */
 static void check_error(const kolm_error_t *err) {
     must(strncmp(err->text, "data", 4) == 0 && err->remedy[0] != '\0');
     must(kit_utf8_valid(err->text, strlen(err->text)) == strlen(err->text));
@@ -75,7 +75,7 @@ static bool is_header(const job_row *row) {
     return false;
 }
 
-/* What a backend gets of it is strict JSON on one line, and the spool gives the row again. */
+/* A backend gets it as strict JSON on one line, and the spool returns the same row. */
 static void check_written(const job_row *row) {
     const job_common nothing = {.begun = true};
     kit_buf line = {0}, spool = {0}, seen = {0};

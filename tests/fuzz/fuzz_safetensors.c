@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the header of a safetensors file. What is accepted covers the data exactly once, each tensor as long as its shape
- * says and found by its name; what is not is refused with a sentence. The length of the header is put right for inputs that begin
- * with a brace, so that mutations reach what lies behind it. */
+/* Fuzz target: the header of a safetensors file. The tensors of an accepted file cover the data exactly once, have the
+ * lengths of their shapes and are found by name; all else is refused with a message. For inputs that begin with a brace
+ * the header length is corrected, so that mutations reach the code behind it. */
 #include "encoder/safetensors.h"
 #include "fuzz.h"
 

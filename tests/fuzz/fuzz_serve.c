@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the lines of the server. The first part is what a client asks, the second what the backend answers, the third a
- * greeting. A question that is taken becomes one line of strict JSON with the same text; an answer goes back under the client's
- * own id and says nothing else than before; a refusal is one line of strict JSON. */
+/* Fuzz target: the lines of the server. The first part is a client's request, the second the backend's answer, the
+ * third a greeting. An accepted request becomes one line of strict JSON with the same text; an answer is returned with
+ * the client's own id and otherwise unchanged; a refusal is one line of strict JSON. */
 #include "model/serve_lines.h"
 
 #include "fuzz.h"

@@ -4,8 +4,8 @@
 /*
  * usage: fuzz_NAME [-runs=N] [-seed=N] CORPUS...      (files or directories)
  *
- * As libFuzzer has them, but that N runs are N mutations after the corpus. The same seed and corpus give the same inputs. On a
- * crash the input is printed in hexadecimal, for xxd -r -p.
+ * The options are libFuzzer's, except that N runs are N mutations after the corpus. The same seed and corpus give the
+ * same inputs. On a crash the input is printed in hexadecimal, for xxd -r -p.
  */
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"

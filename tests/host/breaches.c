@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-/* Not static: what nobody else can write to is a constant for a compiler. */
+/* Not static: a compiler treats a static variable that is never written as a constant. */
 extern char own_name[33];
 char own_name[33] = "breach-000000000000000000000000x";
 
@@ -33,7 +33,7 @@ static void leave_thread(void) {
     if (pthread_create(&thread, NULL, wait_for_ever, NULL) == 0) pthread_detach(thread);
 }
 
-/* As a daemon is made: a child of nobody's, in a session of its own. */
+/* Like a daemon: orphaned, in its own session. */
 static void leave_daemon(void) {
     int ready[2];
     char byte;
@@ -52,7 +52,7 @@ static void leave_daemon(void) {
     close(ready[1]);
 }
 
-/* A child that has ended, and whose end nobody asked for. */
+/* A zombie: a child that has ended and was not waited for. */
 static void leave_unwaited(void) {
     siginfo_t ended;
     pid_t child = fork();

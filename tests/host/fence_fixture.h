@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A home of a user, and one plugin that tries to access whatever it is asked to. */
+/* A user's home, and a plugin that tries to access the paths given to it. */
 #ifndef KOLM_TESTS_FENCE_FIXTURE_H
 #define KOLM_TESTS_FENCE_FIXTURE_H
 

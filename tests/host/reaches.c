@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A plugin that reaches for what is not its own: the setting "targets" says what, the log says what it got. */
+/* A plugin that tries to access what it may not: the setting "targets" lists what, the log says what succeeded. */
 #include "kolm/backend.h"
 
 #include <errno.h>

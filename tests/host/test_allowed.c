@@ -99,7 +99,7 @@ START_TEST(test_files_of_the_job) {
                "\"options\":{\"base\":{\"path\":\"%s\"}}}",
                at("data/model.kolm"), at("home/.kolm/keys/signing.pem"), at("home/.kolm/jobs/one/job/linked"),
                at("home/.kolm/jobs/one/job/away/id"), at("base/snapshots/x"));
-    /* An earlier call may have made these: they give nothing that it did not have. */
+    /* An earlier call may have made these: they grant nothing that it did not have. */
     ck_assert_int_eq(symlink(at("data/beside"), at("home/.kolm/jobs/one/job/linked")), 0);
     ck_assert_int_eq(symlink(at("home/.ssh"), at("home/.kolm/jobs/one/job/away")), 0);
     put("base/blobs/1", "weights\n");

@@ -421,7 +421,7 @@ START_TEST(test_scratch_is_removed) {
 }
 END_TEST
 
-/* What a kolm that was killed left is removed by the next one; what is in use, or nobody's scratch, stays. */
+/* Scratch directories of a killed kolm are removed by the next one; those in use, and other directories, stay. */
 START_TEST(test_scratch_of_the_dead_is_removed) {
     static const struct {
         const char *name;

@@ -2,7 +2,7 @@
 /* The fence: what no backend gets, and what every call has. */
 #include "fence_fixture.h"
 
-/* ---- What nobody gets */
+/* ---- Always denied */
 static size_t want_what_is_not_its_own(void) {
     const char *const files[] = {"home/.kolm/keys/signing.pem",
                                  "home/.kolm/credentials",
@@ -50,7 +50,7 @@ static void check_nothing_got(const char *slot, bool airgap) {
 }
 
 START_TEST(test_nothing_of_others) {
-    if (landlock() < 6) return; /* test_old_kernels tells what is said there */
+    if (landlock() < 6) return; /* test_old_kernels checks the message there */
     check_nothing_got("detect", false);
     check_nothing_got("detect", true);
     check_nothing_got("train", false);
@@ -87,7 +87,7 @@ static void check_settings(const char *slot, bool airgap) {
     configure("");
     host_result result = call(slot, airgap);
     ck_assert(has_mechanism(&result, "seccomp_unseen"));
-    /* A container that allows no namespaces: there the receipt says so. */
+    /* A container that allows no namespaces: the receipt says so. */
     if (strcmp(slot, "train") == 0 && !has_mechanism(&result, "read_only_mounts")) {
         ck_assert_uint_gt(result.sandbox.lack_count, 0);
         return;
@@ -148,7 +148,7 @@ START_TEST(test_ways_around) {
 }
 END_TEST
 
-/* The control: the same is there to be had where the user wants no fence, or a test of the fence would prove nothing. */
+/* The control: the same is accessible without a fence, or a test of the fence would prove nothing. */
 START_TEST(test_without_fence) {
     want("read", at("home/.kolm/keys/signing.pem"));
     want("append", at("home/.profile"));

@@ -90,7 +90,8 @@ static pid_t spin_on(const cpu_set_t *one) {
     }
 }
 
-/* A quarter of a second's work takes longer than a second on a processor that a dozen others want: not the plugin's fault. */
+/* A quarter of a second's work takes longer than a second on a processor shared by a dozen others: not the plugin's
+ * fault. */
 START_TEST(test_a_busy_machine_changes_no_answer) {
     enum { SPINNERS = 12 };
     pid_t spinners[SPINNERS];

@@ -232,7 +232,7 @@ START_TEST(test_written_over_without_sealed_memory) {
 }
 END_TEST
 
-/* A page that is mapped and was written to changes the file without a time of it: whoever loads it from there is not to be believed. */
+/* A write through a mapped page changes the file but not its times, so a plugin loaded from it cannot be trusted. */
 START_TEST(test_mapped_for_writing) {
     add("where");
     forbid_memory();
@@ -260,7 +260,7 @@ START_TEST(test_digest_binds) {
     host_registry *registry = scan();
     must(host_plugin_digest(host_find(registry, "where"), sha256, &err), &err);
     ck_assert_str_eq(sha256, sha256_of(in(dir, "where.so")));
-    install("where.so", "where.so"); /* the same bytes: nobody minds */
+    install("where.so", "where.so"); /* the same bytes: accepted */
     expect(call(registry, "where", DETECT), "1.2.3", sha256, HOST_PLUGIN_THERE);
     host_registry_free(registry);
     registry = scan();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories of backends: who is found, who is believed, who is in front, and what is said of the others. */
+/* Directories of backends: which are found, trusted and preferred, and what is reported about the others. */
 #include "../suite.h"
 #include "host/host.h"
 #include "manifest_fixture.h"
@@ -104,7 +104,7 @@ START_TEST(test_scan_order_and_shadow) {
 }
 END_TEST
 
-/* The one in front counts even when it is bad: nobody gets another backend than the one he put there. */
+/* The first one counts even if it is bad: a user never gets another backend than the one put there. */
 START_TEST(test_scan_bad_one_in_front) {
     put_backend(first, "acme");
     put(first, "acme.json", "{}");
@@ -143,7 +143,7 @@ START_TEST(test_scan_other_file_kinds) {
     ck_assert_int_eq(unlink(in(first, "folder.so")), 0);
     ck_assert_int_eq(mkdir(in(first, "folder.so"), 0700), 0);
     ck_assert_int_eq(truncate(in(first, "large.json"), 1 << 20), 0);
-    expect("pipe", HOST_ROW_REFUSED, "is not a regular file"); /* and nobody waits for its writer */
+    expect("pipe", HOST_ROW_REFUSED, "is not a regular file"); /* without waiting for its writer */
     expect("folder", HOST_ROW_REFUSED, "is not a regular file");
     expect("large", HOST_ROW_REFUSED, "larger");
 }
@@ -297,7 +297,7 @@ START_TEST(test_scan_grants) {
     ck_assert(!registry->rows[3].granted); /* refused */
     host_registry_free(registry);
     registry = scan_both();
-    ck_assert(registry->rows[0].granted && registry->rows[1].granted); /* who asks for no grants gives them all */
+    ck_assert(registry->rows[0].granted && registry->rows[1].granted); /* a call without grants grants all */
     host_registry_free(registry);
 }
 END_TEST

@@ -107,7 +107,7 @@ START_TEST(test_section) {
 }
 END_TEST
 
-/* A section that makes no sense must not tell what stands in it: it may be a password. */
+/* The error for an invalid section must not quote it: it may be a password. */
 START_TEST(test_values_stay_secret) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_settings settings;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plugins with one defect each: compiled once for every ZOO_ name, which says what is wrong with it. */
+/* Plugins with one defect each: compiled once for every ZOO_ name, which names the defect. */
 #include "zoo_ends.h"
 #include "zoo_lies.h"
 
@@ -76,7 +76,7 @@ static void flood(const kolm_host_v1_t *host) {
 #endif
 
 #if defined(ZOO_forks) || defined(ZOO_forks_away)
-/* Leaves a process behind and tells its number. */
+/* Leaves a process behind and logs its id. */
 static void leave_behind(const kolm_host_v1_t *host) {
     char text[32];
     int ready[2];
@@ -224,7 +224,7 @@ static void say_mapping(const kolm_host_v1_t *host) {
 }
 #endif
 
-/* Those that say what they should not, or too much of it, or what they see. */
+/* Those that print what they should not, or too much, or what they see. */
 static void talk(const kolm_host_v1_t *host) {
 #if defined(ZOO_tells)
     char token[64] = "";
@@ -578,7 +578,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 #endif
 };
 #if defined(ZOO_indirect)
-/* The loader asks it which table it is to be, and gives out what it says. */
+/* The table is an IFUNC: the loader calls choose for its address. */
 __attribute__((used)) static void (*choose(void))(void) {
     return (void (*)(void))(uintptr_t)&chosen;
 }

@@ -60,7 +60,7 @@ static void end_badly(const kolm_host_v1_t *host) {
 #elif defined(ZOO_late)
     while (host->time_left_ms(host->user) > 0)
         poll(NULL, 0, 20);
-    poll(NULL, 0, 300); /* and then it answers as if nothing were */
+    poll(NULL, 0, 300); /* and then it answers normally */
 #elif defined(ZOO_toils)
     for (clock_t until = clock() + CLOCKS_PER_SEC / 4; clock() < until;) {
     } /* of the processor's time, not of the day's */

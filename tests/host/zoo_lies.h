@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What some animals of the zoo say in the name of kolm-host: part of zoo.c. */
+/* Part of zoo.c: forged replies in the name of kolm-host. */
 #ifndef KOLM_TESTS_ZOO_LIES_H
 #define KOLM_TESTS_ZOO_LIES_H
 

@@ -27,7 +27,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     return code != KOLM_OK ? code : kit_detected(out, KOLM_DETECT_AVAILABLE, text, "", "fetches 1.0");
 }
 
-/* One step a fetch; the first one that fails ends it. The network is asked for even where it is not allowed. */
+/* One step per fetch, until one fails. The network is tried even if it is not allowed. */
 static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kolm_test_result_t *out,
                     kolm_error_t *err) {
     (void)args;

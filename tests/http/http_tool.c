@@ -250,7 +250,7 @@ static kit_http_tape *tape;
 static unsigned private_only, looks, cancel_after;
 static int64_t time_left = INT64_MAX;
 
-/* ---- A host that gives what the options say. */
+/* ---- A host that behaves as the options say. */
 
 static void on_log(void *user, uint32_t level, const char *text) {
     (void)user;

@@ -165,7 +165,7 @@ START_TEST(test_redact) {
     check_redacted(both, 3, "r8_abcdefghijklmnopr8_abcdefghijklmnop", "[secret][secret]");
     check_redacted(both, 3, "key ...ijklmnop", "key ...[secret]");         /* eight of it */
     check_redacted(both, 3, "key r8_abcdef", "key [secret]");              /* cut off */
-    check_redacted(both, 3, "key ...jklmnop", "key ...jklmnop");           /* seven tell nothing */
+    check_redacted(both, 3, "key ...jklmnop", "key ...jklmnop");           /* seven are too short to redact */
     check_redacted(both, 3, "q=r8%5Fabcdefghijklmnop", "q=r8%5F[secret]"); /* percent-encoded */
     check_redacted(both, 3, "pin 1234, 123", "pin [secret], 123");
     check_redacted(both, 3, "", "");

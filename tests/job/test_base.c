@@ -90,7 +90,7 @@ START_TEST(a_directory_is_known_by_its_files) {
 }
 END_TEST
 
-/* Without modules.json a directory below is nobody's business; with it those that it names are a part, and no others. */
+/* Without modules.json subdirectories are ignored; with it only those that it names count. */
 START_TEST(modules_are_a_part_of_a_sentence_encoder) {
     put("model/1_Pooling/config.json", "{\"mean\": true}");
     put("model/other/config.json", "x");
@@ -344,7 +344,7 @@ START_TEST(a_digest_is_remembered_until_a_file_changes) {
     job_base first = open_base(in("model"), memory);
     expect_seen(memory, first.digest, "", false, first.path);
     expect_seen(memory, "0000", "", false, NULL);
-    /* The memory is believed: a wrong digest in it comes back as long as the files are the same. */
+    /* The cache is trusted: a wrong digest in it is returned as long as the files are the same. */
     cJSON *entry = cJSON_GetObjectItemCaseSensitive(memory, first.path);
     char wrong[KIT_SHA256_HEX];
     memset(wrong, 'a', sizeof wrong - 1);

@@ -61,7 +61,7 @@ START_TEST(the_files_hold_what_the_protocol_says) {
 }
 END_TEST
 
-/* What is held out has no path at all, and nobody writes to it again. */
+/* Held-out rows have no path, and are sealed. */
 START_TEST(held_out_rows_are_sealed_memory) {
     char link[64], target[256] = "";
     assert_prepared(&(wish){.data = TEN("a") TEN("b")});

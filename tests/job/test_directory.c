@@ -183,7 +183,7 @@ START_TEST(both_steps_of_a_kept_job_can_be_done_again) {
                                    .model_files = files,
                                    .model_file_count = 2};
     ck_assert_int_eq(job_directory_describe(&d, &infer, &err), KOLM_OK);
-    /* What the backend makes of it is not kept: it says which files the next backend may read. */
+    /* A backend's changes to it are discarded, because it determines which files the next backend may read. */
     char *description = NULL;
     ck_assert_int_eq(kit_path_join(d.job, "job.json", &description, &err), KOLM_OK);
     ck_assert_int_eq(unlink(description), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows that say the same are on one side of the split, whatever their spelling; templates and chains. */
+/* Equivalent rows are on one side of the split, whatever their spelling; templates and chains. */
 #include "groups_fixture.h"
 
 /* ---- The same text in other spellings */

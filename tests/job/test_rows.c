@@ -201,7 +201,7 @@ END_TEST
 START_TEST(inputs_alone_are_enough_where_no_output_is_needed) {
     const job_reader_options options = {.path = "x", .inputs_only = true};
     assert_rows_as(BYTES("{\"input\":\"a\"}\n{\"input\":\"b\",\"output\":\"c\"}\n"), &options, "1|a|\n2|b|\n");
-    /* Nobody reads the answer to a question that is asked again. */
+    /* With inputs_only the outputs are not parsed. */
     assert_rows_as(BYTES("{\"input\":\"a\",\"output\":{\"deep\":[1e400]}}\n{\"text\":\"b\",\"label\":\"\\ud800\"}\n"),
                    &options, "1|a|\n2|b|\n");
     assert_rows_as(BYTES("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n"), &options, "1|a|\n");

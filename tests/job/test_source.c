@@ -185,7 +185,7 @@ START_TEST(damaged_data_are_never_taken_for_others) {
         packed.data[at] ^= 0x55;
         kit_status status = read_packed(&packed, 500, &out);
         packed.data[at] ^= 0x55;
-        /* Some bytes of a header say nothing about the content. */
+        /* Some bytes of a header do not affect the content. */
         if (status == KOLM_OK) ck_assert(out.length == text.length && memcmp(out.data, text.data, out.length) == 0);
         refused += status != KOLM_OK;
         kit_buf_free(&out);
@@ -207,7 +207,7 @@ START_TEST(other_bytes_behind_packed_data_are_said) {
 }
 END_TEST
 
-/* A frame header that asks for a window of 2^41 bytes, and a block behind it. */
+/* A frame header with a window of 2^41 bytes, and a block after it. */
 START_TEST(a_window_above_the_limit_is_refused) {
     kit_buf packed = {0}, out = {0};
     kit_buf_add(&packed,

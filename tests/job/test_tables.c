@@ -359,7 +359,7 @@ static const table_case headers[] = {
     {"x.csv", "text, label\na, b\n\"c, d\", \"e\"\n", "2|a|b\n3|c, d|e\n"},
     {"x.csv", " text ,label \na,b\n", "2|a|b\n"},
     {"x.csv", "\xEF\xBB\xBF\"text\",\"label\"\n\"a\",b\n", "2|a|b\n"},
-    /* Separators at the end that nobody meant, in the header or in rows. */
+    /* Stray separators at the end of the header or of rows. */
     {"x.csv", "text,label,\na,b,\nc,d\ne,f,,\n", "2|a|b\n3|c|d\n4|e|f\n"},
     {"x.csv", "text,label,,,\na,b,,,\nc,d\n", "2|a|b\n3|c|d\n"},
     {"x.csv", "text,label\na,b,\nc,d,,\ne,f,g\n",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* To be preloaded: makes the allocation of number KOLM_FAIL_AT fail, once, and says in KOLM_FAIL_REPORT whether it came to that. */
+/* To be preloaded: makes allocation number KOLM_FAIL_AT fail, once, and writes to KOLM_FAIL_REPORT whether it
+ * happened. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs that are run to their end, and those that do not want to end. */
+/* Programs that are run to their end, and those that refuse to end. */
 #include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/child.h"
@@ -104,7 +104,7 @@ START_TEST(its_input_and_descriptors) {
 }
 END_TEST
 
-/* It says something, and then never ends by itself: the test's own limit is far away. */
+/* It prints something and then never ends by itself: the test's own limit is far away. */
 #define WAITS "print('ready', flush=True)\nsignal.pause()\n"
 
 START_TEST(asked_to_stop) {
@@ -144,7 +144,7 @@ static kit_child_stop linger_then_cancel(void *user, bool out_ended) {
     return (*asked)++ == 0 ? KIT_CHILD_LINGERS : KIT_CHILD_CANCELLED;
 }
 
-/* One that lingers may still be cancelled, and is asked again then. */
+/* A lingering one may still be cancelled, and is signalled again then. */
 START_TEST(lingering) {
     const char *argv[] = {
         PYTHON,
@@ -236,7 +236,7 @@ START_TEST(in_steps) {
     const int64_t now = kit_now_ms();
     kit_child_life life = kit_child_born(pid, 0, 60000);
     ck_assert(life.deadline_ms == INT64_MAX && !kit_child_ended(&life, false));
-    kit_child_kill_late(&life, now, 500); /* nobody has stopped it */
+    kit_child_kill_late(&life, now, 500); /* it was not stopped */
     kit_child_stop_now(&life, KIT_CHILD_CANCELLED, now);
     kit_child_stop_now(&life, KIT_CHILD_LINGERS, now + 1); /* no better reason */
     ck_assert(life.stop == KIT_CHILD_CANCELLED && life.kill_ms == now + 60000);

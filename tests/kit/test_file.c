@@ -132,7 +132,7 @@ START_TEST(trees_are_removed_without_following) {
 }
 END_TEST
 
-/* As a program may leave them that wants to be remembered. */
+/* As a program might leave them that wants to persist. */
 START_TEST(trees_may_be_locked_and_very_deep) {
     char cwd[4096];
     ck_assert_int_eq(kit_mkdirs(in("locked/closed/inner"), 0700, &err), KOLM_OK);
@@ -313,7 +313,7 @@ START_TEST(the_dead_leave_nothing_for_long) {
     make("f", "two");
     ck_assert_int_eq(entries(base), 2);
     holds("f", "two");
-    /* What only looks like one is nobody's to remove. */
+    /* Lookalikes are not removed. */
     int fd = open(in(".f.kolm-notours"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     close(fd);
     ck_assert_int_eq(symlink("g", in(".f.kolm-0123456789abcdef")), 0);

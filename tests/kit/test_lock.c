@@ -64,7 +64,7 @@ START_TEST(no_link_is_followed) {
 }
 END_TEST
 
-/* The child says when it holds the lock, and holds it until it is killed. */
+/* The child reports that it holds the lock, and holds it until it is killed. */
 static pid_t holder(int (*take)(int fd)) {
     int ends[2];
     char byte;
@@ -111,7 +111,7 @@ static bool stop_at_once(void *user) {
     return true;
 }
 
-/* Not before it was looked for once in vain. */
+/* Not before one lookup has failed. */
 static bool free_it(void *user) {
     (void)user;
     if (looks++ == 0) kill_holder(waited_for);

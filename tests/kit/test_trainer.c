@@ -184,7 +184,7 @@ START_TEST(words_on_standard_error_only) {
     fails("sys.stderr.write(('y' * 99 + '\\n') * 1000 + 'the end\\n')\nsys.exit(1)\n", KOLM_E_INTERNAL, "the end");
     ck_assert_uint_lt(strlen(err.text), 480);
     fails("sys.stderr.write('z' * 100000)\nsys.exit(1)\n", KOLM_E_INTERNAL, "zzzz");
-    /* They are shown; what they say decides nothing. */
+    /* They are shown, but have no effect. */
     fails("import a_library_that_is_not_there\n", KOLM_E_INTERNAL, "No module named");
     ck_assert_ptr_nonnull(strstr(err.remedy, "kolm compute setup local-cpu"));
     fails("sys.stderr.write('ImportError: out of memory\\n')\nsys.exit(1)\n", KOLM_E_INTERNAL, "out of memory");

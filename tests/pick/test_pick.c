@@ -238,7 +238,7 @@ START_TEST(every_filter_says_why) {
     k.infer = true;
     ck_assert_str_eq(why(&k, "fal"), "");
     k = (pick_constraints){.recipe = "linear"};
-    ck_assert_str_eq(why(&k, "vast"), ""); /* says nothing of recipes */
+    ck_assert_str_eq(why(&k, "vast"), ""); /* does not mention recipes */
     find("vast")->offer.recipes = "lora, linear-2";
     ck_assert_str_eq(why(&k, "vast"), "makes lora, linear-2, not linear");
     find("vast")->offer.recipes = "lora, linear";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A double of NVIDIA's management library: FAKE_* say which cards it has and what is wrong with it. */
+/* A double of NVIDIA's management library: the FAKE_* variables set its cards and faults. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

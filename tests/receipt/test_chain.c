@@ -358,7 +358,7 @@ static void trust_five(receipt_key **out_key) {
                      KOLM_OK);
 }
 
-/* Line ends, encodings and empty lines that something on the way changed: not believed, and called what they are. */
+/* Line ends, encodings and empty lines changed in transit: rejected, with the exact reason. */
 START_TEST(receipts_that_were_changed_on_the_way) {
     static const struct {
         const char *before, *line_end, *after, *words;

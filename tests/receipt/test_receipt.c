@@ -171,7 +171,7 @@ START_TEST(envelopes_come_back) {
 }
 END_TEST
 
-/* Signs PAE("t", bytes FB FF) and gives the signature in URL-safe or standard base64. */
+/* Signs PAE("t", bytes FB FF) and returns the signature in URL-safe or standard base64. */
 static void sign_two_bytes(const receipt_key *key, bool url_safe, char *out, size_t capacity) {
     kit_buf message = {0}, encoded = {0};
     uint8_t signature[64];
@@ -421,7 +421,7 @@ START_TEST(a_key_has_roles) {
     const char *keyid = public_key->keyid;
     char name[128], whole[KIT_SHA256_HEX];
     ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "ACME", 100, 200, FIXTURE_NOW, &err), KOLM_OK);
-    expect_roles(keyid, false, true); /* its models are not believed */
+    expect_roles(keyid, false, true); /* its models are not trusted */
     ck_assert_int_eq(receipt_keys_trust(keys, public_key, "both", 300, 400, FIXTURE_NOW, &err), KOLM_OK);
     expect_roles(keyid, true, true);
     ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "", 1, 1000, FIXTURE_NOW, &err), KOLM_OK);

@@ -83,7 +83,7 @@ START_TEST(only_those_since_then_count) {
     add(JOB("2026-01-31T23:59:59Z", "{\"cost_usd\":1}"));
     add(JOB("2026-02-01T00:00:00Z", "{\"cost_usd\":2}"));
     add("{\"metrics\":{\"compute\":{\"cost_usd\":4,\"finished_at\":\"2026-03-01T00:00:00Z\"}}}");
-    add("{\"metrics\":{\"compute\":{\"cost_usd\":8}}}"); /* it does not say when */
+    add("{\"metrics\":{\"compute\":{\"cost_usd\":8}}}"); /* it has no date */
     ck_assert_int_eq(read_since(FEBRUARY), KOLM_OK);
     ck_assert_uint_eq(sums.jobs, 2);
     ck_assert_uint_eq(sums.cost_micro_usd, 6000000);
@@ -113,7 +113,7 @@ START_TEST(no_chain_is_no_receipts) {
     ck_assert_int_eq(receipt_totals_read(path, INT64_MIN, &stop, &sums, &err), KOLM_OK);
     ck_assert_uint_eq(sums.jobs, 0);
     ck_assert_int_eq(receipt_totals_read(root, INT64_MIN, &stop, &sums, &err), KOLM_E_INVALID_ARGUMENT);
-    ck_assert_int_eq(mkfifo(path, 0600), 0); /* nobody writes to it, and it is not waited for */
+    ck_assert_int_eq(mkfifo(path, 0600), 0); /* it has no writer, and is not waited for */
     ck_assert_int_eq(receipt_totals_read(path, INT64_MIN, &stop, &sums, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, path));
     ck_assert_int_eq(unlink(path), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What reports say of answers, and that neither labels nor rows can make them slow or large. */
+/* Reports of answers, and that neither labels nor rows can make them slow or large. */
 #include "score_fixture.h"
 
 /* ---- Reports */

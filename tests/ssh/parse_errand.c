@@ -29,7 +29,7 @@ static kit_status errand(kolm_error_t *err) {
     if (status == KOLM_OK) status = ssh_known_parse(&known, "file", lines.data, lines.length, target.host, err);
     if (status == KOLM_OK) status = kit_base64_decode(&key, key_text, strlen(key_text), err);
     if (status == KOLM_OK) status = ssh_fingerprint((const uint8_t *)key.data, key.length, fingerprint, err);
-    /* A line that was not understood for want of memory must not turn a revoked key into a good one. */
+    /* A line that was not parsed for lack of memory must not make a revoked key valid. */
     if (status == KOLM_OK && ssh_known_check(&known, (const uint8_t *)key.data, key.length, NULL) != SSH_KNOWN_REVOKED)
         status = KOLM_E_INTERNAL;
     ssh_known_free(&known);

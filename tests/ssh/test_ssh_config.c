@@ -338,7 +338,7 @@ START_TEST(test_known_hosts) {
         {"@revoked * ssh-ed25519 " KEY_B "\n", SSH_KNOWN_NEW, 0},
         {"@cert-authority * ssh-ed25519 " KEY_A "\n", SSH_KNOWN_NEW, 1},
         {"@unknown * ssh-ed25519 " KEY_A "\n", SSH_KNOWN_NEW, 0},
-        {"box ssh-rsa " KEY_A "\n", SSH_KNOWN_NEW, 0}, /* says another type than its key */
+        {"box ssh-rsa " KEY_A "\n", SSH_KNOWN_NEW, 0}, /* names another type than its key's */
         {"box ssh-ed25519 not-base64!\n", SSH_KNOWN_NEW, 0},
         {"box ssh-ed25519\nbox\n", SSH_KNOWN_NEW, 0},
         {"*,!box ssh-ed25519 " KEY_A "\n", SSH_KNOWN_NEW, 0},

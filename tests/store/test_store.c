@@ -371,7 +371,7 @@ START_TEST(digests_are_keyed_per_home) {
     ck_assert_str_eq(one, two);
     store_digest(key, "tokeN", 5, two);
     ck_assert_str_ne(one, two);
-    /* A key of the wrong size or mode is replaced, not believed. */
+    /* A key of the wrong size or mode is replaced, not used. */
     write_text("cache/key", "short", 0600);
     ck_assert(store_cache_key(home, again));
     store_digest(again, "token", 5, two);
