@@ -160,7 +160,7 @@ static double within(double value) {
 
 /* ---- K and the labels */
 
-/* As core/score has it: the mean of the recalls, with the interval that Zou and Donner put together from theirs. */
+/* As in core/score: the mean of the recalls, with the interval that Zou and Donner combine from theirs. */
 static void balance(report_gathering *g) {
     report_score *s = &g->facts.score;
     double low = 0, high = 0, sum = 0, labels = 0;
