@@ -166,7 +166,7 @@ class Modal(Provider):
     nothing_fits = "Modal has nothing that fits"
     refusals = ((Fault(403), 7, "broken", "this token of Modal may not do that"),
                 (Fault(402), 8, "broken", "Modal has no such GPU left, or a limit of the workspace is reached"),
-                (Fault("html"), 9, "broken", "the address that was asked is not Modal's API"))
+                (Fault("html"), 9, "broken", "the server at this address is not Modal's API"))
     reached = "available the token is set; Modal could not be"
 
     @staticmethod

@@ -84,7 +84,8 @@ static kit_status get_app(kit_rent_account *a, char *environment, char *out, siz
     bool good = kit_rent_is_id(id) && kit_copy(out, capacity, id);
     modal_free(answer);
     return good ? KOLM_OK
-                : kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+                : kit_fail(err, KOLM_E_DATA_LOSS,
+                           "try again; if the error persists, a newer kolm may support Modal's new format",
                            "Modal's answer has no app");
 }
 
@@ -104,7 +105,8 @@ static kit_status one_page(kit_rent_account *a, Modal__SandboxList *request, vis
         request->before_timestamp = page->sandboxes[i]->created_at;
     }
     if (status == KOLM_OK && !*out_last && before > 0 && !(request->before_timestamp < before))
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+        status = kit_fail(err, KOLM_E_DATA_LOSS,
+                          "try again; if the error persists, a newer kolm may support Modal's new format",
                           "Modal's list of sandboxes does not go on");
     modal_free(answer);
     return status;
@@ -129,7 +131,8 @@ static kit_status each_sandbox(kit_rent_account *a, visit each, void *user, kolm
     for (int page = 0; page < PAGES_MOST && !last; page++)
         KIT_TRY(one_page(a, &request, each, user, &last, err));
     return last ? KOLM_OK
-                : kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+                : kit_fail(err, KOLM_E_DATA_LOSS,
+                           "try again; if the error persists, a newer kolm may support Modal's new format",
                            "Modal's list of sandboxes does not end");
 }
 

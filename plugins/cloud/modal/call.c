@@ -39,7 +39,7 @@ static kit_status explain(const kit_grpc_answer *answer, kit_status status, kolm
     const char *said = answer->said;
     if (answer->status < 0 && status == KOLM_E_FAILED_PRECONDITION && answer->http_status != 0)
         return kit_fail(err, status, "correct backends.modal.api in config.json, or look for a proxy on the way",
-                        "the address that was asked is not Modal's API (HTTP %d)", answer->http_status);
+                        "the server at this address is not Modal's API (HTTP %d)", answer->http_status);
     for (size_t i = 0; answer->status > 0 && i < sizeof refusals / sizeof *refusals; i++)
         if (refusals[i].code == status) {
             (void)kit_fail(err, status, refusals[i].remedy, "%s", refusals[i].text);
@@ -72,7 +72,8 @@ static int64_t asks_to_wait(const void *details, size_t length) {
 /* ---- The call */
 
 static kit_status unreadable(const char *rpc, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+    return kit_fail(err, KOLM_E_DATA_LOSS,
+                    "try again; if the error persists, a newer kolm may support Modal's new format",
                     "Modal's answer to %s cannot be read", rpc);
 }
 

@@ -30,7 +30,8 @@ typedef struct plan {
 
 static kit_status take(const char *id, const char *what, char out[TEXT], kolm_error_t *err) {
     if (kit_rent_is_id(id) && kit_copy(out, TEXT, id)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+    return kit_fail(err, KOLM_E_DATA_LOSS,
+                    "try again; if the error persists, a newer kolm may support Modal's new format",
                     "Modal's answer has no %s", what);
 }
 
@@ -219,6 +220,7 @@ kit_status modal_create(void *state, const kit_rent_offer *offer, const char *na
     modal_free(answer);
     *out_may_exist = !good;
     return good ? KOLM_OK
-                : kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+                : kit_fail(err, KOLM_E_DATA_LOSS,
+                           "try again; if the error persists, a newer kolm may support Modal's new format",
                            "Modal's answer has no sandbox");
 }

@@ -220,7 +220,8 @@ static kit_status get_router(modal_wire *w, kolm_error_t *err) {
     const Modal__RouterAccess *access = (const Modal__RouterAccess *)answer;
     kit_status status = KOLM_OK;
     if (!kit_copy(w->router, sizeof w->router, access->url) || w->router[0] == '\0')
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer kolm may know Modal's new format",
+        status = kit_fail(err, KOLM_E_DATA_LOSS,
+                          "try again; if the error persists, a newer kolm may support Modal's new format",
                           "Modal's answer has no address of a router");
     for (size_t n = strlen(w->router); n > 0 && w->router[n - 1] == '/'; n--)
         w->router[n - 1] = '\0';
