@@ -111,7 +111,7 @@ kit_status kit_ssh_job_guard(kit_ssh_job_remote *remote, uint64_t seconds, bool 
                              kolm_error_t *err) KIT_MUST_USE;
 
 /* The local program that runs the recipe linear on a machine of the same architecture: kolm-linear next to the running
- * program, or in a build tree below plugins/. False, and "", if there is none. */
+ * program, or in the plugins of its build tree. False, and "", if there is none. */
 bool kit_ssh_job_engine(char *out_path, size_t capacity);
 
 /* The slots. Both do the complete job, including reconnections. */
