@@ -114,7 +114,7 @@ constexpr kolm_backend_v1_t kolm_backend_v1 = kolm::table<thrower>({"thrower", "
         self.write(os.path.join(self.plugins, "thrower.json"), json.dumps(harness.manifest("thrower", train=False, settings=[
             {"key": "kind", "type": "string", "summary": "What it throws."}])))
         for kind, words in (("failure", ("the cluster is away", "wait for it")), ("memory", ("out of memory",)), ("system", ("No such file",)),
-                            ("logic", ("at",)), ("number", ("no std::exception",))):
+                            ("logic", ("at",)), ("number", ("not a std::exception",))):
             with self.subTest(kind):
                 self.write_home("config.json", json.dumps({"backends": {"thrower": {"kind": kind}}}))
                 said = self.kolm("compute", "info", "thrower", code=None).out

@@ -130,7 +130,7 @@ class Acme(Provider):
     told = (2, 3, 4)
     none_left = "ACME has no such machine left"
     device = "1x A10 (24 GB), oslo: "
-    detected = "available ACME takes the token: 4 offers now, from 0.60 USD an hour"
+    detected = "available ACME accepts the token: 4 offers now, from 0.60 USD an hour"
     check = "/v1/offers"
     unknown = "ACME does not know this key"
     remedy = "make a key on https://acme.example/keys"
@@ -159,7 +159,7 @@ class Modal(Provider):
     untold = 0.1 * 60 / 3600
     none_left = "Modal has no such GPU left"
     device = "1x T4 (16 GB), 2 cores, 16 GiB: "
-    detected = "available Modal takes the token: workspace kolm-tests"
+    detected = "available Modal accepts the token: workspace kolm-tests"
     check = "/modal.client.ModalClient/TokenInfoGet"
     unknown = "Modal does not know this token"
     remedy = "make a token on https://modal.com/settings/tokens"
