@@ -104,7 +104,7 @@ class Said(Case):
             rows[at] = dict(rows[at], output=name)
         self.write("tickets.jsonl", jsonl(rows))
         done = self.compile()
-        self.assertRegex(done.err, r'warning: the labels "billing" \(\d+ rows\) and "Billing" \(1 row\) differ in capitals')
+        self.assertRegex(done.err, r'warning: the labels "billing" \(\d+ rows\) and "Billing" \(1 row\) differ only in case')
         self.assertIn("warning: 4 labels differ from another one in spelling only", done.err)
         self.assertIn("1 rows have blanks around their label", done.out)
         record = self.json("compile", "-t", "router", "-d", "tickets.jsonl", "--force")
