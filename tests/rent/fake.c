@@ -117,6 +117,7 @@ static kit_status create(void *state, const kit_rent_offer *offer, const char *n
     ck_assert_msg(!record->created, "%s was created twice", name);
     ck_assert_uint_eq(fake_alive(f), 0);
     record->created = true;
+    f->now += f->create_ms;
     unsigned choice = fake_choose(f, CREATE_WAYS);
     bool made = choice == MADE || choice >= LOST_MADE;
     if (made) add_box(f, name, offer->micro_usd_per_hour + (choice == MADE_DEARER ? 1 : 0));

@@ -37,6 +37,7 @@ typedef struct fake {
     fake_record records[FAKE_BOXES];
     size_t record_count;
     bool collected, armed;
+    int64_t create_ms;                            /* what create takes before it has its effect */
     bool endless;                                 /* the work is never done, once it is armed */
     int64_t list_back, destroy_back, record_back; /* until then these do not work; record: the ends of boxes */
     size_t calls, dies_at; /* kolm is killed in that call, before its effect or after it; 0: never */

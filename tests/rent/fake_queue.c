@@ -104,6 +104,7 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
     ck_assert_msg(record != NULL && record->open, "%s was uploaded off the record", name);
     ck_assert_msg(!record->used, "%s was uploaded twice", name);
     record->used = true;
+    f->now += f->send_ms;
     unsigned choice = choose(f, 4); /* made, refused, lost and made, lost and not made */
     if (choice == 0 || choice == 2) add(f, name, true);
     if (choice == 0) kit_copy(files, KIT_RENT_HANDLE_BYTES, f->items[f->item_count - 1].handle);
@@ -133,6 +134,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     ck_assert_msg(!record->used, "%s was submitted twice", name);
     record->used = true;
     f->submits++;
+    f->now += f->send_ms;
     unsigned choice = choose(f, SUBMIT_WAYS);
     if (choice == MADE || choice == NO_ANSWER_MADE || choice == NO_HANDLE) add(f, name, false);
     if (choice == MADE) kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, f->items[f->item_count - 1].handle);

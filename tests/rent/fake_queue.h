@@ -38,7 +38,8 @@ typedef struct fake_queue {
     queue_record records[QUEUE_ITEMS];
     size_t record_count;
     bool fetched;
-    bool never_starts, strange_word, endless;                 /* what becomes of a job */
+    int64_t send_ms;                          /* what an upload, and a submission, take before they have their effect */
+    bool never_starts, strange_word, endless; /* what becomes of a job */
     int64_t find_back, cancel_back, remove_back, record_back; /* until then these do not work; record: the ends */
     size_t calls, dies_at;                                    /* kolm is killed in that call; 0: never */
     bool dies_after, dead;

@@ -297,6 +297,19 @@ START_TEST(test_lost_answer_that_created) {
 }
 END_TEST
 
+/* create() waits for its answer for longer than a new box may stay unseen, and than booting may take. */
+START_TEST(test_create_that_takes_long) {
+    fake f = {.create_ms = 90000};
+    kit_rent r = with_script(&f, "0042222222", (run_options){0}); /* the answer is lost, and no list has the box yet */
+    ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK && f.collected);
+    ck_assert_uint_eq(f.box_count, 1);
+    fake known = {.create_ms = 90000};
+    r = with_script(&known, "000022222222", (run_options){0}); /* it has a handle, and no look has it yet */
+    ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK && known.collected);
+    ck_assert_uint_eq(known.box_count, 1);
+}
+END_TEST
+
 START_TEST(test_price_that_rose) {
     fake f = {0};
     kit_rent r = with_script(&f, "006", (run_options){0});
@@ -355,6 +368,7 @@ int main(void) {
     tcase_add_test(machine, test_list_is_away);
     tcase_add_test(machine, test_destroy_is_away);
     tcase_add_test(machine, test_end_that_cannot_be_recorded);
+    tcase_add_test(machine, test_create_that_takes_long);
     tcase_add_test(machine, test_price_that_rose);
     tcase_add_test(machine, test_budget_and_deadline);
     tcase_add_test(machine, test_plans_that_lack_something);

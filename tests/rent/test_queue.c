@@ -244,6 +244,17 @@ START_TEST(test_lost_answer_that_submitted) {
 }
 END_TEST
 
+/* An upload and a submission wait for their answers for longer than what they made may stay unseen. */
+START_TEST(test_calls_that_take_long) {
+    fake_queue f = {.send_ms = 90000};
+    kit_queue q = with_script(&f, "00000032222", (run_options){0}); /* no list has the job yet */
+    ck_assert(q.state == KIT_QUEUE_GONE && q.error.code == KOLM_OK && f.fetched && f.submits == 1);
+    fake_queue files = {.send_ms = 90000};
+    q = with_script(&files, "023333", (run_options){0}); /* and none the rows, whose upload failed */
+    ck_assert(q.state == KIT_QUEUE_GONE && q.error.code == KOLM_E_UNKNOWN && queue_alive(&files, true) == 0);
+}
+END_TEST
+
 /* No list for a minute, which is longer than a new job may stay unseen: it is not taken for absent. */
 START_TEST(test_find_is_away) {
     fake_queue f = {.find_back = 1000000 + 60000};
@@ -358,6 +369,7 @@ int main(void) {
     tcase_add_test(machine, test_killed_anywhere);
     tcase_add_test(machine, test_price_and_permission);
     tcase_add_test(machine, test_lost_answer_that_submitted);
+    tcase_add_test(machine, test_calls_that_take_long);
     tcase_add_test(machine, test_find_is_away);
     tcase_add_test(machine, test_cancel_that_does_not_take);
     tcase_add_test(machine, test_starts_and_words);

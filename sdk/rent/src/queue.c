@@ -210,6 +210,7 @@ static kit_queue_state step_planned(kit_queue *q, int64_t now, kolm_error_t *err
 static kit_queue_state step_uploading(kit_queue *q, int64_t now, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
     bool done = false, had = q->files[0] != '\0';
+    q->uploading = !had;
     if (!had) q->sent_ms = now;
     kit_status status = p->provider->upload(p->provider_state, q->files_name, q->files, &done, err);
     bool got = !had && q->files[0] != '\0';
@@ -275,7 +276,7 @@ static kit_queue_state has_handle(kit_queue *q, int64_t now, kolm_error_t *err) 
 static kit_queue_state submit(kit_queue *q, int64_t now, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
     bool may_exist = true;
-    q->asked = true;
+    q->asked = q->submitting = true;
     q->asked_ms = now;
     kit_status status = p->provider->submit(p->provider_state, q->name, q->handle, &may_exist, err);
     if (status == KOLM_OK && q->handle[0] != '\0') return has_handle(q, now, err);
@@ -485,6 +486,10 @@ static kit_queue_state step(kit_queue *q, int64_t now, bool cancel, kolm_error_t
 void kit_queue_step(kit_queue *queue, int64_t now_ms, bool cancel) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (kit_queue_ended(queue)) return;
+    /* these calls may have taken minutes: what they made may be younger than they are, and is not yet seen */
+    if (queue->uploading) queue->sent_ms = now_ms;
+    if (queue->submitting) queue->asked_ms = now_ms;
+    queue->uploading = queue->submitting = false;
     queue->due_ms = now_ms;
     (void)step(queue, now_ms, cancel, &err);
     if (err.code == KOLM_E_UNAUTHENTICATED || err.code == KOLM_E_PERMISSION_DENIED)

@@ -292,6 +292,7 @@ static kit_rent_state ask(kit_rent *r, int64_t now, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
     bool may_exist = true;
     r->asked = true;
+    r->creating = true;
     r->asked_ms = r->billed_ms = now;
     kit_status status = p->provider->create(p->provider_state, &r->offer, r->name, r->box.handle, &may_exist, err);
     if (status == KOLM_OK && r->box.handle[0] != '\0') return has_handle(r, now, err);
@@ -489,6 +490,9 @@ static kit_rent_state step(kit_rent *r, int64_t now, bool cancel, kolm_error_t *
 void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (kit_rent_ended(rent)) return;
+    /* create() may have taken minutes: what it made may be younger than the call, and is not yet seen, or boots */
+    if (rent->creating) rent->asked_ms = rent->since_ms = now_ms;
+    rent->creating = false;
     count(rent, now_ms);
     rent->due_ms = now_ms;
     (void)step(rent, now_ms, cancel, &err);

@@ -176,6 +176,8 @@ typedef struct kit_queue {
     bool final;
     bool removed;
     bool log_next;
+    bool uploading;
+    bool submitting;
     int64_t begun_ms;
     int64_t since_ms;
     int64_t asked_ms;

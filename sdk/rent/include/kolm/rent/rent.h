@@ -172,6 +172,7 @@ typedef struct kit_rent {
     bool reclaiming;
     bool finished;
     bool seen_gone;
+    bool creating;
     kit_status refusal; /* nothing was created, and why */
     int64_t begun_ms;
     int64_t since_ms;
