@@ -161,6 +161,9 @@ class Grpc(unittest.TestCase):
         details = base64.b64encode(b"wait").decode().rstrip("=")
         said = self.ask(lambda call, number: call.end(8, more=[("grpc-status-details-bin", details)]) if number < 6 else self.echo(call, number), "create")
         self.assertEqual((said.code, said.may, len(self.calls)), (0, False, 6))
+        for kind, tries, may in (("read", 3, False), ("change", 3, False), ("keyed", 3, True), ("create", 1, True)):  # a status that leaves open whether it was done
+            said = self.ask(lambda call, number: call.end(14, more=[("grpc-status-details-bin", details)]) if number < 3 else call.end(8), kind)
+            self.assertEqual((said.may, len(self.calls)), (may, tries), kind)
         said = self.ask(lambda call, number: call.end(8, more=[("grpc-status-details-bin", "!!")]))
         self.assertEqual((said.code, len(self.calls)), (8, 1))
 

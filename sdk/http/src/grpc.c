@@ -221,12 +221,14 @@ static kit_status all_tries(one_call *c, kolm_error_t *err) {
         kit_status status = one_try(c, err);
         if (status == KOLM_OK) return status;
         bool throttled = c->wait_ms >= 0 && status != KOLM_E_CANCELLED;
-        unclear = unclear || (may_be(c) && !throttled);
+        unclear = unclear || may_be(c);
         c->answer->may_have_happened = unclear;
         uint64_t pause = kit_http_backoff(tried, http->first_wait_ms, http->wait_most_ms, &http->random);
         int64_t asked = throttled ? c->wait_ms : c->heard.retry_after_ms;
         if (asked > 0 && (uint64_t)asked > pause) pause = (uint64_t)asked;
-        bool again = throttled || (decide(c, status) == KIT_HTTP_AGAIN && tried < most);
+        /* what may have created something is not repeated without a key, whatever the service says of itself */
+        bool asks = throttled && !(unclear && c->call->repeat == KIT_HTTP_CREATE);
+        bool again = asks || (decide(c, status) == KIT_HTTP_AGAIN && tried < most);
         if (!again || pause > http->wait_most_ms || kit_now_ms() + (int64_t)pause >= c->deadline_ms) return status;
         KIT_TRY(rest(c, pause, err));
     }
