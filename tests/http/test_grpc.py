@@ -164,6 +164,12 @@ class Grpc(unittest.TestCase):
         for kind, tries, may in (("read", 3, False), ("change", 3, False), ("keyed", 3, True), ("create", 1, True)):  # a status that leaves open whether it was done
             said = self.ask(lambda call, number: call.end(14, more=[("grpc-status-details-bin", details)]) if number < 3 else call.end(8), kind)
             self.assertEqual((said.may, len(self.calls)), (may, tries), kind)
+
+        def begun(call, number):
+            call.send(b"%d" % number)
+            call.end(*((8, "", [("grpc-status-details-bin", details)]) if number == 1 else (0,)))
+        said = self.ask(begun, kind="stream")
+        self.assertEqual((said.messages, said.grpc, len(self.calls)), (["1"], 8, 1))  # its caller goes on from there
         said = self.ask(lambda call, number: call.end(8, more=[("grpc-status-details-bin", "!!")]))
         self.assertEqual((said.code, len(self.calls)), (8, 1))
 

@@ -227,7 +227,7 @@ static kit_status all_tries(one_call *c, kolm_error_t *err) {
         int64_t asked = throttled ? c->wait_ms : c->heard.retry_after_ms;
         if (asked > 0 && (uint64_t)asked > pause) pause = (uint64_t)asked;
         /* what may have created something is not repeated without a key, whatever the service says of itself */
-        bool asks = throttled && !(unclear && c->call->repeat == KIT_HTTP_CREATE);
+        bool asks = throttled && !c->delivered && !(unclear && c->call->repeat == KIT_HTTP_CREATE);
         bool again = asks || (decide(c, status) == KIT_HTTP_AGAIN && tried < most);
         if (!again || pause > http->wait_most_ms || kit_now_ms() + (int64_t)pause >= c->deadline_ms) return status;
         KIT_TRY(rest(c, pause, err));

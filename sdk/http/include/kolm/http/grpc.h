@@ -56,8 +56,8 @@ typedef struct kit_grpc_call {
     kit_status (*on_message)(void *user, const void *bytes, size_t length, kolm_error_t *err);
     void *user;
     /* What the service says about itself when it is busy: milliseconds to wait, from grpc-status-details-bin, decoded; -1: nothing.
-     * Then the call is made again whatever its status is, within the time that it has; but CREATE not after a status with may_be.
-     * NULL: not asked. */
+     * Then the call is made again whatever its status is, within the time that it has; but CREATE not after a status with may_be,
+     * and no stream that has begun. NULL: not asked. */
     int64_t (*asks_to_wait)(const void *details, size_t length);
     uint64_t deadline_ms; /* of all tries; 0: 60 s */
     uint64_t idle_ms;     /* as in kit_http_request */
