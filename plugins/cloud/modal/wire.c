@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define PIECE (1u << 20)    /* of one write */
-#define HELD_MAX (8u << 20) /* what was read ahead */
+#define HELD_MAX (2u << 20) /* what was read ahead */
 #define WRITE_MS 15000
 #define LAST_WORDS_MS 1000
 #define CLOSE_MS 2000
@@ -48,16 +48,23 @@ typedef struct modal_wire {
 
 /* ---- Listening */
 
+/* What was read makes room for what comes: a reader that is always a little behind would else have all of it kept. */
+static void make_room(modal_wire *w) {
+    size_t left = w->held.length - w->held_at;
+    if (w->held_at < left || w->held_at == 0) return;
+    memmove(w->held.data, w->held.data + w->held_at, left);
+    w->held.data[left] = '\0';
+    w->held.length = left;
+    w->held_at = 0;
+}
+
 static kit_status take_data(void *user, const ProtobufCMessage *message, kolm_error_t *err) {
     modal_wire *w = user;
     const ProtobufCBinaryData *data = &((const Modal__ExecData *)message)->data;
     pthread_mutex_lock(&w->lock);
     while (w->held.length - w->held_at > HELD_MAX && !w->closing)
         pthread_cond_wait(&w->news, &w->lock);
-    if (w->held_at == w->held.length) {
-        kit_buf_clear(&w->held);
-        w->held_at = 0;
-    }
+    make_room(w);
     kit_buf_add(&w->held, data->data, data->len);
     w->heard += data->len;
     kit_status status = w->closing ? KOLM_E_CANCELLED : kit_buf_ok(&w->held, err);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What modal's way into a sandbox keeps of what was read, and what becomes of a stream that broke; without a network. */
+#include "wire.c"
+
+#include "../suite.h"
+
+#define PIECE_BYTES 65536u
+#define PIECES 1000u /* 65 MB in all */
+
+static void hear(modal_wire *w, uint64_t *sent) {
+    static uint8_t bytes[PIECE_BYTES];
+    Modal__ExecData data = MODAL__EXEC_DATA__INIT;
+    kolm_error_t err = KIT_ERROR_INIT;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)((*sent)++ % 251);
+    data.data = (ProtobufCBinaryData){.len = sizeof bytes, .data = bytes};
+    ck_assert_int_eq(take_data(w, &data.base, &err), KOLM_OK);
+}
+
+static size_t read_some(modal_wire *w, size_t most, uint64_t *heard) {
+    static uint8_t bytes[PIECE_BYTES];
+    kolm_error_t err = KIT_ERROR_INIT;
+    size_t n = 0;
+    ck_assert_int_eq(read_wire(w, bytes, most, 0, &n, &err), KOLM_OK);
+    for (size_t i = 0; i < n; i++)
+        if (bytes[i] != (uint8_t)((*heard)++ % 251)) ck_abort_msg("byte %llu is another", (unsigned long long)*heard);
+    return n;
+}
+
+START_TEST(test_a_reader_that_never_catches_up) {
+    modal_wire w = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    uint64_t sent = 0, heard = 0;
+    hear(&w, &sent);
+    for (size_t i = 0; i < PIECES; i++) {
+        hear(&w, &sent);
+        ck_assert_uint_eq(read_some(&w, PIECE_BYTES, &heard), PIECE_BYTES);
+    }
+    ck_assert_uint_le(w.held.capacity, 8 * PIECE_BYTES);
+    while (heard < sent)
+        ck_assert_uint_gt(read_some(&w, 1000, &heard), 0);
+    ck_assert_uint_eq(w.heard, sent);
+    kit_buf_free(&w.held);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("rent-modal-wire");
+    TCase *wire = tcase_create("wire");
+    tcase_add_test(wire, test_a_reader_that_never_catches_up);
+    suite_add_tcase(suite, wire);
+    return run_suite(suite);
+}
