@@ -43,10 +43,25 @@ START_TEST(test_a_reader_that_never_catches_up) {
 }
 END_TEST
 
+/* Modal ends a stream that is quiet with DEADLINE_EXCEEDED. When it was opened in vain too often that is a broken way, and not a wait
+ * without news, after which the caller would ask again at once. */
+START_TEST(test_a_stream_whose_time_was_over) {
+    modal_wire w = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER, .err = KIT_ERROR_INIT};
+    kolm_error_t err = KIT_ERROR_INIT;
+    char bytes[8];
+    size_t n = 0;
+    w.broke = kit_fail(&w.err, KOLM_E_DEADLINE_EXCEEDED, "", "the stream was ended");
+    ck_assert_int_eq(read_wire(&w, bytes, sizeof bytes, 0, &n, &err), KOLM_E_UNAVAILABLE);
+    ck_assert_int_eq(err.code, KOLM_E_UNAVAILABLE);
+    ck_assert_str_eq(err.text, "the stream was ended");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("rent-modal-wire");
     TCase *wire = tcase_create("wire");
     tcase_add_test(wire, test_a_reader_that_never_catches_up);
+    tcase_add_test(wire, test_a_stream_whose_time_was_over);
     suite_add_tcase(suite, wire);
     return run_suite(suite);
 }

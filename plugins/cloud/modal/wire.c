@@ -121,7 +121,7 @@ static void *listen_to_it(void *user) {
 /* Whether the sandbox is still there is said by who looks at it: here it is a way that is broken. */
 static kit_status as_break(kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_NOT_FOUND && status != KOLM_E_FAILED_PRECONDITION && status != KOLM_E_DATA_LOSS &&
-        status != KOLM_E_UNAUTHENTICATED && status != KOLM_E_ABORTED)
+        status != KOLM_E_UNAUTHENTICATED && status != KOLM_E_ABORTED && status != KOLM_E_DEADLINE_EXCEEDED)
         return status;
     if (err != NULL) err->code = KOLM_E_UNAVAILABLE;
     return KOLM_E_UNAVAILABLE;
