@@ -6,10 +6,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 
-import canary
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "remote"))
+import canary  # noqa: E402
+from box import kill_all  # noqa: E402
 
 
 class Jobs:
@@ -205,16 +208,3 @@ class Jobs:
         open_leases = self.json("compute", "status")["leases"]
         unknown = [one for one in open_leases if not one["handle"] and not one["name"].endswith("-files")]
         return not self.provider.stored() and (not self.provider.running() or (not self.named and len(unknown) == 1)) and len(open_leases) <= len(unknown)
-
-
-def kill_all(kolm):
-    """The process and what it started, at once: they are stopped first, so that none sees the other die."""
-    found, left = [kolm.pid], [kolm.pid]
-    while left:
-        os.kill(left[-1], signal.SIGSTOP)
-        pid = left.pop()
-        with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
-            children = [int(word) for word in file.read().split()]
-        found, left = found + children, left + children
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)

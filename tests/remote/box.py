@@ -38,6 +38,21 @@ def processes():
     return found
 
 
+def kill_all(process):
+    """A process and what it started, all at once, as when a machine loses its power: they are stopped first, so that none sees another die."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        table, found, grew = processes(), {process.pid}, True
+        while grew:
+            more = {pid for pid in table if table[pid][0] in found} - found
+            grew = bool(more)
+            found |= more
+        for pid in found:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass  # it ended by itself, or with the namespace whose first process was killed before it
+
+
 class Box:
     """shell: a program that runs the command, -c between; "" for the login shell. before: lines of sh that come first."""
 

@@ -10,7 +10,6 @@ import random
 import re
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -252,18 +251,7 @@ class Kills(Case):
                 return self.assertEqual(leases, [])
 
     def kill_all(self, process):
-        """kolm and what it started, all at once, as a machine that loses its power."""
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            table, found, grew = boxes.processes(), {process.pid}, True
-            while grew:
-                more = {pid for pid in table if table[pid][0] in found} - found
-                grew = bool(more)
-                found |= more
-            for pid in found:
-                try:
-                    os.kill(pid, number)
-                except OSError:
-                    pass
+        boxes.kill_all(process)
         process.communicate()
 
     def test_killed_at_every_request(self):
