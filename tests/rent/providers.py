@@ -165,7 +165,7 @@ class Modal(Provider):
     remedy = "make a token on https://modal.com/settings/tokens"
     nothing_fits = "Modal has nothing that fits"
     refusals = ((Fault(403), 7, "broken", "this token of Modal may not do that"),
-                (Fault(402), 8, "broken", "Modal has no such GPU left, or a limit of the workspace is reached"),
+                (Fault(402), 14, "available the token is set; Modal could not be asked:", "Modal takes no more requests for now"),
                 (Fault("html"), 9, "broken", "the server at this address is not Modal's API"))
     reached = "available the token is set; Modal could not be"
 

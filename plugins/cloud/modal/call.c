@@ -32,11 +32,18 @@ static const refusal refusals[] = {
      "give its user the right in the workspace, or use the token of another user, from " PAGE},
     {KOLM_E_RESOURCE_EXHAUSTED, "Modal has no such GPU left, or a limit of the workspace is reached",
      "try again later, allow other GPUs, or look at https://modal.com/settings/usage"},
+    /* of a call that rents nothing */
+    {KOLM_E_UNAVAILABLE, "Modal takes no more requests for now, or a limit of the workspace is reached",
+     "try again in a minute; if it lasts, look at https://modal.com/settings/usage"},
 };
 
+#define EXHAUSTED 8 /* the status of gRPC: capacity, limits, and too many requests alike */
+
 /* What a call failed with, in words that fit Modal. */
-static kit_status explain(const kit_grpc_answer *answer, kit_status status, kolm_error_t *err) {
+static kit_status explain(const kit_grpc_answer *answer, bool creates, kit_status status, kolm_error_t *err) {
     const char *said = answer->said;
+    if (answer->status == EXHAUSTED && !creates) err->code = status = KOLM_E_UNAVAILABLE;
+    if (status == KOLM_E_UNAVAILABLE && answer->status != EXHAUSTED) return status;
     if (answer->status < 0 && status == KOLM_E_FAILED_PRECONDITION && answer->http_status != 0)
         return kit_fail(err, status, "correct backends.modal.api in config.json, or look for a proxy on the way",
                         "the server at this address is not Modal's API (HTTP %d)", answer->http_status);
@@ -140,7 +147,7 @@ kit_status modal_ask(kit_rent_account *a, const modal_call *call, ProtobufCMessa
     kit_status status = pack(call->request, &packed, err);
     if (status == KOLM_OK) {
         status = send(a, call, &packed, &answer, err);
-        if (status != KOLM_OK) status = explain(&answer, status, err);
+        if (status != KOLM_OK) status = explain(&answer, call->repeat >= KIT_HTTP_KEYED, status, err);
         if (out_may_exist != NULL) *out_may_exist = answer.may_have_happened;
     }
     if (status == KOLM_OK && call->on_message == NULL) {
