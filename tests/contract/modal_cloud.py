@@ -108,6 +108,7 @@ class Modal(MachineCloud):
     def __init__(self, key="ak-kolm-test:as-0123456789abcdef", boot=0, port=None):
         self.limited, self.builds, self.timeout, self.result, self.expires, self.page = False, True, None, INTERNAL_FAILURE, None, 50
         self.images, self.apps, self.throttled, self.box_path = {}, {}, 0, "/usr/bin:/bin"
+        self.environments = {"main": "en-" + secrets.token_hex(11)}
         super().__init__(key, boot, port)
 
     def serve(self):
@@ -258,21 +259,22 @@ class Modal(MachineCloud):
     # ---- What a sandbox is made of
 
     def environment(self, name):
-        if name not in ("", "main"):
+        name = name or "main"
+        if name not in self.environments:
             raise No(5, "No Environment with that name found")
+        return name
 
     def app(self, message, call):
-        self.environment(message.get("environment_name", ""))
+        name = (self.environment(message.get("environment_name", "")), message.get("app_name", ""))
         if message.get("object_creation_type", 0) not in (0, CREATE_IF_MISSING):
             raise No(3, "this server makes no such app")
-        name = message.get("app_name", "")
         if name not in self.apps and message.get("object_creation_type", 0) != CREATE_IF_MISSING:
             raise No(5, "App not found")
         return {"app_id": self.apps.setdefault(name, "ap-%d" % len(self.apps))}
 
     def get_environment(self, message, call):
-        self.environment(message.get("deployment_name", ""))
-        return {"environment_id": "en-1", "metadata": {"name": "main", "settings": {"image_builder_version": "2025.06"}}}
+        name = self.environment(message.get("deployment_name", ""))
+        return {"environment_id": self.environments[name], "metadata": {"name": name, "settings": {"image_builder_version": "2025.06"}}}
 
     def image(self, message, call):
         lines = message.get("image", {}).get("dockerfile_commands", [])

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls one slot of a backend of rented machines as kolm-host does, with a record that is lines of standard output:
  *   slot SCRATCH train|infer|test|status|prune|detect|refresh|cost [JOB] [KEY=VALUE of settings...]
- *   slot SCRATCH reclaim NAME HANDLE AGE [KEY=VALUE...]
+ *   slot SCRATCH reclaim NAME HANDLE AGE [place=PLACE] [KEY=VALUE...]
  * SIGTERM is the user's wish to stop. */
 #include "kolm/backend.h"
 #include "kolm/kit/text.h"
@@ -96,13 +96,13 @@ static void host_holding(void *user, const kolm_holding_t *holding) {
 
 static int32_t host_lease(void *user, const kolm_lease_t *lease, kolm_error_t *out_error) {
     static const char *const events[] = {"intent", "handle", "gone"};
-    char text[600];
+    char text[900];
     (void)user, (void)out_error;
-    kit_format(text, sizeof text, "%s %s %llu", lease->name,
+    kit_format(text, sizeof text, "%s %s %llu %s", lease->name,
                lease->event == KOLM_LEASE_INTENT   ? lease->kind
                : lease->event == KOLM_LEASE_HANDLE ? lease->handle
                                                    : "-",
-               (unsigned long long)lease->billed_micro_usd);
+               (unsigned long long)lease->billed_micro_usd, lease->place);
     line(events[lease->event], text, "");
     return KOLM_OK;
 }
@@ -168,12 +168,14 @@ static int look(const kolm_host_v1_t *host, const char *slot, kolm_error_t *err)
 
 static int reclaim(const kolm_host_v1_t *host, char **words, kolm_error_t *err) {
     static const char *const outcomes[] = {"running", "gone", "unknown"};
+    char place[256];
+    if (host_setting(NULL, "place", place, sizeof place, NULL) != KOLM_OK) place[0] = '\0';
     kolm_reclaim_args_t args = {.struct_size = sizeof args,
                                 .allow_network = 1,
                                 .name = words[0],
                                 .handle = words[1],
                                 .kind = "instance",
-                                .place = "there"};
+                                .place = place};
     kolm_reclaim_result_t result = {.struct_size = sizeof result};
     if (!kit_parse_u64(words[2], &args.age_seconds)) return 2;
     int32_t code = kolm_backend_v1.reclaim(host, &args, &result, err);

@@ -40,6 +40,10 @@ class Said:
     def of(self, word):
         return [" ".join(line[1:]) for line in self.lines if line[0] == word]
 
+    def place(self, name):
+        """Of what is on record."""
+        return next(" ".join(line[4:]) for line in self.lines if line[0] == "intent" and line[1] == name)
+
     def open(self):
         """{name: handle} of what is on record."""
         found = {}
@@ -100,7 +104,7 @@ class Case(unittest.TestCase):
         self.cloud.faults, self.cloud.always = {}, None
         for name, handle in said.open().items():
             for _ in range(5):
-                answer = self.slot("reclaim", name, handle, "3600").of("reclaimed")
+                answer = self.slot("reclaim", name, handle, "3600", place=said.place(name)).of("reclaimed")
                 if answer and answer[0].split(" ")[0] == "gone":
                     break
             self.assertEqual(answer[0].split(" ")[0], "gone", (name, answer))
@@ -330,7 +334,7 @@ class Tokens(Case):
         self.cloud.always = lambda request: Fault(401)
         self.assertIn(PROVIDER.unknown, self.slot(*words).of("failed")[0])
         self.cloud.always = None
-        self.assertEqual(self.slot(*words).of("reclaimed")[0].split(" ")[0], "gone")
+        self.assertEqual(self.slot(*words, place=said.place(name)).of("reclaimed")[0].split(" ")[0], "gone")
         self.reap(said)
 
     def detected(self, **more):

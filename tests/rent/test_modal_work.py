@@ -28,6 +28,47 @@ class Work(machines.Work):
         self.assertFalse([path for path, headers in seen if "ModalClient" in path and "authorization" in headers])
 
 
+class Elsewhere(machines.Case):
+    """kolm is killed, and its next start asks in another environment, or in another workspace."""
+    def killed(self, process, lines):
+        process.kill()
+        return self.finish(process, lines)
+
+    def test_another_environment_knows_nothing_of_it(self):
+        """Found by its name alone: the answer to the creation never came."""
+        self.cloud.environments["staging"] = "en-of-staging"
+        self.cloud.always = lambda call: Fault("lose") if call.path.endswith("/SandboxCreate") else Fault(503) if self.cloud.instances else None
+        process = self.start("train", self.job)
+        while not self.cloud.instances and process.poll() is None:
+            self.cloud.server.over.wait(0.02)
+        said = self.killed(process, [])
+        self.cloud.always = None
+        self.assertEqual(list(said.open().values()), [""])
+        self.stays(said, environment="staging")
+        self.stays(said, environment="nowhere")
+        self.cloud.apps[("staging", "kolm")] = "ap-of-staging"
+        self.stays(said, environment="staging")
+        self.reap(said)
+
+    def test_another_workspace_knows_nothing_of_it(self):
+        process = self.start("train", self.job)
+        said = self.killed(process, self.follow(process, "handle "))
+        other = PROVIDER.make(boot=0.2, port=self.cloud.port)
+        self.addCleanup(other.close)
+        self.stays(said, api=other.api())
+        other.apps[("main", "kolm")] = "ap-0"
+        self.stays(said, api=other.api())
+        self.reap(said)
+
+    def stays(self, said, **settings):
+        (name, handle), = said.open().items()
+        answer = self.slot("reclaim", name, handle, "3600", place=said.place(name), **settings)
+        told = answer.of("reclaimed") or answer.of("failed")
+        self.assertNotIn("gone", told[0].split(" ")[:1], answer.text)
+        self.assertRegex(told[0], "^unknown not found in Modal, .*its record says Modal, main|has no environment nowhere")
+        self.assertEqual(self.cloud.running(), [name])
+
+
 class Trouble(machines.Trouble):
     test_another_host_key_is_not_believed = test_an_account_that_opens_late = None  # of SSH
     test_a_watchdog_stays_when_kolm_is_killed = None  # Modal's own end is read back: test_modal.py
@@ -83,6 +124,11 @@ class Tokens(machines.Tokens):
         self.assertEqual(self.slot("refresh").of("detected")[0], "broken this token of Modal has expired")
         self.cloud.expires = int(time.time()) + 7200 + 60
         self.assertTrue(self.slot("refresh").of("detected")[0].endswith("; the token expires in 2 h"))
+
+    def test_too_many_requests_are_no_lack_of_a_gpu(self):
+        for fault in (Fault(429, 3600), Fault(429)):
+            self.cloud.always = lambda call, f=fault: f if call.path.endswith("/TokenInfoGet") else None
+            self.assertRegex(self.detected(), "^available the token is set; Modal could not be asked: Modal takes no more requests for now")
 
 
 if __name__ == "__main__":

@@ -67,9 +67,39 @@ static bool has_ended(const Modal__Result *result) {
     return result != NULL && result->status != 0;
 }
 
+/* ---- Where */
+
+kit_status modal_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err) {
+    Modal__EnvironmentRequest request = MODAL__ENVIRONMENT_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    char wanted[256];
+    KIT_TRY(modal_setting(a, "environment", "", wanted, sizeof wanted, err));
+    request.deployment_name = wanted; /* "": the workspace's own default */
+    const modal_call call = {
+        .rpc = "EnvironmentGetOrCreate", .request = &request.base, .answer = &modal__environment__descriptor};
+    kit_status status = modal_ask(a, &call, &answer, NULL, err);
+    if (status == KOLM_E_NOT_FOUND)
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                        "correct environment of backends.modal in config.json, or use the token of the other workspace",
+                        "the workspace of this token has no environment %.60s at Modal",
+                        wanted[0] != '\0' ? wanted : "by default");
+    if (status != KOLM_OK) return status;
+    const Modal__Environment *found = (const Modal__Environment *)answer;
+    const char *name = found->metadata != NULL ? found->metadata->name : "";
+    bool good = kit_rent_is_id(found->environment_id) && kit_copy(out->id, sizeof out->id, found->environment_id);
+    bool plain = name[0] != '\0' && kit_text_is_plain(name, strlen(name));
+    kit_format(out->name, sizeof out->name, "%.63s", plain ? name : "environment");
+    modal_free(answer);
+    return good ? KOLM_OK
+                : kit_fail(err, KOLM_E_DATA_LOSS,
+                           "try again; if the error persists, a newer kolm may support Modal's new format",
+                           "Modal's answer has no environment");
+}
+
 /* ---- Lists */
 
 static kit_status get_app(kit_rent_account *a, char *environment, char *out, size_t capacity, kolm_error_t *err) {
+    kit_vm_scope scope;
     Modal__AppRequest request = MODAL__APP_REQUEST__INIT;
     char name[] = MODAL_APP;
     ProtobufCMessage *answer = NULL;
@@ -78,7 +108,8 @@ static kit_status get_app(kit_rent_account *a, char *environment, char *out, siz
     const modal_call call = {.rpc = "AppGetOrCreate", .request = &request.base, .answer = &modal__app__descriptor};
     out[0] = '\0';
     kit_status status = modal_ask(a, &call, &answer, NULL, err);
-    if (status == KOLM_E_NOT_FOUND) return KOLM_OK; /* nothing of kolm was ever there */
+    /* Nothing of kolm was ever there, if "there" exists: Modal says the same of an environment that does not. */
+    if (status == KOLM_E_NOT_FOUND) return modal_scope(a, &scope, err);
     if (status != KOLM_OK) return status;
     const char *id = ((const Modal__App *)answer)->app_id;
     bool good = kit_rent_is_id(id) && kit_copy(out, capacity, id);

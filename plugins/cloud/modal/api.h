@@ -70,6 +70,8 @@ uint32_t modal_lifetime(const kit_rent_account *a);
 
 /* ---- api.c */
 kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
+/* The environment: of the workspace that the token is of. */
+kit_status modal_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err) KIT_MUST_USE;
 kit_status modal_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) KIT_MUST_USE;
 kit_status modal_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                       kolm_error_t *err) KIT_MUST_USE;

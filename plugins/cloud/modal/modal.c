@@ -33,6 +33,7 @@ const kit_vm modal_vm = {
     .priced_on = "2026-06-27",
     .wire_new = modal_wire_new,
     .check = modal_check,
+    .scope = modal_scope,
 };
 
 KIT_VM_SLOTS(modal_vm)

@@ -23,7 +23,7 @@ typedef struct rental {
     const kolm_host_v1_t *host;
     vm_limits limits;
     char *key_path;
-    char engine[4096], trainer[4096];
+    char engine[4096], trainer[4096], place[VM_PLACE_BYTES];
     kit_rent_host on_record, key_on_record;
     kit_rent_ssh *ssh;
     kit_rent_plan plan;
@@ -181,8 +181,8 @@ static uint64_t time_for(const rental *v, const vm_work *work) {
 }
 
 static void make_plan(rental *v, const vm_work *work) {
-    v->on_record = (kit_rent_host){.host = v->host, .kind = "instance", .place = v->vm->place};
-    v->key_on_record = (kit_rent_host){.host = v->host, .kind = "key", .place = v->vm->place};
+    v->on_record = (kit_rent_host){.host = v->host, .kind = "instance", .place = v->place};
+    v->key_on_record = (kit_rent_host){.host = v->host, .kind = "key", .place = v->place};
     v->plan = (kit_rent_plan){.provider = &v->keyed.provider,
                               .provider_state = &v->keyed,
                               .work = &kit_rent_ssh_work,
@@ -196,6 +196,14 @@ static void make_plan(rental *v, const vm_work *work) {
                               .poll_ms = v->limits.poll_ms};
 }
 
+static void tell_cost(const rental *v, kolm_error_t *err) {
+    uint64_t spent = v->rent.spent_micro_usd;
+    char cost[96] = "nothing was rented", said[sizeof err->text];
+    if (spent > 0) kit_format(cost, sizeof cost, "it cost %.4f USD by the clock", dollars(spent));
+    kit_copy(said, sizeof said, err->text);
+    kit_format(err->text, sizeof err->text, "%s: %.*s; %s", v->vm->site.title, 380, said, cost);
+}
+
 /* What happened, and what it cost. */
 static kit_status outcome(rental *v, kolm_error_t *err) {
     const kit_rent *r = &v->rent;
@@ -206,13 +214,16 @@ static kit_status outcome(rental *v, kolm_error_t *err) {
     if (!kit_rent_ended(r))
         (void)kit_fail(err, KOLM_E_CANCELLED, "the next start of kolm looks again, or `kolm compute reap` now",
                        "stopped; %s is being ended at %s, which has not confirmed it yet", r->name, v->vm->site.title);
-    char cost[96] = "nothing was rented";
-    if (r->spent_micro_usd > 0)
-        kit_format(cost, sizeof cost, "it cost %.4f USD by the clock", dollars(r->spent_micro_usd));
-    char said[sizeof err->text];
-    kit_copy(said, sizeof said, err->text);
-    kit_format(err->text, sizeof err->text, "%s: %.*s; %s", v->vm->site.title, 380, said, cost);
+    tell_cost(v, err);
     return err->code;
+}
+
+/* Before anything is rented: a record that does not say where is of no use. */
+static kit_status find_place(rental *v, kolm_error_t *err) {
+    kit_vm_scope scope;
+    kit_status status = vm_place_find(v->vm, &v->keyed.account, v->place, &scope, err);
+    if (status != KOLM_OK) tell_cost(v, err);
+    return status;
 }
 
 kit_status vm_rent(const kit_vm *vm, const kolm_host_v1_t *host, const vm_work *work, vm_bill *out_bill,
@@ -223,6 +234,7 @@ kit_status vm_rent(const kit_vm *vm, const kolm_host_v1_t *host, const vm_work *
     v->vm = vm;
     v->host = host;
     kit_status status = open_rental(v, work, err);
+    if (status == KOLM_OK) status = find_place(v, err);
     if (status == KOLM_OK) {
         make_plan(v, work);
         status = kit_rent_begin(&v->rent, &v->plan, kit_now_ms(), err);

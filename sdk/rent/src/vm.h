@@ -58,6 +58,14 @@ kit_status vm_check(const kit_vm *vm, kit_rent_account *account, char *out_note,
 kit_status vm_cheapest(const kit_vm *vm, kit_rent_account *account, kit_rent_offer *out, size_t *out_count,
                        kolm_error_t *err) KIT_MUST_USE;
 
+/* ---- place.c: what a record says about where a machine is */
+#define VM_PLACE_BYTES 200u
+/* The table's place, and its scope if it has one. */
+kit_status vm_place_find(const kit_vm *vm, kit_rent_account *account, char out[VM_PLACE_BYTES], kit_vm_scope *out_scope,
+                         kolm_error_t *err) KIT_MUST_USE;
+/* Whether a recorded place is in that scope. */
+bool vm_place_is_in(const kit_vm *vm, const char *place, const kit_vm_scope *scope);
+
 /* ---- rental.c: one machine from the offer to its end. */
 typedef struct vm_work {
     const char *digest; /* of what is done, for its name */

@@ -34,7 +34,8 @@ extern "C" {
  *            costs minutes of the cheapest machine
  *   status   machines and keys whose name begins with "kolm-": price and age. prune removes keys that no machine needs,
  *            and machines older than the longest that any job may take; nothing of a job that may still run
- *   reclaim  ends the resource of a record, and reports the outcome
+ *   reclaim  ends the resource of a record, and reports the outcome: unknown if it is not found, and the table's scope()
+ *            is not the one in the record's place
  *
  * Nothing is rented without a record: without host->lease (ABI 1.2) train, infer and test refuse.
  *
@@ -61,6 +62,12 @@ typedef struct kit_vm_price {
     uint64_t micro_usd_per_hour;
 } kit_vm_price;
 
+/* Which part of a provider's account the machines are in. */
+typedef struct kit_vm_scope {
+    char id[64];   /* the provider's: no other account has one like it */
+    char name[64]; /* for people */
+} kit_vm_scope;
+
 typedef struct kit_vm {
     kit_rent_provider machine; /* its functions get a kit_rent_account; list() finds keys too, see below */
     kit_rent_site site;
@@ -83,6 +90,10 @@ typedef struct kit_vm {
      * up and destroyed by the functions for machines, with a handle that begins with KIT_VM_KEY, and cost nothing. */
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err);
+    /* If a setting, or another token, leads to a part of the provider in which the machines of a record are not found: the
+     * part that requests go to now. It is recorded as part of the place, and only there does reclaim take what is not found
+     * for gone. NULL: all tokens find all machines of the user. */
+    kit_status (*scope)(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err);
 } kit_vm;
 
 #define KIT_VM_KEY "key:"
