@@ -108,6 +108,7 @@ class Modal(MachineCloud):
     def __init__(self, key="ak-kolm-test:as-0123456789abcdef", boot=0, port=None):
         self.limited, self.builds, self.timeout, self.result, self.expires, self.page = False, True, None, INTERNAL_FAILURE, None, 50
         self.images, self.apps, self.throttled, self.box_path = {}, {}, 0, "/usr/bin:/bin"
+        self.told = None  # the rates, instead of all of them
         self.environments = {"main": "en-" + secrets.token_hex(11)}
         super().__init__(key, boot, port)
 
@@ -252,6 +253,8 @@ class Modal(MachineCloud):
         return {"token": jwt({"exp": int(time.time()) + 3600})}
 
     def rates(self, message, call):
+        if self.told is not None:
+            return {"rates": self.told}
         risen = self.risen / 100 if any(self.advance(one) or self.is_booted(one) for one in self.instances) else 0
         rates = {"gpu_" + name.lower().replace("-", "_"): "%.4f" % (price + risen) for name, (_, price) in GPUS.items()}
         return {"rates": {**rates, "sandbox_cpu_core": str(CPU), "sandbox_memory_gib": str(MEMORY), "volume_storage": "0.09"}}

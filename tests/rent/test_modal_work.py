@@ -130,6 +130,18 @@ class Tokens(machines.Tokens):
             self.cloud.always = lambda call, f=fault: f if call.path.endswith("/TokenInfoGet") else None
             self.assertRegex(self.detected(), "^available the token is set; Modal could not be asked: Modal takes no more requests for now")
 
+    def test_prices_that_modal_does_not_tell_are_not_live(self):
+        """Of a GPU, a core or a gibibyte that is in no rate: the price is one of kolm's own list."""
+        rates = self.cloud.rates(None, None)["rates"]
+        self.assertIn("offer.usd_per_hour", self.slot("refresh").of("metric"))
+        for missing in ("gpu_t4", "sandbox_cpu_core", "sandbox_memory_gib"):
+            self.cloud.told = {name: price for name, price in rates.items() if name != missing}
+            self.assertNotIn("offer.usd_per_hour", self.slot("refresh").of("metric"), missing)
+            said = self.slot("test")
+            self.assertRegex(said.of("step")[1], "at 1[.]26.* USD an hour, the reference price of 2026-06-27", said.text)
+            self.assertIn(", the reference price of 2026-06-27, number 1", said.text)
+        self.nothing_left(said)
+
 
 if __name__ == "__main__":
     os.umask(0o022)

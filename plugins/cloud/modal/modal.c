@@ -4,10 +4,12 @@
 
 #include "kolm/backend.h"
 
-/* With two cores and 16 GB of memory, as a comparison of that day quotes its parts; what counts are the rates of the workspace. */
+/* With two cores and 16 GiB of memory, as a comparison of that day quotes its parts (offers.c); what counts are the rates of the
+ * workspace. */
 static const kit_vm_price prices[] = {
-    {"1x T4 (16 GB)", 1250000},   {"1x L4 (24 GB)", 1460000},   {"1x A10 (24 GB)", 1760000},
-    {"1x L40S (48 GB)", 2610000}, {"1x A100 (80 GB)", 3160000}, {"1x H100 (80 GB)", 4610000},
+    {"1x T4 (16 GB)", 1261000},   {"1x L4 (24 GB)", 1471000},    {"1x A10 (24 GB)", 1771000},
+    {"1x L40S (48 GB)", 2621000}, {"1x A100 (40 GB)", 2771000},  {"1x A100 (80 GB)", 3171000},
+    {"1x H100 (80 GB)", 4621000}, {"1x H200 (141 GB)", 5211000}, {"1x B200 (192 GB)", 6921000},
 };
 
 const kit_vm modal_vm = {

@@ -13,7 +13,8 @@
 #define KEY_BYTES 64
 #define CPU_SANDBOX_FACTOR 3 /* what a core of a sandbox costs beside one of a function */
 
-/* Memory by https://modal.com/docs/guide/gpu; dollars an hour as a comparison of 2026-06-27 quotes them, for when none are told. */
+/* Memory by https://modal.com/docs/guide/gpu; dollars an hour as a comparison of that day (modal_vm.priced_on) quotes them, for when
+ * Modal tells none. */
 typedef struct gpu {
     const char *name;
     uint32_t gigabytes;
@@ -30,6 +31,8 @@ static const gpu gpus[] = {
 typedef struct rates {
     uint64_t gpus[sizeof gpus / sizeof *gpus];
     uint64_t core, gib;
+    bool told[sizeof gpus / sizeof *gpus],
+        told_parts; /* by Modal, all that is in the price: the rest is of the table */
 } rates;
 
 /* ---- Settings */
@@ -112,8 +115,11 @@ static kit_status read_rates(kit_rent_account *a, rates *out, kolm_error_t *err)
             take_rate(told->rates[i]->key, micro_usd, out, &of_sandbox);
     }
     modal_free(answer);
-    for (size_t i = 0; i < sizeof gpus / sizeof *gpus; i++)
+    out->told_parts = out->core != 0 && out->gib != 0;
+    for (size_t i = 0; i < sizeof gpus / sizeof *gpus; i++) {
+        out->told[i] = out->gpus[i] != 0;
         if (out->gpus[i] == 0) out->gpus[i] = gpus[i].micro_usd;
+    }
     if (out->core == 0) out->core = CORE_MICRO_USD;
     if (out->gib == 0) out->gib = GIB_MICRO_USD;
     return KOLM_OK;
@@ -143,7 +149,8 @@ kit_status modal_price(kit_rent_account *a, const char *offer, uint64_t *out_mic
 
 static void keep(const rates *r, const modal_size *size, const gpu *g, kit_rent_offer *out, size_t capacity,
                  size_t *count) {
-    kit_rent_offer offer = {.micro_usd_per_hour = price_of(r, size, g)};
+    kit_rent_offer offer = {.micro_usd_per_hour = price_of(r, size, g),
+                            .is_reference = !r->told_parts || (g != NULL && !r->told[g - gpus])};
     char card[48] = "no GPU";
     if (g != NULL) kit_format(card, sizeof card, "1x %s (%u GB)", g->name, (unsigned)g->gigabytes);
     kit_copy(offer.id, sizeof offer.id, g != NULL ? g->name : MODAL_NO_GPU);

@@ -34,8 +34,9 @@ static int32_t tried(const kit_vm *vm, kit_status status, const char *note, cons
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
 }
 
+/* What is reported counts as what the provider asks for today. */
 static void tell_price(const kolm_host_v1_t *host, const kit_rent_offer *cheapest) {
-    if (cheapest->micro_usd_per_hour == 0) return;
+    if (cheapest->micro_usd_per_hour == 0 || cheapest->is_reference) return;
     host->metric(host->user, KOLM_METRIC_OFFER_HOURLY, (double)cheapest->micro_usd_per_hour / 1e6);
     host->metric(host->user, KOLM_METRIC_OFFER_ONCE, (double)cheapest->micro_usd_once / 1e6);
 }

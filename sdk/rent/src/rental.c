@@ -72,9 +72,12 @@ static void tell(rental *v, kit_rent_state before) {
     line[0] = '\0';
     if (r->state == before) return;
     const char *title = v->vm->site.title;
+    bool dated = r->offer.is_reference;
     if (r->state == KIT_RENT_INTENT)
-        kit_format(line, sizeof line, "%s: renting %s at %.4f USD an hour, number %u of %zu that fit by price, as %s",
-                   title, r->offer.what, dollars(r->offer.micro_usd_per_hour), r->tried, r->offer_count, r->name);
+        kit_format(line, sizeof line,
+                   "%s: renting %s at %.4f USD an hour%s%s, number %u of %zu that fit by price, as %s", title,
+                   r->offer.what, dollars(r->offer.micro_usd_per_hour), dated ? ", the reference price of " : "",
+                   dated ? v->vm->priced_on : "", r->tried, r->offer_count, r->name);
     else if (r->state == KIT_RENT_PLANNED)
         kit_format(line, sizeof line, "%s: %s is not available (%.300s)", title, r->offer.what, r->error.text);
     else if (r->state == KIT_RENT_CREATED)

@@ -137,8 +137,10 @@ static kit_status check_offers(bench *t, kolm_error_t *err) {
         status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "try again later, or allow other machines",
                           "%s has no machine to offer now that fits", t->vm->site.title);
     if (status == KOLM_OK)
-        kit_format(t->note, sizeof t->note, "%zu offers; the cheapest: %s at %.4f USD an hour", count, cheapest.what,
-                   (double)cheapest.micro_usd_per_hour / 1e6);
+        kit_format(t->note, sizeof t->note, "%zu offers; the cheapest: %s at %.4f USD an hour%s%s", count,
+                   cheapest.what, (double)cheapest.micro_usd_per_hour / 1e6,
+                   cheapest.is_reference ? ", the reference price of " : "",
+                   cheapest.is_reference ? t->vm->priced_on : "");
     return status;
 }
 
