@@ -4,6 +4,7 @@
 
 usage: test_modal.py DRIVE
 """
+import json
 import os
 import sys
 import unittest
@@ -56,6 +57,19 @@ class Sandboxes(unittest.TestCase):
         run = self.drive(self.cloud(), "image=a b")
         self.assertIn("image of backends.modal in config.json cannot be used", run.ends["machine"][3])
         self.assertEqual(run.open(), [])
+
+    def test_all_gpus_and_their_memory(self):
+        """The manifest's most is what the largest has: with less, kolm would not even ask for what fits."""
+        with open(os.path.join(HERE, "..", "..", "plugins", "cloud", "modal", "modal.json")) as file:
+            manifest = json.load(file)
+        self.assertEqual(manifest["vram_cap_gb"], max(memory for memory, _ in modal_cloud.GPUS.values()))
+        setting = next(one for one in manifest["settings"] if one["key"] == "gpu")
+        self.assertEqual(set(setting["values"]), set(modal_cloud.GPUS) | {"none"})
+        for kind, (memory, _) in modal_cloud.GPUS.items():
+            cloud = self.cloud()
+            self.assertEqual(self.drive(cloud, "gpu=" + kind, vram=memory * 10**9).ends["machine"][0], "gone")
+            self.assertEqual([one.kind[0] for one in cloud.instances], [kind])
+            self.assertIn("nothing that fits", self.drive(self.cloud(), "gpu=" + kind, vram=memory * 10**9 + 1).ends["machine"][3])
 
     def test_an_image_that_cannot_be_made_and_an_environment_that_is_not_there(self):
         for setting, words in (("image=no/such", "could not make the image no/such (it says: the registry has no such image)"),
