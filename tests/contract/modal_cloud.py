@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import struct
 import subprocess
 import tempfile
 import threading
@@ -171,7 +172,13 @@ class Modal(MachineCloud):
             return call.refuse_in_http(kind)
         if isinstance(kind, int):
             return call.end(STATUSES[kind], "refused%%20with%%20%d" % kind, more)
+        if isinstance(kind, tuple) and kind[0] == "status":
+            return call.end(kind[1], "refused%%20with%%20status%%20%d" % kind[1], more)
+        if kind == "break":
+            return call.break_off()
         status, message = self.done_by(call)
+        if self.spoil_message(kind, status, message, call):
+            return None
         if kind == "lose":
             return call.sever()
         if kind == "no-status":
@@ -194,6 +201,37 @@ class Modal(MachineCloud):
         if status == 0:
             call.send(message)
         return call.end(status)
+
+    @staticmethod
+    def spoil_message(kind, status, message, call):
+        """What only gRPC can do wrong, after it was done. Whether it was that."""
+        if isinstance(kind, tuple) and kind[0] == "done-status":
+            call.end(kind[1], "after%20all")
+        elif kind == "break-done":
+            call.send_bytes(b"\x00\x00\x00")
+            call.break_off()
+        elif kind == "goaway":  # this call is answered, and no other on this connection
+            call.link.frame(h2.GOAWAY, 0, 0, struct.pack(">II", call.number, 0))
+            if status == 0:
+                call.send(message)
+            call.end(status)
+        elif kind == "compressed":
+            call.send_bytes(b"\x01" + struct.pack(">I", len(message)) + message)
+            call.end()
+        elif kind == "two":
+            call.send(message)
+            call.send(message)
+            call.end(status)
+        elif kind == "none":
+            call.begin()
+            call.end()
+        elif kind == "status-text":
+            call.send(message)
+            call.begin()
+            call.link.write_headers(call, [("grpc-status", "fine")], True)
+        else:
+            return False
+        return True
 
     def function_of(self, call):
         name = call.path.rpartition("/")[2]

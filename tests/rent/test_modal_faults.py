@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What only gRPC can do wrong, at each request of a rental: every status, before and after it was done, streams that break, messages that are none; and how sandboxes end.
+
+usage: as test_machines.py"""
+import os
+import unittest
+
+import test_machines as machines  # takes the words of the command line
+from test_machines import Fault, PROVIDER
+
+CODES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 99)
+DONE = (1, 2, 4, 6, 13, 14, 15, 99)  # what a server says that may have done it
+STRIDE = 1 if os.environ.get("KOLM_TEST_ALL_FAULTS") else 3
+CREATE = PROVIDER.launch
+NAMES = {5: "INIT_FAILURE", 6: "INTERNAL_FAILURE", 7: "IDLE_TIMEOUT", 8: "MEMORY_MANAGER_EVICTION", 9: "MEMORY_THRASHING_EVICTION", 10: "KERNEL_OOM_KILL"}
+
+
+class Case(machines.Case):
+    def suffers(self, about, *faults, **world):
+        """One run with these faults {number: Fault}, and one more start after it."""
+        cloud = self.cloud(faults=dict(faults), **world)
+        run = self.drive(cloud)
+        self.check(cloud, run, about)
+        text = run.ends["machine"][3]
+        self.assertTrue(run.ends["machine"][1] == 0 or (text and "\n" not in text), (about, run.ends))
+        self.reap(cloud, run, about)
+        self.assertEqual(cloud.throttled, 0)
+        cloud.close()
+        return run, cloud
+
+    def requests(self):
+        cloud = self.cloud()
+        self.drive(cloud)
+        return range(len(cloud.requests))
+
+
+class Statuses(Case):
+    def test_each_before_it_was_done(self):
+        for number in self.requests():
+            for code in CODES[number % STRIDE::STRIDE]:
+                self.suffers("status %d at request %d" % (code, number), (number, Fault(("status", code))))
+
+    def test_each_after_it_was_done(self):
+        for number in self.requests():
+            for code in DONE[number % STRIDE::STRIDE]:
+                self.suffers("done, and status %d at request %d" % (code, number), (number, Fault(("done-status", code))))
+
+    def test_each_at_the_creation(self):
+        """What was created is used or ended, and never made twice; what was not is the next offer, or the end."""
+        for code in CODES:
+            run, cloud = self.suffers("status %d at the creation" % code, (CREATE, Fault(("status", code))))
+            self.assertEqual(len(cloud.instances) <= 1, True)
+            self.assertEqual(run.ends["machine"][1] == 0, bool(cloud.instances), (code, run.ends))
+        for code in DONE:
+            run, cloud = self.suffers("created, and status %d" % code, (CREATE, Fault(("done-status", code))))
+            self.assertEqual((run.ends["machine"][:2], len(cloud.instances)), (("gone", 0), 1), (code, run.ends))
+
+    def test_limits(self):
+        """RESOURCE_EXHAUSTED with a time to wait is asked again, a minute at most; without, it is said: of a GPU at the creation alone."""
+        for number in self.requests():
+            for seconds in (0, 3600):
+                self.suffers("limit, wait %d at request %d" % (seconds, number), (number, Fault(429, seconds)))
+        run, cloud = self.suffers("limit, wait 0 at the creation", (CREATE, Fault(429, 0)))
+        self.assertEqual((run.ends["machine"][:2], len(run.records), len(cloud.instances)), (("gone", 0), 1, 1))
+        run, cloud = self.suffers("limit at the creation", (CREATE, Fault(("status", 8))))
+        self.assertEqual((len(run.records), cloud.instances[0].kind[0]), (2, PROVIDER.kinds[1]))  # the next GPU
+        run, cloud = self.suffers("limit at the prices", (0, Fault(("status", 8))), (1, Fault(("status", 8))))
+        self.assertIn("Modal takes no more requests for now", run.ends["machine"][3])
+        self.assertEqual(cloud.instances, [])
+
+
+class Wire(Case):
+    def test_streams_and_messages_that_break(self):
+        for number in self.requests():
+            for kind in ("break", "break-done", "goaway", "compressed", "two", "none", "status-text", "no-status"):
+                self.suffers("%s at request %d" % (kind, number), (number, Fault(kind)))
+
+
+class Endings(Case):
+    def test_while_it_boots_and_works(self):
+        for status, name in NAMES.items():
+            for seconds, where in ((5, "booted"), (40, "worked")):
+                cloud = self.cloud(dies=seconds, result=status)
+                run = self.drive(cloud, work=20)
+                self.check(cloud, run, name)
+                self.assertIn("the machine ended while it %s: %s" % (where, name), run.ends["machine"][3])
+                self.assertNotEqual(run.ends["machine"][1], 0)
+                self.assertEqual((cloud.running(), run.open()), ([], []))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
