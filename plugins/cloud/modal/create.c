@@ -218,7 +218,7 @@ kit_status modal_create(void *state, const kit_rent_offer *offer, const char *na
     const char *id = ((const Modal__SandboxId *)answer)->sandbox_id;
     bool good = kit_rent_is_id(id) && kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, id);
     modal_free(answer);
-    *out_may_exist = !good;
+    *out_may_exist = true;
     return good ? KOLM_OK
                 : kit_fail(err, KOLM_E_DATA_LOSS,
                            "try again; if the error persists, a newer kolm may support Modal's new format",
