@@ -17,6 +17,36 @@ static void check_box(const kit_rent_box *box) {
     must(box->address[0] != '-' && strpbrk(box->address, " \t\r\n/@%") == NULL);
 }
 
+static kit_status ask_where(kit_rent_account *a, kolm_error_t *err) {
+    kit_vm_scope scope = {.id = ""};
+    if (TABLE.scope == NULL) return KOLM_OK;
+    kit_status status = TABLE.scope(a, &scope, err);
+    must(status != KOLM_OK || (scope.id[0] != '\0' && scope.name[0] != '\0'));
+    return status;
+}
+
+/* The way into a machine that has no SSH, until it ends. */
+static kit_status ask_wire(kolm_error_t *err) {
+    kit_rent_wire *wire = NULL;
+    kit_ssh_job_end end = {.no_python = false};
+    const kit_rent_box box = {.handle = HANDLE, .address = HANDLE};
+    char bytes[256];
+    size_t n = 0;
+    if (TABLE.wire_new == NULL) return KOLM_OK;
+    must(TABLE.wire_new(&http_double_host, &wire, err) == KOLM_OK);
+    void *user = wire->wire.user;
+    wire->point(user, &box);
+    kit_status status = wire->wire.open(user, err);
+    if (status == KOLM_OK) status = wire->wire.write_all(user, "x", 1, err);
+    while (status == KOLM_OK && (status = wire->wire.read(user, bytes, sizeof bytes, 10000, &n, err)) == KOLM_OK &&
+           n > 0)
+        must(n <= sizeof bytes);
+    wire->wire.end(user, &end);
+    must(memchr(end.words, '\0', sizeof end.words) != NULL);
+    wire->free(user);
+    return status;
+}
+
 static kit_status ask(kit_rent_account *a, char what, kolm_error_t *err) {
     const kit_rent_provider *p = &TABLE.machine;
     static kit_rent_offer offers[4];
@@ -26,7 +56,7 @@ static kit_status ask(kit_rent_account *a, char what, kolm_error_t *err) {
     bool may_exist = false;
     size_t count = 0;
     kit_status status = KOLM_OK;
-    switch (what % 6) {
+    switch (what % 8) {
     case 0:
         status = p->offers(a, offers, 4, &count, err);
         must(status != KOLM_OK || count <= 4);
@@ -52,6 +82,10 @@ static kit_status ask(kit_rent_account *a, char what, kolm_error_t *err) {
     case 4:
         status = p->destroy(a, HANDLE, err);
         break;
+    case 6:
+        return ask_where(a, err);
+    case 7:
+        return ask_wire(err);
     default:
         if (TABLE.check != NULL) status = TABLE.check(a, note, sizeof note, err);
         if (status == KOLM_OK && TABLE.key_add != NULL) status = TABLE.key_add(a, handle, &may_exist, err);
@@ -66,6 +100,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) return 0;
     fuzz_parts parts = {.at = (const char *)data + 1, .left = size - 1};
     http_double_answers(&parts);
+#ifdef GRPC
+    grpc_double_answers(&parts);
+#endif
     must(kit_rent_account_open(&TABLE.site, &http_double_host, &account, &err) == KOLM_OK);
     kit_copy(account.key_name, sizeof account.key_name, "kolm-1");
     kit_copy(account.public_key, sizeof account.public_key, "ssh-ed25519 AAAA");

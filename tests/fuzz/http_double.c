@@ -6,6 +6,7 @@
 #include "kolm/kit/text.h"
 
 #include <string.h>
+#include <strings.h>
 
 static fuzz_parts answers;
 
@@ -46,7 +47,7 @@ kit_status kit_http_send(kit_http *http, const kit_http_request *request, kit_ht
     bool creates = request->repeat == KIT_HTTP_CREATE || request->repeat == KIT_HTTP_KEYED;
     kit_status status = KOLM_OK;
     (void)http;
-    must(strncmp(request->url, "https://", 8) == 0 && strpbrk(request->url, " \r\n") == NULL);
+    must(strncasecmp(request->url, "https://", 8) == 0 && strpbrk(request->url, " \r\n") == NULL);
     kit_http_answer_free(answer);
     if (length < 4) {
         answer->may_have_happened = creates;

@@ -10,6 +10,9 @@
 /* Each request takes the next part, "STATUS BODY"; after the last nobody answers. */
 void http_double_answers(const fuzz_parts *parts);
 
+/* The same for kit_grpc_send, where grpc_double.c is linked too. */
+void grpc_double_answers(const fuzz_parts *parts);
+
 extern const kolm_host_v1_t http_double_host;
 
 #endif

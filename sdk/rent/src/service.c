@@ -24,9 +24,16 @@ static bool is_host(const char *url, size_t origin, const char *wanted) {
     return length == n && strncasecmp(host, wanted, n) == 0;
 }
 
+/* What no address has, whoever sent it. */
+static bool has_odd_bytes(const char *url) {
+    for (; *url != '\0'; url++)
+        if (*url <= ' ' || *url > '~') return true;
+    return false;
+}
+
 bool kit_service_is_ours(const kit_service *service, const char *url) {
     size_t base = origin_length(service->base), origin = origin_length(url);
-    if (origin == 0 || memchr(url, '@', origin) != NULL) return false;
+    if (origin == 0 || has_odd_bytes(url) || memchr(url, '@', origin) != NULL) return false;
     if (origin == base && strncasecmp(url, service->base, base) == 0) return true;
     if (service->moved || strncasecmp(url, "https://", 8) != 0) return false;
     for (size_t i = 0; i < sizeof service->site->hosts / sizeof *service->site->hosts; i++)
