@@ -28,7 +28,7 @@
  * labels (core/score/score.h says what they mean)} options     object: the options that the payload depends on (seed,
  * effort, thresholds) report      object: what the backend reported about the recipe
  *
- * Form: RFC 8785 (keys in order of UTF-16 code units, no blanks, minimal escapes), and of its numbers only
+ * Form: RFC 8785 (keys in order of UTF-16 code units, no spaces, minimal escapes), and of its numbers only
  * integers within +-(2^53 - 1) and non-negative decimals of at most six places, which kit_json_micro() makes. Integers
  * and such decimals are printed the same by every conforming implementation; floating-point numbers in general are
  * where they differ.

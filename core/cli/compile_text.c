@@ -104,7 +104,7 @@ static void print_groups(cli_context *context, const compile *c) {
 static void print_labels(cli_context *context, const compile *c) {
     const job_summary *s = &c->data;
     if (!s->closed) return;
-    say(context, s->trimmed_labels, "rows have blanks around their label, which are removed");
+    say(context, s->trimmed_labels, "rows have spaces around their label, which are removed");
     if (s->lonely_labels > 0)
         cli_print(context, "[data]        %llu %s a single row: learned, never tested\n",
                   (unsigned long long)s->lonely_labels, s->lonely_labels == 1 ? "label has" : "labels have");

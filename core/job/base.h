@@ -8,10 +8,10 @@
  * its top with a suffix that a model is loaded from: .safetensors .json .jinja .txt .model .tiktoken, and .bin .pt .pth
  * where there are no .safetensors; the files of a PEFT adapter (adapter_config.json, adapter_model.*) that lie beside a
  * base are no part of it. Of a sentence encoder the same kinds of files count in the directories that its modules.json
- * names ("1_Pooling"), as 1_Pooling/config.json, for at most 16 modules; other directories are nobody's business.
+ * names ("1_Pooling"), as 1_Pooling/config.json, for at most 16 modules; other directories are ignored.
  * Its digest is the SHA-256 of one line for each, in the order of their names:
  *
- *     HEX-SHA-256 of the file, two blanks, SIZE, two blanks, NAME, LF
+ *     HEX-SHA-256 of the file, two spaces, SIZE, two spaces, NAME, LF
  *
  * so that `sha256sum` can check it. Weights are what ends in .safetensors, .bin, .pt or .pth.
  *
@@ -67,7 +67,7 @@ bool job_base_holds(const char *lines, const char *wanted); /* every line of wan
 /* "config.json is not the same, vocab.txt is missing": what of wanted is not so now; with whole what there is beside, too. "" for
  * nothing. */
 void job_base_difference(const char *wanted, const char *now, bool whole, char *out, size_t capacity);
-/* The lines of the named files, an array of strings; DATA_LOSS when it is none, or names what base does not have. */
+/* The lines of the named files, an array of strings; DATA_LOSS if it is not an array of strings, or names a file that base does not have. */
 kit_status job_base_lines(const job_base *base, const cJSON *names, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* The same of a manifest's list: [{"name", "bytes", "sha256"}]. */
 kit_status job_base_lines_of(const cJSON *files, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
@@ -78,7 +78,7 @@ cJSON *job_base_files(const job_base *base);
 kit_status job_base_narrow(job_base *base, const char *lines, kolm_error_t *err) KIT_MUST_USE;
 
 /* Where memory has seen a base with this digest, or which holds these lines ("" for none): an array of
- * {"path", "lines"} for the caller to delete; lines may be absent. earlier: where it lay once, and another does now. None
+ * {"path", "lines"} for the caller to delete; lines may be absent. earlier: where it was once, and another is now. None
  * need be there, or be the same, any more. */
 kit_status job_base_seen(const cJSON *memory, const char *digest, const char *lines, bool earlier, cJSON **out,
                          kolm_error_t *err) KIT_MUST_USE;

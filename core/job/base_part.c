@@ -12,7 +12,7 @@
 #define NAMED_MAX 3 /* files that a difference names */
 
 typedef struct line {
-    const char *at, *name; /* HEX, two blanks, SIZE, two blanks, NAME */
+    const char *at, *name; /* HEX, two spaces, SIZE, two spaces, NAME */
     size_t length, name_length;
 } line;
 
@@ -132,7 +132,7 @@ cJSON *job_base_files(const job_base *base) {
     return NULL;
 }
 
-/* The marks of the files that stay: they stand in the order of the lines, behind that of the directory. */
+/* The marks of the files that stay: they stand in the order of the lines, after that of the directory. */
 static kit_status narrow_marks(job_base *base, const char *lines, kolm_error_t *err) {
     kit_buf kept = {0};
     const char *mark = base->marks, *at = base->lines;

@@ -11,7 +11,7 @@
  * whole.
  *
  * What was the same in all rows is remembered with the model (options.common of its manifest), so that a question which
- * comes without it, a plain text above all, is put to the model as its training rows were.
+ * comes without it, a plain text above all, is given to the model in the form of its training rows.
  */
 
 #include "job/rows.h"

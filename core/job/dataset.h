@@ -9,14 +9,14 @@
  * than one output is a contradiction, for which the caller has a rule:
  *
  *   majority  when one output is clear, its first row stays and the rows of the others are dropped: `outvoted`. Clear:
- *             it has two thirds of the rows, and two more than all others together, so that no single slip made it.
+ *             it has two thirds of the rows, and two more than all others together, so that a single wrong label cannot decide.
  *             Otherwise as drop.
- *   drop      all of them are dropped, for nobody can say which is right: `contradictions`.
+ *   drop      all of them are dropped, because it is unknown which is right: `contradictions`.
  *   keep      the first row of each output stays: `kept_contradictions`.
  *   error     INVALID_ARGUMENT, which names two lines.
  *
- * Labels. Blanks around an output make no other output. When the outputs form a closed set (`closed`) they are labels,
- * and are written without these blanks: `trimmed_labels`. Labels that differ in capitals, inner blanks or the form of
+ * Labels. Spaces around an output do not make it a different one. When the outputs form a closed set (`closed`) they are labels,
+ * and are written without these spaces: `trimmed_labels`. Labels that differ in capitals, inner spaces or the form of
  * their characters only (job/fingerprint.h) stay different ones, and are named: `alike_labels`.
  *
  * Groups. Rows are alike when the normalised texts of their questions (job_row.input) are equal and so is what stands
@@ -129,11 +129,11 @@ typedef struct job_summary {
     uint64_t eval_rows;
     uint64_t leaked;          /* evaluation rows dropped because their input is trained on */
     uint64_t nearly_leaked;   /* evaluation rows dropped because their input is nearly one that is trained on */
-    uint64_t unseen_labels;   /* evaluation rows whose output is never trained on: kept, and bound to be wrong */
+    uint64_t unseen_labels;   /* evaluation rows whose output is never trained on: kept, and necessarily wrong */
     uint64_t labels;          /* distinct outputs in training; JOB_LABELS_MAX + 1 stands for "more" */
     uint64_t lonely_labels;   /* labels with a single row: trained on, never tested */
     uint64_t untested_labels; /* labels whose rows are on one side for the sake of their groups: trained on only */
-    uint64_t trimmed_labels;  /* rows whose label had blanks around it */
+    uint64_t trimmed_labels;  /* rows whose label had spaces around it */
     uint64_t alike_labels;    /* labels that differ from another one in spelling only */
     char alike_examples[JOB_ALIKE_EXAMPLES][256];
     uint64_t train_input_bytes;

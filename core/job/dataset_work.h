@@ -19,13 +19,13 @@ typedef enum part { PART_DATA, PART_EVAL } part;
 /* What is known of a row once it was read, by its number. */
 typedef struct row_card {
     uint64_t tag;    /* of SHA-256(seen): an order among rows that does not depend on where they stand */
-    uint64_t output; /* of SHA-256(output without blanks around it), never 0 */
+    uint64_t output; /* of SHA-256(output without spaces around it), never 0 */
     uint64_t split;  /* the first 8 bytes of SHA-256(seed; input) */
     uint64_t place;  /* in the caller's files: its source and line, see row_place */
     uint64_t offset; /* in the spool */
     uint64_t alike;  /* equal for labels that differ in spelling only */
     uint32_t output_length;
-    uint32_t output_trimmed; /* bytes of blanks around the output */
+    uint32_t output_trimmed; /* bytes of spaces around the output */
 } row_card;
 
 /* Rows that are nearly the same are joined at four levels, each a forest within the next one's. */
@@ -78,7 +78,7 @@ typedef struct work {
     char data_name[400], eval_name[400]; /* for messages about all of it */
     spool parts[2];
     uint64_t first_eval;                 /* number of the first evaluation row */
-    job_sorter *index, *keys, *bands;    /* NULL when they were worked off */
+    job_sorter *index, *keys, *bands;    /* NULL once they were processed */
     job_table *cards, *sketches, *nodes; /* nodes NULL: no two kept rows are alike */
     bool only_keys;                      /* nearly the same text makes no group: all of it is templates */
     label *labels;                       /* open addressing by a keyed hash of the key */
@@ -136,7 +136,7 @@ kit_status groups_make(work *w) KIT_MUST_USE;
 /* The group of a kept row and the row that speaks for it: of a row that is like no other, itself. */
 kit_status groups_of(work *w, uint64_t number, const row_card *card, uint64_t *out_root,
                      row_node *out_group) KIT_MUST_USE;
-/* Makes the groups anew, of equal keys only. */
+/* Replaces the groups by groups of equal keys only. */
 kit_status groups_of_keys(work *w) KIT_MUST_USE;
 /* Sets a GROUP_* in a group's state. */
 kit_status groups_mark(work *w, uint64_t root, uint32_t state) KIT_MUST_USE;

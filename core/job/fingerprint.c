@@ -177,7 +177,7 @@ static kit_status emit_point(normaliser *n, uint32_t point) {
 }
 
 /* How much of the characters beyond ASCII at text is decomposed at once: up to the next ASCII character, as that begins
- * anew; of a longer run as much as fits, and not between a letter and its marks unless there is no end of them. */
+ * a new unit; of a longer run as much as fits, and not between a letter and its marks unless they do not fit either. */
 static size_t wide_run(const char *text, size_t length) {
     size_t end = 0, good = 0;
     while (end < length && (text[end] & 0x80) != 0) {
@@ -280,7 +280,7 @@ kit_status job_label_key(kit_sha256 *sha, const char *text, size_t length, const
     return KOLM_OK;
 }
 
-/* ---- Blanks around a label */
+/* ---- Spaces around a label */
 
 /* White space, and invisible characters like it: a zero width space, a byte order mark. Other control characters are
  * not blanks.

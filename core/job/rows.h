@@ -26,17 +26,17 @@
  *
  *   Tables      RFC 4180, with a header line: fields in double quotes may hold separators, line ends and doubled
  *               quotes. A quote that is not the first character of its field is a character like any other.
- *               Separator: that of a first line "sep=X"; a tab when path ends in .tsv or .tab (.gz and .zst behind it
+ *               Separator: that of a first line "sep=X"; a tab when path ends in .tsv or .tab (.gz and .zst after it
  *               do not count); else the one of tab , ; | with which the header has the columns.
  *               A file with tabs has quoted fields only if all of it can be read so; it is read twice for that, from
  *               the first field on that begins with a quote, through a file in `scratch`.
  *               Columns: input | prompt | text | question | query, and output | completion | label | answer | category
- *               | target, in any case and with blanks around them; input_col and output_col name others. What is
+ *               | target, in any case and with spaces around them; input_col and output_col name others. What is
  *               guessed for the output is never the input's own column. input_col is one name, or several set apart by
  *               commas if there is none with the comma in it: their texts are joined by LF, blank ones left out.
  *               A header that comes again is no row: with the columns in use, or again with names that are guessed; its
  *               order of columns holds from there on. So is no row what has separators and blanks only.
- *               A quote that is astray makes its own row bad, and none behind it: rows_record.c has the rules.
+ *               A stray quote makes its own row bad, and none after it: rows_record.c has the rules.
  *
  * A row is at most JOB_ROW_MAX bytes. All text must be valid UTF-8 without NUL; a byte order mark at the start is
  * dropped.
@@ -110,7 +110,7 @@ typedef struct job_reader_options {
 kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader,
                            kolm_error_t *err) KIT_MUST_USE;
 /* The next row; *out_found false at the end. INVALID_ARGUMENT or OUT_OF_RANGE for a bad row (the error says line,
- * column, what was expected): reading may go on behind it. Any other code is final, so is DATA_LOSS: packed data that are
+ * column, what was expected): reading may go on after it. Any other code is final, so is DATA_LOSS: packed data that are
  * cut off or damaged. */
 kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 void job_reader_close(job_reader *reader);

@@ -14,7 +14,7 @@ static const char separators[] = {'\t', ',', ';', '|'};
 
 /* ---- Names */
 
-/* Without the blanks around it. */
+/* Without the spaces around it. */
 static const char *trimmed(const char *text, size_t *out_length) {
     text += strspn(text, " ");
     size_t length = strlen(text);
@@ -24,7 +24,7 @@ static const char *trimmed(const char *text, size_t *out_length) {
     return text;
 }
 
-/* Names are the same whatever their capitals, and blanks around them; `name` is trimmed. */
+/* Names are the same whatever their capitals, and spaces around them; `name` is trimmed. */
 static bool is_name(const char *field, const char *name, size_t length) {
     if (*field != ' ' && tolower((unsigned char)*field) != tolower((unsigned char)*name)) return false;
     size_t own = 0;
@@ -324,7 +324,7 @@ static char excel_separator(const char *line, size_t length) {
     return named && line[4] != '"' && line[4] != ' ' && !isalnum((unsigned char)line[4]) ? line[4] : '\0';
 }
 
-/* Where the text that was split has a blank behind each separator. */
+/* Where the text that was split has a blank after each separator. */
 static bool blank_behind_each(const char *line, size_t length, char separator) {
     const char *end = line + length;
     size_t found = 0;
@@ -333,7 +333,7 @@ static bool blank_behind_each(const char *line, size_t length, char separator) {
     return found > 0 && separator != '\t' && *line != ' ';
 }
 
-/* Prose has a blank behind its commas and semicolons, tables seldom. */
+/* Prose has a blank after its commas and semicolons, tables seldom. */
 static bool no_blank_in_front(const kit_buf *fields, size_t columns) {
     const char *at = fields->data;
     for (size_t i = 0; i < columns; i++, at += strlen(at) + 1)

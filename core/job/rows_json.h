@@ -102,11 +102,11 @@ kit_status json_text(job_reader *reader, const kit_json_part *part, kit_buf *out
 /* Appends a key as text, as far as it is one; printable. */
 void json_put_key(const kit_json_part *key, kit_buf *out);
 /* Appends an integer as its JSON text: 7, also where it was written 7.0, and 1389432487213912064 with all its digits.
- * False: the number is none. */
+ * False: it is not an integer. */
 bool json_put_integer(const kit_json_part *part, kit_buf *out);
 /* Appends a value that may be an output to reader->output. key: for errors. */
 kit_status json_output(job_reader *reader, const char *key, const kit_json_part *part, kolm_error_t *err) KIT_MUST_USE;
-/* Appends an array, which may also stand in a text, without blanks; an empty one appends nothing. */
+/* Appends an array, which may also stand in a text, without spaces; an empty one appends nothing. */
 kit_status json_array(job_reader *reader, const char *key, const kit_json_part *part, kit_buf *out,
                       kolm_error_t *err) KIT_MUST_USE;
 /* Counts a key that is not used: "WHERE.KEY" or "KEY" when where is "". */

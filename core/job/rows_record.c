@@ -166,7 +166,7 @@ static bool mostly_rows(const rows_table *table, size_t offset, size_t end) {
     return s.whole * 2 >= s.lines;
 }
 
-/* The offset behind the line of a place. */
+/* The offset after the line of a place. */
 static size_t next_line(const rows_table *table, const table_place *place) {
     const char *line = table->record.data + place->line_start;
     const char *lf = memchr(line, '\n', table->record.length - place->line_start);
@@ -218,7 +218,7 @@ static kit_status behind_closing_quote(job_reader *reader, kolm_error_t *err) {
     char text[96];
     if (walk->opened.line == walk->junk.line)
         return at_quote(reader, &walk->junk, has_backslash(reader->table) ? BACKSLASH_REMEDY : ASTRAY_REMEDY, NULL,
-                        "expected a separator behind a closing quote", err);
+                        "expected a separator after a closing quote", err);
     if (opening_is_astray(reader->table)) KIT_TRY(go_on_behind(reader, &walk->opened, err));
     kit_format(text, sizeof text, "expected a separator after the quote that closes this field in line %llu",
                walk->junk.line);
@@ -264,7 +264,7 @@ static kit_status add_line(rows_table *table, const char *line, size_t length, k
     return kit_buf_ok(&table->record, err);
 }
 
-/* The lines behind the first one, to the end of the record. */
+/* The lines after the first one, to the end of the record. */
 static kit_status finish_record(job_reader *reader, kolm_error_t *err) {
     rows_table *table = reader->table;
     table_walk *walk = &table->walk;
@@ -382,7 +382,7 @@ size_t table_split(rows_table *table) {
     for (size_t count = 1;; count++) {
         while (table->skip_blank && from < end && *from == ' ')
             from++;
-        /* Behind a closing quote there is nothing, in a record that was judged. */
+        /* After a closing quote there is nothing, in a record that was judged. */
         if (table->quoted && from < end && *from == '"') from = unquote(from + 1, end, &to);
         char *stop = memchr(from, table->separator, (size_t)(end - from));
         if (stop == NULL) stop = end;

@@ -66,7 +66,7 @@ static bool is_blank_from(const rows_table *table, size_t from, size_t count) {
     return true;
 }
 
-/* "sep=;" of a file that was put behind another one. */
+/* "sep=;" of a file that was put after another one. */
 static bool is_separator_line(const rows_table *table, size_t count) {
     const char *first = table->record.data;
     return count == 2 && strncmp(first, "sep=", 5) == 0 && *table_field(&table->record, 1) == '\0';

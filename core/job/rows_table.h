@@ -29,16 +29,16 @@ typedef struct table_walk {
     bool quotes;        /* some field is in quotes */
     table_place opened; /* the quote that opened last */
     table_place spans;  /* the first quote whose field goes on in the next line */
-    size_t spans_end;   /* offset behind the line in which that field ended; 0: not yet */
-    table_place junk;   /* behind a closing quote, where a separator should be */
+    size_t spans_end;   /* offset after the line in which that field ended; 0: not yet */
+    table_place junk;   /* after a closing quote, where a separator should be */
 } table_walk;
 
 typedef struct rows_table {
     char separator;
     bool quoted;     /* fields may be in quotes */
     bool decided;    /* and that is known: of TSV it is not before a field begins with a quote */
-    bool skip_blank; /* "text, label": blanks behind a separator are no part of the field */
-    /* The header: names, NUL ended, one behind the other; without one "1", "2", ... */
+    bool skip_blank; /* "text, label": blanks after a separator are no part of the field */
+    /* The header: names, NUL ended, one after another; without one "1", "2", ... */
     kit_buf header;
     size_t columns;
     size_t named; /* columns up to the last one with a name */
@@ -46,16 +46,16 @@ typedef struct rows_table {
     size_t output;                               /* TABLE_NO_COLUMN: none */
     size_t unused[JOB_UNUSED_MAX], unused_count; /* indices into job_reader.unused of the columns that are not read */
     uint64_t more_unused;                        /* columns that had no place there */
-    /* The record: its lines joined by LF; split_record makes NUL ended fields of it, one behind the other. */
+    /* The record: its lines joined by LF; split_record makes NUL ended fields of it, one after another. */
     kit_buf record;
     table_walk walk;
     bool quote_fault; /* the last record was bad because of its quotes */
     bool suspect;     /* the last record may have swallowed rows */
-    /* Lines to be read again, each with a LF behind it. */
+    /* Lines to be read again, each with a LF after it. */
     kit_buf held;
     size_t held_at;
     unsigned long long held_line; /* the number of the one at held_at */
-    unsigned long long long_line; /* a line behind them that was too long; 0: none */
+    unsigned long long long_line; /* a line after them that was too long; 0: none */
     /* All lines from the first quoted field of a TSV on, while it is found out how to read them. */
     FILE *spool;
     bool teeing, from_spool;

@@ -43,7 +43,7 @@ kit_status table_hold(job_reader *reader, size_t offset, unsigned long long numb
         table->held_line = number;
         return kit_buf_ok(&table->held, err);
     }
-    /* All of them came from there, and the rest still lies behind them. */
+    /* All of them came from there, and the rest still lies after them. */
     table->held_at -= length + 1;
     memcpy(table->held.data + table->held_at, table->record.data + offset, length);
     table->held.data[table->held_at + length] = '\n';

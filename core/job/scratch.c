@@ -100,7 +100,7 @@ static kit_status read_block(job_table *table, size_t at, uint64_t block, kolm_e
             pread(table->fd, bytes + done, table->block_bytes - done, (off_t)(block * table->block_bytes + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return kit_fail_errno(err, errno, "cannot read the table in %s", table->directory);
-        if (got == 0) break; /* behind the end: zeros */
+        if (got == 0) break; /* after the end: zeros */
         done += (size_t)got;
     }
     memset(bytes + done, 0, table->block_bytes - done);

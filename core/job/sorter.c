@@ -188,7 +188,7 @@ static kit_status merge_next(job_sorter *s, const uint64_t **out, kolm_error_t *
     return KOLM_OK;
 }
 
-/* The first runs become one, behind the others. */
+/* The first runs become one, after the others. */
 static kit_status merge_some(job_sorter *s, uint64_t *slice, kolm_error_t *err) {
     size_t most = SLICE_BYTES / (s->words * sizeof(uint64_t)), count = 0;
     uint64_t offset = s->end;

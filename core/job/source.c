@@ -74,7 +74,7 @@ static bool begins(const job_bytes *bytes, const char *with, size_t length) {
     return bytes->end >= length && memcmp(bytes->data, with, length) == 0;
 }
 
-/* "BZh" might be a word of a header; the digit and the mark of a block or of the end behind it are not. */
+/* "BZh" might be a word of a header; the digit and the mark of a block or of the end after it are not. */
 static bool is_bzip2(const job_bytes *bytes) {
     return bytes->end >= 10 && bytes->data[3] >= '1' && bytes->data[3] <= '9' &&
            (memcmp(bytes->data + 4, "1AY&SY", 6) == 0 || memcmp(bytes->data + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0);
@@ -128,7 +128,7 @@ static kit_status damaged(const char *format, const char *why, kolm_error_t *err
     return kit_fail(err, KOLM_E_DATA_LOSS, "copy or pack the file again", "the %s data are damaged: %s", format, why);
 }
 
-/* Behind a member: another one, or zeros to the end (as on tapes). */
+/* After a member: another one, or zeros to the end (as on tapes). */
 static kit_status next_member(job_bytes *bytes, bool *out_end, kolm_error_t *err) {
     for (;;) {
         while (bytes->at < bytes->end && bytes->data[bytes->at] == '\0')
@@ -178,7 +178,7 @@ static kit_status unpack(job_bytes *bytes, char *out, size_t capacity, size_t *o
     if (capacity > 1u << 30) capacity = 1u << 30;
     for (bool flushed = false; *out_got == 0;) {
         bool end = false;
-        /* What was taken may still have output behind it, except between frames. */
+        /* What was taken may still have output after it, except between frames. */
         if (bytes->at == bytes->end && !bytes->ended && (flushed || !bytes->open)) KIT_TRY(refill(bytes, err));
         if (!bytes->open && bytes->packing == GZIP) KIT_TRY(next_member(bytes, &end, err));
         if (end || (!bytes->open && bytes->at == bytes->end && bytes->ended)) return KOLM_OK;

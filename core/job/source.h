@@ -4,7 +4,7 @@
 #define KOLM_JOB_SOURCE_H
 
 /*
- * The format is determined by the first bytes, not by the name. gzip (RFC 1952, any number of members, zeros behind the
+ * The format is determined by the first bytes, not by the name. gzip (RFC 1952, any number of members, zeros after the
  * last one) and zstd (RFC 8878, any number of frames, skippable ones too) are unpacked as they are read: 64 KiB of
  * input and the window of the format (32 KiB; what a zstd frame asks for, at most 128 MiB) are all that is held,
  * however much comes out. Other formats that rows come in (bzip2, xz, zip, workbooks, Parquet and the like) are

@@ -94,7 +94,7 @@ static kit_status write_line(work *w, part which, const job_row *row, kit_buf *l
     return KOLM_OK;
 }
 
-/* A label is the same with and without blanks around it; an output of nothing else keeps them. */
+/* A label is the same with and without spaces around it; an output of nothing else keeps them. */
 static kit_status describe_output(work *w, const job_row *row, row_card *card) {
     const char *text = row->output;
     size_t length = row->output_length;

@@ -17,7 +17,7 @@ typedef struct sinks {
     job_sorter *held; /* the held-out rows, until all of them are known */
     kit_sha256 *train_sha, *eval_sha;
     bool split;  /* data rows may be held out */
-    bool labels; /* outputs are written without blanks around them */
+    bool labels; /* outputs are written without spaces around them */
     kit_buf line, input, output;
 } sinks;
 
@@ -28,7 +28,7 @@ static kit_status put_line(work *w, FILE *file, kit_sha256 *sha, const kit_buf *
     return sha != NULL ? kit_sha256_update(sha, line->data, line->length, w->err) : KOLM_OK;
 }
 
-/* A label is written without blanks around it: in the answer of the chat too, for a trainer learns from that. */
+/* A label is written without spaces around it: in the answer of the chat too, for a trainer learns from that. */
 static kit_status trim_output(work *w, sinks *out, spooled *row) {
     const char *text = row->parts.output;
     size_t length = strlen(text);

@@ -51,7 +51,7 @@ kit_status model_base_open(kolm_session *session, const char *asked, job_base *o
 typedef struct wanted {
     const char *name, *digest;
     kit_buf lines; /* of the files that count; empty: all do, and the digest alone says what they are */
-    kit_buf seen;  /* where it lay, and what there is now, for the sentence that says it was not found */
+    kit_buf seen;  /* where it was, and what is there now, for the error that it was not found */
 } wanted;
 
 static kit_status wanted_begin(const cJSON *base, wanted *w, kolm_error_t *err) {
@@ -117,7 +117,7 @@ static bool try_path(wanted *w, const char *path, const char *what_then, const c
     return false;
 }
 
-/* Every place where it was seen; those where it lay once come last. */
+/* Every place where it was seen; those where it was once come last. */
 static kit_status try_seen(wanted *w, const lookup *l, job_base *out_base, bool *out_found, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     *out_found = false;

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MERGE_FD_LEAST 16        /* above the numbers that the trainer has other uses for */
+#define MERGE_FD_LEAST 16        /* above the numbers that the trainer uses otherwise */
 #define META "kolm_trainer.json" /* of the trainer alone; every artifact that can be exported has it */
 
 /* ---- The place: DIR is absent or empty; the files are made beside it and moved when they are whole */

@@ -49,7 +49,7 @@ kit_status model_check_again(kolm_session *session, model_handle *model, session
                              kolm_error_t *err) KIT_MUST_USE;
 /* The name of the verdict, or "could not be checked"; static. */
 const char *model_verdict_name(const model_handle *model);
-/* After a failed open: true when the failure is a verdict too, or is why there is none (unjudged); then model->report says so. False:
+/* After a failed open: true if model->report has a verdict, or why there is none (unjudged). False:
  * the error is about something else, such as a path. */
 bool model_report_failure(model_handle *model, kit_status status, const kolm_error_t *err);
 /* Statuses that say what the bytes are, as opposed to that they could not be read. */

@@ -26,7 +26,7 @@ static bool is_directory(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* The first bytes of a regular file; 0 when it is none or cannot be read. */
+/* The first bytes of a regular file; 0 if it is not one, or cannot be read. */
 static size_t first_bytes(const char *path, char *out, size_t capacity) {
     struct stat info;
     /* Not even opened unless it is regular: a FIFO's writer would take that for its reader, and lose what it writes. */

@@ -341,7 +341,7 @@ kit_status run_model(kolm_session *session, const run_request *r, const run_rece
         *out_tally = (run_tally){.lines = s->lines, .bad = s->bad, .answers = s->answers};
         memcpy(out_tally->bad_examples, s->bad_examples, sizeof s->bad_examples);
     }
-    /* A server that ended with an error had it before it was interrupted: that would have been no error. */
+    /* A server that ended with an error had it before the interruption, which by itself is no error. */
     if (status == KOLM_E_CANCELLED || (status != KOLM_OK && session_stopped(session) && !s->serving))
         *out_reason = SESSION_REASON_INTERRUPTED;
     run_stream_drop(s);

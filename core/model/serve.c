@@ -39,7 +39,7 @@ typedef struct client {
 
 typedef struct question {
     uint64_t number; /* its id for the backend */
-    uint64_t client; /* its number; gone when nobody has it */
+    uint64_t client; /* its number; it has disconnected if no client has that number */
     char *id;
     struct question *next;
 } question;
@@ -374,7 +374,7 @@ static bool is_late(const server *s) {
     return s->verdict == KOLM_OK && s->answer_ms > 0 && s->first != NULL && kit_now_ms() - s->waiting_at > s->answer_ms;
 }
 
-/* False when its verdict has ended, and everybody knows it or does not want to. */
+/* False when its verdict has ended and all clients were told or have left. */
 static bool may_go_on(const server *s) {
     bool anybody = false;
     for (size_t i = 0; i < CLIENTS_MAX; i++)

@@ -224,7 +224,7 @@ static cJSON *receipt_predicate(const receipt_compile *c, const receipt_place *p
 /* ---- Signing and writing */
 typedef cJSON *(*predicate_fn)(const receipt_compile *compile, const receipt_place *place);
 
-/* Appends one signed line with its LF, and moves place behind it. */
+/* Appends one signed line with its LF, and moves place after it. */
 static kit_status add_line(const receipt_compile *c, const receipt_key *key, const char *type, predicate_fn make,
                            receipt_place *place, kit_buf *lines, kolm_error_t *err) {
     kit_buf statement = {0};

@@ -255,7 +255,7 @@ static void put_data(report_gathering *g, const cJSON *data) {
         {"leaked", "Held-out rows dropped", "their question is also trained on"},
         {"nearly_leaked", "Held-out rows dropped as nearly trained on", NULL},
         {"untested_labels", "Labels that no held-out row has", "learned, never tested"},
-        {"trimmed_labels", "Rows with blanks around their label", NULL}};
+        {"trimmed_labels", "Rows with spaces around their label", NULL}};
     const cJSON *train = kit_json_get(data, "train"), *eval = kit_json_get(data, "eval");
     const char *sha256 = NULL;
     put_counts(g, &g->data, train, rows, 1);

@@ -74,7 +74,7 @@ typedef struct report_rows {
     const job_source *at;
     size_t count;
     job_reader_options reader; /* path and scratch are set here */
-    bool skip_bad, labels;     /* labels: blanks around an output make no other one */
+    bool skip_bad, labels;     /* labels: spaces around an output are ignored */
     const char *scratch;       /* a directory, nothing is left in it */
 } report_rows;
 /* Reads the rows twice, on disk and in constant memory. OK without any when a file cannot be read twice. */

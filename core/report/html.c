@@ -62,7 +62,7 @@ static void put_escaped(kit_buf *out, const char *bytes, size_t length) {
     }
 }
 
-/* breaks: a line may end behind what holds the words of a label together. */
+/* breaks: a line may end after what holds the words of a label together. */
 static void put_text(kit_buf *out, const char *text, size_t max_chars, bool breaks) {
     if (text == NULL) {
         kit_buf_str(out, "–");

@@ -23,7 +23,7 @@
 typedef struct environment {
     char *lines[ENV_MAX + 1];
     size_t count;
-    bool failed; /* one is missing: what it keeps out would be let in */
+    bool failed; /* one is missing: the child would see what it keeps out */
 } environment;
 
 static void env_add(environment *env, const char *name, const char *value) {
@@ -94,7 +94,7 @@ typedef struct child {
     const runtime_child_run *run;
     kit_buf line, said;
     cJSON *answer;
-    kit_status status; /* of what was heard of it: what is missing then is not what it did not say */
+    kit_status status; /* of reading its output: an absent answer then does not mean that it gave none */
     kolm_error_t error;
 } child;
 
@@ -102,7 +102,7 @@ static void end_line(child *c) {
     const char *line = kit_buf_text(&c->line);
     if (c->status == KOLM_OK) c->status = kit_buf_ok(&c->line, &c->error);
     if (c->status != KOLM_OK) {
-        /* its words are not whole */
+        /* its output is incomplete */
     } else if (strncmp(line, MARK, strlen(MARK)) == 0) {
         kolm_error_t why = KIT_ERROR_INIT;
         cJSON_Delete(c->answer);

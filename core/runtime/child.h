@@ -10,8 +10,8 @@ typedef struct runtime_child_run {
     const char *const *words;          /* the verb and its words, NULL ended */
     bool reach;                        /* reach.py instead of driver.py: the words are URLs */
     const char *temporary;             /* TMPDIR of the child; NULL: /tmp */
-    const volatile sig_atomic_t *stop; /* non-zero ends it */
-    int lock_fd;                       /* handed on, so that the lock lives as long as the child; -1: none */
+    const volatile sig_atomic_t *stop; /* non-zero: end the child */
+    int lock_fd; /* inherited by the child, so that the lock is held as long as it lives; -1: none */
     void (*on_line)(void *user, const char *line); /* each line that it prints, answer not included; may be NULL */
     void *user;
 } runtime_child_run;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Python side of `kolm compute setup`, run as PYTHON -I -B -c THIS VERB WORDS...: one verb for each step.
-# Standard input is a pipe that kolm holds: its end means that kolm is gone, and then nothing of this group may go on.
-# The answer is one line of JSON behind MARK; whatever else is printed is for the log.
+# Standard input is a pipe that kolm holds open: end of file means that kolm has died, and nothing of this group may keep running.
+# The answer is one line of JSON after MARK; anything else that is printed goes to the log.
 import json
 import os
 import signal
@@ -32,7 +32,7 @@ def probe():
 
 
 def make(path):
-    """An empty virtual environment at path; what was there is gone."""
+    """Makes an empty virtual environment at path, and removes what was there."""
     import venv
     venv.EnvBuilder(clear=True, symlinks=os.name != "nt", with_pip=True).create(path)
     return {}
@@ -59,7 +59,7 @@ def rewrite(path, old, new):
 
 
 def finish(path, place):
-    """Makes the scripts of the environment at path name the place that it goes to; tells what is in it."""
+    """Makes the scripts of the environment at path refer to its final place; returns what is installed in it."""
     import sysconfig
     from importlib.metadata import distributions
     old, new = os.fsencode(path), os.fsencode(place)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists the files of an environment, and holds it against its list. */
+/* Lists the files of an environment, and compares it with its list. */
 #include "runtime/files.h"
 
 #include "kolm/kit/digest.h"
@@ -25,7 +25,7 @@
 typedef struct entry {
     char kind;
     uint64_t size, modified, changed, inode;
-    char what[KIT_SHA256_HEX]; /* "" : not looked at */
+    char what[KIT_SHA256_HEX]; /* "": not hashed */
     char *path;
 } entry;
 
@@ -95,7 +95,7 @@ static kit_status walk(list *l, const char *below, int depth, kolm_error_t *err)
             break;
         }
         if (*below == '\0' && strcmp(name, "runtime.json") == 0 &&
-            S_ISREG(st.st_mode)) { /* kolm's own, and read by kolm alone */
+            S_ISREG(st.st_mode)) { /* made and read by kolm alone */
             free(taken);
             continue;
         }
@@ -156,7 +156,7 @@ static void put_state(const entry *e, kit_buf *out) {
                 (unsigned long long)e->changed, (unsigned long long)e->inode);
 }
 
-/* Of everything but contents. */
+/* Of everything except the contents. */
 static kit_status state_of(const list *l, char out[KIT_SHA256_HEX], kolm_error_t *err) {
     kit_buf text = {0};
     for (size_t i = 0; i < l->count; i++) {
@@ -303,8 +303,7 @@ kit_status runtime_files_same(const kolm_session *session, const char *root, con
         status = errno != ENOENT                                ? kit_fail_errno(err, errno, "cannot access %s", path)
                  : stat(place, &st) == 0 && S_ISDIR(st.st_mode) ? runtime_files_keep(session, root, name, err)
                                                                 : KOLM_OK;
-        if (status == KOLM_E_PERMISSION_DENIED)
-            status = KOLM_OK; /* a home that cannot be written: as before there were lists */
+        if (status == KOLM_E_PERMISSION_DENIED) status = KOLM_OK; /* a read-only home: continue without a list */
     } else if (status == KOLM_OK) {
         status = look(session, place, &l, err);
         if (status == KOLM_OK) status = compare_with(path, &l, err);

@@ -35,13 +35,13 @@ static kit_status find(const char *trainer, const host_backend *row, char **out_
     return status;
 }
 
-/* ---- Its own words */
+/* ---- Its keywords */
 
 static void add_url(runtime_lock *lock, const char *value) {
     if (lock->url_count < RUNTIME_LOCK_URLS) kit_copy(lock->url[lock->url_count++], sizeof lock->url[0], value);
 }
 
-/* False for a number that is none, or a web address that is not encrypted. */
+/* False for an invalid number, or a URL that is not https. */
 static bool take(runtime_lock *lock, const char *key, const char *value) {
     const struct {
         const char *key;
@@ -61,7 +61,7 @@ static bool take(runtime_lock *lock, const char *key, const char *value) {
         if (strncmp(value, "https://", 8) != 0) return false;
         add_url(lock, value);
     }
-    return true; /* a word of a later kolm */
+    return true; /* a keyword of a later kolm */
 }
 
 static kit_status read_line(runtime_lock *lock, char *line, kolm_error_t *err) {
@@ -112,7 +112,7 @@ void runtime_lock_free(runtime_lock *lock) {
     memset(lock, 0, sizeof *lock);
 }
 
-/* ---- Whom it is for */
+/* ---- What it is for */
 
 bool runtime_lock_allows(const char *list, const char *word) {
     size_t length = strlen(word);
@@ -128,7 +128,7 @@ bool runtime_lock_allows(const char *list, const char *word) {
     return false;
 }
 
-/* "3.11" at text, as 3011; 0 when it is none. */
+/* "3.11" at text, as 3011; 0 if invalid. */
 static uint64_t version_at(const char *text, size_t length) {
     char major[8], minor[8];
     size_t dot = strcspn(text, ".");

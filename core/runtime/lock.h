@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lock file of a backend's Python runtime: where it is found, and what it says of itself. */
+/* The lock file of a backend's Python runtime: where it is found, and what it says about itself. */
 #ifndef KOLM_RUNTIME_LOCK_H
 #define KOLM_RUNTIME_LOCK_H
 
@@ -13,16 +13,16 @@
  * Comment lines "# kolm: KEY VALUE" are read by kolm, the rest only by pip:
  *
  *     summary TEXT           what is in it, for people
- *     python >=3.11 <3.15    versions of Python that it is for
- *     system linux darwin    what Python's platform.system() says, in lower case; without it: everywhere
+ *     python >=3.11 <3.15    supported versions of Python
+ *     system linux darwin    what Python's platform.system() says, in lower case; absent: any
  *     machine x86_64 arm64   the same with platform.machine()
- *     index-url URL          may be there several times; the first is pip's index, the others are extra ones
+ *     index-url URL          repeatable; the first is pip's index, the others are extra ones
  *     download-bytes N       about, of the files that one machine downloads
  *     disk-bytes N           about, of the finished environment
- *     note TEXT              shown before anything is done; may be there several times
+ *     note TEXT              shown before anything is done; repeatable
  *     unavailable TEXT       there is nothing to install, and why
  *
- * Other keys are for others: nvidia-driver, for machines reached over SSH.
+ * Other keys are ignored here: nvidia-driver is for machines reached over SSH.
  */
 #define RUNTIME_LOCK_URLS 4
 

@@ -18,7 +18,7 @@
 
 #define WORDS_MAX 32
 
-/* ---- What pip says, in words of ours */
+/* ---- pip's failures, as messages of kolm */
 
 typedef struct pip_watch {
     kolm_session *session;
@@ -52,7 +52,7 @@ static size_t indexes_of(const setup *s, const char *urls[RUNTIME_LOCK_URLS]) {
     return count;
 }
 
-/* The indexes that did not answer, as far as pip names them; else those that it may be. */
+/* The index that did not answer if pip names it, else all that it may have been. */
 static void name_host(const setup *s, const char *host, char *out, size_t capacity) {
     const char *urls[RUNTIME_LOCK_URLS];
     size_t count = host[0] == '\0' ? indexes_of(s, urls) : 0;
@@ -92,8 +92,8 @@ static kit_status pip_failed(setup *s, const char *said, kolm_error_t *err) {
     char hosts[512], remedy[512];
     runtime_pip_end end;
     runtime_pip_read(said, s->wheels == NULL, &end);
-    kit_format(remedy, sizeof remedy, "%s has all that pip said; what was downloaded is kept, the same command goes on",
-               s->log);
+    kit_format(remedy, sizeof remedy,
+               "%s has pip's whole output; downloads are kept, and the same command resumes them", s->log);
     switch (end.failure) {
     case RUNTIME_PIP_OTHER_FILE:
         return pip_failed_verify(s, end.about, err);
@@ -119,7 +119,7 @@ static kit_status keep_log(const setup *s, const kit_buf *said, kolm_error_t *er
     return kit_write_file(s->log, 0600, kit_buf_text(said), said->length, err);
 }
 
-/* pip asks an index that is away again and again, for minutes, and does not say which it was: so each is asked first.
+/* pip retries an unreachable index for minutes, and does not say which one it was: so each is tried first.
  */
 static kit_status reach_indexes(setup *s, kolm_error_t *err) {
     const char *words[RUNTIME_LOCK_URLS + 1] = {NULL}, *urls[RUNTIME_LOCK_URLS], *why = NULL;
@@ -171,7 +171,7 @@ static kit_status make_venv(setup *s, kolm_error_t *err) {
     return status;
 }
 
-/* newer: pip is the one of the lock. */
+/* newer: pip is the one that the lock pins. */
 static void pip_words(const setup *s, const char *requirements, bool newer, const char *words[WORDS_MAX]) {
     size_t n = 0;
     static const char *const always[] = {"install",
@@ -240,7 +240,7 @@ static kit_status run_pip(setup *s, const char *requirements, bool newer, pip_wa
     return status;
 }
 
-/* True for "pip==25.1" and above: the first that goes on with a download that broke off. */
+/* True for "pip==25.1" and above: the first that resumes an interrupted download. */
 static bool can_resume(const char *line) {
     const char *version = line + strlen("pip==");
     char *end = NULL;
@@ -262,8 +262,8 @@ static void pip_of_lock(const setup *s, kit_buf *out) {
     }
 }
 
-/* Text as a file of this setup's own. The lock is read once: what was digested, and no file that has its name by now, is what
- * pip gets. */
+/* Text as a private file of this setup. The lock is read once: pip gets the bytes that were digested, even if the file was
+ * replaced since. */
 static kit_status put_requirements(const setup *s, const char *name, const kit_buf *text, char **out_path,
                                    kolm_error_t *err) {
     KIT_TRY(kit_path_join(s->partial, name, out_path, err));
@@ -278,8 +278,8 @@ static kit_status check_requirements(const setup *s, const char *path, kolm_erro
                     "%s was changed while pip used it", path);
 }
 
-/* An old pip holds a whole file in memory, several times over: what the lock says of pip is done first, and by that
- * pip the rest. */
+/* An old pip holds several copies of a whole file in memory: so the pip that the lock pins is installed first, and that one
+ * installs the rest. */
 static kit_status install(setup *s, kolm_error_t *err) {
     kit_buf lines = {0};
     char *path = NULL, *lock = NULL;
@@ -306,7 +306,7 @@ static kit_status install(setup *s, kolm_error_t *err) {
     return status;
 }
 
-/* Completes what the environment says of itself to runtime.json. */
+/* Completes the description of the environment to runtime.json. */
 static kit_status describe(setup *s, cJSON *answer, kolm_error_t *err) {
     cJSON *about = cJSON_CreateObject();
     const char *version = "";
@@ -348,7 +348,7 @@ static kit_status finish(setup *s, kolm_error_t *err) {
     return status;
 }
 
-/* What was written below path reaches the disk before what is written next. */
+/* Syncs what was written below path before anything else is written. */
 static void flush(const char *path) {
 #if defined(__linux__)
     int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -361,7 +361,7 @@ static void flush(const char *path) {
 #endif
 }
 
-/* All data first, then runtime.json, then the name: whoever sees the name sees a whole environment. */
+/* All data first, then runtime.json, then the name: whoever sees the name sees a complete environment. */
 static kit_status put_into_place(setup *s, kolm_error_t *err) {
     kit_buf text = {0}, path = {0};
     kit_buf_fmt(&path, "%s/runtime.json", s->venv);
@@ -401,7 +401,7 @@ kit_status setup_make(setup *s, kolm_error_t *err) {
     if (status == KOLM_OK) status = finish(s, err);
     if (status == KOLM_OK) status = put_into_place(s, err);
     if (status == KOLM_E_CANCELLED)
-        return kit_fail(err, KOLM_E_CANCELLED, "the same command goes on where this one stopped",
+        return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to continue",
                         "interrupted: the runtime of %s is not finished; what was downloaded is kept", s->name);
     return status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Why pip failed, from what it printed: it has one exit status for every failure, and no other form of output. */
+/* Why pip failed, from its output: it has one exit status for all failures, and no machine-readable form of them. */
 #ifndef KOLM_RUNTIME_PIP_H
 #define KOLM_RUNTIME_PIP_H
 
@@ -7,9 +7,9 @@
 
 typedef enum runtime_pip_failure {
     RUNTIME_PIP_OTHER,      /* about: the last error that it printed */
-    RUNTIME_PIP_OTHER_FILE, /* about: the package whose file has another digest than the pinned one */
+    RUNTIME_PIP_OTHER_FILE, /* about: the package with a file whose digest is not the pinned one */
     RUNTIME_PIP_NETWORK,    /* about: the host that did not answer; "" if pip does not name it */
-    RUNTIME_PIP_MISSING,    /* about: the package of which no file fits */
+    RUNTIME_PIP_MISSING,    /* about: the package that has no file for this machine */
     RUNTIME_PIP_DISK_FULL,  /* about: "" */
 } runtime_pip_failure;
 

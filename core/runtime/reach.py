@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Which package index is away: run as PYTHON -I -B -c THIS URL... before `kolm compute setup` begins pip, which asks one
-# that is away for minutes and does not say which it was. Standard input and the answer are as in driver.py.
+# Which package index is unreachable: run as PYTHON -I -B -c THIS URL... before `kolm compute setup` starts pip, which retries
+# one for minutes and does not say which it was. Standard input and the answer are as in driver.py.
 import json
 import os
 import signal
@@ -19,7 +19,7 @@ def watch():
 
 
 def why_away(url):
-    """Why nothing answers at url; None when something does, whatever it says: pip judges that."""
+    """Why nothing answers at url; None when something does, whatever the answer: pip judges that."""
     import http.client
     import socket
     import ssl
@@ -28,7 +28,7 @@ def why_away(url):
     import urllib.request
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or any(map(os.environ.get, ("all_proxy", "ALL_PROXY", "PIP_PROXY"))):
-        return None  # of these proxies urllib knows nothing
+        return None  # urllib does not support these proxies
     host = parts.netloc.rpartition("@")[2]
     page = urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/pip/", "", ""))
     try:
@@ -38,7 +38,7 @@ def why_away(url):
     except urllib.error.URLError as error:
         reason = error.reason
         if isinstance(reason, ssl.SSLError) or not isinstance(reason, OSError):
-            return None  # pip has certificates of its own
+            return None  # pip brings its own certificates
         return "no answer in %d seconds" % REACH_SECONDS if isinstance(reason, socket.timeout) else reason.strerror or str(reason)
     except ssl.SSLError:
         return None
@@ -50,7 +50,7 @@ def why_away(url):
 
 
 def reach(*urls):
-    """The first of the indexes that is away, and why. All are asked at once, and one that failed in no time twice."""
+    """The first index that is unreachable, and why. All are tried at once, and one that failed immediately is tried twice."""
     found = {}
 
     def ask(url):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The places of an environment, its lock, and the interpreter that is to make it. */
+/* The paths of an environment, its lock, and the interpreter that makes it. */
 #include "runtime/setup.h"
 
 #include "host/scan.h"
@@ -18,8 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_WAIT_MS 3000 /* the child of a kolm that was killed needs a moment to notice */
-#define PYTHON_NEWEST 20  /* python3.20 and below are looked for */
+#define LOCK_WAIT_MS 3000 /* the child of a kolm that was killed takes a moment to notice */
+#define PYTHON_NEWEST 20  /* python3.20 and older are tried */
 #define PYTHON_OLDEST 9
 
 static kit_status place(const setup *s, const char *format_before, const char *after, char **out, kolm_error_t *err) {
@@ -128,14 +128,14 @@ kit_status setup_probe(const kolm_session *session, const char *path, cJSON **ou
     return status;
 }
 
-/* True when the Python at path can make what the lock wants; otherwise err says why not. */
+/* True if the Python at path satisfies the lock; otherwise err says why not. */
 static kit_status try_python(setup *s, const char *path, kolm_error_t *err) {
     cJSON *answer = NULL;
     uint64_t major = 0, minor = 0;
     const char *version = "", *executable = path, *system = "", *machine = "";
     bool able = false;
     KIT_TRY(setup_probe(s->session, path, &answer, err));
-    /* What it does not say stays as it is. */
+    /* Members that it does not have are left as they are. */
     (void)kit_json_get_u64(answer, "major", &major);
     (void)kit_json_get_u64(answer, "minor", &minor);
     (void)kit_json_get_string(answer, "version", &version);
@@ -183,7 +183,7 @@ kit_status setup_find_python(setup *s, kolm_error_t *err) {
     bool any = path != NULL;
     kit_status status = path ? try_python(s, path, err) : KOLM_E_NOT_FOUND;
     free(path);
-    /* python3 may be too new or too old while another one stands beside it. */
+    /* python3 may be too new or too old while another version is installed beside it. */
     for (int minor = PYTHON_NEWEST; status != KOLM_OK && status != KOLM_E_CANCELLED && minor >= PYTHON_OLDEST;
          minor--) {
         char name[32];

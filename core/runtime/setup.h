@@ -7,12 +7,12 @@
 #include "session/session.h"
 
 /*
- * HOME/runtimes/NAME              the environment; whole iff runtime.json is in it
- * HOME/runtimes/.NAME.partial     one that is being made: venv/ (made anew by every attempt, because pip believes in
- *                                 packages that it installed by half), cache/ (what pip has downloaded: kept for the
+ * HOME/runtimes/NAME              the environment; complete iff it has runtime.json
+ * HOME/runtimes/.NAME.partial     one that is being made: venv/ (made from scratch by every attempt, because pip believes in
+ *                                 packages that it installed only partly), cache/ (what pip has downloaded: kept for the
  *                                 next attempt), tmp/, setup.log
- * HOME/runtimes/.NAME.old         the one before, for the instant between two renames
- * HOME/runtimes/.NAME.lock        flock, held by kolm and by the child that works for it
+ * HOME/runtimes/.NAME.old         the previous one, for the instant between two renames
+ * HOME/runtimes/.NAME.lock        flock, held by kolm and by its child
  */
 typedef struct setup {
     kolm_session *session;
@@ -30,37 +30,37 @@ typedef struct setup {
     char *interpreter; /* that makes the environment */
     char version[32];  /* of the interpreter */
     int lock_fd;
-    session_reason reason; /* what an error means; NONE: what its status says */
-    cJSON *about;          /* runtime.json of the environment that is there, or was made */
+    session_reason reason; /* meaning of an error; NONE: that of its status */
+    cJSON *about;          /* runtime.json of the existing or new environment */
 } setup;
 
-/* Finds home and works the places out. */
+/* Finds the home, and computes the paths. */
 kit_status setup_open(setup *s, kolm_error_t *err) KIT_MUST_USE;
 void setup_close(setup *s);
-/* Makes HOME/runtimes and takes the lock; waits a little for one that was killed to be gone. */
+/* Makes HOME/runtimes and takes the lock; waits a little for a killed one to exit. */
 kit_status setup_take_lock(setup *s, kolm_error_t *err) KIT_MUST_USE;
-/* Fills s->about when the environment there is whole and its Python can be run. */
+/* Fills s->about if the existing environment is complete and its Python can be run. */
 void setup_look(setup *s);
 /* Picks the interpreter: s->python, else the first of PATH that the lock allows. */
 kit_status setup_find_python(setup *s, kolm_error_t *err) KIT_MUST_USE;
-/* Asks the Python at path what it is; out_answer: {"version","major","minor","venv","executable",...}. */
+/* Queries the Python at path; out_answer: {"version","major","minor","venv","executable",...}. */
 kit_status setup_probe(const kolm_session *session, const char *path, cJSON **out_answer,
                        kolm_error_t *err) KIT_MUST_USE;
-/* Reads the lock file into s->lock; the error says what to do where there is none, or it cannot be used here. */
+/* Reads the lock file into s->lock; the error says what to do if there is none, or it cannot be used here. */
 kit_status setup_find_lock(setup *s, kolm_error_t *err) KIT_MUST_USE;
 /* --from: finds the directory of wheels; airgap without one is an error. */
 kit_status setup_find_wheels(setup *s, kolm_error_t *err) KIT_MUST_USE;
-/* Whether the environment that is there is of this lock and as it was made; one that was changed since is warned of. */
+/* Whether the existing environment was made from this lock and is unmodified; warns if it was modified. */
 kit_status setup_look_whole(setup *s, bool *out_whole, kolm_error_t *err) KIT_MUST_USE;
-/* RESOURCE_EXHAUSTED when the disk has less than an environment needs while it is made. */
+/* RESOURCE_EXHAUSTED if the disk has less space than making the environment takes. */
 kit_status setup_check_disk(const setup *s, kolm_error_t *err) KIT_MUST_USE;
-/* Warns when config.json names a Python that comes before the environment. */
+/* Warns if config.json names a Python that takes precedence over the environment. */
 void setup_warn_of_own(const setup *s);
-/* Writes s->use into config.json, after a look at whether it is a Python. */
+/* Writes s->use into config.json, if it is a Python. */
 kit_status setup_use(setup *s, kolm_error_t *err) KIT_MUST_USE;
 
 typedef struct setup_removed {
-    bool there;     /* an environment, whole or not */
+    bool there;     /* an environment, complete or not */
     bool forgotten; /* an entry of config.json */
     uint64_t bytes;
 } setup_removed;
@@ -71,7 +71,7 @@ typedef struct setup_done {
     bool kept;
     setup_removed removed;
 } setup_done;
-/* After setup_open, all of the request: removes, or takes the Python of --use, or makes the environment unless it is there and whole.
+/* After setup_open, all of the request: removes, or takes the Python of --use, or makes the environment unless a complete one exists.
  * Before it makes one it tells the sink what it is about to do (SESSION_SETUP_PLAN) and, without --yes, asks (SESSION_CONFIRM).
  * setup_done_free in every case. */
 kit_status setup_do(setup *s, setup_done *out, kolm_error_t *err) KIT_MUST_USE;

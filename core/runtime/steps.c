@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute setup as a whole: which of its steps, in which order, and the question before the long one. */
+/* kolm compute setup as a whole: its steps in order, and the confirmation before the long one. */
 #include "runtime/setup.h"
 
 #include <stdlib.h>

@@ -128,7 +128,7 @@ const char *score_predictions_sha256(const score_answers *answers); /* of the by
 /* {k, accuracy, size, latency, cost, coverage, balanced_accuracy: decimals; n, correct, answered; baseline: {correct,
  * accuracy} or null; reference: {...}}: the manifest's object. with_labels: the baseline's label too, and labels:
  * [{label, rows, answers, correct}], as long as there are at most SCORE_MANIFEST_LABELS; not for outputs that are
- * texts, which are nobody's business. NULL when memory is out. */
+ * texts, which are ignored. NULL when memory is out. */
 #define SCORE_MANIFEST_LABELS 1000u
 cJSON *score_manifest_object(const score_k *k, const score_answers *answers, bool with_labels);
 /* All there is to say, for --json and report.json: the above, intervals, ECE, labels with precision and recall,
@@ -144,13 +144,13 @@ const char *score_lowest_recall(const score_answers *answers, uint64_t *out_corr
 bool score_label_find(const score_answers *answers, const char *label, size_t *out_number);
 /* Rows whose output is label. */
 uint64_t score_label_rows(const score_answers *answers, const char *label);
-/* The labels of held-out rows, by number from 0, in the order of their first row or answer; NULL behind the last. Those
+/* The labels of held-out rows, by number from 0, in the order of their first row or answer; NULL after the last. Those
  * that are only answers have 0 rows. */
 const char *score_label_at(const score_answers *answers, size_t number, uint64_t *out_rows);
 /* Answers that are this label, and how many of them were right. number: as in score_label_at, of a label that there is. */
 void score_label_answers(const score_answers *answers, size_t number, uint64_t *out_answers, uint64_t *out_correct);
 /* The confusions, by number from 0, in the order of their first row: how many rows of one label got another one as their
- * answer. The labels are numbers as in score_label_at. False behind the last. */
+ * answer. The labels are numbers as in score_label_at. False after the last. */
 bool score_confusion_at(const score_answers *answers, size_t number, size_t *out_truth, size_t *out_given,
                         uint64_t *out_rows);
 /* For people; of the confusions at most so many, the commonest, and how many more there are. */

@@ -83,7 +83,7 @@ typedef enum store_secret_source { STORE_SECRET_NONE, STORE_SECRET_ENVIRONMENT, 
 
 typedef struct store_credentials store_credentials;
 /* Reads HOME/credentials; a missing file gives an empty set. It must be a regular file, owned by the user, without
- * permissions for others: otherwise PERMISSION_DENIED, with the chmod to run. Lines: NAME=value, blanks around both are
+ * permissions for others: otherwise PERMISSION_DENIED, with the chmod to run. Lines: NAME=value, spaces around both are
  * dropped, # starts a comment line; DATA_LOSS with the line for anything else. */
 kit_status store_credentials_read(const store_home *home, store_credentials **out_credentials,
                                   kolm_error_t *err) KIT_MUST_USE;

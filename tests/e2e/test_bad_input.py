@@ -437,7 +437,7 @@ class Interrupt(Case):
     def test_while_it_answers(self):
         self.tell("hang infer")
         process = self.begin()
-        # No line says that it answers: it comes too soon behind the one of training.
+        # No line says that it answers: it comes too soon after the one of training.
         self.wait_for(lambda: glob.glob(os.path.join(self.home, "jobs", "*", "job", "result.json")), "the end of training")
         below = self.children_of(process.pid)
         code, _, err = self.interrupt(process)

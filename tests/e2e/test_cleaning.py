@@ -106,7 +106,7 @@ class Said(Case):
         done = self.compile()
         self.assertRegex(done.err, r'warning: the labels "billing" \(\d+ rows\) and "Billing" \(1 row\) differ only in case')
         self.assertIn("warning: 4 labels differ from another one in spelling only", done.err)
-        self.assertIn("1 rows have blanks around their label", done.out)
+        self.assertIn("1 rows have spaces around their label", done.out)
         record = self.json("compile", "-t", "router", "-d", "tickets.jsonl", "--force")
         self.assertEqual((record["data"]["alike_labels"], record["data"]["trimmed_labels"]), (4, 1))
 

@@ -76,7 +76,7 @@ class HeldOut(Case):
             for target in self.descriptors(child).values():
                 if not target.startswith(("/memfd:kolm-model", "/memfd:test-word")):  # the model, and the plugin itself
                     self.assertNotIn("(deleted)", target)
-        if os.geteuid() != 0:  # kolm is not dumpable: its descriptors are nobody's business
+        if os.geteuid() != 0:  # kolm is not dumpable: its descriptors are ignored
             with self.assertRaises(PermissionError):
                 os.listdir("/proc/%d/fd" % process.pid)
             return

@@ -97,7 +97,7 @@ class Serve(Case):
             side.sendall(nonsense)
             self.assertIn("error", json.loads(lines.readline()), nonsense)
             self.assertEqual(lines.readline(), "")
-        # What stands behind the nonsense does not keep the connection open.
+        # What stands after the nonsense does not keep the connection open.
         side, lines, _ = self.connect(path)
         side.sendall(b'not json\n' + b'{"id":"late","input":"billing"}\n' * 3)
         self.assertIn("error", json.loads(lines.readline()))

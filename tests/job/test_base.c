@@ -214,7 +214,7 @@ START_TEST(a_change_while_it_is_used_is_noticed) {
     ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
     put("model/notes.md", "nobody loads this");
     ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
-    /* One more file that would be loaded, in front of the others, among them, and behind them. */
+    /* One more file that would be loaded, in front of the others, among them, and after them. */
     static const char *const more[] = {"a.json", "merges.txt", "vocab.json"};
     for (size_t i = 0; i < 3; i++) {
         char name[64];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Job directories: private, owned by a living process, cleaned up behind a dead one, described as the protocol says. */
+/* Job directories: private, owned by a living process, cleaned up after a dead one, described as the protocol says. */
 #include "../suite.h"
 #include "fixture.h"
 

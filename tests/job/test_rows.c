@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: every format that it takes, every kind of bad input with its sentence, and what it does behind one.
+/* The row reader: every format that it takes, every kind of bad input with its sentence, and what it does after one.
  */
 #include "../suite.h"
 #include "fixture.h"
@@ -81,7 +81,7 @@ static const good_case good_cases[] = {
     {"{\"prompt\":\"a\",\"completion\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
     /* The first pair counts when there are both. */
     {"{\"prompt\":\"p\",\"completion\":\"c\",\"input\":\"a\",\"output\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
-    /* No LF at the end, CRLF, a mark at the start, blank lines, blanks around, other keys. */
+    /* No LF at the end, CRLF, a mark at the start, blank lines, spaces around, other keys. */
     {"{\"input\":\"a\",\"output\":\"b\"}", "x.jsonl", "1|a|b\n"},
     {"{\"input\":\"a\",\"output\":\"b\"}\r\n{\"input\":\"c\",\"output\":\"d\"}\r\n", "x.jsonl", "1|a|b\n2|c|d\n"},
     {"\xEF\xBB\xBF{\"input\":\"a\",\"output\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
@@ -247,7 +247,7 @@ static const no_data_case no_data_cases[] = {
     {BYTES("a\x1B[31m,b\n"), "'a\\x1B[31m'", "--input-col"},
     {BYTES("\"text,label\na,b\n"), "tickets, line 1, column 1: expected a closing quote, found the end of the file",
      "close the quote"},
-    {BYTES("\"text\"x,label\na,b\n"), "tickets, line 1, column 7: expected a separator behind a closing quote",
+    {BYTES("\"text\"x,label\na,b\n"), "tickets, line 1, column 7: expected a separator after a closing quote",
      "double a quote"},
 };
 
@@ -345,9 +345,9 @@ static const bad_case bad_table[] = {
     {BYTES(",b"), "line 2, column 1: expected an input with text, found a blank one", "--skip-bad"},
     {BYTES("a,"), "expected an output with text, found a blank one", "--skip-bad"},
     {BYTES("\"\",b"), "expected an input with text", "--skip-bad"},
-    {BYTES("\"a \\\"b\\\"\",c"), "line 2, column 6: expected a separator behind a closing quote",
+    {BYTES("\"a \\\"b\\\"\",c"), "line 2, column 6: expected a separator after a closing quote",
      "sed 's/\\\\\"/\"\"/g'"},
-    {BYTES("\"a\"b,c"), "line 2, column 4: expected a separator behind a closing quote", "--skip-bad"},
+    {BYTES("\"a\"b,c"), "line 2, column 4: expected a separator after a closing quote", "--skip-bad"},
     {BYTES("\"a\nb\nc\"d,c"), "line 2, column 1: expected a separator after the quote that closes this field in line 4",
      "--skip-bad"},
     {BYTES("a\xE9,b"), "line 2, column 2: expected UTF-8, found the byte \\xE9", "--skip-bad"},
@@ -357,7 +357,7 @@ static const bad_case bad_table[] = {
     {BYTES("\"a\n\0\nb\",c"), "line 3, column 1: expected text, found a NUL byte", "--skip-bad"},
 };
 
-/* A good row, the bad one, a good one: the bad one is named, and reading goes on behind it. */
+/* A good row, the bad one, a good one: the bad one is named, and reading goes on after it. */
 static void assert_bad_row(const bad_case *c, const char *before, const char *after, const char *path) {
     kit_buf text = {0};
     kit_buf_fmt(&text, "%s\n", before);

@@ -93,7 +93,7 @@ START_TEST(a_table_remembers_what_was_put) {
         ck_assert_int_eq(job_table_get(table, at, &got, &err), KOLM_OK);
         ck_assert_msg(memcmp(&got, &all[at], sizeof got) == 0, "record %zu", at);
     }
-    /* Far behind the end there are zeros. */
+    /* Far after the end there are zeros. */
     ck_assert_int_eq(job_table_get(table, 1u << 30, &got, &err), KOLM_OK);
     ck_assert_uint_eq(got.a, 0);
     job_table_free(table);

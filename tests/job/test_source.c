@@ -119,7 +119,7 @@ START_TEST(what_was_packed_in_pieces_is_one) {
     }
     if (packers[_i] == add_zstd) add_skippable(&packed);
     assert_gives(&packed, &text);
-    /* Zeros behind gzip data, as on tapes. */
+    /* Zeros after gzip data, as on tapes. */
     for (int i = 0; i < 1000 && packers[_i] == add_gzip; i++)
         kit_buf_char(&packed, '\0');
     assert_gives(&packed, &text);

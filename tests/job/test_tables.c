@@ -101,10 +101,10 @@ static const table_case astray[] = {
      "! line 7, column 3: expected a separator after the quote that closes this field in line 8\n8|y|b\n9|last|c\n"},
     /* In its own line. */
     {"x.csv", HEADER FIRST "\"quoted\" word,a\n" LATER,
-     FIRST_ROWS "! line 5, column 9: expected a separator behind a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
+     FIRST_ROWS "! line 5, column 9: expected a separator after a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
     /* Behind a fault the rest of the line does not count, whatever quotes are in it. */
     {"x.csv", HEADER FIRST "\"quoted\" word,\"a\n" LATER,
-     FIRST_ROWS "! line 5, column 9: expected a separator behind a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
+     FIRST_ROWS "! line 5, column 9: expected a separator after a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
     /* Several. */
     {"x.csv", HEADER FIRST "\"un,a\nfour,b\n\"deux,c\nfive,a\n\"drei,b\nsix,c\n\"quoted, text\",a\n",
      FIRST_ROWS "! line 5, column 1: expected a separator after the quote that closes this field in line 7\n6|four|b\n"

@@ -23,7 +23,7 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
-/* In an allocation of exactly its size, so that a sanitizer sees a read behind the end. */
+/* In an allocation of exactly its size, so that a sanitizer sees a read after the end. */
 static kit_status validate(const char *bytes, size_t length) {
     char *copy = malloc(length > 0 ? length : 1);
     ck_assert_ptr_nonnull(copy);

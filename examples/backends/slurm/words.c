@@ -10,7 +10,7 @@
 
 /* ---- Lines */
 
-/* The next line of *at without blanks and carriage returns around it, into out; false at the end. A line that does not
+/* The next line of *at without spaces and carriage returns around it, into out; false at the end. A line that does not
  * fit is cut. */
 static bool next_line(const char **at, char *out, size_t capacity) {
     if (!**at) return false;

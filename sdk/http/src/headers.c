@@ -73,7 +73,7 @@ bool http_content_range(const char *text, uint64_t *out_first, uint64_t *out_tot
     return digits(&text, out_total) && *text == '\0' && (*out_first == UINT64_MAX || last < *out_total);
 }
 
-/* Appends "name: value" with the secret behind it, and wipes what it was made in. */
+/* Appends "name: value" with the secret after it, and wipes what it was made in. */
 static kit_status append(http_flight *f, const char *name, const char *value, const kit_secret *secret,
                          kolm_error_t *err) {
     kit_buf line = {0};

@@ -27,8 +27,8 @@ kit_status kit_secret_new(const char *what, const char *text, size_t length, kit
     for (size_t i = 0; good && i < length; i++)
         good = text[i] > ' ' && text[i] <= '~';
     if (!good)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "copy it again, without blanks or line ends around it",
-                        "%s is set, but cannot be sent: 1 to %u printable characters without blanks are expected", what,
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "copy it again, without spaces or line ends around it",
+                        "%s is set, but cannot be sent: 1 to %u printable characters without spaces are expected", what,
                         KIT_SECRET_BYTES_MAX);
     kit_secret *secret = malloc(sizeof *secret + length + 1);
     if (secret == NULL) return kit_no_memory(err);

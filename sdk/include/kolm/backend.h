@@ -240,7 +240,7 @@ typedef struct kolm_lease {
     /* Its name at the provider, by which it can be found there: A-Z, a-z, 0-9, '.', '_', '-', never "". A name must not
      * be reused, so it should contain random digits. */
     const char *name;
-    const char *handle; /* with HANDLE: the provider's own id, printable ASCII without blanks; else "" */
+    const char *handle; /* with HANDLE: the provider's own id, printable ASCII without spaces; else "" */
     const char *kind;   /* with INTENT: one word of a-z, "instance" or "job"; else "" */
     const char *place;  /* with INTENT: region or account, as named by the user, never ""; else "" */
     const char *note;   /* "" or one line: what it is */

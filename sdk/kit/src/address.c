@@ -14,7 +14,7 @@ bool kit_parse_port(const char *text, uint16_t *out) {
     return true;
 }
 
-/* *out_port: behind the colon; NULL if there is none. */
+/* *out_port: after the colon; NULL if there is none. */
 static bool split_host(const char *from, kit_endpoint *out, const char **out_port) {
     *out_port = NULL;
     out->bracketed = *from == '[';

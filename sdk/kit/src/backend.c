@@ -49,7 +49,7 @@ int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const
         kit_format(text, sizeof text, "copy the token again from %s", where);
         kit_detected(out_result, KOLM_DETECT_BROKEN, "", text, "");
         kit_format(out_result->reason, sizeof out_result->reason,
-                   "%s is set, but cannot be a token: 8 to 4096 printable characters without blanks are expected",
+                   "%s is set, but cannot be a token: 8 to 4096 printable characters without spaces are expected",
                    variable);
         return KOLM_OK;
     }

@@ -30,7 +30,7 @@ kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length
 
 kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES], kolm_error_t *err) {
     (void)err;
-    sha256_digest(&state->context, KIT_SHA256_BYTES, out); /* and begins anew */
+    sha256_digest(&state->context, KIT_SHA256_BYTES, out); /* and begins again */
     return KOLM_OK;
 }
 

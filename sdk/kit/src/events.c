@@ -158,7 +158,7 @@ void kit_events_lines(kit_events *events, const char *text, size_t length) {
     }
 }
 
-/* Keeps what comes before an LF, and moves bytes behind it; false if there is none. A line that is too long is kept up
+/* Keeps what comes before an LF, and moves bytes after it; false if there is none. A line that is too long is kept up
  * to one byte over the limit, which marks it as too long. */
 static bool take_until_lf(kit_buf *line, const char **bytes, size_t *length) {
     const char *lf = memchr(*bytes, '\n', *length);

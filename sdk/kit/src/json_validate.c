@@ -92,7 +92,7 @@ static int32_t hex4(const char *p, const char *end) {
     return value;
 }
 
-/* p stands behind "\u"; checks one code point, surrogate pairs included. */
+/* p stands after "\u"; checks one code point, surrogate pairs included. */
 static kit_status scan_unicode_escape(scanner *s) {
     int32_t unit = hex4(s->p, s->end);
     if (unit < 0) return fail_at(s, s->p, "four hexadecimal digits");
@@ -141,7 +141,7 @@ static size_t common_sequence(const char *p, size_t n) {
     return 0;
 }
 
-/* p stands on the opening quote; afterwards behind the closing one. */
+/* p stands on the opening quote; afterwards after the closing one. */
 static kit_status scan_string(scanner *s, key_slice *out_slice) {
     const char *open = s->p++;
     bool escaped = false;
@@ -184,7 +184,7 @@ static size_t skip_digits(scanner *s) {
     return (size_t)(s->p - from);
 }
 
-/* p stands behind "e"; magnitude is the number's decimal exponent without it. What a double cannot hold is refused,
+/* p stands after "e"; magnitude is the number's decimal exponent without it. What a double cannot hold is refused,
  * because a parser would make it an infinity. */
 static kit_status scan_exponent(scanner *s, const char *start, int magnitude) {
     bool negative = s->p < s->end && *s->p == '-';

@@ -48,7 +48,7 @@ static kit_status skip_escape(kit_json_walk *w, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* p stands on the opening quote; afterwards behind the closing one. */
+/* p stands on the opening quote; afterwards after the closing one. */
 static kit_status skip_string(kit_json_walk *w, bool *out_escaped, kolm_error_t *err) {
     w->p++;
     for (;;) {

@@ -81,7 +81,7 @@ static kit_status interrupted(const kit_lines *lines, kolm_error_t *err) {
                     (unsigned long long)lines->number + 1);
 }
 
-/* Reads more behind what is there; room for at least one byte and the NUL must be free. */
+/* Reads more after what is there; room for at least one byte and the NUL must be free. */
 static kit_status fill(kit_lines *lines, kolm_error_t *err) {
     if (lines->wait != NULL) KIT_TRY(lines->wait(lines->wait_user, err));
     for (;;) {

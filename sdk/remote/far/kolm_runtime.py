@@ -3,7 +3,7 @@
 
     kolm_runtime.py PLACE TREE MODE THERE
 
-PLACE is BASE/runtimes/DIGEST-OF-LOCK: venv/ (made anew by every attempt, because pip believes in packages that it installed by
+PLACE is BASE/runtimes/DIGEST-OF-LOCK: venv/ (made from scratch by every attempt, because pip believes in packages that it installed by
 half), cache/ (what pip downloaded: kept for the next attempt), tmp/, setup.log, and runtime.json, which is written last: a
 PLACE without it is no environment. Who makes it holds a lock on BASE/locks/runtime-DIGEST, and so does its pip.
 
@@ -332,7 +332,7 @@ def run(words, env, held, log, on_line):
 
 def why_pip_failed(said, place, offline):
     text = "\n".join(said)
-    log = "%s there has all that pip said; what was downloaded is kept, the same command goes on" % shown(os.path.join(place, "setup.log"))
+    log = "%s there has pip's whole output; downloads are kept, and the same command resumes them" % shown(os.path.join(place, "setup.log"))
     found = re.search(r"someone may have tampered with them\.\s*(\S+)", text)
     if found:
         return Failed(DATA_LOSS, "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed" % found.group(1),

@@ -416,7 +416,7 @@ static uint64_t size_of(const char *path) {
 }
 
 /* Reads the answers that are on their way, so that the next question gets its own: another kolm may have taken the
- * results, and the files with them, just now, and then the job is asked for anew over the same link. */
+ * results, and the files with them, just now, and then the job is asked for again over the same link. */
 static void pass_over(kit_ssh_job_remote *remote, size_t answers) {
     for (size_t i = 0; i < answers && !remote->broken; i++) {
         bool more = true;

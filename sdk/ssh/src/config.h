@@ -68,7 +68,7 @@ char *ssh_next_word(char **p);
 
 /* ---- keywords.c */
 /* One line that is neither Host, Match nor Include: checked whatever block it is in, and followed in an active one.
- * rest: behind the keyword, for those that take the line as it is. */
+ * rest: after the keyword, for those that take the line as it is. */
 kit_status ssh_apply(ssh_reader *r, const char *keyword, const kit_ssh_list *values, const char *rest,
                      const ssh_place *at, kolm_error_t *err) KIT_MUST_USE;
 

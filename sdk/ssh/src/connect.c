@@ -353,7 +353,7 @@ static kit_status reach(const kit_ssh_options *options, const kit_ssh_config *co
 static kit_status open_host(const kit_ssh_options *options, const kit_ssh_target *target, unsigned depth,
                             kit_ssh **out_ssh, kolm_error_t *err);
 
-/* A hop behind the first: its own ProxyJump does not count. */
+/* A hop after the first: its own ProxyJump does not count. */
 static kit_status go_on(const kit_ssh_options *options, const kit_ssh_target *hop, kit_ssh **outer, kolm_error_t *err) {
     kit_ssh_config own = {0};
     KIT_TRY(kit_ssh_config_resolve(options->config_path, hop, &own, err));

@@ -81,7 +81,7 @@ static kit_status expand_tilde(const char *value, kit_buf *out, kolm_error_t *er
 
 /* ---- ${NAME} */
 
-/* at: behind "${". *out_end: behind the brace. */
+/* at: after "${". *out_end: after the brace. */
 static kit_status expand_variable(const char *value, const char *at, kit_buf *out, const char **out_end,
                                   kolm_error_t *err) {
     size_t length = strcspn(at, "}");

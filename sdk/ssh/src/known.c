@@ -274,7 +274,7 @@ void ssh_known_free(ssh_known *known) {
     *known = (ssh_known){0};
 }
 
-/* Writes line behind what is there, on a line of its own, all or nothing. */
+/* Writes line after what is there, on a line of its own, all or nothing. */
 static kit_status append_line(int fd, const char *file, const kit_buf *line, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))

@@ -50,7 +50,7 @@ static kit_status bad(const criteria *c, const char *what, const char *word, kol
     return ssh_bad_line(err, c->at, "has a Match with %s \"%.100s\"", what, word);
 }
 
-/* "all" stands alone, or behind canonical or final. */
+/* "all" stands alone, or after canonical or final. */
 static kit_status judge_all(criteria *c, bool negated, kolm_error_t *err) {
     const char *more = ssh_next_word(&c->rest);
     if (c->count > 1 || (more != NULL && *more != '\0' && *more != '#'))

@@ -60,7 +60,7 @@ def _with_objects(call):
 
 
 def _is_in(text, rendered):
-    """Whether a template wrote a text: as it stands, without blanks around it, or as JSON."""
+    """Whether a template wrote a text: as it stands, without spaces around it, or as JSON."""
     text = text.strip()
     return text in rendered or json.dumps(text, ensure_ascii=False)[1:-1] in rendered or json.dumps(text)[1:-1] in rendered
 

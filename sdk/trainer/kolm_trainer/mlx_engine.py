@@ -276,7 +276,7 @@ class MlxTraining(Training):
         checkpoint.remove(self.job.path("checkpoint"))
 
     def _check_what_was_kept(self, directory):
-        """The adapter as it was stored, on the base loaded anew, says what the trained model says; in PEFT too, where
+        """The adapter as it was stored, on the base loaded again, says what the trained model says; in PEFT too, where
         torch is at hand."""
         self.model.eval()
         row = self.rows.tokens(min(range(len(self.rows)), key=lambda i: self.lengths[i])).tolist()

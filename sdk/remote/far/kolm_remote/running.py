@@ -116,7 +116,7 @@ class Running(object):
 
     @staticmethod
     def forget_end(job):
-        """A job that ended, and is to go on from what it left: its events begin anew."""
+        """A job that ended, and is to go on from what it left: its events begin again."""
         for path in (job.events, job.errors, job.state_path):
             remove(path)
 

@@ -21,7 +21,7 @@ typedef struct kit_secret kit_secret;
 
 #define KIT_SECRET_BYTES_MAX 16384u /* longer than any token, and shorter than what servers accept in a header */
 
-/* length bytes at text, copied: 1 to KIT_SECRET_BYTES_MAX printable ASCII characters, no blanks; else
+/* length bytes at text, copied: 1 to KIT_SECRET_BYTES_MAX printable ASCII characters, no spaces; else
  * INVALID_ARGUMENT. The error names `what` ("KOLM_ACME_TOKEN") and contains no part of the secret. */
 kit_status kit_secret_new(const char *what, const char *text, size_t length, kit_secret **out,
                           kolm_error_t *err) KIT_MUST_USE;

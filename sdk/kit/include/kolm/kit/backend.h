@@ -15,7 +15,7 @@ int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const cha
 
 /* ---- Tokens */
 /* Answers detect for a service that only needs a token: AVAILABLE when the secret `variable` is set and plausible (8 to 4096
- * printable ASCII characters without blanks), BROKEN when it is set and cannot be a token, ABSENT otherwise; AVAILABLE
+ * printable ASCII characters without spaces), BROKEN when it is set and cannot be a token, ABSENT otherwise; AVAILABLE
  * too if it is set and its value is withheld. Does not use the network.
  * The result never contains more of the token than its last four characters (of at least twelve). where: the page where
  * users get a token. */

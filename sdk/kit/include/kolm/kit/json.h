@@ -26,7 +26,7 @@ kit_status kit_json_parse(const char *bytes, size_t length, cJSON **out, kolm_er
 /* Reads a file of at most max_bytes and parses it; the error names the file. */
 kit_status kit_json_read(const char *path, size_t max_bytes, cJSON **out, kolm_error_t *err) KIT_MUST_USE;
 
-/* Appends value as RFC 8785 canonical JSON: keys sorted by UTF-16 code units, no blanks, minimal escapes. Numbers must
+/* Appends value as RFC 8785 canonical JSON: keys sorted by UTF-16 code units, no spaces, minimal escapes. Numbers must
  * be integers within +-(2^53 - 1); INVALID_ARGUMENT for any other number. */
 kit_status kit_json_canonical(const cJSON *value, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* Appends value as one line of compact JSON, object order kept; numbers that are not integers are printed with the

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-/* Whole-string numbers: no blanks, no sign unless negative is allowed by the type, no trailing bytes, no overflow. */
+/* Whole-string numbers: no spaces, no sign unless negative is allowed by the type, no trailing bytes, no overflow. */
 bool kit_parse_u64(const char *text, uint64_t *out);
 bool kit_parse_i64(const char *text, int64_t *out);
 /* A decimal "12", "0.5", "2.50" into millionths (micro units); more than 6 decimals, signs and exponents are refused. */
