@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* infer: one question after another to a model that stays with its provider. */
+/* infer: one question after another, or many at once, to a model that stays with its provider. */
 #include "queue_task.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +14,11 @@ typedef struct answering {
     int fd;
     kit_buf text, output;
     uint64_t answers;
+    cJSON *batch; /* of answers(): questions that wait for more to come */
+    uint64_t batch_bytes;
 } answering;
+
+#define MORE_MS 50 /* a batch waits so long for its next question */
 
 static kit_status flush(void *user, kolm_error_t *err) {
     answering *a = user;
@@ -43,6 +48,51 @@ static kit_status answer_row(void *user, const cJSON *row, kolm_error_t *err) {
     kit_buf_fmt(&a->text, ",\"confidence\":%.6f}\n", confidence);
     a->answers++;
     return flush(a, err); /* the next one may take a minute */
+}
+
+/* ---- Many at once */
+
+static kit_status answer_batch(answering *a, kolm_error_t *err) {
+    int count = cJSON_GetArraySize(a->batch);
+    if (count == 0) return KOLM_OK;
+    kit_status status = a->task->backend->answers(a->task, a->batch, &a->text, err);
+    cJSON_Delete(a->batch);
+    a->batch = NULL;
+    a->batch_bytes = 0;
+    KIT_TRY(status);
+    a->answers += (uint64_t)count;
+    return flush(a, err);
+}
+
+static kit_status add_row(void *user, const cJSON *row, kolm_error_t *err) {
+    answering *a = user;
+    const kit_queue_backend *b = a->task->backend;
+    const char *id = NULL;
+    if (!kit_json_get_string(row, "id", &id))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "a question lacks its id");
+    kit_buf_clear(&a->output);
+    KIT_TRY(kit_json_line(row, &a->output, err));
+    if (a->batch_bytes + a->output.length > b->batch_bytes) KIT_TRY(answer_batch(a, err));
+    if (a->batch == NULL) a->batch = cJSON_CreateArray();
+    cJSON *copy = cJSON_Duplicate(row, true);
+    if (copy == NULL || a->batch == NULL || !cJSON_AddItemToArray(a->batch, copy)) {
+        cJSON_Delete(copy);
+        return kit_no_memory(err);
+    }
+    a->batch_bytes += a->output.length;
+    return (uint32_t)cJSON_GetArraySize(a->batch) < b->batch_rows ? KOLM_OK : answer_batch(a, err);
+}
+
+/* A caller that waits for an answer before it sends more gets it. */
+static kit_status answer_before_wait(void *user, int fd, kolm_error_t *err) {
+    struct pollfd more = {.fd = fd, .events = POLLIN};
+    return poll(&more, 1, MORE_MS) > 0 ? KOLM_OK : answer_batch(user, err);
+}
+
+static kit_status answer_all(answering *a, const char *path, kolm_error_t *err) {
+    if (a->task->backend->answers == NULL) return queue_rows_each(a->task, path, answer_row, NULL, a, err);
+    KIT_TRY(queue_rows_each(a->task, path, add_row, answer_before_wait, a, err));
+    return answer_batch(a, err);
 }
 
 static kit_status read_model(kit_queue_task *task, kolm_error_t *err) {
@@ -89,12 +139,13 @@ int32_t kit_queue_infer(const kit_queue_backend *backend, const kolm_host_v1_t *
         a.fd = open(args->output_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         if (a.fd < 0) status = kit_fail_errno(err, errno, "cannot open %s", args->output_path);
     }
-    if (status == KOLM_OK) status = queue_rows_each(&task, args->input_path, answer_row, NULL, &a, err);
+    if (status == KOLM_OK) status = answer_all(&a, args->input_path, err);
     if (status == KOLM_OK) forget_job(&task);
     out_result->answers = a.answers;
     out_result->billed_micro_usd = UINT64_MAX;
     kit_format(out_result->device, sizeof out_result->device, "%s: %s", backend->site->title, task.model.model);
     if (a.fd >= 0) close(a.fd);
+    cJSON_Delete(a.batch);
     kit_buf_free(&a.text);
     kit_buf_free(&a.output);
     queue_task_close(&task);

@@ -91,7 +91,8 @@ kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_an
 /* ---- Lines */
 
 kit_status queue_rows_each(const kit_queue_task *task, const char *path, queue_row_fn row,
-                           kit_status (*before_wait)(void *user, kolm_error_t *err), void *user, kolm_error_t *err) {
+                           kit_status (*before_wait)(void *user, int fd, kolm_error_t *err), void *user,
+                           kolm_error_t *err) {
     kit_lines *lines = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
@@ -100,7 +101,7 @@ kit_status queue_rows_each(const kit_queue_task *task, const char *path, queue_r
         const char *line = NULL;
         size_t length = 0;
         cJSON *value = NULL;
-        if (before_wait != NULL && !kit_lines_ready(lines)) status = before_wait(user, err);
+        if (before_wait != NULL && !kit_lines_ready(lines)) status = before_wait(user, fd, err);
         if (status == KOLM_OK) status = kit_lines_next(lines, &line, &length, err);
         if (status != KOLM_OK || line == NULL) break;
         status = kit_json_parse(line, length, &value, err);

@@ -28,10 +28,10 @@ kit_status queue_poll_of(const kit_queue_task *task, uint64_t fallback_ms, uint6
 /* rows.c: checks train.jsonl, and writes what is uploaded into the scratch directory. */
 kit_status queue_rows_write(kit_queue_task *task, kolm_error_t *err) KIT_MUST_USE;
 kit_status queue_rows_open(kit_queue_task *task, const char *path, kolm_error_t *err) KIT_MUST_USE;
-/* Calls row for each line; before_wait, if not NULL, when no further line is there yet. */
+/* Calls row for each line; before_wait, if not NULL, before it reads more from fd. */
 typedef kit_status (*queue_row_fn)(void *user, const cJSON *row, kolm_error_t *err);
 kit_status queue_rows_each(const kit_queue_task *task, const char *path, queue_row_fn row,
-                           kit_status (*before_wait)(void *user, kolm_error_t *err), void *user,
+                           kit_status (*before_wait)(void *user, int fd, kolm_error_t *err), void *user,
                            kolm_error_t *err) KIT_MUST_USE;
 
 /* model.c */

@@ -96,16 +96,17 @@ static void prick_ears(kit_service *service) {
 
 kit_status kit_service_open(const kit_service_site *site, const kolm_host_v1_t *host, kit_service *out,
                             kolm_error_t *err) {
+    const char *key = site->setting != NULL ? site->setting : "api";
     char api[sizeof out->base];
     *out = (kit_service){.site = site, .host = host};
-    bool fits = kit_setting(host, "api", "", api, sizeof api);
+    bool fits = kit_setting(host, key, "", api, sizeof api);
     out->moved = api[0] != '\0';
     kit_copy(out->base, sizeof out->base, out->moved ? api : site->base);
     size_t length = strlen(out->base);
     if (length > 0 && out->base[length - 1] == '/') out->base[length - 1] = '\0';
     if (!fits || origin_length(out->base) == 0 || strpbrk(out->base, "?#@ ") != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it as https://HOST[:PORT][/PATH]",
-                        "the setting backends.%s.api is not an address", site->name);
+                        "the setting backends.%s.%s is not an address", site->name, key);
     KIT_TRY(kit_secret_read(host, site->variable, &out->token, err));
     KIT_TRY(check_halves(site, out->token, err));
     prick_ears(out);

@@ -27,7 +27,7 @@ extern "C" {
  * train    reads the job, checks every row, writes the file to upload, then steps kit_queue to its end. A job that
  *          succeeded is kept in checkpoint/ until the answers are written: if the compile fails in between, the next run
  *          fetches it and does not pay twice.
- * infer    one question after another through answer().
+ * infer    one question after another through answer(), or as many as are there through answers().
  * test     four steps: the token is accepted; the model or trainer is available; a few rows are uploaded, priced and
  *          removed, recorded like those of a job; nothing is left. No job is submitted.
  * status   lists kolm's resources at the provider. It removes nothing: recorded ones are reclaimed.
@@ -103,6 +103,12 @@ typedef struct kit_queue_backend {
     /* infer: appends the answer. *out_confidence is 0 if the provider does not report one. */
     kit_status (*answer)(kit_queue_task *task, const cJSON *question, kit_buf *out, double *out_confidence,
                          kolm_error_t *err);
+    /* infer, in place of answer(): many questions at once. questions: an array of at most batch_rows, whose texts have at
+     * most batch_bytes in all unless it is a single one. Appends one line of answers for each, in their order, as
+     * predictions.jsonl has them, each with its LF. A question does not wait for more to come. */
+    kit_status (*answers)(kit_queue_task *task, const cJSON *questions, kit_buf *out, kolm_error_t *err);
+    uint32_t batch_rows;
+    uint64_t batch_bytes;
     /* test, step 2: whether the model, or the trainer, is available; note: what was found. INVALID_ARGUMENT: the
      * settings do not name one, and the step is skipped. NULL: skipped. */
     kit_status (*probe)(kit_queue_task *task, char *note, size_t capacity, kolm_error_t *err);

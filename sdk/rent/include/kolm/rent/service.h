@@ -12,8 +12,8 @@ extern "C" {
 /*
  * In libkolm-kit-queue, over libkolm-kit-http, which has the policy for retries, redirects and limits. The token is
  * sent only to the provider's own origin (scheme, host and port of its address) and to the hosts that the site lists;
- * any other address, such as a presigned one, does not get it. The user's setting `api` replaces the address; then the
- * token is sent only there. http:// is accepted for loopback addresses only.
+ * any other address, such as a presigned one, does not get it. The user's setting `api`, or the one that the site names,
+ * replaces the address; then the token is sent only there. http:// is accepted for loopback addresses only.
  *
  * Failures are those of kit_http_send; of 401, 402 and 403 the text names the provider and the variable with the token,
  * and the remedy the page where a token is made. What the provider said is in the text, with the token removed.
@@ -32,13 +32,14 @@ typedef struct kit_service_site {
     const char
         *hosts[4]; /* hosts that get the token in addition to that of base; a leading '.' includes all subdomains. NULL:
         *none */
+    const char *setting; /* of the backend: an address that replaces base; NULL: "api" */
 } kit_service_site;
 
 typedef struct kit_service {
     const kit_service_site *site;
     const kolm_host_v1_t *host;
     char base[512];
-    bool moved; /* base is the setting `api` */
+    bool moved; /* base is that setting */
     /* Until this is set, a request to stop ends calls with CANCELLED; afterwards calls go through, in order to end what
      * was begun. A call that creates is never cancelled, because its answer names what must be ended. */
     bool deaf;
