@@ -59,7 +59,8 @@ class Tags(unittest.TestCase):
         whole = self.installed()
         self.assertEqual(sorted(f for part in parts.values() for f in part), whole)
         for name in NAMES:
-            more = ["kolm-linear"] if name == "local-cpu" else []  # the embedded engine for machines without kolm
+            # the embedded engine for machines without kolm, and the worker of an endpoint
+            more = {"local-cpu": ["kolm-linear"], "runpod": ["kolm_worker.py"]}.get(name, [])
             self.assertEqual(sorted(os.path.basename(f) for f in parts["backend-" + name]), sorted([name + ".json", name + ".so"] + more))
         self.assertEqual([os.path.basename(f) for f in parts["runtime"]], ["kolm", "kolm-host"])
 

@@ -112,6 +112,14 @@ class Compile(Case):
     def manifest(self):
         return subprocess.run(["unzip", "-p", "router-1.0.0.kolm", "model/linear.bin"], cwd=self.dir, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True).stdout
 
+    @unittest.skipUnless(PROVIDER.name == "runpod", "it has no endpoints")
+    def test_an_endpoint_is_not_for_the_model_that_is_made(self):
+        """It is set, and cannot have it: the held-out rows are answered on a pod."""
+        self.set(endpoint="abc123", endpoint_api="http://127.0.0.1:1/v2")
+        self.assertIn("the endpoint does not have the model that was just made", self.kolm(*self.compile_words("-v")))
+        self.assertEqual(len(self.cloud.instances), 2)
+        self.nothing_left()
+
     def test_the_tokens_are_nowhere(self):
         """Those of all providers are set."""
         all_tokens = {**canary.tokens(), PROVIDER.variable: PROVIDER.token(CANARY)}

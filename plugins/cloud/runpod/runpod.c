@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RunPod: pods with a GPU over SSH. The slots are the SDK's; this is the table. */
+/* RunPod: pods with a GPU over SSH, and answers by a serverless endpoint where one is set. The slots are the SDK's; this is the table. */
 #include "api.h"
+#include "serverless.h"
 
 #include "kolm/backend.h"
 
@@ -30,9 +31,27 @@ const kit_vm runpod_vm = {
 
 KIT_VM_SLOTS(runpod_vm)
 
+static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
+                      kolm_error_t *out_error) {
+    int32_t status = vm_detect(host, args, out_result, out_error);
+    if (status == KOLM_OK && out_result->state == KOLM_DETECT_AVAILABLE)
+        runpod_serverless_detect(host, args, out_result);
+    return status;
+}
+
+static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
+                     kolm_error_t *out_error) {
+    if (runpod_serverless_answers(host, args->job_dir))
+        return runpod_serverless_infer(host, args, out_result, out_error);
+    return vm_infer(host, args, out_result, out_error);
+}
+
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     KOLM_BACKEND_HEADER_INIT, .features = KOLM_FEATURE_MODEL_SLICES,
     .name = "runpod",         .version = KOLM_VERSION,
     .vendor = "kolm",         .licence = "Apache-2.0",
-    .homepage = "",           KIT_VM_TABLE,
+    .homepage = "",           .detect = detect,
+    .cost = vm_cost,          .train = vm_train,
+    .infer = infer,           .test = vm_test,
+    .status = vm_status,      .reclaim = vm_reclaim,
 };

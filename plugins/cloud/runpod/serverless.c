@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Builds and reads the JSON of RunPod's serverless endpoints: batches of questions as jobs in the queue of one. */
+#include "serverless.h"
+
+#include "kolm/kit/backend.h"
+#include "kolm/kit/file.h"
+#include "kolm/kit/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BATCH_ROWS 256u
+#define BATCH_BYTES (4u << 20) /* RunPod takes 10 MB */
+#define CHUNK 65536u
+#define SECONDS 540u         /* `kolm run` waits 600 s for an answer: a minute is left to cancel */
+#define LEAST_SECONDS 10u    /* of a ttl */
+#define TTL_MORE_SECONDS 30u /* so that the job is still there when it is given up, to be cancelled */
+
+static const kit_service_site site = {
+    .name = "runpod",
+    .title = "RunPod",
+    .variable = "KOLM_RUNPOD_TOKEN",
+    .where = "https://console.runpod.io/user/settings",
+    .money = "https://console.runpod.io/user/billing",
+    .base = "https://api.runpod.ai/v2",
+    .scheme = "Bearer ",
+    .setting = "endpoint_api",
+};
+
+/* The private part of a task. */
+typedef struct endpoint {
+    char id[128];
+    char model[KIT_SHA256_HEX];
+    uint64_t seconds; /* of a job, from its submission */
+    const cJSON *questions;
+    kit_buf *out;
+    cJSON *output; /* of a job that has ended well */
+    bool unclear;  /* a job may exist whose id nobody knows */
+} endpoint;
+
+static kit_status malformed(const char *what, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if the error persists, update kolm here and on the endpoint",
+                    "RunPod sent an unexpected answer: %s", what);
+}
+
+/* ---- Which model */
+
+static int by_name(const void *left, const void *right) {
+    const kit_job_model_file *const *a = left, *const *b = right;
+    return strcmp((*a)->name, (*b)->name);
+}
+
+static kit_status add_file(const kit_job_model_file *file, char *chunk, kit_sha256 *sum, kit_buf *list,
+                           kolm_error_t *err) {
+    uint8_t bytes[KIT_SHA256_BYTES];
+    kit_status status = KOLM_OK;
+    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", file->path);
+    for (uint64_t done = 0; done < file->size && status == KOLM_OK;) {
+        size_t want = file->size - done < CHUNK ? (size_t)(file->size - done) : CHUNK;
+        ssize_t got = pread(fd, chunk, want, (off_t)(file->offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) status = kit_fail_errno(err, errno, "cannot read %s", file->path);
+        if (got == 0)
+            status = kit_fail(err, KOLM_E_DATA_LOSS, "", "%s ends in the middle of %s", file->path, file->name);
+        if (got > 0) status = kit_sha256_update(sum, chunk, (size_t)got, err);
+        done += got > 0 ? (uint64_t)got : 0;
+    }
+    close(fd);
+    if (status == KOLM_OK) status = kit_sha256_final(sum, bytes, err);
+    for (size_t i = 0; status == KOLM_OK && i < sizeof bytes; i++)
+        kit_buf_fmt(list, "%02x", bytes[i]);
+    kit_buf_fmt(list, "  %s\n", file->name);
+    return status;
+}
+
+static kit_status digest_model(const kit_job *job, char out[KIT_SHA256_HEX], kolm_error_t *err) {
+    const kit_job_model_file **files = calloc(job->model_file_count + 1, sizeof *files);
+    char *chunk = malloc(CHUNK);
+    kit_buf list = {0};
+    kit_sha256 *sum = NULL;
+    kit_status status = files != NULL && chunk != NULL ? kit_sha256_new(&sum, err) : kit_no_memory(err);
+    for (size_t i = 0; files != NULL && i < job->model_file_count; i++)
+        files[i] = &job->model_files[i];
+    if (status == KOLM_OK) qsort(files, job->model_file_count, sizeof *files, by_name);
+    for (size_t i = 0; i < job->model_file_count && status == KOLM_OK; i++)
+        status = add_file(files[i], chunk, sum, &list, err);
+    if (status == KOLM_OK) status = kit_buf_ok(&list, err);
+    if (status == KOLM_OK) status = kit_sha256_bytes(kit_buf_text(&list), list.length, out, err);
+    kit_sha256_free(sum);
+    kit_buf_free(&list);
+    free(chunk);
+    free(files);
+    return status;
+}
+
+/* ---- Settings */
+
+/* "" if none is set, or it is not an id. */
+static void read_id(const kolm_host_v1_t *host, char *out, size_t capacity, bool *out_good) {
+    *out_good = kit_setting(host, "endpoint", "", out, capacity) && (out[0] == '\0' || kit_service_is_id(out));
+}
+
+/* No estimate, so no way to keep to a budget: as with every queue. */
+static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
+    static const char *const keys[] = {"budget_usd", "job.budget_micro_usd"};
+    char text[32];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!kit_setting(host, keys[i], "", text, sizeof text) || (text[0] != '\0' && strcmp(text, "0") != 0))
+            return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                            "leave out the budget, or take backends.runpod.endpoint out of config.json to answer on a "
+                            "rented pod",
+                            "there is a budget, and RunPod cannot say what an endpoint will cost");
+    return KOLM_OK;
+}
+
+static kit_status open_endpoint(kit_queue_task *task, kolm_error_t *err) {
+    endpoint *e = task->own;
+    char text[32];
+    bool good = false;
+    KIT_TRY(refuse_budget(task->host, err));
+    read_id(task->host, e->id, sizeof e->id, &good);
+    if (!good || e->id[0] == '\0')
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the id that RunPod's console shows for the endpoint",
+                        "endpoint of backends.runpod in config.json cannot be used");
+    e->seconds = SECONDS;
+    KIT_TRY(kit_queue_setting(task, "endpoint_seconds", text, sizeof text, err));
+    if (text[0] != '\0' && (!kit_parse_u64(text, &e->seconds) || e->seconds < LEAST_SECONDS || e->seconds > 86400))
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write a whole number from 10 to 86400",
+                        "endpoint_seconds of backends.runpod in config.json cannot be used");
+    int64_t left = task->host->time_left_ms(task->host->user);
+    if (left != INT64_MAX && left / 1000 < (int64_t)e->seconds)
+        e->seconds = left / 1000 > (int64_t)LEAST_SECONDS ? (uint64_t)left / 1000 : LEAST_SECONDS;
+    kit_format(task->model.model, sizeof task->model.model, "endpoint %s", e->id);
+    return digest_model(task->job, e->model, err);
+}
+
+static void close_endpoint(kit_queue_task *task) {
+    cJSON_Delete(((endpoint *)task->own)->output);
+}
+
+/* ---- A job */
+
+/* The questions, with numbers for ids: the user's own need not differ. */
+static cJSON *rows_of(const endpoint *e) {
+    cJSON *rows = cJSON_CreateArray();
+    const cJSON *question = NULL;
+    unsigned number = 0;
+    cJSON_ArrayForEach(question, e->questions) {
+        char text[16];
+        kit_format(text, sizeof text, "%u", number++);
+        cJSON *row = cJSON_Duplicate(question, true), *id = cJSON_CreateString(text);
+        if (id == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(row, "id", id) || !cJSON_AddItemToArray(rows, row)) {
+            cJSON_Delete(row);
+            cJSON_Delete(rows);
+            return NULL;
+        }
+    }
+    return rows;
+}
+
+static cJSON *run_body(const endpoint *e) {
+    cJSON *body = cJSON_CreateObject(), *input = cJSON_CreateObject(), *policy = cJSON_CreateObject();
+    bool good = kit_json_put_u64(input, "format", 1) && kit_json_put_string(input, "model", e->model) &&
+                kit_json_put(input, "rows", rows_of(e));
+    good = kit_json_put_u64(policy, "executionTimeout", e->seconds * 1000) &&
+           kit_json_put_u64(policy, "ttl", (e->seconds + TTL_MORE_SECONDS) * 1000) && good;
+    good = kit_json_put(body, "input", input) && good;
+    good = kit_json_put(body, "policy", policy) && good;
+    if (good) return body;
+    cJSON_Delete(body);
+    return NULL;
+}
+
+static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
+                         kolm_error_t *err) {
+    kit_queue_task *task = state;
+    endpoint *e = task->own;
+    char path[160];
+    kit_service_reply reply = {0};
+    cJSON *body = run_body(e);
+    (void)name;
+    *out_may_exist = false;
+    if (body == NULL) return kit_no_memory(err);
+    kit_format(path, sizeof path, "/%s/run", e->id);
+    const kit_service_call call = {.path = path, .body = body, .repeat = KIT_HTTP_CREATE};
+    kit_status status = kit_service_ask(&task->service, &call, &reply, err);
+    *out_may_exist = status == KOLM_OK || reply.may_exist;
+    if (status == KOLM_OK &&
+        !(kit_service_text(reply.json, "id", out_handle, KIT_RENT_HANDLE_BYTES) && kit_service_is_id(out_handle))) {
+        out_handle[0] = '\0';
+        status = malformed("a job without id", err);
+    }
+    e->unclear = status != KOLM_OK && *out_may_exist;
+    if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json))
+        status = kit_fail(err, status, "correct backends.runpod.endpoint in config.json, or take it out of there",
+                          "RunPod has no serverless endpoint %s that this token may use (404)", e->id);
+    kit_service_reply_free(&reply);
+    cJSON_Delete(body);
+    return status;
+}
+
+/* What the worker said: an exception comes as JSON in a text. */
+static void read_error(const cJSON *json, char *out, size_t capacity) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    const char *text = "", *inner = NULL;
+    cJSON *value = NULL;
+    (void)kit_json_get_string(json, "error", &text);
+    if (text[0] == '{' && kit_json_parse(text, strlen(text), &value, &ignored) == KOLM_OK &&
+        kit_json_get_string(value, "error_message", &inner))
+        text = inner;
+    kit_copy(out, capacity, text);
+    cJSON_Delete(value);
+}
+
+static kit_queue_life life_of(const char *word) {
+    static const struct {
+        const char *word;
+        kit_queue_life life;
+    } words[] = {{"IN_QUEUE", KIT_QUEUE_WAITING},   {"IN_PROGRESS", KIT_QUEUE_WORKING},
+                 {"RUNNING", KIT_QUEUE_WORKING},    {"COMPLETED", KIT_QUEUE_SUCCEEDED},
+                 {"FAILED", KIT_QUEUE_FAILED},      {"TIMED_OUT", KIT_QUEUE_FAILED},
+                 {"CANCELLED", KIT_QUEUE_CANCELLED}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(word, words[i].word) == 0) return words[i].life;
+    return KIT_QUEUE_UNKNOWN;
+}
+
+static kit_status look(void *state, const char *handle, kit_queue_look *out, kolm_error_t *err) {
+    kit_queue_task *task = state;
+    endpoint *e = task->own;
+    char path[KIT_RENT_HANDLE_BYTES + 160], id[KIT_RENT_HANDLE_BYTES] = "";
+    kit_service_reply reply = {0};
+    kit_format(path, sizeof path, "/%s/status/%s", e->id, handle);
+    kit_status status = kit_service_ask(&task->service, &(kit_service_call){.path = path}, &reply, err);
+    if (status == KOLM_OK && kit_service_text(reply.json, "id", id, sizeof id) && strcmp(id, handle) != 0)
+        status = malformed("another job than asked for", err);
+    if (status == KOLM_OK && !kit_service_text(reply.json, "status", out->word, sizeof out->word))
+        status = malformed("a job without a status", err);
+    if (status == KOLM_OK) {
+        out->life = life_of(out->word);
+        read_error(reply.json, out->why, sizeof out->why);
+        if (out->life == KIT_QUEUE_UNKNOWN) kit_queue_say(task, "the job %s is \"%s\"", handle, out->word);
+    }
+    if (status == KOLM_OK && out->life == KIT_QUEUE_SUCCEEDED) {
+        cJSON_Delete(e->output);
+        e->output = cJSON_DetachItemFromObjectCaseSensitive(reply.json, "output");
+    }
+    if (status == KOLM_E_NOT_FOUND && !cJSON_IsObject(reply.json))
+        err->code = status = KOLM_E_UNAVAILABLE; /* a page, or a proxy */
+    kit_service_reply_free(&reply);
+    return status;
+}
+
+static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
+    kit_queue_task *task = state;
+    char path[KIT_RENT_HANDLE_BYTES + 160];
+    kit_service_reply reply = {0};
+    kit_format(path, sizeof path, "/%s/cancel/%s", ((endpoint *)task->own)->id, handle);
+    const kit_service_call call = {.method = "POST", .path = path, .repeat = KIT_HTTP_CHANGE};
+    kit_status status = kit_service_ask(&task->service, &call, &reply, err);
+    kit_service_reply_free(&reply);
+    return status;
+}
+
+/* ---- Its answers */
+
+static kit_status wrong_answers(const endpoint *e, const char *what, kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_DATA_LOSS, "give the endpoint the kolm_worker.py of this version of kolm",
+                    "the endpoint %s ended well and sent no usable answers: %s", e->id, what);
+}
+
+static kit_status check_model(const endpoint *e, kolm_error_t *err) {
+    const char *model = "";
+    if (!kit_json_get_string(e->output, "model", &model))
+        return wrong_answers(e, "there is no model in its output", err);
+    if (strcmp(model, e->model) == 0) return KOLM_OK;
+    return kit_fail(
+        err, KOLM_E_FAILED_PRECONDITION,
+        "put this model into the image of the endpoint, or take backends.runpod.endpoint out of config.json "
+        "to answer on a rented pod",
+        "the endpoint %s answers with the model %.64s, and %s was asked for", e->id, model, e->model);
+}
+
+/* Places each answer by its number. */
+static kit_status sort_answers(const endpoint *e, const cJSON *answers, size_t count, const cJSON **sorted,
+                               kolm_error_t *err) {
+    const cJSON *answer = NULL;
+    cJSON_ArrayForEach(answer, answers) {
+        const char *id = "";
+        uint64_t number = 0;
+        if (!kit_json_get_string(answer, "id", &id) || !kit_parse_u64(id, &number) || number >= count)
+            return wrong_answers(e, "one is to a question that was not asked", err);
+        if (sorted[number] != NULL) return wrong_answers(e, "a question has two", err);
+        sorted[number] = answer;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (sorted[i] == NULL) return wrong_answers(e, "a question has none", err);
+    return KOLM_OK;
+}
+
+static void put_text(kit_buf *out, const char *text) {
+    kit_json_string(out, text, strlen(text));
+}
+
+static kit_status add_answer(const endpoint *e, const cJSON *question, const cJSON *answer, kolm_error_t *err) {
+    const char *id = "", *output = NULL, *best = NULL;
+    double confidence = -1;
+    (void)kit_json_get_string(question, "id", &id);
+    if (!kit_json_get_string(answer, "output", &output) && !cJSON_IsNull(kit_json_get(answer, "output")))
+        return wrong_answers(e, "one has neither a text nor null as its output", err);
+    if (!kit_json_get_number(answer, "confidence", &confidence) || !(confidence >= 0 && confidence <= 1))
+        return wrong_answers(e, "one has no confidence from 0 to 1", err);
+    kit_buf_str(e->out, "{\"id\":");
+    put_text(e->out, id);
+    kit_buf_str(e->out, ",\"output\":");
+    if (output != NULL)
+        put_text(e->out, output);
+    else
+        kit_buf_str(e->out, "null");
+    kit_buf_fmt(e->out, ",\"confidence\":%.6f", confidence);
+    if (output == NULL && kit_json_get_string(answer, "best", &best)) {
+        kit_buf_str(e->out, ",\"best\":");
+        put_text(e->out, best);
+    }
+    kit_buf_str(e->out, "}\n");
+    return KOLM_OK;
+}
+
+static kit_status fetch(void *state, const char *handle, bool *out_done, kolm_error_t *err) {
+    const endpoint *e = ((kit_queue_task *)state)->own;
+    const cJSON *answers = kit_json_get(e->output, "answers"), *question = NULL;
+    size_t count = (size_t)cJSON_GetArraySize(e->questions), i = 0;
+    (void)handle;
+    KIT_TRY(check_model(e, err));
+    if (!cJSON_IsArray(answers)) return wrong_answers(e, "there is no list of them", err);
+    const cJSON **sorted = calloc(count + 1, sizeof *sorted);
+    if (sorted == NULL) return kit_no_memory(err);
+    kit_status status = sort_answers(e, answers, count, sorted, err);
+    cJSON_ArrayForEach(question, e->questions) {
+        if (status == KOLM_OK) status = add_answer(e, question, sorted[i++], err);
+    }
+    free(sorted);
+    *out_done = status == KOLM_OK;
+    return status;
+}
+
+static const kit_queue_provider queue = {
+    .name = "RunPod", .settle_ms = 5000, .submit = submit, .look = look, .cancel = cancel, .fetch = fetch};
+
+/* What is not known by an id cannot be cancelled, and ends by its ttl. */
+static kit_status say_when_it_ends(const endpoint *e, kolm_error_t *err) {
+    char text[sizeof err->text], remedy[sizeof err->remedy];
+    kit_copy(text, sizeof text, err->text);
+    kit_copy(remedy, sizeof remedy, err->remedy);
+    return kit_fail(err, err->code, remedy, "%s; if it was, RunPod ends it %llu s after that (its ttl)", text,
+                    (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
+}
+
+static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *out, kolm_error_t *err) {
+    endpoint *e = task->own;
+    e->questions = questions;
+    e->out = out;
+    e->unclear = false;
+    kit_status status = kit_queue_ask(task, &queue, e->seconds * 1000, err);
+    cJSON_Delete(e->output);
+    e->output = NULL;
+    return status != KOLM_OK && e->unclear ? say_when_it_ends(e, err) : status;
+}
+
+static const kit_queue_backend backend = {
+    .site = &site,
+    .own_bytes = sizeof(endpoint),
+    .open = open_endpoint,
+    .answers = answer,
+    .batch_rows = BATCH_ROWS,
+    .batch_bytes = BATCH_BYTES,
+    .close = close_endpoint,
+};
+
+/* ---- For the slots */
+
+bool runpod_serverless_answers(const kolm_host_v1_t *host, const char *job_dir) {
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    char id[128], *result = NULL;
+    if (kit_setting(host, "endpoint", "", id, sizeof id) && id[0] == '\0') return false;
+    bool fresh = kit_path_join(job_dir, "result.json", &result, &ignored) == KOLM_OK && access(result, F_OK) == 0;
+    free(result);
+    if (fresh)
+        host->log(host->user, KOLM_LOG_INFO,
+                  "runpod: the endpoint does not have the model that was just made: a pod answers");
+    return !fresh;
+}
+
+int32_t runpod_serverless_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args,
+                                kolm_infer_result_t *out_result, kolm_error_t *err) {
+    return kit_queue_infer(&backend, host, args, out_result, err);
+}
+
+static kit_status ask_health(const kolm_host_v1_t *host, const char *id, char *out, size_t capacity,
+                             kolm_error_t *err) {
+    kit_service service;
+    kit_service_reply reply = {0};
+    char path[160];
+    uint64_t idle = 0, running = 0;
+    kit_format(path, sizeof path, "/%s/health", id);
+    kit_status status = kit_service_open(&site, host, &service, err);
+    if (status == KOLM_OK)
+        status = kit_service_ask(&service, &(kit_service_call){.path = path, .deadline_ms = 10000}, &reply, err);
+    const cJSON *workers = kit_json_get(reply.json, "workers");
+    (void)kit_json_get_u64(workers, "idle", &idle);
+    (void)kit_json_get_u64(workers, "running", &running);
+    kit_format(out, capacity, ", %llu workers are up", (unsigned long long)(idle + running));
+    kit_service_reply_free(&reply);
+    kit_service_close(&service);
+    return status;
+}
+
+void runpod_serverless_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args,
+                              kolm_detect_result_t *result) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    char id[128], before[sizeof result->reason], more[160] = "";
+    bool good = false;
+    read_id(host, id, sizeof id, &good);
+    if (good && id[0] == '\0') return;
+    kit_status status =
+        good ? KOLM_OK : kit_fail(&err, KOLM_E_INVALID_ARGUMENT, "", "the setting endpoint is not an id");
+    if (status == KOLM_OK && args->allow_network == 1) status = ask_health(host, id, more, sizeof more, &err);
+    if (status != KOLM_OK) kit_format(more, sizeof more, " cannot be used: %.140s", err.text);
+    kit_copy(before, sizeof before, result->reason);
+    kit_format(result->reason, sizeof result->reason, "%.90s; answers by endpoint %.30s, billed by the second%s%s",
+               before, good ? id : "?", status != KOLM_OK ? ", which" : "", more);
+}

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RunPod's job API of serverless queue endpoints, as its Python client 1.12.0 speaks to it and its documentation has it: states, ttl, limits. The worker behind the queue is
+a function, which really answers."""
+import copy
+import uuid
+
+from provider import Provider, Refused, read_json
+
+PAYLOAD_MOST = 10_000_000
+KEPT = 1800  # seconds for which an output is kept
+LIMITS = {"executionTimeout": (5_000, 604_800_000), "ttl": (10_000, 604_800_000)}  # milliseconds
+DEFAULTS = {"executionTimeout": 600_000, "ttl": 86_400_000}
+
+
+class Job:
+    def __init__(self, born, value):
+        self.id, self.born, self.input = str(uuid.uuid4()) + "-u1", born, value["input"]
+        self.policy = {**DEFAULTS, **value.get("policy", {})}
+        self.has_ttl = "ttl" in value.get("policy", {})
+        self.cancelled, self.result = None, None  # the result is the handler's
+
+
+class Serverless(Provider):
+    """handler(job): what the worker does, as runpod.serverless.start takes it. waits, runs: seconds in the queue and in work. stuck: no worker ever takes a job. word: what an
+    unfinished job's state is called, if it is none of the documented ones. tamper: changes an output before it is sent. error_form: of a worker's error, from its text. deaf:
+    how many cancels are answered and not done. forgets: seconds after which a job is not known any more."""
+    tick = 1.0
+
+    def __init__(self, handler, endpoint="abc123def456", **more):
+        self.handler, self.endpoint, self.jobs = handler, endpoint, {}
+        self.waits, self.runs, self.stuck, self.word, self.tamper, self.error_form, self.deaf = 3, 3, False, None, None, str, 0
+        super().__init__(token=more.pop("token", "rpa_canary-1f5b9c3d7e2a"), **more)
+
+    def api(self):
+        return self.address + "/v2"
+
+    def error(self, status, message, **more):
+        return {"error": message}
+
+    def refuse(self, status, message, headers=()):
+        raise Refused(status, self.error(status, message), headers)
+
+    def authorise(self, request):
+        if request.headers.get("authorization") != "Bearer " + self.token:
+            self.refuse(401, "unauthorized")
+
+    def routes(self):
+        here = "/v2/([A-Za-z0-9-]+)"
+        return [("POST", here + "/run", self.run), ("GET", here + "/status/([A-Za-z0-9-]+)", self.status), ("POST", here + "/cancel/([A-Za-z0-9-]+)", self.cancel),
+                ("POST", here + "/purge-queue", self.purge), ("GET", here + "/health", self.health)]
+
+    def check_endpoint(self, name):
+        if name != self.endpoint:
+            self.refuse(404, "endpoint not found")
+
+    def run(self, request, endpoint):
+        self.check_endpoint(endpoint)
+        if len(request.body) > PAYLOAD_MOST:
+            self.refuse(413, "the payload is larger than 10 MB")
+        value = read_json(request, self.error)
+        policy = value.get("policy", {})
+        if not isinstance(value.get("input"), dict) or not value["input"] or not isinstance(policy, dict):
+            self.refuse(400, "the request has no input")
+        for name, (least, most) in LIMITS.items():
+            if name in policy and not (isinstance(policy[name], int) and least <= policy[name] <= most):
+                self.refuse(400, "%s must be from %d to %d" % (name, least, most))
+        job = Job(self.now, value)
+        self.jobs[job.id] = job
+        self.submits += 1
+        return 200, {"id": job.id, "status": "IN_QUEUE"}
+
+    # ---- States
+
+    def state(self, job):
+        """None: it is not known any more."""
+        age, limit = self.now - job.born, job.policy["executionTimeout"] / 1000
+        if age >= job.policy["ttl"] / 1000:
+            return None
+        if job.cancelled is not None:
+            return "CANCELLED"
+        if self.stuck or age < self.waits:
+            return "IN_QUEUE"
+        if age >= self.waits + min(self.runs, limit) + KEPT:
+            return None
+        if age < self.waits + min(self.runs, limit):
+            return "IN_PROGRESS"
+        if self.runs > limit:
+            return "TIMED_OUT"
+        if job.result is None:
+            job.result = self.handler({"id": job.id, "input": copy.deepcopy(job.input)}) or {}
+        return "FAILED" if "error" in job.result else "COMPLETED"
+
+    def find(self, name):
+        job = self.jobs.get(name)
+        if job is None or self.state(job) is None:
+            self.refuse(404, "job not found")
+        return job
+
+    def status(self, request, endpoint, name):
+        self.check_endpoint(endpoint)
+        job = self.find(name)
+        state = self.state(job)
+        value = {"id": job.id, "status": self.word if self.word and state in ("IN_QUEUE", "IN_PROGRESS") else state}
+        if state not in ("IN_QUEUE",):
+            value["delayTime"] = int(self.waits * 1000)
+        if state in ("COMPLETED", "FAILED", "TIMED_OUT"):
+            value.update(executionTime=int(self.runs * 1000), workerId="w1")
+        if state == "COMPLETED":
+            value["output"] = self.tamper(copy.deepcopy(job.result)) if self.tamper else job.result
+        if state == "FAILED":
+            value["error"] = self.error_form(job.result["error"])
+        if state == "TIMED_OUT":
+            value["error"] = "job timed out after %d ms" % job.policy["executionTimeout"]
+        return 200, value
+
+    def cancel(self, request, endpoint, name):
+        self.check_endpoint(endpoint)
+        job = self.find(name)
+        if self.deaf > 0:
+            self.deaf -= 1
+        elif self.state(job) in ("IN_QUEUE", "IN_PROGRESS"):
+            job.cancelled = self.now
+        return 200, {"id": job.id, "status": self.state(job)}
+
+    def purge(self, request, endpoint):
+        self.check_endpoint(endpoint)
+        waiting = [job for job in self.jobs.values() if self.state(job) == "IN_QUEUE"]
+        for job in waiting:
+            job.cancelled = self.now
+        return 200, {"removed": len(waiting), "status": "completed"}
+
+    def health(self, request, endpoint):
+        self.check_endpoint(endpoint)
+        states = [self.state(job) for job in self.jobs.values()]
+        return 200, {"jobs": {"completed": states.count("COMPLETED"), "failed": states.count("FAILED"), "inProgress": states.count("IN_PROGRESS"),
+                              "inQueue": states.count("IN_QUEUE"), "retried": 0},
+                     "workers": {"idle": 1, "initializing": 0, "ready": 1, "running": states.count("IN_PROGRESS"), "throttled": 0}}
+
+    # ---- The ledger
+
+    def running(self):
+        return [job.id for job in self.jobs.values() if self.state(job) in ("IN_QUEUE", "IN_PROGRESS")]
+
+    def without_end(self):
+        return [job.id for job in self.jobs.values() if not job.has_ttl]
+
+    def stored(self):
+        return []

@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kolm with answers by a serverless endpoint of RunPod, against a contract server whose worker is kolm_worker.py with the model in it.
+
+usage: test_runpod.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from case import CloudCase, main, tickets  # noqa: E402
+from runpod_cloud import RunPod  # noqa: E402
+from runpod_serverless import Serverless  # noqa: E402
+
+ENDPOINT = "abc123def456"
+RUN, STATUS, CANCEL = "^POST /v2/%s/run$" % ENDPOINT, "^GET /v2/%s/status/" % ENDPOINT, "^POST /v2/%s/cancel/" % ENDPOINT
+
+
+class Case(CloudCase):
+    name, variable = "runpod", "KOLM_RUNPOD_TOKEN"
+
+    def setUp(self):
+        self.worker = None
+        self.set_up(Serverless(self.answer, ENDPOINT))
+        for folder, end in ((self.folder, ".so"), (self.source, ".json")):
+            shutil.copy(os.path.join(folder, "..", "..", "local-cpu", "local-cpu" + end), self.plugins)
+        self.write_rows()
+        done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.deploy("router-1.0.0.kolm")
+
+    def configure(self, **settings):
+        super().configure(**{"endpoint": ENDPOINT, "endpoint_api": self.provider.api(), **settings})
+
+    def answer(self, job):
+        return self.worker.answer(job)
+
+    def deploy(self, name):
+        """An image with that model: of a home of its own, which knows nothing of this one."""
+        sys.path.insert(0, self.source)
+        import kolm_worker
+        home = os.path.join(self.dir, "worker")
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        shutil.copy(os.path.join(self.work, name), home)
+        env = {name: value for name, value in self.env.items() if name != self.variable}
+        self.worker = kolm_worker.Worker(self.kolm, os.path.join(home, name), env={**env, "KOLM_HOME": home, "HOME": home})
+        self.addCleanup(self.worker.close)
+
+    def ask(self, *texts, **more):
+        return self.run_kolm("run", "router-1.0.0.kolm", *texts, "--backend", "runpod", **more)
+
+    def assert_ends(self):
+        """Of what was submitted nothing runs on: it was cancelled, or its ttl ends it."""
+        self.assertEqual(self.provider.without_end(), [])
+        self.provider.now += 600
+        self.assertEqual(self.provider.running(), [])
+        self.assertEqual([line for line in self.provider.taken if "/pods" in line], [])
+
+
+class Answers(Case):
+    def test_the_same_answers_as_here(self):
+        """Of a few hundred questions, in batches, whose ids are anything."""
+        questions = [{"id": "row %d" % (number % 500), "input": row["input"]} for number, row in enumerate(tickets(600, seed=7))]
+        with open(os.path.join(self.work, "asked.jsonl"), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(one) + "\n" for one in questions)
+        words = ("run", "router-1.0.0.kolm", "--jsonl", "--input", "asked.jsonl", "--backend")
+        here = self.run_kolm(*words, "local-cpu", stderr=subprocess.DEVNULL)
+        there = self.run_kolm(*words, "runpod", stderr=subprocess.DEVNULL)
+        self.assertEqual((here.returncode, there.returncode), (0, 0), there.stdout)
+        self.assertEqual(len(here.stdout.splitlines()), 600)
+        self.assertEqual(there.stdout, here.stdout)
+        self.assertEqual(sum(len(job.input["rows"]) for job in self.provider.jobs.values()), 600)
+        self.assertGreaterEqual(self.provider.submits, 3)
+        self.assertLessEqual(max(len(job.input["rows"]) for job in self.provider.jobs.values()), 256)
+        self.assertEqual(self.provider.running(), [])
+        self.assert_no_canary()
+
+    def test_withheld_answers(self):
+        done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu", "--version", "2.0.0", "--abstain", "0.95", "--force")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.deploy("router-2.0.0.kolm")
+        words = ("run", "router-2.0.0.kolm", "zzz qqq", "refund refunds about", "--json", "--backend")
+        here, there = self.run_kolm(*words, "local-cpu"), self.run_kolm(*words, "runpod")
+        self.assertIn('"output":null', here.stdout)
+        self.assertEqual((there.stdout, there.returncode), (here.stdout, 0))
+
+    def test_big_questions(self):
+        """4 MB a request, as RunPod takes 10; one question alone may be larger."""
+        with open(os.path.join(self.work, "asked.jsonl"), "w", encoding="utf-8") as file:
+            for number in range(12):
+                file.write(json.dumps({"id": str(number), "input": "refund refunds " + "x" * 1_000_000}) + "\n")
+        done = self.run_kolm("run", "router-1.0.0.kolm", "--jsonl", "--input", "asked.jsonl", "--backend", "runpod")
+        self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 12), done.stdout[-300:])
+        self.assertGreaterEqual(self.provider.submits, 3)
+
+    def test_a_caller_that_waits_for_each_answer(self):
+        """By `run --serve` the next question comes after the answer to the last: a batch does not wait for more."""
+        self.provider.tick = 10
+        server = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "--serve", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("[serve]", server.stdout.readline())
+        for text in ("refund refunds about", "login logins about"):
+            self.assertIn(text.split()[0], self.ask(text).stdout)
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+        self.assertEqual(self.provider.submits, 2)
+
+    def test_what_is_asked_for(self):
+        self.configure(endpoint_seconds=77)
+        self.assertEqual(self.ask("refund refunds about").returncode, 0)
+        job, = self.provider.jobs.values()
+        self.assertEqual(job.policy, {"executionTimeout": 77000, "ttl": 107000})
+        self.assertEqual(job.input, {"format": 1, "model": self.worker.digest, "rows": [{"id": "0", "input": "refund refunds about"}]})
+        self.assertRegex(" ".join(self.provider.taken), "^(POST /v2/{0}/run|GET /v2/{0}/status/[0-9a-f-]+u1| )+$".format(ENDPOINT))
+
+    def test_detect(self):
+        done = self.run_kolm("compute", "detect")
+        self.assertIn("answers by endpoint " + ENDPOINT, done.stdout)
+        self.assertEqual(self.provider.taken, [])
+        with RunPod(key=self.provider.token) as pods:
+            for settings, words in (({}, "billed by the second, 1 workers are up"), ({"endpoint": "another"}, "which cannot be used: "),
+                                    ({"endpoint": "x/../y"}, "which cannot be used: the setting endpoint is not an id")):
+                self.configure(api=pods.api(), **settings)
+                self.assertRegex(self.run_kolm("compute", "detect", "--refresh").stdout, r"runpod +available +RunPod accepts the token: .*; answers by endpoint .*" + words)
+
+    def test_a_new_model_is_not_there(self):
+        """What was just made is measured where it was made: the endpoint cannot have it."""
+        done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "runpod", "--recipe", "linear", "--version", "3.0.0", "--force")
+        self.assert_sentence(done)  # this server has no pods
+        self.assertEqual(self.provider.submits, 0)
+
+    def test_a_budget(self):
+        self.configure(budget_usd=5)
+        self.assert_sentence(self.ask("x"), "cannot say what an endpoint will cost")
+        self.assertEqual(self.provider.taken, [])
+
+
+class Trouble(Case):
+    def test_faults(self):
+        good, bad = True, False
+        for where, kind, right in (
+                (RUN, "refuse", bad), (RUN, "lost", bad), (RUN, "reset", bad), (RUN, "slow", good), (RUN, "after-500", bad), (RUN, "error-200", bad), (RUN, "malformed", bad),
+                (RUN, "huge", bad), (RUN, "html", bad), (RUN, 400, bad), (RUN, 401, bad), (RUN, 402, bad), (RUN, 403, bad), (RUN, 404, bad), (RUN, 413, bad), (RUN, 500, bad),
+                (RUN, 503, bad), (RUN, (429, (("Retry-After", "0"),)), good), (RUN, 429, good), (RUN, (429, (("Retry-After", "7200"),)), bad),
+                (STATUS, "refuse", good), (STATUS, "lost", good), (STATUS, "reset", good), (STATUS, "slow", good), (STATUS, "malformed", good), (STATUS, "huge", good),
+                (STATUS, "html", good), (STATUS, "error-200", good), (STATUS, 500, good), (STATUS, 503, good), (STATUS, (429, (("Retry-After", "0"),)), good)):
+            with self.subTest(where=where, kind=kind):
+                self.provider.faults.clear()
+                self.provider.submits = 0
+                self.provider.fault(where, kind)
+                done = self.ask("refund refunds about refund")
+                if right:
+                    self.assertEqual((done.returncode, "refund" in done.stdout), (0, True), done.stdout)
+                else:
+                    self.assert_sentence(done)
+                self.assertLessEqual(self.provider.submits, 1)
+                self.assert_ends()
+
+    def test_an_unclear_request_says_when_it_ends(self):
+        for kind in ("lost", "after-500", "malformed"):
+            self.provider.faults.clear()
+            self.provider.fault(RUN, kind)
+            self.assert_sentence(self.ask("x"), "not submitted again", "RunPod ends it 570 s after that (its ttl)")
+        self.assertEqual(self.provider.submits, 3)
+        self.assert_ends()
+
+    def test_sentences(self):
+        self.configure(endpoint="another")
+        self.assert_sentence(self.ask("x"), "RunPod has no serverless endpoint another that this token may use (404)", "correct backends.runpod.endpoint")
+        self.configure()
+        self.assert_sentence(self.ask("x", env={self.variable: "rpa_of-another-account"}), "does not accept the token in KOLM_RUNPOD_TOKEN (401)")
+        self.configure(endpoint="x/../y")
+        self.assert_sentence(self.ask("x"), "endpoint of backends.runpod in config.json cannot be used")
+        self.assertEqual(self.provider.submits, 0)
+
+    def test_another_model(self):
+        done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu", "--version", "2.0.0", "--seed", "5", "--force")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        asked = self.worker.digest
+        self.deploy("router-2.0.0.kolm")
+        self.assertNotEqual(asked, self.worker.digest)
+        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): this endpoint has the model %s, and %s was asked for" % (self.worker.digest, asked))
+        self.worker.digest = asked  # a worker that does not look
+        self.provider.tamper = lambda output: {**output, "model": "00" * 32}
+        self.assert_sentence(self.ask("x"), "answers with the model %s, and %s was asked for" % ("00" * 32, asked))
+
+    def test_answers_that_do_not_fit(self):
+        def change(**more):
+            return lambda output: {**output, "answers": [{**output["answers"][0], **more}, *output["answers"][1:]]}
+        for tamper, words in (
+                (lambda output: None, "no model"), (lambda output: [], "no model"), (lambda output: {**output, "answers": None}, "no list"),
+                (lambda output: {**output, "answers": output["answers"][1:]}, "a question has none"), (lambda output: {**output, "answers": 2 * output["answers"]}, "a question has two"),
+                (change(id="7"), "a question that was not asked"), (change(id="-1"), "a question that was not asked"), (change(id=0), "a question that was not asked"),
+                (change(output=3), "neither a text nor null"), (change(confidence=1.5), "no confidence from 0 to 1"), (change(confidence=None), "no confidence from 0 to 1")):
+            self.provider.tamper = tamper
+            self.assert_sentence(self.ask("refund refunds", "login logins"), words)
+        self.provider.tamper = lambda output: {**output, "answers": output["answers"][::-1]}  # any order will do
+        done = self.ask("refund refunds", "login logins")
+        self.assertEqual([line.split()[0] for line in done.stdout.splitlines()], ["refund", "login"])
+        self.assert_ends()
+
+    def test_a_worker_that_fails(self):
+        self.worker.command[0] = "/bin/false"
+        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): kolm ended with 1")
+        self.worker.answer = lambda job: {"error": "CUDA out of memory"}
+        self.provider.error_form = lambda text: json.dumps({"error_type": "<class 'RuntimeError'>", "error_message": text, "error_traceback": "..."})
+        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): CUDA out of memory")
+
+    def test_the_words_of_a_job(self):
+        self.provider.word = "RUNNING"
+        self.assertEqual(self.ask("refund refunds about").returncode, 0)
+        self.provider.word = "WARMING_UP"
+        done = self.ask("refund refunds about", "-v")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn('is "WARMING_UP"', done.stdout)
+
+    def test_ends_of_a_job(self):
+        self.provider.runs = 1e6
+        self.provider.tick = 182
+        self.assert_sentence(self.ask("x"), "(TIMED_OUT): job timed out after 540000 ms")
+        self.provider.runs = 3
+        self.provider.tick = 1
+        self.provider.fault(STATUS, "refuse", times=1)  # while it is cancelled in the console
+        taken = self.provider.handle
+
+        def handle(request, connection):
+            for job in self.provider.jobs.values():
+                job.cancelled = job.cancelled or self.provider.now
+            return taken(request, connection)
+        self.provider.server.handle = handle
+        self.assert_sentence(self.ask("x"), "the job was cancelled at RunPod, and not by this kolm")
+
+    def test_it_never_starts(self):
+        """Given up after its time, and cancelled."""
+        self.provider.stuck, self.provider.tick = True, 0.001
+        self.configure(endpoint_seconds=10)
+        self.assert_sentence(self.ask("x"), "the time of 10 s is over")
+        self.assertEqual(self.provider.running(), [])
+        self.assertEqual([job.cancelled is not None for job in self.provider.jobs.values()], [True])
+
+    def test_its_ttl_is_over(self):
+        self.provider.stuck, self.provider.tick = True, 200
+        self.assert_sentence(self.ask("x"), "RunPod no longer has the job")
+
+    def stop(self, *words):
+        kolm = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "x", "--backend", "runpod", *words], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while not any("/status/" in line for line in self.provider.taken):
+            self.assertIsNone(kolm.poll())
+        kolm.send_signal(signal.SIGINT)
+        return kolm.communicate(timeout=60)[0]
+
+    def test_ctrl_c_cancels(self):
+        self.provider.stuck, self.provider.tick = True, 0.001
+        self.stop()
+        self.assertEqual((self.provider.submits, self.provider.running()), (1, []))
+
+    def test_ctrl_c_and_a_cancel_that_does_not_take(self):
+        self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 1
+        self.provider.fault(CANCEL, 500)
+        self.stop()
+        self.assertEqual((self.provider.submits, self.provider.without_end()), (1, []))
+        self.assert_ends()
+
+
+if __name__ == "__main__":
+    main()
