@@ -182,6 +182,67 @@ while not isinstance(second.status(), fal_client.Completed):
             self.assertEqual((answer.status_code, answer.headers["Content-Type"], answer.json()["status"]), (422, "application/problem+json", 422), change)
         self.assertEqual(server.launches, 1)
 
+    ENDPOINTS = '''
+import asyncio, importlib.abc, importlib.machinery, sys, unittest.mock
+class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """What runpod imports for its command line and its worker, and is not installed here."""
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("aiohttp_retry", "backoff", "boto3", "cpuinfo", "fastapi", "paramiko", "prettytable", "tomli", "tomlkit", "tqdm_loggable", "uvicorn"):
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+    def create_module(self, spec):
+        return unittest.mock.MagicMock(__path__=[], __spec__=spec)
+    def exec_module(self, module):
+        pass
+sys.meta_path.append(Absent())
+import runpod, requests
+from runpod.serverless.modules import rp_job
+endpoint = runpod.Endpoint("abc123", api_key=sys.argv[1])
+assert endpoint.health()["workers"]["idle"] == 1
+rows = [{"id": "0", "input": "refund refunds about"}]
+job = endpoint.run({"input": {"format": 1, "rows": rows}, "policy": {"executionTimeout": 60000, "ttl": 90000}})
+seen = [job.status()]
+while seen[-1] in ("IN_QUEUE", "IN_PROGRESS"):
+    seen.append(job.status())
+assert seen[0] == "IN_QUEUE" and "IN_PROGRESS" in seen and seen[-1] == "COMPLETED", seen
+assert job.output() == {"answers": [{"id": "0", "output": "refund"}]}, job.output()
+second = endpoint.run({"input": {"format": 1, "rows": rows}})
+assert second.cancel()["status"] == "CANCELLED" and second.status() == "CANCELLED"
+third = endpoint.run({"input": {"format": 2}})
+while third.status() not in ("COMPLETED", "FAILED"):
+    pass
+assert (third.status(), third.output()) == ("FAILED", None)
+for name, key, error in (("none", sys.argv[1], requests.HTTPError), ("abc123", "rpa_wrong", RuntimeError)):
+    try:
+        runpod.Endpoint(name, api_key=key).run({"input": {"a": 1}})
+        raise SystemExit("not refused")
+    except error:
+        pass
+endpoint.run({"input": {"format": 1, "rows": rows}})
+assert endpoint.purge_queue()["removed"] == 1
+# What becomes of a handler's result in a worker: of kolm's own.
+sys.path.insert(0, sys.argv[2])
+import kolm_worker
+worker = kolm_worker.Worker.__new__(kolm_worker.Worker)
+worker.digest = "aa"
+refused = asyncio.run(rp_job.run_job(worker.answer, {"id": "x", "input": {"format": 1, "model": "bb", "rows": rows}}))
+assert refused == {"error": "this endpoint has the model aa, and bb was asked for"}, refused
+'''
+
+    def test_runpod_endpoints(self):
+        """Its own client speaks to endpoints. In a process of its own, as it reads the address when it is imported."""
+        from runpod_serverless import Serverless
+
+        def handler(job):
+            if job["input"]["format"] != 1:
+                return {"error": "another format"}
+            return {"answers": [{"id": row["id"], "output": row["input"].split()[0]} for row in job["input"]["rows"]]}
+        server = self.serve(Serverless(handler, "abc123"))
+        plugin = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "plugins", "cloud", "runpod")
+        done = subprocess.run([sys.executable, "-c", self.ENDPOINTS, server.token, plugin], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=60, check=False, cwd=self.dir, env={**os.environ, "RUNPOD_ENDPOINT_BASE_URL": server.api(), "HOME": self.dir, "PYTHONDONTWRITEBYTECODE": "1"})
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual((server.running(), server.submits), ([], 4))
+
     def test_vast(self):
         """Its command line, judged by what it prints: it exits with 0 when it is refused, too. Each start of it asks for the names of GPUs."""
         from vast_cloud import Vast
