@@ -33,6 +33,6 @@ uint64_t lease_age_ms(const lease_entry *entry, const lease_clocks *now) {
     if (entry->up_ms > 0 && entry->boot[0] && strcmp(entry->boot, now->boot) == 0)
         return now->up_ms > entry->up_ms ? now->up_ms - entry->up_ms : 0;
     /* Before this machine was started, or on another one. */
-    uint64_t by_wall = entry->begun_ms > 0 && now->wall_ms > entry->begun_ms ? now->wall_ms - entry->begun_ms : 0;
+    uint64_t by_wall = entry->made_ms > 0 && now->wall_ms > entry->made_ms ? now->wall_ms - entry->made_ms : 0;
     return by_wall < now->up_ms ? by_wall : now->up_ms;
 }

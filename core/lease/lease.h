@@ -74,7 +74,8 @@ typedef struct lease_entry {
     char place[KOLM_LEASE_PLACE_BYTES_MAX + 1];
     char note[KOLM_LEASE_NOTE_BYTES_MAX + 1];
     uint64_t begun_ms, gone_ms; /* 0: not known, or not yet */
-    uint64_t up_ms;             /* begun, since the start of the machine that is called boot; 0 not known */
+    uint64_t made_ms;           /* when the last intent or handle was recorded */
+    uint64_t up_ms;             /* the same, since the start of the machine that is called boot; 0 not known */
     char boot[LEASE_BOOT_BYTES];
     uint64_t price_micro_usd_per_hour, billed_micro_usd; /* UINT64_MAX unknown */
 } lease_entry;
@@ -101,7 +102,9 @@ typedef struct lease_clocks {
     uint64_t up_ms, wall_ms;     /* since the start of this machine, and since 1970 */
 } lease_clocks;
 void lease_clocks_read(lease_clocks *out);
-/* Milliseconds since the lease was begun, or less: never more, whatever was done to the clock. */
+/* Milliseconds since the lease was begun, or since its last handle was recorded if it has one; or less. Never more, whatever was done
+ * to the clock of the machine that recorded it, as long as it is asked there. On another machine that shares the home, or after a
+ * start of this one, it is more by as much as that clock is ahead of the one that recorded it. */
 uint64_t lease_age_ms(const lease_entry *entry, const lease_clocks *now);
 
 /* Whether there may be anything to reap: one stat. */

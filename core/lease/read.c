@@ -147,7 +147,8 @@ static bool take_event(reading *r, const host_lease_line *line, uint64_t up_ms) 
     if (line->place[0]) kit_copy(entry->place, sizeof entry->place, line->place);
     if (line->note[0]) kit_copy(entry->note, sizeof entry->note, line->note);
     if (line->price_micro_usd_per_hour <= INT64_MAX) entry->price_micro_usd_per_hour = line->price_micro_usd_per_hour;
-    if (!entry->begun_ms) entry->begun_ms = line->at_ms, entry->up_ms = up_ms;
+    if (!entry->begun_ms) entry->begun_ms = line->at_ms;
+    if (!gone) entry->made_ms = line->at_ms, entry->up_ms = up_ms;
     if (gone && entry->state == LEASE_OPEN) {
         entry->state = LEASE_GONE;
         entry->gone_ms = line->at_ms;

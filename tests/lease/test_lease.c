@@ -133,7 +133,7 @@ START_TEST(test_age) {
     char text[1000], intent[] = INTENT("a");
     intent[strlen(intent) - 2] = '\0'; /* the brace and the LF */
     kit_format(text, sizeof text, "%s%s,\"up\":\"500\"}\n", head, intent);
-    lease_list list = read_text(text, NULL), old = read_text(HEAD INTENT("a"), NULL);
+    lease_list list = read_text(text, NULL), old = read_text(HEAD INTENT("a"), NULL), made;
     lease_clocks now = {.boot = "0b-1", .up_ms = 90500, .wall_ms = 86400000};
     ck_assert_uint_eq(list.count, 1);
     ck_assert_uint_eq(lease_age_ms(list.at, &now), 90000);
@@ -147,6 +147,15 @@ START_TEST(test_age) {
     ck_assert_uint_eq(lease_age_ms(old.at, &now), 30000);
     now.boot[0] = list.at->boot[0] = '\0'; /* where the system does not say */
     ck_assert_uint_eq(lease_age_ms(list.at, &now), 30000);
+    /* What has a handle is as old as that: create() may have taken minutes. */
+    char handle[] = HANDLE("a");
+    handle[strlen(handle) - 2] = '\0';
+    kit_format(text, sizeof text, "%s%s,\"up\":\"500\"}\n%s,\"up\":\"80500\"}\n", head, intent, handle);
+    made = read_text(text, NULL);
+    now = (lease_clocks){.boot = "0b-1", .up_ms = 90500, .wall_ms = 86400000};
+    ck_assert_uint_eq(lease_age_ms(made.at, &now), 10000);
+    ck_assert_uint_eq(made.at->begun_ms, old.at->begun_ms);
+    lease_list_free(&made);
     lease_clocks_read(&now);
     ck_assert_uint_eq(strlen(now.boot), 36);
     ck_assert(now.up_ms > 0 && now.wall_ms > now.up_ms);

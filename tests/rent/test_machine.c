@@ -310,6 +310,30 @@ START_TEST(test_create_that_takes_long) {
 }
 END_TEST
 
+/* kolm is killed just after create() has brought its effect, minutes after the intent, and no list has the box yet. */
+START_TEST(test_killed_after_a_long_create) {
+    fake f = {.create_ms = 240000, .dies_at = 3, .dies_after = true};
+    kit_rent_plan plan = plan_of(&f, false, 0);
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_rent r;
+    f.now = 1000000;
+    ck_assert_int_eq(kit_rent_begin(&r, &plan, f.now, &err), KOLM_OK);
+    drive(&f, &r, 0);
+    ck_assert(f.dead && f.box_count == 1 && f.records[0].handle[0] == '\0');
+    f.dead = false;
+    f.dies_at = f.chosen = 0;
+    for (size_t i = 0; i < 8; i++)
+        f.script[i] = 2; /* not seen yet */
+    f.scripted = 8;
+    uint64_t age = (uint64_t)(f.now - f.records[0].at);
+    ck_assert_uint_gt(age, FAKE_SETTLE_MS);
+    ck_assert_int_eq(kit_rent_reclaim(&r, &plan, f.records[0].name, "", age, f.now, &err), KOLM_OK);
+    drive(&f, &r, 0);
+    check_end(&f, &r);
+    ck_assert(r.state == KIT_RENT_GONE && fake_alive(&f) == 0);
+}
+END_TEST
+
 START_TEST(test_price_that_rose) {
     fake f = {0};
     kit_rent r = with_script(&f, "006", (run_options){0});
@@ -369,6 +393,7 @@ int main(void) {
     tcase_add_test(machine, test_destroy_is_away);
     tcase_add_test(machine, test_end_that_cannot_be_recorded);
     tcase_add_test(machine, test_create_that_takes_long);
+    tcase_add_test(machine, test_killed_after_a_long_create);
     tcase_add_test(machine, test_price_that_rose);
     tcase_add_test(machine, test_budget_and_deadline);
     tcase_add_test(machine, test_plans_that_lack_something);

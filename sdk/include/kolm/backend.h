@@ -445,7 +445,7 @@ typedef struct kolm_status_result {
 typedef struct kolm_reclaim_args {
     uint32_t struct_size;
     uint32_t allow_network; /* 0 or 1 */
-    uint64_t age_seconds;   /* since the INTENT */
+    uint64_t age_seconds;   /* since the INTENT, or since the latest HANDLE if there is one */
     const char *name;       /* as recorded; so are the fields below */
     const char *handle;     /* the latest; "" if none was recorded */
     const char *kind;

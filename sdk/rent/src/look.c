@@ -253,13 +253,15 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     kit_rent ended;
     int64_t left = host->time_left_ms(host->user), most = left - left / 4 < RECLAIM_MS ? left - left / 4 : RECLAIM_MS;
     uint64_t age = args->age_seconds < INT64_MAX / 4000 ? args->age_seconds * 1000 : INT64_MAX / 4;
+    uint64_t create_ms = vm->machine.create_ms > 0 ? vm->machine.create_ms : KIT_RENT_CREATE_MS;
+    uint64_t early = create_ms + vm->machine.settle_ms;
     if (args->allow_network != 1)
         return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is reached over the network",
                         vm->site.title);
     /* A key that has a handle has been there: that it is not there any more can be believed at once. */
     if (strncmp(args->handle, KIT_VM_KEY, strlen(KIT_VM_KEY)) == 0) age = INT64_MAX / 4;
     /* Too early to believe that there is nothing: one look, and the next start looks again. */
-    if (args->handle[0] == '\0' && age < vm->machine.settle_ms) most = most < FIRST_LOOK_MS ? most : FIRST_LOOK_MS;
+    if (args->handle[0] == '\0' && age < early) most = most < FIRST_LOOK_MS ? most : FIRST_LOOK_MS;
     char here[VM_PLACE_BYTES];
     kit_vm_scope scope;
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);

@@ -129,6 +129,9 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
     if (files && plan->provider->remove == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and remove it there",
                         "%s uploads nothing, but %s is recorded", plan->provider->name, name);
+    /* when a call of which only the intent is on record ended is not known */
+    uint64_t submit_ms = handle[0] != '\0' ? 0 : or_else(plan->provider->submit_ms, KIT_RENT_CREATE_MS);
+    age_ms = age_ms > submit_ms ? age_ms - submit_ms : 0;
     int64_t then = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     queue->files_open = files;
     queue->may_be_billed = !files && handle[0] != '\0';

@@ -125,6 +125,16 @@ bool kit_rent_is_handle(const char *text) {
     return text[0] != '.' && strspn(text, letters) == strlen(text);
 }
 
+static int64_t ago(int64_t now_ms, uint64_t age_ms) {
+    return age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
+}
+
+/* For how long at least a box of that record has been there, if there is one. */
+static uint64_t made_before(const kit_rent_provider *provider, const char *handle, uint64_t age_ms) {
+    uint64_t create_ms = handle[0] != '\0' ? 0 : or_else(provider->create_ms, KIT_RENT_CREATE_MS);
+    return age_ms > create_ms ? age_ms - create_ms : 0;
+}
+
 kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle,
                             uint64_t age_ms, int64_t now_ms, kolm_error_t *err) {
     KIT_TRY(check_plan(plan, false, err));
@@ -137,7 +147,8 @@ kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const cha
     if (!kit_rent_is_handle(handle))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "look for it with the provider by its name, and end it there",
                         "the record of %s has a handle that no provider gives, so it was changed", name);
-    rent->asked_ms = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
+    rent->recorded_ms = ago(now_ms, age_ms);
+    rent->asked_ms = ago(now_ms, made_before(plan->provider, handle, age_ms));
     if (handle[0] != '\0')
         (void)end_it(rent, now_ms);
     else
@@ -313,6 +324,7 @@ static kit_rent_state look_for_it(kit_rent *r, int64_t now, kolm_error_t *err) {
     if (found != NULL) kit_copy(r->box.handle, sizeof r->box.handle, found->handle);
     free(boxes);
     if (r->box.handle[0] != '\0') {
+        if (r->reclaiming) r->asked_ms = r->recorded_ms; /* it is seen: it was made before */
         clear_error(r);
         return has_handle(r, now, err);
     }

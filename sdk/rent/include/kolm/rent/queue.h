@@ -109,6 +109,8 @@ typedef struct kit_queue_provider {
     uint32_t can;
     /* time until a newly created job or file is visible to look(), find() and remove(); 0: 120 s */
     uint64_t settle_ms;
+    /* the longest that submit() takes, as create_ms in rent.h; 0: KIT_RENT_CREATE_MS */
+    uint64_t submit_ms;
     /* Uploads what the job needs under `name`. OK and *out_done false: call again. files is "" at first; a handle
      * stored there is recorded before the next call. UNAVAILABLE and DEADLINE_EXCEEDED are retried once there is a
      * handle; any other failure ends it. NULL: nothing is uploaded. */

@@ -53,6 +53,7 @@ extern "C" {
 #define KIT_RENT_HANDLE_BYTES 128u
 #define KIT_RENT_OFFERS_MAX 64u
 #define KIT_RENT_BOXES_MAX 64u
+#define KIT_RENT_CREATE_MS 300000u
 
 typedef enum kit_rent_state {
     KIT_RENT_PLANNED,
@@ -102,6 +103,9 @@ typedef struct kit_rent_provider {
     uint32_t can;
     /* time until a new box is visible to look() and list(); 0: 120 s */
     uint64_t settle_ms;
+    /* the longest that create() takes, pauses and repetitions included; 0: KIT_RENT_CREATE_MS. When it ended is not on
+     * record: where only an intent is, it may have been so much later */
+    uint64_t create_ms;
     /* The offers that meet the requirements, in any order. */
     kit_status (*offers)(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err);
     /* Creates a box of that name. *out_may_exist is kit_http_answer.may_have_happened; false with a failure means that
@@ -179,6 +183,7 @@ typedef struct kit_rent {
     int64_t begun_ms;
     int64_t since_ms;
     int64_t asked_ms;
+    int64_t recorded_ms;
     int64_t billed_ms;
     int64_t polled_ms;
     int64_t good_ms;
@@ -189,8 +194,8 @@ typedef struct kit_rent {
 
 /* INVALID_ARGUMENT if the plan is incomplete. Makes no call to the provider. */
 kit_status kit_rent_begin(kit_rent *rent, const kit_rent_plan *plan, int64_t now_ms, kolm_error_t *err) KIT_MUST_USE;
-/* Starts from a journal record: a name, and its handle, or "" if only the intent was recorded; age_ms: since the intent
- * was written. Finds the box and ends it. Only provider, journal and times of the plan are used. */
+/* Starts from a journal record: a name, and its handle, or "" if only the intent was recorded; age_ms: since the last of
+ * them was written. Finds the box and ends it. Only provider, journal and times of the plan are used. */
 kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle,
                             uint64_t age_ms, int64_t now_ms, kolm_error_t *err) KIT_MUST_USE;
 /* now_ms: of any monotonic clock. cancel: the user asked to stop. No-op in gone and lost. */
