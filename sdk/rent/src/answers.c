@@ -63,13 +63,14 @@ void kit_rent_text(const cJSON *object, const char *key, char *out, size_t capac
 }
 
 void kit_rent_offer_keep(const kit_rent_offer *offer, kit_rent_offer *out, size_t capacity, size_t *count) {
-    size_t at = *count;
-    if (at < capacity)
-        (*count)++;
-    else
-        for (size_t i = at = 0; i < capacity; i++)
-            if (out[i].micro_usd_per_hour > out[at].micro_usd_per_hour) at = i;
-    if (at == *count - 1 || out[at].micro_usd_per_hour > offer->micro_usd_per_hour) out[at] = *offer;
+    size_t dearest = 0;
+    if (*count < capacity) {
+        out[(*count)++] = *offer;
+        return;
+    }
+    for (size_t i = 1; i < capacity; i++)
+        if (out[i].micro_usd_per_hour > out[dearest].micro_usd_per_hour) dearest = i;
+    if (capacity > 0 && out[dearest].micro_usd_per_hour > offer->micro_usd_per_hour) out[dearest] = *offer;
 }
 
 void kit_rent_box_keep(const kit_rent_box *box, const char *prefix, kit_rent_box *out, size_t capacity, size_t *count) {
