@@ -334,6 +334,53 @@ START_TEST(test_killed_after_a_long_create) {
 }
 END_TEST
 
+static unsigned preparations;
+
+/* An image that nobody has made yet. */
+static kit_status prepare_long(void *state, kolm_error_t *err) {
+    fake *f = state;
+    (void)err;
+    ck_assert_uint_eq(fake_open_records(f), 0);
+    preparations++;
+    f->now += 600000;
+    return KOLM_OK;
+}
+
+static kit_status prepare_in_vain(void *state, kolm_error_t *err) {
+    (void)state;
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "wait", "the image cannot be made");
+}
+
+static kit_rent rent_prepared(fake *f, kit_status (*prepare)(void *state, kolm_error_t *err), uint64_t budget) {
+    kit_rent_provider provider = fake_provider;
+    kit_rent_plan plan = plan_of(f, false, budget);
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_rent r;
+    provider.prepare = prepare;
+    plan.provider = &provider;
+    f->now = 1000000;
+    ck_assert_int_eq(kit_rent_begin(&r, &plan, f->now, &err), KOLM_OK);
+    drive(f, &r, 0);
+    check_end(f, &r);
+    r.plan = NULL;
+    return r;
+}
+
+/* Ten minutes of preparing would use up the budget fifteen times. It is done once, though the first offer is gone. */
+START_TEST(test_preparing_is_not_billed) {
+    fake f = {.script = {0, 0, 1}, .scripted = 3};
+    kit_rent r = rent_prepared(&f, prepare_long, 40000);
+    ck_assert_msg(r.error.code == KOLM_OK && f.collected, "%s", r.error.text);
+    ck_assert_uint_eq(f.record_count, 2);
+    ck_assert_uint_eq(preparations, 1);
+    ck_assert_uint_lt(r.spent_micro_usd, 40000);
+    fake none = {0};
+    r = rent_prepared(&none, prepare_in_vain, 0);
+    ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_E_RESOURCE_EXHAUSTED);
+    ck_assert_uint_eq(none.record_count, 0);
+}
+END_TEST
+
 START_TEST(test_price_that_rose) {
     fake f = {0};
     kit_rent r = with_script(&f, "006", (run_options){0});
@@ -394,6 +441,7 @@ int main(void) {
     tcase_add_test(machine, test_end_that_cannot_be_recorded);
     tcase_add_test(machine, test_create_that_takes_long);
     tcase_add_test(machine, test_killed_after_a_long_create);
+    tcase_add_test(machine, test_preparing_is_not_billed);
     tcase_add_test(machine, test_price_that_rose);
     tcase_add_test(machine, test_budget_and_deadline);
     tcase_add_test(machine, test_plans_that_lack_something);

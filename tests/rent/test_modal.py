@@ -77,7 +77,7 @@ class Sandboxes(unittest.TestCase):
             cloud = self.cloud()
             run = self.drive(cloud, setting)
             self.assertIn(words, run.ends["machine"][3])
-            self.assertEqual((cloud.instances, run.open(), len(run.records)), ([], [], 1))
+            self.assertEqual((cloud.instances, run.open(), len(run.records)), ([], [], 0))
 
     def test_it_ends_by_itself_and_that_is_read_back(self):
         for seconds in (0, 90000):

@@ -60,6 +60,7 @@ kit_status modal_setting(const kit_rent_account *a, const char *key, const char 
 #define MODAL_NO_GPU "none"
 
 /* ---- create.c */
+kit_status modal_prepare(void *state, kolm_error_t *err) KIT_MUST_USE;
 kit_status modal_create(void *state, const kit_rent_offer *offer, const char *name,
                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) KIT_MUST_USE;
 /* Seconds that a sandbox of this account gets. */

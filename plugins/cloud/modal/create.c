@@ -150,20 +150,24 @@ static kit_status get_image(plan *p, kolm_error_t *err) {
     return KOLM_E_FAILED_PRECONDITION;
 }
 
-/* What every offer needs alike: that it cannot be had ends it. */
-static kit_status prepare(plan *p, kolm_error_t *err) {
+static kit_status read_settings(plan *p, kolm_error_t *err) {
     KIT_TRY(modal_setting(p->a, "environment", "", p->environment, sizeof p->environment, err));
     KIT_TRY(modal_setting(p->a, "image", IMAGE, p->tag, sizeof p->tag, err));
     if (p->tag[0] == '\0' || strpbrk(p->tag, " \t\\\"'$") != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "correct it in config.json",
                         "image of backends.modal in config.json cannot be used");
-    KIT_TRY(modal_read_size(p->a, &p->size, err));
-    kit_status status = get_app(p, err);
-    if (status == KOLM_OK) status = get_builder(p, err);
-    if (status == KOLM_OK) status = get_image(p, err);
-    if (status != KOLM_E_RESOURCE_EXHAUSTED && status != KOLM_E_NOT_FOUND && status != KOLM_E_ABORTED) return status;
-    err->code = KOLM_E_FAILED_PRECONDITION;
-    return KOLM_E_FAILED_PRECONDITION;
+    return modal_read_size(p->a, &p->size, err);
+}
+
+/* What every offer needs alike. The image may take a quarter of an hour, for which nothing is billed. */
+kit_status modal_prepare(void *state, kolm_error_t *err) {
+    plan p = {.a = state};
+    KIT_TRY(read_settings(&p, err));
+    KIT_TRY(get_app(&p, err));
+    KIT_TRY(get_builder(&p, err));
+    KIT_TRY(get_image(&p, err));
+    if (kit_copy(p.a->app, sizeof p.a->app, p.app) && kit_copy(p.a->image, sizeof p.a->image, p.image)) return KOLM_OK;
+    return kit_rent_strange(p.a, "id that is short enough", err);
 }
 
 /* ---- The sandbox */
@@ -172,7 +176,7 @@ kit_status modal_create(void *state, const kit_rent_offer *offer, const char *na
                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
     plan p = {.a = state};
     *out_may_exist = false;
-    KIT_TRY(prepare(&p, err));
+    KIT_TRY(read_settings(&p, err));
     char seconds[16], its_name[KIT_RENT_NAME_BYTES], type[KIT_RENT_HANDLE_BYTES];
     char sleep[] = "sleep", tag_name[] = MODAL_TAG, tag_value[] = MODAL_TAG_VALUE;
     char *words[] = {sleep, seconds};
@@ -200,11 +204,11 @@ kit_status modal_create(void *state, const kit_rent_offer *offer, const char *na
     kit_format(seconds, sizeof seconds, "%u", (unsigned)sandbox.timeout_secs);
     sandbox.entrypoint_args = words;
     sandbox.n_entrypoint_args = 2;
-    sandbox.image_id = p.image;
+    sandbox.image_id = p.a->image;
     sandbox.resources = &resources;
     sandbox.network_access = &network;
     sandbox.name = its_name;
-    request.app_id = p.app;
+    request.app_id = p.a->app;
     request.definition = &sandbox;
     request.environment_name = p.environment;
     request.tags = tags;

@@ -17,6 +17,7 @@ const kit_vm modal_vm = {
                 .can = KIT_RENT_CAN_NAME,
                 .settle_ms = 60000,
                 .offers = modal_offers,
+                .prepare = modal_prepare,
                 .create = modal_create,
                 .look = modal_look,
                 .list = modal_list,

@@ -23,13 +23,11 @@ static kit_status add_key(vm_keyed *k, kolm_error_t *err) {
     return status;
 }
 
-/* The provider's create, after the key that it needs. */
-static kit_status create(void *state, const kit_rent_offer *offer, const char *name,
-                         char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
+/* The key, which every machine of the job needs, and what the provider itself prepares. */
+static kit_status prepare(void *state, kolm_error_t *err) {
     vm_keyed *k = state;
-    *out_may_exist = false;
     kit_status status = add_key(k, err);
-    if (status == KOLM_OK) return k->vm->machine.create(state, offer, name, out_handle, out_may_exist, err);
+    if (status == KOLM_OK) return k->vm->machine.prepare != NULL ? k->vm->machine.prepare(state, err) : KOLM_OK;
     if (status == KOLM_E_CANCELLED || status == KOLM_E_UNAUTHENTICATED || status == KOLM_E_PERMISSION_DENIED)
         return status;
     /* another offer would need the same key */
@@ -42,7 +40,7 @@ void vm_keyed_begin(vm_keyed *k, const kit_vm *vm, const kit_rent_journal *journ
     k->journal = journal;
     k->journal_user = journal_user;
     k->provider = vm->machine;
-    k->provider.create = create;
+    k->provider.prepare = prepare;
     kit_copy(k->account.key_name, sizeof k->account.key_name, k->name);
 }
 

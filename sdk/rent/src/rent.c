@@ -216,6 +216,10 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
                        r->error.text);
         return end_without_box(r, now, err);
     }
+    if (p->provider->prepare != NULL && !r->prepared) {
+        r->prepared = true;
+        return p->provider->prepare(p->provider_state, err) == KOLM_OK ? r->state : end_without_box(r, now, err);
+    }
     r->offer = r->offers[r->tried++];
     kit_format(r->name, sizeof r->name, "%s-%u", p->prefix, r->tried);
     r->box = (kit_rent_box){.micro_usd_per_hour = UINT64_MAX};

@@ -121,6 +121,12 @@ static void set_watchdog(rental *v) {
     v->keyed.account.watch_seconds = seconds + WATCHDOG_MORE_SECONDS;
 }
 
+/* What may take minutes before anything is rented, such as an image that nobody has made yet. */
+static void tell_prepared(const rental *v) {
+    const kit_rent *r = &v->rent;
+    if (r->state == KIT_RENT_PLANNED && r->offer_count > 0 && !r->prepared) show_phase(v, "preparing");
+}
+
 static void drive(rental *v) {
     kit_rent *r = &v->rent;
     while (!kit_rent_ended(r)) {
@@ -131,6 +137,7 @@ static void drive(rental *v) {
             kit_rent_account_insist(&v->keyed.account);
             kit_rent_ssh_stop(v->ssh);
         }
+        tell_prepared(v);
         kit_rent_step(r, kit_now_ms(), cancelled);
         tell(v, before);
         if ((r->state == KIT_RENT_INTENT || r->state == KIT_RENT_READY) && before != r->state) set_watchdog(v);

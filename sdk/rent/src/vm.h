@@ -36,7 +36,7 @@ typedef struct vm_keyed {
     const kit_vm *vm;
     const kit_rent_journal *journal; /* of the key */
     void *journal_user;
-    kit_rent_provider provider; /* the table's, but that create() sees to the key first */
+    kit_rent_provider provider; /* the table's, but that prepare() sees to the key first */
     char name[VM_NAME_BYTES];   /* of the job, and of its key */
     char handle[KIT_RENT_HANDLE_BYTES];
     bool asked; /* something of that name may be registered, and is on record */

@@ -21,7 +21,7 @@ extern "C" {
  *      |           |          +----------+---------+----------+--------------------------+   +--> lost
  *      +-----------+ (not created: the next offer)             (whatever goes wrong)
  *
- *   planned      an offer is chosen: the cheapest that is left
+ *   planned      an offer is chosen: the cheapest that is left; what all need alike is prepared
  *   intent       a box of this name is recorded as possibly existing; it is created once, and if that is unclear
  *                looked for by its name
  *   created      it has a handle, which is recorded; it boots
@@ -108,6 +108,10 @@ typedef struct kit_rent_provider {
     uint64_t create_ms;
     /* The offers that meet the requirements, in any order. */
     kit_status (*offers)(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err);
+    /* Makes what every box needs and what is not billed, such as an image, before anything is on record: called once, after
+     * offers(). May take long; what it takes counts for the deadline and not for the budget. A failure ends it. NULL: there
+     * is nothing to prepare. */
+    kit_status (*prepare)(void *state, kolm_error_t *err);
     /* Creates a box of that name. *out_may_exist is kit_http_answer.may_have_happened; false with a failure means that
      * nothing was created. RESOURCE_EXHAUSTED, ABORTED, NOT_FOUND and UNAVAILABLE then mean that this offer is not
      * available, and the next one is tried; any other code ends it. */
@@ -174,6 +178,7 @@ typedef struct kit_rent {
     kit_rent_offer offers[KIT_RENT_OFFERS_MAX];
     size_t offer_count;
     uint32_t tried;
+    bool prepared;
     bool asked;
     bool reclaiming;
     bool finished;
