@@ -4,6 +4,7 @@
 import gzip
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -13,6 +14,53 @@ from email.utils import formatdate
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from http_case import AUTH, Case, TOKEN, closing, half_body, nobody_there, one, resetting, run  # noqa: E402
 from server import Server, answer  # noqa: E402
+
+
+class Lines(Case):
+    def listen(self, serve):
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.addCleanup(listener.close)
+        thread = threading.Thread(target=lambda: serve(listener.accept()[0]), daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, 30)
+        return "http://127.0.0.1:%d/" % listener.getsockname()[1]
+
+    def test_an_upload_over_a_slow_line_is_not_ended(self):
+        """The system has all of it at once; what counts is that the other end takes it."""
+        pause = threading.Event()
+
+        def serve(connection):
+            left = 400000
+            while left > 0:
+                left -= len(connection.recv(16384))
+                pause.wait(0.06)
+            connection.sendall(answer(200, "{}"))
+            connection.close()
+        url = self.listen(serve)
+        begun = time.monotonic()
+        got = one({"url": url, "method": "POST", "body": "x" * 400000, "idle_ms": 700}, tries=1)
+        self.assertEqual(got["status"], 200, got)
+        self.assertGreater(time.monotonic() - begun, 0.7)
+
+    def test_connections_are_kept_alive(self):
+        """Else one whose other end is gone hangs for as long as an answer may take."""
+        timers = []
+
+        def serve(connection):
+            port = "%04X" % connection.getpeername()[1]
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+            for _ in range(100):  # an acknowledgement has a timer, too
+                with open("/proc/net/tcp", encoding="ascii") as file:
+                    rows = [line.split() for line in file]
+                timers.extend(int(row[5].split(":")[1], 16) for row in rows if row[1].endswith(":" + port) and row[5].startswith("02"))
+                if timers and timers[-1] > 1000:
+                    break
+            connection.sendall(b"}")
+            connection.close()
+        self.assertEqual(one({"url": self.listen(serve)}, tries=1)["status"], 200)
+        self.assertGreater(max(timers, default=0), 1000)  # hundredths of a second
 
 
 class Plain(Case):

@@ -129,7 +129,9 @@ static kit_status send(kit_rent_account *a, const modal_call *call, const kit_bu
                                .deadline_ms = call->deadline_ms > 0 ? call->deadline_ms
                                               : creates             ? CREATE_MS
                                                                     : ASK_MS,
-                               .idle_ms = call->on_message != NULL ? call->deadline_ms : 0,
+                               .idle_ms = call->idle_ms > 0          ? call->idle_ms
+                                          : call->on_message != NULL ? call->deadline_ms
+                                                                     : 0,
                                .tries = creates ? 4 : 2};
     if (creates) a->creates++;
     return kit_grpc_send(a->http, &one, answer, err);

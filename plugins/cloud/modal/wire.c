@@ -18,7 +18,8 @@
 
 #define PIECE (1u << 20)    /* of one write */
 #define HELD_MAX (2u << 20) /* what was read ahead */
-#define WRITE_MS 15000
+#define WRITE_MS 600000     /* of a piece, on a slow line */
+#define WRITE_IDLE_MS 15000 /* without a byte of it moving */
 #define LAST_WORDS_MS 1000
 #define CLOSE_MS 2000
 #define STREAM_MS 3600000 /* then it is opened again */
@@ -172,6 +173,7 @@ static kit_status write_piece(modal_wire *w, const void *bytes, size_t length, b
                              .answer = &modal__empty__descriptor,
                              .repeat = KIT_HTTP_CHANGE,
                              .deadline_ms = most_ms,
+                             .idle_ms = WRITE_IDLE_MS,
                              .router = w->router,
                              .router_token = w->token};
     KIT_TRY(as_break(modal_ask(&w->talk, &call, NULL, NULL, err), err));

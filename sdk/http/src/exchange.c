@@ -3,8 +3,28 @@
 #include "internal.h"
 #include "kolm/kit/process.h"
 
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+
+#define ALIVE_IDLE_SECONDS 30 /* without a byte: the other end is asked whether it is there */
+#define ALIVE_EVERY_SECONDS 10
+#define ALIVE_TIMES 6
+
+/* A connection whose other end has gone without a word is noticed within a minute and a half, however long an answer may take. */
+static void keep_alive(int fd) {
+    const struct {
+        int level, option, value;
+    } options[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                   {IPPROTO_TCP, TCP_KEEPIDLE, ALIVE_IDLE_SECONDS},
+                   {IPPROTO_TCP, TCP_KEEPINTVL, ALIVE_EVERY_SECONDS},
+                   {IPPROTO_TCP, TCP_KEEPCNT, ALIVE_TIMES}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        (void)setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
+}
 
 /* The sockets of a try, to allowed addresses only. */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
@@ -17,7 +37,18 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
         f->barred = true;
         return CURL_SOCKET_BAD;
     }
-    return f->socket = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    f->socket = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (f->socket >= 0) keep_alive(f->socket);
+    return f->socket;
+}
+
+void http_exchange_watch(http_flight *f) {
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    int queued = 0;
+    if (curl_easy_getinfo(f->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) fd = f->socket;
+    if (fd < 0 || ioctl(fd, SIOCOUTQ, &queued) != 0) return;
+    if (queued != f->queued) f->active_ms = kit_now_ms();
+    f->queued = queued;
 }
 
 /* The connection is up, and the request is sent now. libcurl calls this a second time if it repeats a request by
@@ -161,6 +192,7 @@ void http_exchange_reset(http_flight *f) {
     f->words[0] = '\0';
     f->going_out = f->barred = f->headers_done = f->whole_already = f->enough = false;
     f->socket = -1;
+    f->queued = 0;
     f->header_lines = 0;
     f->header_bytes = 0;
     f->up = f->down = 0;

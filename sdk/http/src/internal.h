@@ -90,6 +90,7 @@ typedef struct http_flight {
     bool going_out; /* the request is being sent: from here on it may arrive */
     bool barred;    /* an address was refused */
     int socket;     /* the last that was made; -1 none */
+    int queued;     /* bytes that the system holds, and the other end has not confirmed; when last asked */
     bool headers_done;
     uint32_t header_lines;
     size_t header_bytes;
@@ -173,6 +174,8 @@ CURLcode http_tape_play(http_flight *f);
 
 /* exchange.c */
 void http_exchange_reset(http_flight *f);
+/* What was handed to the system and is on its way counts as active: the whole body may be there while a slow line takes it. */
+void http_exchange_watch(http_flight *f);
 kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) KIT_MUST_USE;
 void http_exchange_end(http_flight *f);
 

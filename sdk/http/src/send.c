@@ -260,6 +260,7 @@ static void look(http_flight *f, bool stop) {
     int64_t now = kit_now_ms();
     char what[64];
     if (f->state == FLIGHT_DONE) return;
+    if (f->state == FLIGHT_RUNNING && f->going_out) http_exchange_watch(f);
     if (stop) {
         kit_status status =
             kit_fail(f->err, KOLM_E_CANCELLED, "", "%s %s: stopped on request", f->method, f->place.shown);
