@@ -346,6 +346,9 @@ class Tokens(Case):
                              *((fault, "%s %s" % (state, words)) for fault, _, state, words in PROVIDER.refusals)):
             self.cloud.always = lambda request, f=fault: f
             self.assertTrue(self.detected().startswith(start), self.detected())
+        self.cloud.always = lambda request: Fault(429)  # a matter of time: the token may be good
+        self.assertTrue(self.detected().startswith("available the token is set; "), self.detected())
+        self.assertRegex(self.detected(), "says to try again later|takes no more requests for now")
         self.cloud.always = None
         self.assertTrue(self.detected(api="http://127.0.0.1:1/v2").startswith(PROVIDER.reached))
         self.assertEqual(self.cloud.instances, [])

@@ -164,7 +164,7 @@ kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, 
                                           .tries = creates ? 4 : 2};
         if (creates) a->creates++;
         status = kit_http_send(a->http, &request, &http, err);
-        answer->status = http.status;
+        answer->status = a->answered = http.status;
         answer->may_exist = creates && http.may_have_happened;
         /* nobody answered: it is the host's name that was not found, and nothing of the provider's */
         if (status == KOLM_E_NOT_FOUND && http.status == 0) err->code = KOLM_E_UNAVAILABLE;

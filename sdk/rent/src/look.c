@@ -14,11 +14,12 @@
 #define LINEAR_ROWS_PER_SECOND 5000
 #define LINEAR_SECONDS 60 /* connecting, sending the engine, ending the machine */
 #define HOUR_MS 3600000u
+#define HTTP_PAYMENT_REQUIRED 402
 
 /* ---- detect */
 
 /* Which of them it is: the provider's refusal in its words, or that nothing could be asked. */
-static int32_t tried(const kit_vm *vm, kit_status status, const char *note, const kolm_error_t *err,
+static int32_t tried(const kit_vm *vm, kit_status status, int answered, const char *note, const kolm_error_t *err,
                      kolm_detect_result_t *out_result) {
     char reason[256];
     if (status == KOLM_OK) {
@@ -28,7 +29,13 @@ static int32_t tried(const kit_vm *vm, kit_status status, const char *note, cons
     }
     bool refused = status == KOLM_E_UNAUTHENTICATED || status == KOLM_E_PERMISSION_DENIED ||
                    status == KOLM_E_FAILED_PRECONDITION || status == KOLM_E_INVALID_ARGUMENT ||
-                   status == KOLM_E_RESOURCE_EXHAUSTED;
+                   (status == KOLM_E_RESOURCE_EXHAUSTED && answered == HTTP_PAYMENT_REQUIRED);
+    if (status == KOLM_E_RESOURCE_EXHAUSTED && !refused) {
+        /* too many requests, or all is taken: a matter of time, which says nothing about the token */
+        kit_format(reason, sizeof reason, "the token is set; %s says to try again later: %.170s", vm->site.title,
+                   err->text);
+        return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
+    }
     if (refused) return kit_detected(out_result, KOLM_DETECT_BROKEN, err->text, err->remedy, "");
     kit_format(reason, sizeof reason, "the token is set; %s could not be asked: %.170s", vm->site.title, err->text);
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
@@ -60,7 +67,7 @@ int32_t kit_vm_detect(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_d
         *out_error = err;
         return status;
     }
-    return tried(vm, status, note, &err, out_result);
+    return tried(vm, status, account.answered, note, &err, out_result);
 }
 
 /* ---- cost */

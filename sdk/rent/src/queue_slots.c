@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define HTTP_PAYMENT_REQUIRED 402
+
 /* ---- detect */
 
 /* With the network: whether the provider takes the token. Its own words are the reason. */
@@ -16,7 +18,13 @@ static int32_t try_token(const kit_queue_backend *backend, const kolm_host_v1_t 
     char about[160] = "";
     kit_status status = queue_task_open(backend, host, NULL, &task, &why);
     if (status == KOLM_OK) status = backend->check(&task, about, sizeof about, &why);
+    bool busy = status == KOLM_E_RESOURCE_EXHAUSTED && task.service.answered != HTTP_PAYMENT_REQUIRED;
     queue_task_close(&task);
+    if (busy) { /* a matter of time, which says nothing about the token */
+        kit_format(out_result->reason, sizeof out_result->reason, "%s is set; %s says to try again later: %s",
+                   backend->site->variable, backend->site->title, why.text);
+        return KOLM_OK;
+    }
     switch (status) {
     case KOLM_OK:
         kit_format(out_result->reason, sizeof out_result->reason, "%s accepts the token in %s%s%s",

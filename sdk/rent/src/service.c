@@ -241,6 +241,7 @@ kit_status kit_service_ask(kit_service *service, const kit_service_call *call, k
         bool deaf = service->deaf;
         service->deaf = deaf || call->repeat == KIT_HTTP_CREATE || call->repeat == KIT_HTTP_KEYED;
         status = send(service, call, &url, &body, reply, err);
+        service->answered = reply->http.status;
         service->deaf = deaf;
         reply->may_exist = status != KOLM_OK && reply->http.may_have_happened;
         /* nobody answered: it is the host's name that was not found, and nothing of the provider's */

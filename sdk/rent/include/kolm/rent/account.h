@@ -81,7 +81,8 @@ typedef struct kit_rent_account {
     char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" if nothing is rented */
     char noted
         [KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: a handle for which something has already been done */
-    char app[KIT_RENT_HANDLE_BYTES], image[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what prepare() made */
+    char app[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what prepare() made */
+    char image[KIT_RENT_HANDLE_BYTES];
     char offer[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what create() was called with */
     uint64_t watch_seconds; /* how long a machine may last, for a provider that ends it by itself then; 0: not said */
     uint32_t creates;       /* requests that may have created something */
@@ -91,6 +92,7 @@ typedef struct kit_rent_account {
     char base[512];
     /* The rest is private. */
     kit_secret *token;
+    int answered;        /* the last status of HTTP; 0: none came */
     kit_rent_ears *ears; /* the host as the requests see it */
     int64_t asked_ms;    /* when; 0: never */
     int64_t created_ms;  /* when; 0: never */

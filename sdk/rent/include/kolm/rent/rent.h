@@ -103,12 +103,12 @@ typedef struct kit_rent_provider {
     uint32_t can;
     /* time until a new box is visible to look() and list(); 0: 120 s */
     uint64_t settle_ms;
-    /* the longest that create() takes, pauses and repetitions included; 0: KIT_RENT_CREATE_MS. When it ended is not on
-     * record: where only an intent is, it may have been so much later */
+    /* the longest that create() takes, pauses and repetitions included; 0: KIT_RENT_CREATE_MS. When it ended is
+     * not recorded: after an intent without a handle, it may have been that much later */
     uint64_t create_ms;
     /* The offers that meet the requirements, in any order. */
     kit_status (*offers)(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err);
-    /* Makes what every box needs and what is not billed, such as an image, before anything is on record: called once, after
+    /* Makes what every box needs and what is not billed, such as an image, before anything is recorded: called once, after
      * offers(). May take long; what it takes counts for the deadline and not for the budget. A failure ends it. NULL: there
      * is nothing to prepare. */
     kit_status (*prepare)(void *state, kolm_error_t *err);

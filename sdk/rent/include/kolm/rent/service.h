@@ -47,6 +47,7 @@ typedef struct kit_service {
     kolm_host_v1_t ears;
     kit_http *http;
     kit_secret *token;
+    int answered; /* the last status of HTTP; 0: none came */
 } kit_service;
 
 /* UNAUTHENTICATED without a token or with half of one, INVALID_ARGUMENT for a wrong setting, PERMISSION_DENIED without
