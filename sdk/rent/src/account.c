@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define ASK_MS 20000
 #define CREATE_MS 90000
@@ -51,7 +52,8 @@ kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t
     kit_status status = kit_secret_read(host, site->token, &out->token, err);
     if (status == KOLM_OK && site->halves != '\0') status = split_token(out, err);
     const kit_http_options options = {.host = &out->ears->table,
-                                      .allow_plain_loopback = true,
+                                      /* what an answer over TLS names is not called in plain text */
+                                      .allow_plain_loopback = strncasecmp(out->base, "http://", 7) == 0,
                                       .first_wait_ms = hurried ? 1 : 0,
                                       .wait_most_ms = hurried ? 20 : 0};
     if (status == KOLM_OK) status = kit_http_open(&options, &out->http, err);
