@@ -102,6 +102,7 @@ SEARCHES = {
 }
 # How long a file of C or Python may be; tables that a program wrote may be longer.
 LINES_MOST = 600
+COLUMNS_MOST = 150  # of documents, tables aside
 FUNCTION_LINES = 60  # and how long no function of C may be
 LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000}
 # A library that one room speaks to: what it takes to use it rightly is there, once.
@@ -236,6 +237,7 @@ class Lint:
                 if path.startswith("sdk/remote/"):
                     self.literals(path, text)
         self.phrases()
+        self.widths()
         self.headers()
         if os.path.exists(os.path.join(self.root, "tests/abi/lint.py")):
             for path in sorted(set(SEARCHES) - self.searching):

@@ -54,6 +54,12 @@ class SelfTest(unittest.TestCase):
         self.assertEqual(self.lint(files={"tests/a.py": head + "x = 3\n" * (LINES_MOST - 2)}), [])
         self.assertEqual(len(self.lint(files={"tests/a.py": head + "x = 3\n" * (LINES_MOST - 1)})), 1)
 
+    def test_documents(self):
+        wide = "word " * 31
+        self.assertIn("README.md:2: is wider than 150 columns", self.lint(files={"docs/../README.md": "# kolm\n" + wide + "\n"})[0])
+        self.assertEqual(len(self.lint(files={"docs/rooms/a.md": wide + "\n| " + wide + " |\n"})), 1)
+        self.assertEqual(self.lint(files={"docs/a.md": wide[:150] + "\n"}), [])
+
     def test_functions(self):
         for head, tail, lines, seen in (("int f(int a) {", "}", FUNCTION_LINES, True), ("int f(int a) {", "}", FUNCTION_LINES - 1, False),
                                         ("int f(int a,\n      int b) {", "}", FUNCTION_LINES, True),
