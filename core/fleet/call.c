@@ -258,7 +258,7 @@ static kit_status end_renting(kolm_session *session, fleet_registry *registry, c
     /* What the call made is not lost for that: the journal stays, and the next start tries again. */
     if (lease_journal_end(r->journal, &list, &why) != KOLM_OK)
         session_warn(session,
-                     "the ledger of what was rented cannot be written, and the next start of kolm tries again: %s",
+                     "the journal of what was rented cannot be written, and the next start of kolm tries again: %s",
                      why.text);
     if (lease_list_open(&list) > 0) {
         session_note(session, "[lease]", "what this call rented may not be gone: ending what is there");

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define UNKNOWN_MOST_MS 600000u /* later than the lists of any provider */
 
@@ -184,16 +183,15 @@ static bool take_gone(const lease_journal *journal, fleet_reaped *r) {
 }
 
 /* Where even the provider cannot say for so long, only the user can. */
-static void point_to_the_user(fleet_reaped *r) {
-    uint64_t now = (uint64_t)time(NULL) * 1000;
-    if (r->fate != FLEET_REAP_UNKNOWN || r->remedy[0] || r->lease.begun_ms + UNKNOWN_MOST_MS > now) return;
+static void point_to_the_user(fleet_reaped *r, const lease_clocks *now) {
+    if (r->fate != FLEET_REAP_UNKNOWN || r->remedy[0] || lease_age_ms(&r->lease, now) < UNKNOWN_MOST_MS) return;
     if (!r->why[0]) kit_copy(r->why, sizeof r->why, "the provider does not say whether it is there");
     kit_format(r->remedy, sizeof r->remedy,
                "look at %s whether it is there, end it there, and then `kolm compute reap --forget %s`",
                r->lease.backend, r->lease.name);
 }
 
-static void take_answer(lease_journal *journal, fleet_reaped *r, const host_result *result) {
+static void take_answer(lease_journal *journal, fleet_reaped *r, const host_result *result, const lease_clocks *now) {
     const bool answered = result->verdict == HOST_OK;
     kolm_error_t why = KIT_ERROR_INIT;
     r->fate = FLEET_REAP_ENDED;
@@ -209,7 +207,7 @@ static void take_answer(lease_journal *journal, fleet_reaped *r, const host_resu
     r->fate = answered && result->reclaim.outcome == KOLM_RECLAIM_RUNNING ? FLEET_REAP_RUNNING : FLEET_REAP_UNKNOWN;
     kit_copy(r->why, sizeof r->why, answered ? result->reclaim.summary : result->error.text);
     kit_copy(r->remedy, sizeof r->remedy, answered ? "" : result->error.remedy);
-    if (answered) point_to_the_user(r);
+    if (answered) point_to_the_user(r, now);
 }
 
 static kit_status ask_all(kolm_session *session, fleet_registry *registry, const fleet_reap_options *o,
@@ -222,7 +220,7 @@ static kit_status ask_all(kolm_session *session, fleet_registry *registry, const
     if (status == KOLM_OK) choose(registry, &call, home, out, h, &a);
     if (status == KOLM_OK && a.count > 0) status = fleet_call_reclaims(session, registry, a.items, a.count, &call, err);
     for (size_t i = 0; status == KOLM_OK && i < a.count; i++)
-        take_answer(held_find(h, a.of[i]->lease.journal), a.of[i], &a.items[i].result);
+        take_answer(held_find(h, a.of[i]->lease.journal), a.of[i], &a.items[i].result, &a.now);
     free(a.items);
     free(a.of);
     return status;
