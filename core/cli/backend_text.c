@@ -8,6 +8,20 @@
 #include <inttypes.h>
 #include <string.h>
 
+const char *cli_price_origin(const fleet_backend *b, char *out, size_t capacity) {
+    const char *of = b->priced_on[0] ? " of " : "";
+    out[0] = '\0';
+    if (b->offer->price_micro_usd_per_hour == PICK_UNPRICED || b->offer->price_micro_usd_per_hour == 0) return out;
+    if (fleet_price_overridden(b))
+        kit_copy(out, capacity, "price from config.json");
+    else if (b->priced_live)
+        kit_format(out, capacity, "live price%s%s", of, b->priced_on);
+    else
+        kit_format(out, capacity, "reference price%s%s%s", of, b->priced_on,
+                   fleet_backend_detection(b)->offers_asked ? ", as its provider said none when asked" : "");
+    return out;
+}
+
 const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity) {
     char dollars[32];
     if (backend->offer->price_micro_usd_per_hour == PICK_UNPRICED)
@@ -74,6 +88,8 @@ bool cli_fill_backend(cJSON *object, const fleet_backend *b) {
         kit_json_put_string(object, "billing", b->offer->billing) &&
         (priced ? kit_json_put(object, "cost_per_hour_usd", kit_json_micro(b->offer->price_micro_usd_per_hour))
                 : kit_json_put_null(object, "cost_per_hour_usd")) &&
+        kit_json_put_string(object, "price_source", fleet_price_source(b)) &&
+        kit_json_put_string(object, "priced_on", b->priced_on[0] ? b->priced_on : NULL) &&
         kit_json_put_u64(object, "cold_start_seconds", b->offer->cold_start_seconds) && put_vram(object, b) &&
         kit_json_put(object, "perf", kit_json_micro((uint64_t)b->offer->perf_units * 10)) && put_auth(object, b);
     good = good && kit_json_put_string(object, "requires", b->needs) &&

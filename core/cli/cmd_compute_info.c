@@ -105,15 +105,21 @@ static void print_overrides(cli_context *context, const fleet_backend *b) {
 }
 
 static void print_cost(cli_context *context, const fleet_backend *b) {
-    char text[64];
-    cli_backend_price(b, text, sizeof text);
+    char text[200], price[64], origin[100];
+    cli_price_origin(b, origin, sizeof origin);
+    kit_format(text, sizeof text, "%s%s%s", cli_backend_price(b, price, sizeof price), origin[0] ? ", " : "", origin);
     line(context, "price", text);
+    const fleet_detection *d = fleet_backend_detection(b);
+    if (d->offers_asked && !b->priced_live) line(context, "", d->offer_why);
     print_overrides(context, b);
     if (b->offer->price_micro_usd_per_hour == PICK_UNPRICED) {
         cli_print(context, LABEL "%s\n", "",
                   cli_styled(context, CLI_YELLOW,
-                             "warning: billed per use: the cost is not predictable, and --budget and --max-price do "
-                             "not limit it"));
+                             fleet_keeps_budget(b)
+                                 ? "warning: billed per use: --max-price does not limit it; --budget does, "
+                                   "as its service estimates a job before it takes it"
+                                 : "warning: billed per use: the cost is not predictable, and --budget and "
+                                   "--max-price do not limit it"));
     }
 }
 

@@ -18,9 +18,11 @@ static const char *note(const fleet_backend *b) {
 }
 
 static void print_row(cli_context *context, const fleet_backend *b) {
-    char price[32];
-    cli_print(context, "  %-14s  tier %" PRIu32 "  %-20s %-10s  %s%s\n", b->name, b->offer->tier, cli_safe(b->needs),
-              cli_backend_price(b, price, sizeof price), cli_safe(b->manifest->runtime), note(b));
+    char price[32], origin[100];
+    cli_price_origin(b, origin, sizeof origin);
+    cli_print(context, "  %-14s  tier %" PRIu32 "  %-20s %-10s  %s%s%s%s%s\n", b->name, b->offer->tier,
+              cli_safe(b->needs), cli_backend_price(b, price, sizeof price), cli_safe(b->manifest->runtime), note(b),
+              origin[0] ? "  (" : "", origin, origin[0] ? ")" : "");
 }
 
 static void print_groups(cli_context *context, const fleet_registry *registry) {

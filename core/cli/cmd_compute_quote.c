@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kolm compute quote: estimated time and cost of a job on every backend, with the basis of each figure. */
+#include "cli/backend_text.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -23,26 +24,23 @@ static const char *confidence_word(uint32_t confidence) {
     }
 }
 
-static void price_text(const fleet_registry *registry, const fleet_backend *b, const char *site, char *out,
-                       size_t capacity) {
-    int64_t age = fleet_price_age(registry, b);
+static void price_text(const fleet_backend *b, const char *site, char *out, size_t capacity) {
+    const fleet_detection *d = fleet_backend_detection(b);
+    char origin[100];
     if (b->offer->price_micro_usd_per_hour == 0)
         kit_copy(out, capacity, "free");
-    else if (fleet_price_overridden(b))
-        kit_copy(out, capacity, site ? "price from the machine's config.json" : "price from config.json");
+    else if (fleet_price_overridden(b) && site)
+        kit_copy(out, capacity, "price from the machine's config.json");
     else if (b->priced_live)
-        kit_copy(out, capacity, "live price of its cheapest offer that fits");
-    else if (age < 0)
-        kit_copy(out, capacity, "price from the manifest");
-    else if (age < 86400)
-        kit_copy(out, capacity, "price from the manifest, today");
+        kit_format(out, capacity, "live price of its cheapest offer that fits, %s", b->priced_on);
     else
-        kit_format(out, capacity, "price from the manifest, %" PRId64 " days old", age / 86400);
+        kit_format(out, capacity, "%s%s%s", cli_price_origin(b, origin, sizeof origin),
+                   d->offers_asked && d->offer_why[0] ? ": " : "", d->offers_asked ? d->offer_why : "");
 }
 
 static void print_quotes(cli_context *context, const fleet_registry *registry, const fleet_quote *quotes,
                          const kolm_cost_args_t *job) {
-    char duration[32], cost[32], bytes[32], price[64];
+    char duration[32], cost[32], bytes[32], price[400];
     cli_print(context, "%" PRIu64 " rows, %s, recipe %s\n", job->rows,
               session_bytes(bytes, sizeof bytes, job->input_bytes), cli_safe(job->recipe));
     for (size_t i = 0; i < registry->count; i++) {
@@ -52,7 +50,7 @@ static void print_quotes(cli_context *context, const fleet_registry *registry, c
             cli_print(context, "  %-14s  %-9s  %-10s  %s\n", cli_safe(b->name), "-", "-", cli_safe(quotes[i].why));
             continue;
         }
-        price_text(registry, b, session_site_said(&context->session, "backends", b->name, "cost_per_hour_usd"), price,
+        price_text(b, session_site_said(&context->session, "backends", b->name, "cost_per_hour_usd"), price,
                    sizeof price);
         cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name,
                   session_duration(duration, sizeof duration, c->duration_ms),

@@ -350,6 +350,7 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
                         "%s cannot say what this job costs, and %s 0 allows no cost", c->choice->backend->name, limit);
     }
+    if (c->quoted_micro == RECEIPT_UNKNOWN && fleet_keeps_budget(c->choice->backend)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
         session_warn(c->session, "%s cannot say what this job costs: %s says nothing about it",
                      c->choice->backend->name, limit);

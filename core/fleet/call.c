@@ -158,6 +158,7 @@ static kit_status make_options(kolm_session *session, fleet_registry *registry, 
         .airgap_strict = call->airgap == SESSION_AIRGAP_STRICT && !network,
         .private_only = own,
         .config = config,
+        .job_min_vram_bytes = call->min_vram_bytes,
         .secret = secrets ? secret_value : NULL,
         .secret_user = registry,
         .secrets_withheld = call->slot == HOST_SLOT_DETECT && !call->with_secrets,
@@ -199,7 +200,6 @@ static kit_status cap_budget(const fleet_backend *backend, const fleet_call *cal
     *out_allowed = true;
     options->job_budget_micro_usd = call->budget_micro_usd;
     options->job_max_price_micro_usd = call->max_price_micro_usd;
-    options->job_min_vram_bytes = call->min_vram_bytes;
     if (!rule_of(call->slot)->rents) return KOLM_OK;
     KIT_TRY(fleet_budget_cap(&capped, &cap, err));
     if (capped && (cap < call->budget_micro_usd || call->budget_micro_usd == 0)) options->job_budget_micro_usd = cap;

@@ -289,12 +289,13 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
     if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_reason, err));
     if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_reason, err));
-    /* The price of who is named matters only where there is a limit. */
-    detect.prices = !name || constraints.has_budget || constraints.has_job_budget;
+    /* The price of who is named matters only where there is a limit, and no price where only this machine may answer. */
+    detect.prices = name ? constraints.has_budget || constraints.has_job_budget : !options->format;
     detect.prices_of = name;
+    detect.min_vram_bytes = constraints.has_min_vram ? constraints.min_vram_bytes : 0;
     /* The maker of a model does not need the others to be looked at, if it can be used. */
-    if (!options->backend && options->maker && fleet_registry_find(choice->registry, options->maker))
-        detect.only = options->maker;
+    const fleet_backend *maker_here = options->maker ? fleet_registry_find(choice->registry, options->maker) : NULL;
+    if (!options->backend && maker_here && !elsewhere(maker_here, options)) detect.only = options->maker;
     KIT_TRY(rank(session, choice, options, name, &detect, &constraints, ranked, err));
     const char *maker = maker_of(ranked->result, options);
     if (detect.only && !maker) {

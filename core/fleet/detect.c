@@ -10,6 +10,7 @@ static kit_status take_detection(const fleet_registry *registry, fleet_backend *
                                  bool offers_asked, kolm_error_t *err) {
     KIT_TRY(fleet_backend_take(b, fleet_detection_of(r), err));
     b->detection->offers_asked = offers_asked;
+    b->detection->offer_min_vram_bytes = offers_asked ? registry->min_vram_bytes : 0;
     fleet_backend_price(registry, b, registry->now);
     /* Not what did not answer in time: that may be the machine's fault, and the next time it does. */
     b->did_not_load = !r->loaded && ((r->verdict == HOST_NOT_LOADED && r->error.code == KOLM_E_FAILED_PRECONDITION) ||
@@ -45,6 +46,7 @@ static fleet_call call_of(const fleet_detect_options *o) {
                         .private_remote = o->allow_private_remote,
                         .timeout_seconds = o->timeout_seconds,
                         .with_secrets = o->refresh && !o->withhold,
+                        .min_vram_bytes = o->min_vram_bytes,
                         .debugged = o->patient};
 }
 
@@ -115,6 +117,16 @@ static void make_keys(kolm_session *session, fleet_registry *registry, const fle
     explicit_bzero(random_key, sizeof random_key);
 }
 
+/* It was asked in vain: that is kept as an answer is, so that a provider that hangs costs its time once. */
+static void note_silence(const fleet_registry *registry, fleet_backend *b, const host_result *r) {
+    fleet_detection *d = b->detection;
+    if (!d || r->own_fault || r->verdict == HOST_CANCELLED) return;
+    d->offers_asked = true;
+    d->offer_micro_usd_per_hour = d->offer_micro_usd_once = 0;
+    d->offer_min_vram_bytes = registry->min_vram_bytes;
+    kit_copy(d->offer_why, sizeof d->offer_why, r->error.text);
+}
+
 /* Those that must be asked over the network to know a price. What does not answer stays as it was: without one. */
 static kit_status ask_prices(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                              fleet_backend **asked, size_t count, kolm_error_t *err) {
@@ -127,10 +139,18 @@ static kit_status ask_prices(kolm_session *session, fleet_registry *registry, co
     call.with_secrets = true;
     if (status == KOLM_OK) status = fleet_call_all(session, registry, rows, count, &call, results, err);
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
-        if (results[i].verdict == HOST_OK) status = take_detection(registry, asked[i], &results[i], true, err);
+        if (results[i].verdict == HOST_OK)
+            status = take_detection(registry, asked[i], &results[i], true, err);
+        else
+            note_silence(registry, asked[i], &results[i]);
     free(rows);
     free(results);
     return status;
+}
+
+/* Or knows that it gets none. */
+static bool knows_price(const fleet_registry *registry, const fleet_backend *b) {
+    return b->detection->offers_asked && b->detection->offer_min_vram_bytes == registry->min_vram_bytes;
 }
 
 static kit_status fill_prices(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
@@ -144,7 +164,7 @@ static kit_status fill_prices(kolm_session *session, fleet_registry *registry, c
         fleet_backend *b = &registry->backends[i];
         if (o->prices_of && strcmp(o->prices_of, b->name) != 0) continue;
         if (wanted(registry, b, o) && sells(registry, b, o) && fleet_backend_available(b) &&
-            !b->detection->offers_asked && fleet_call_allows(b, &call, &why) == KOLM_OK)
+            !knows_price(registry, b) && fleet_call_allows(b, &call, &why) == KOLM_OK)
             asked[count++] = b;
     }
     *out_asked = count > 0;
@@ -229,6 +249,7 @@ kit_status fleet_registry_detect(kolm_session *session, fleet_registry *registry
     char(*keys)[STORE_DIGEST_HEX] = calloc(registry->count + 1, sizeof *keys);
     fleet_backend **missing = calloc(registry->count + 1, sizeof *missing);
     kit_status status = keys && missing ? KOLM_OK : kit_no_memory(err);
+    registry->min_vram_bytes = options->min_vram_bytes;
     if (status == KOLM_OK) status = session_home(session, &home, err);
     if (status == KOLM_OK) status = read_credentials(session, registry, options, err);
     if (status == KOLM_OK) find_private_targets(registry, options);

@@ -128,10 +128,14 @@ static bool put_device(cJSON *array, const host_device *d) {
 }
 
 static bool put_offer(cJSON *json, const fleet_detection *d) {
-    if (d->offer_micro_usd_per_hour == 0) return kit_json_put_null(json, "offer");
-    cJSON *offer = cJSON_AddObjectToObject(json, "offer");
-    return offer && kit_json_put_u64(offer, "micro_usd_per_hour", d->offer_micro_usd_per_hour) &&
-           kit_json_put_u64(offer, "micro_usd_once", d->offer_micro_usd_once);
+    bool good = d->offer_micro_usd_per_hour > 0 || kit_json_put_null(json, "offer");
+    cJSON *offer = d->offer_micro_usd_per_hour > 0 ? cJSON_AddObjectToObject(json, "offer") : NULL;
+    if (d->offer_micro_usd_per_hour > 0)
+        good = offer && kit_json_put_u64(offer, "micro_usd_per_hour", d->offer_micro_usd_per_hour) &&
+               kit_json_put_u64(offer, "micro_usd_once", d->offer_micro_usd_once);
+    if (good && d->offer_min_vram_bytes > 0)
+        good = kit_json_put_u64(json, "offer_min_vram_bytes", d->offer_min_vram_bytes);
+    return good && (!d->offer_why[0] || kit_json_put_string(json, "offer_why", d->offer_why));
 }
 
 static bool put_asked(cJSON *json, const fleet_detection *d) {
@@ -219,7 +223,11 @@ static bool read_asked(const cJSON *json, fleet_detection *d) {
 
 static bool read_offer(const cJSON *json, fleet_detection *d) {
     const cJSON *offer = kit_json_get(json, "offer");
+    const char *why = "";
     d->offers_asked = offer != NULL;
+    (void)kit_json_get_u64(json, "offer_min_vram_bytes", &d->offer_min_vram_bytes);
+    (void)kit_json_get_string(json, "offer_why", &why);
+    kit_copy(d->offer_why, sizeof d->offer_why, why);
     return !offer || cJSON_IsNull(offer) ||
            (kit_json_get_u64(offer, "micro_usd_per_hour", &d->offer_micro_usd_per_hour) &&
             d->offer_micro_usd_per_hour > 0 && kit_json_get_u64(offer, "micro_usd_once", &d->offer_micro_usd_once));

@@ -10,7 +10,8 @@
  *   {"state","reason","remedy"}                                                       always
  *   {"runtime","wall_ms","devices":[{"name","id","index","units","memory",            if it was asked
  *     "total_memory_bytes","free_memory_bytes" (null: unknown),"driver","runtime"}]}
- *   {"offer":{"micro_usd_per_hour","micro_usd_once"}}, or null                        if its provider was asked for a price
+ *   {"offer":{"micro_usd_per_hour","micro_usd_once"}, or null,                        if its provider was asked for a price
+ *     "offer_min_vram_bytes" (of machines with so much), "offer_why" (none came)}      where there is one of these
  *   {"slots":{"detect","cost","train","infer","test","status"},                       if its plugin was loaded
  *     "version","vendor","licence","homepage"}
  */
@@ -48,6 +49,8 @@ typedef struct fleet_detection {
     size_t device_count;
     bool offers_asked; /* with the network, so that it could say what the provider asks for now */
     uint64_t offer_micro_usd_per_hour, offer_micro_usd_once; /* the cheapest that fits; 0 not known, and none */
+    uint64_t offer_min_vram_bytes;                           /* what it had to have; 0: any */
+    char offer_why[200];                                     /* why it was asked in vain, "" not known */
     bool loaded;                                             /* the plugin's table was seen: slots and the rest */
     uint32_t slots;                                          /* HOST_SLOT_* */
     char version[64];

@@ -36,6 +36,7 @@ kit_status fleet_pick(kolm_session *session, const fleet_pick_request *r, fleet_
                       kolm_error_t *err) {
     const fleet_detect_options detect = {.refresh = r->refresh,
                                          .prices = true,
+                                         .min_vram_bytes = r->min_vram.set ? r->min_vram.value * 1000 : 0,
                                          .airgap = r->airgap != SESSION_AIRGAP_OFF,
                                          .airgap_strict = r->airgap == SESSION_AIRGAP_STRICT,
                                          .allow_private_remote = r->allow_private_remote};

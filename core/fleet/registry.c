@@ -69,6 +69,13 @@ bool fleet_price_overridden(const fleet_backend *backend) {
     return backend->manifest && (backend->manifest->overridden & HOST_OVERRIDE_COST) != 0;
 }
 
+bool fleet_keeps_budget(const fleet_backend *backend) {
+    const host_settings *s = backend->manifest ? &backend->manifest->settings : NULL;
+    for (size_t i = 0; s && i < s->count; i++)
+        if (strcmp(s->at[i].key, "budget_usd") == 0) return true;
+    return false;
+}
+
 const char *fleet_price_source(const fleet_backend *backend) {
     return fleet_price_overridden(backend) ? "config" : backend->priced_live ? "live" : "manifest";
 }
@@ -91,6 +98,7 @@ void fleet_day_text(int64_t seconds, char out[FLEET_DAY_BYTES]) {
 
 void fleet_backend_price(const fleet_registry *registry, fleet_backend *b, int64_t at) {
     if (b->detection->offer_micro_usd_per_hour == 0 || fleet_price_overridden(b)) return;
+    if (b->detection->offer_min_vram_bytes != registry->min_vram_bytes) return;
     host_registry_price(registry->found, b->row, b->detection->offer_micro_usd_per_hour);
     b->priced_live = true;
     b->priced_at = at;

@@ -67,7 +67,8 @@ typedef struct fleet_registry {
     cJSON *cache; /* the detection cache as read; its entries by name: */
     const cJSON **entries;
     size_t entry_count;
-    int64_t now; /* seconds since 1970, the clock of this command */
+    int64_t now;             /* seconds since 1970, the clock of this command */
+    uint64_t min_vram_bytes; /* prices are of machines with so much; 0: any */
 } fleet_registry;
 
 typedef struct fleet_detect_options {
@@ -82,8 +83,9 @@ typedef struct fleet_detect_options {
     bool versions;            /* only those that have another version beside them */
     bool
         prices; /* ask providers that are billed per hour what they ask for now, unless airgap: those whose token is set */
-    const char *prices_of; /* only this one; NULL: all */
-    bool priced;           /* detect only those that are billed so */
+    const char *prices_of;   /* only this one; NULL: all */
+    uint64_t min_vram_bytes; /* what a machine must have for its price to count; 0: any */
+    bool priced;             /* detect only those that are billed so */
 } fleet_detect_options;
 
 kit_status fleet_registry_open(kolm_session *session, fleet_registry **out_registry, kolm_error_t *err) KIT_MUST_USE;
@@ -134,7 +136,10 @@ bool fleet_price_overridden(const fleet_backend *backend);
 const char *fleet_price_source(const fleet_backend *backend);
 /* What its provider charges once for a machine, beside the hours: for a quote. */
 uint64_t fleet_price_once(const fleet_backend *backend);
-/* Takes over the price that the detection, made at that time, has of the provider; the configuration's stays. */
+/* Whether it keeps to the budget of a job itself, although what it bills is not known by the hour: it has a setting for one. */
+bool fleet_keeps_budget(const fleet_backend *backend);
+/* Takes over the price that the detection, made at that time, has of the provider for machines such as are wanted; the configuration's
+ * stays. */
 void fleet_backend_price(const fleet_registry *registry, fleet_backend *backend, int64_t at);
 /* Takes the detection, and frees the one before. KOLM_E_RESOURCE_EXHAUSTED when it is NULL. */
 kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) KIT_MUST_USE;

@@ -76,6 +76,11 @@ class TogetherCase(Jobs, CloudCase):
         self.assertEqual(self.provider.submits, 0)
         self.assert_nothing_left()
 
+    def test_a_budget_is_not_said_to_be_ignored(self):
+        done = self.run_kolm("compute", "info", "together")
+        self.assertIn("--max-price does not limit it; --budget does", done.stdout)
+        self.assertNotIn("says nothing about it", self.compile("--budget", "0.0001").stdout)
+
     def test_a_price_that_rises(self):
         """The estimate was within the budget, and the bill is not: the job is cancelled."""
         self.provider.rises = 100000.0

@@ -228,7 +228,45 @@ class Compile(Case):
         self.cloud.always = lambda request: Fault(503)
         quote = self.quoted()
         self.assertEqual((quote["answered"], quote["price_source"]), (True, "manifest"))
-        self.assertTrue(self.cloud.requests)
+        asked = len(self.cloud.requests)
+        self.assertGreater(asked, 0)
+        self.said_to_be_a_reference()
+        self.assertEqual(len(self.cloud.requests), asked)  # for an hour
+
+    def said_to_be_a_reference(self):
+        for words in (("quote", "--rows", "400"), ("list",), ("info", PROVIDER.name)):
+            self.assertRegex(self.kolm("compute", *words), r"reference price of \d{4}-\d\d-\d\d, as its provider said none when asked")
+
+    def test_prices_of_a_provider_that_hangs(self):
+        """It costs its time once, and not each command's."""
+        self.cloud.always = lambda request: self.cloud.server.over.wait(30) and None
+        self.assertEqual(self.picked()[0]["price_source"], "manifest")
+        asked = len(self.cloud.requests)
+        self.assertGreater(asked, 0)
+        begun = time.monotonic()
+        self.assertEqual(self.picked()[0]["price_source"], "manifest")
+        self.assertLess(time.monotonic() - begun, 4)
+        self.assertEqual(len(self.cloud.requests), asked)
+        self.said_to_be_a_reference()
+
+    def test_the_price_is_of_a_machine_that_fits(self):
+        cheap = self.picked()[0]["cost_per_hour_usd"]
+        self.assertAlmostEqual(cheap, PROVIDER.price, 5)
+        vram = PROVIDER.memory[1][0]
+        dear = self.picked("--min-vram", str(vram // 10**9))[0]
+        self.assertEqual(dear["price_source"], "live")
+        self.assertGreater(dear["cost_per_hour_usd"], cheap)
+        asked = len(self.cloud.requests)
+        self.assertEqual(self.picked("--min-vram", str(vram // 10**9))[0]["cost_per_hour_usd"], dear["cost_per_hour_usd"])
+        self.assertEqual(len(self.cloud.requests), asked)
+        self.assertEqual(self.picked()[0]["cost_per_hour_usd"], cheap)  # not of what was asked for then
+
+    def test_running_a_model_asks_for_no_price(self):
+        """What answers is this machine, whoever made it."""
+        self.kolm(*self.compile_words())
+        asked = len(self.cloud.requests)
+        self.kolm("run", "router-1.0.0.kolm", "billing please")
+        self.assertEqual(len(self.cloud.requests), asked)
 
     def test_a_wrong_token_is_a_sentence(self):
         self.cloud.key = "another"
