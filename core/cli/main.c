@@ -16,7 +16,7 @@
 static const cli_command commands[] = {
     {"compile", "train a model from a JSONL file, score it, sign it", cli_cmd_compile},
     {"run", "answer with a compiled model", cli_cmd_run},
-    {"export", "write a fine-tuned model as PEFT and transformers read it", cli_cmd_export},
+    {"export", "write a model as other programs read it (PEFT, transformers)", cli_cmd_export},
     {"score", "measure a compiled model again", cli_cmd_score},
     {"report", "write a page about a compiled model, or one that missed its gate", cli_cmd_report},
     {"inspect", "show what a compiled model holds", cli_cmd_inspect},

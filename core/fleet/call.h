@@ -16,7 +16,7 @@
  *   reclaim      8 s       unless there is an airgap                  the same
  *
  * A call of train, infer or test that has the network and a backend that needs one gets a journal of its own (lease/lease.h). What is
- * open in it when the call has ended is reclaimed at once, and said.
+ * open in it when the call has ended is reclaimed at once, and reported.
  *
  * Under an airgap private_remote lets a backend of the user's own at a private address have network and secrets in the slots that
  * may have them at all; it is told to keep to private addresses. Nothing enforces that, and the receipt says so.
@@ -38,7 +38,7 @@ typedef struct fleet_call {
     int64_t timeout_ms;       /* reclaim: the same */
     bool finish;              /* reclaim: although the session was stopped */
     bool with_secrets;
-    bool debugged; /* by somebody with a debugger: an hour, and the plugin is loaded by its path */
+    bool debugged; /* for a debugger: the deadline is an hour, and the plugin is loaded by its path */
     /* cost; price and cold start are filled in from each backend */
     const kolm_cost_args_t *cost;
     /* train, infer, test */
@@ -53,7 +53,7 @@ typedef struct fleet_call {
     /* status */
     bool prune;
     uint64_t older_seconds;
-    /* Who hears what happens. What the backend logs goes to the session unless events has a log. */
+    /* Receivers of events. What the backend logs goes to the session unless events has a log. */
     const char *label;                 /* of its progress; NULL: progress is not shown */
     cJSON *metrics;                    /* an object that gets what it measures, NAME: "0.41"; NULL: not kept */
     const host_events *events;         /* the rest, and what is to go elsewhere; NULL: nothing */
@@ -66,7 +66,7 @@ kit_status fleet_call_allows(const fleet_backend *backend, const fleet_call *cal
 /* Calls one slot of one backend. KOLM_OK whenever there is a verdict; a backend that may not be called is HOST_NOT_LOADED. */
 kit_status fleet_call_one(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
                           const fleet_call *call, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
-/* detect or cost of many at once, under one deadline each; all of them are such as fleet_call_allows lets pass. out_results has
+/* detect or cost of many at once, under one deadline each; all must pass fleet_call_allows. out_results has
  * `count` places. CANCELLED when the session was stopped. */
 kit_status fleet_call_all(kolm_session *session, fleet_registry *registry, const host_backend *const *rows,
                           size_t count, const fleet_call *call, host_result *out_results,

@@ -42,7 +42,7 @@ typedef struct fleet_detection {
     fleet_state state;
     char reason[512];
     char remedy[512]; /* "" when there is none */
-    bool asked;       /* a process of it ran: up to devices */
+    bool asked;       /* its process ran: fields up to devices are set */
     uint64_t wall_ms;
     char runtime[128];
     host_device *devices; /* owned */
@@ -65,7 +65,7 @@ fleet_detection *fleet_detection_new(fleet_state state, const char *reason, cons
 fleet_detection *fleet_detection_of(const host_result *result);
 /* NULL when memory is out. */
 cJSON *fleet_detection_json(const fleet_detection *detection);
-/* The record that fleet_detection_json wrote as this; NULL when it wrote no such thing, or memory is out. */
+/* The inverse of fleet_detection_json. NULL if json is not its output, or if out of memory. */
 fleet_detection *fleet_detection_read(const cJSON *json);
 /* No-op if NULL. */
 void fleet_detection_free(fleet_detection *detection);

@@ -7,7 +7,7 @@
 
 /*
  * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}, detection as detection.h has it. An entry is believed
- * while its key is that of now and it is younger than an hour; a damaged one is none. Only answers are kept: a plugin that crashed, failed or did not answer in
+ * while its key is current and it is less than an hour old; a damaged one is ignored. Only answers are kept: a plugin that crashed, failed or did not answer in
  * time, perhaps because the machine was busy, is asked again by the next command. The key is a
  * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
  * setting that the manifest names: a new token, plugin or setting is another key.
@@ -17,9 +17,9 @@
 
 /* Reads the cache, once. */
 void fleet_detections_read(fleet_registry *registry, const store_home *home);
-/* Whether the cache has an entry of this name, whatever it is worth: without one no key need be made. */
+/* Whether the cache has an entry of this name, valid or not: without one, no key need be computed. */
 bool fleet_detection_known(const fleet_registry *registry, const char *name);
-/* Gives a backend its entry of the cache when that is still good; true when it did. */
+/* Restores a backend's detection from the cache. Returns false if it has no valid entry. */
 bool fleet_detection_recall(const fleet_registry *registry, fleet_backend *backend, const char *key);
 /* Writes the detections of the backends that have one and a key (keys[i] NULL or "": not kept) over the cache. */
 void fleet_detections_keep(const fleet_registry *registry, const store_home *home, char keys[][STORE_DIGEST_HEX]);

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the user gave to which backend: secrets, variables and files that are his own. */
+/* What the user granted to which backend: the user's secrets, variables and files. */
 #ifndef KOLM_FLEET_GRANTS_H
 #define KOLM_FLEET_GRANTS_H
 
 /*
  * A backend that asks for something of the user's (host/asks.h) is called once the user granted it that: with
- * `kolm backend grant NAME`, or by his yes at first use on a terminal. What is installed with kolm, or beside it by a package
+ * `kolm backend grant NAME`, or by a yes at first use on a terminal. What is installed with kolm, or beside it by a package
  * (the installed directory, a build's own plugins), was put there by who installed kolm, and needs none. HOME/grants.json, 0600,
  * the user's or root's own and no link:
  *
  *     {"format":1,"grants":{NAME:{"to":{"signer":KEYID} or {"plugin_sha256","manifest_sha256","libs_sha256"},
  *      "what":["secret ACME_TOKEN","variable ACME_REGION","read ~/.acme","write ~/.cache/acme/"],"at":"2026-01-31T12:00:00Z"}}}
  *
- * A plugin that a believed key signs (plugin_policy.h) is known by that key: its next version keeps the grant, and loses it with the
+ * A plugin signed by a trusted key (policy.h) is known by that key: its next version keeps the grant, and loses it with the
  * key. Any other is known by its bytes, those of its manifest and those of its own libraries (libs_sha256, where it has any),
- * wherever it lies. One that asks for more than was granted has nothing. A file that is not as above gives nothing to anybody, and
+ * wherever it lies. One that asks for more than was granted has nothing. A file that is not as above grants nothing to anyone, and
  * every row says so.
  */
 

@@ -8,17 +8,17 @@
 typedef struct fleet_holdings_options {
     const char *only; /* NULL: every backend that is not of this machine */
     session_airgap airgap;
-    bool prune; /* remove what is idle and was of no use for older_seconds */
+    bool prune; /* remove what is idle and unused for at least older_seconds */
     uint64_t older_seconds;
 } fleet_holdings_options;
 
 typedef struct fleet_holdings {
     cJSON *held;  /* [{backend, place, kind, name, state, bytes, age_seconds, cost_per_hour_usd, note}] */
     cJSON *asked; /* [{backend, summary}] or, of one that failed, [{backend, error, remedy}] */
-    bool failed;  /* somebody could not be asked */
+    bool failed;  /* a backend could not be queried */
 } fleet_holdings;
 
-/* Asks, over the network unless there is an airgap, which every backend that needs one answers. That one cannot answer is in out_elsewhere; that `only` has no such slot, or is not known, is an
+/* Queries them, over the network unless there is an airgap. A backend that cannot answer is reported in out_elsewhere; that `only` has no such slot, or is not known, is an
  * error, with *out_reason. Warnings of the backends go to the sink. */
 kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
                                 fleet_holdings *out_elsewhere, session_reason *out_reason,

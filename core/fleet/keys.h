@@ -26,8 +26,8 @@ typedef struct fleet_key_trust {
 kit_status fleet_key_trust_file(kolm_session *session, const fleet_key_trust *trust, receipt_public *out_key,
                                 kolm_error_t *err) KIT_MUST_USE;
 
-/* Revokes for models and plugins, for ever, the key whose id begins with `given`. What else may be wrong in the home, a warning,
- * does not keep it believed. */
+/* Permanently revokes, for models and plugins, the key whose id begins with `given`. Other errors in the home are warnings,
+ * and do not keep it trusted. */
 kit_status fleet_key_revoke(kolm_session *session, const char *given, const char *reason,
                             char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* A new key signs from now on; the old one signs for it. The old ring is left alone. */

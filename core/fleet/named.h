@@ -23,7 +23,7 @@ typedef struct fleet_default {
     char *config;             /* owned; the file that says it now */
 } fleet_default;
 /* Makes the named backend the default in the user's config.json; NULL takes the default back. What detection cannot say is only a
- * warning: a default may well be away today. fleet_default_free in every case. */
+ * warning: a default may be unavailable today. fleet_default_free in every case. */
 kit_status fleet_default_set(kolm_session *session, const char *name, fleet_default *out, session_reason *out_reason,
                              kolm_error_t *err) KIT_MUST_USE;
 void fleet_default_free(fleet_default *set);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A question to the picker by itself: `kolm compute pick`, of now or from a record. */
+/* The picker on its own: `kolm compute pick`, for current detections or from a record. */
 #ifndef KOLM_FLEET_PICKED_H
 #define KOLM_FLEET_PICKED_H
 

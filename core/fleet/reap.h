@@ -9,7 +9,7 @@
 /*
  * A lease is for the reaper when it is open and its journal has no owner (lease/lease.h). Its backend is asked to reclaim it: all at
  * once, each in a process of its own, under one deadline. What is gone goes off the record; what is not stays, and the next
- * command asks again. Nothing is asked under an airgap, which the user is told.
+ * command asks again. Under an airgap nothing is queried, and the user is told so.
  *
  * Where nothing is open this costs one stat. Otherwise it holds the journals that it works on, so that two kolms never ask
  * for the same lease at once. One thread.
@@ -52,7 +52,7 @@ void fleet_reap_free(fleet_reap *reap);
 size_t fleet_reap_open(const fleet_reap *reap);
 /* Says in one line what was ended, and in one what is still open. */
 void fleet_reap_tell(kolm_session *session, const fleet_reap *reap);
-/* Both, for the start of a verb. Never fails: what goes wrong is a warning. */
+/* Runs and tells, at the start of a verb. Never fails: what goes wrong is a warning. */
 void fleet_reap_start(kolm_session *session, session_airgap airgap);
 
 /* Takes a lease off the record that the user has ended by hand: its name, or JOURNAL:LINE for a damaged one. NOT_FOUND when there is none,

@@ -238,7 +238,7 @@ typedef struct host_call_options {
     int model_fd; /* infer: open for reading, owned by the caller; the backend's process inherits it, and the model
                      files of job.json that have the path HOST_MODEL_PATH are slices of it. So it reads what the caller
                      has checked, even if the file was replaced. 0: none */
-    /* train, infer, test and reclaim with network: the journal of this call (host/lease.h), a file that is open for
+    /* train, infer, test and reclaim with network: the journal of this call (lease/lease.h), a file that is open for
      * writing with O_APPEND; owned by the caller. The backend's process inherits it, so a lock on it (flock) is held
      * until both processes have ended. 0: none, and host->lease is refused. */
     int lease_fd;

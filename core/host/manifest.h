@@ -90,7 +90,7 @@ typedef struct host_manifest {
     pick_offer offer;   /* kind, train, infer, recipes, airgap, price, ...: what the picker weighs */
     uint32_t billing;   /* KOLM_BILLING_* */
     bool newer;         /* manifest_version is of a later minor than this kolm's */
-    kit_buf unread;     /* host_manifest_unread tells it */
+    kit_buf unread;     /* see host_manifest_unread */
     char *recipes;      /* "linear, lora": what offer.recipes points to; NULL when the manifest does not say */
     host_recipes makes; /* the same with what each needs and takes */
     char *formats;      /* "kolm-linear, kolm_trainer"; NULL when the manifest does not say */

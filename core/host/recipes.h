@@ -6,13 +6,13 @@
 /*
  * "recipes" of a manifest is an array of 1 to 8 entries, each the name of a recipe or an object:
  *
- *   name     [a-z][a-z0-9_-]{0,31}, each once; "auto" is none
+ *   name     [a-z][a-z0-9_-]{0,31}, each once; "auto" is not allowed
  *   summary  optional: one sentence, 1..240 bytes
  *   base     optional: "none", "optional" or "required": whether it starts from a base model (`kolm compile --base`)
  *   base_files  optional array of 1 to 8 relative names such as "modules.json": a base that has all of these files is one
  *            that the recipe is made for, so that `kolm compile --base` without --recipe takes it
  *   base_hints  optional array of the same form, with base_files: files that only bases of this kind have. One that has any of
- *            them and not all base_files is incomplete, which is said when no --recipe is given
+ *            them and not all base_files is incomplete, which is reported if no --recipe is given
  *   embeds_base  optional, true or false (when absent): whether its models can carry their base, so that they answer where
  *            it is not (`kolm compile --embed-base`)
  *   runtime  optional, true (when absent, but for "linear") or false: whether it works in the Python runtime of
@@ -22,7 +22,7 @@
  *            --set may say. Absent: any NAME=TEXT. An empty array: nothing
  *
  * Where base and outputs are absent, "linear" has no base and learns labels, "lora" requires a base, and any other may
- * have one; outputs are any. Keys that begin with x- are nobody's and ignored.
+ * have one; outputs are any. Keys that begin with x- are ignored.
  */
 
 #include "host/settings.h"

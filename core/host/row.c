@@ -21,8 +21,8 @@ const char *host_rule_text(host_rule rule) {
         [HOST_RULE_MANIFEST] = "the manifest is valid",
         [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
         [HOST_RULE_ORDER] = "the first of its name",
-        [HOST_RULE_SETTINGS] = "config.json sets nothing but what it takes",
-        [HOST_RULE_LOADS] = "it loads, where another version is beside it",
+        [HOST_RULE_SETTINGS] = "its section of config.json has only what the manifest declares",
+        [HOST_RULE_LOADS] = "it loads (checked only if another version is beside it)",
     };
     return rule < HOST_RULES ? texts[rule] : NULL;
 }

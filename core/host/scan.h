@@ -162,9 +162,9 @@ typedef struct host_scan_options {
      * rows that are OK are granted. */
     kit_status (*grant)(void *user, const host_backend *row, kolm_error_t *why);
     void *grant_user;
+    const char *only; /* NULL, or the stem of the only files to examine */
     /* For tests: if dirs is not NULL, only these absolute directories are searched (not even user_dir), and program is
      * kolm-host. Trust is still checked. */
-    const char *only; /* NULL, or the stem of the only files to examine */
     const char *const *dirs;
     size_t dir_count;
     const char *program;

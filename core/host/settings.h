@@ -31,7 +31,7 @@
  *             in an object too, and counts there instead
  *
  * At most 64 settings. A manifest without "settings" leaves the section free: any key, any value. One with an empty array
- * declares that there are none. In a section, keys that begin with x- are nobody's and always allowed.
+ * declares that there are none. In a section, keys that begin with x- are ignored and always allowed.
  */
 
 #include "kolm/kit/json.h"

@@ -27,7 +27,7 @@
  * those alone: its digest is of their lines, its manifest has the list, and what lies beside them does not count.
  *
  * A backend reads the files by their names, after they were digested. job_base_unchanged, asked when it is done, says
- * whether they are still those: nothing may be believed, or written, that was made of a base that was changed meanwhile.
+ * whether they are still those: nothing made from a base that changed meanwhile may be trusted or written.
  */
 
 #include "kolm/kit/digest.h"
@@ -47,7 +47,7 @@ typedef struct job_base {
     bool part;   /* of its files only those in lines count: job_base_narrow */
 } job_base;
 
-/* The directory of a base that a user named: an existing directory, else a name in the cache. NOT_FOUND says where was
+/* The directory of a base that a user named: an existing directory, else a name in the cache. NOT_FOUND lists where it
  * looked. The caller frees *out_path. */
 kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* Digests the base at path. memory may be NULL; otherwise an object that gets, or had, the entry. INVALID_ARGUMENT when
@@ -64,7 +64,7 @@ bool job_base_is_weights(const char *name);
 /* Lines as above, of a base or of some of its files. */
 bool job_base_has(const char *lines, const char *name);
 bool job_base_holds(const char *lines, const char *wanted); /* every line of wanted is among lines */
-/* "config.json is not the same, vocab.txt is missing": what of wanted is not so now; with whole what there is beside, too. "" for
+/* "config.json is not the same, vocab.txt is missing": how now differs from wanted; with whole, extra files count too. "" for
  * nothing. */
 void job_base_difference(const char *wanted, const char *now, bool whole, char *out, size_t capacity);
 /* The lines of the named files, an array of strings; DATA_LOSS if it is not an array of strings, or names a file that base does not have. */

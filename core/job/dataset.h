@@ -27,7 +27,7 @@
  * labels could be tested, or no evaluation row would be left.
  *
  * Split. Without an evaluation file a fifth of each label's rows is held out; of more than 250,000 rows a smaller
- * share, so that about 50,000 are. A group is on one side. Its hash is SHA-256(seed as 8 bytes, little endian; input) of
+ * share, so that about 50,000 are. A group is never split. Its hash is SHA-256(seed as 8 bytes, little endian; input) of
  * its row with the smallest SHA-256(seen), read as a number by its first 8 bytes, most significant first. A group with
  * several labels is held out when its hash is below the share of the whole range, and counts for each of them. The
  * groups of a single label fill up its share (of its rows, rounded to the nearest, at least one): for labels of up to
@@ -36,7 +36,7 @@
  * A label of two groups or more that is still not held out gives the group with its smallest hash, and then a label that
  * is not trained on gets all of its groups back. A label that is one group is trained on only: `lonely_labels` of a
  * single row, `untested_labels` of more. With more than JOB_LABELS_MAX distinct outputs only the hash decides: they are
- * no labels. The answer depends on seed, inputs and outputs, not on the order of the file.
+ * not labels. The result depends on seed, inputs and outputs, not on the order of the file.
  *
  * With an evaluation file, all of the data is trained on. Evaluation rows that ask what is trained on, or whose question
  * has the same normalised text, are dropped: `leaked`. So are those that are in a group with a row of the data:

@@ -22,7 +22,7 @@
  *               texts, one a line. input_col and output_col name two keys, and nothing else is read then.
  *
  *               Only what is read must be strict JSON, as kit_json_validate has it (numbers inside tools may be of any
- *               size); the rest is passed over (kit_json_walk), and its keys are counted by name: job_reader_unused.
+ *               size); the rest is skipped (kit_json_walk), and its keys are counted by name: job_reader_unused.
  *
  *   Tables      RFC 4180, with a header line: fields in double quotes may hold separators, line ends and doubled
  *               quotes. A quote that is not the first character of its field is a character like any other.
@@ -34,8 +34,8 @@
  *               | target, in any case and with spaces around them; input_col and output_col name others. What is
  *               guessed for the output is never the input's own column. input_col is one name, or several set apart by
  *               commas if there is none with the comma in it: their texts are joined by LF, blank ones left out.
- *               A header that comes again is no row: with the columns in use, or again with names that are guessed; its
- *               order of columns holds from there on. So is no row what has separators and blanks only.
+ *               A repeated header is not a row: with the columns in use, or again with names that are guessed; its
+ *               order of columns holds from there on. Nor is a line of separators and blanks only.
  *               A stray quote makes its own row bad, and none after it: rows_record.c has the rules.
  *
  * A row is at most JOB_ROW_MAX bytes. All text must be valid UTF-8 without NUL; a byte order mark at the start is
@@ -95,7 +95,7 @@ typedef struct job_reader_options {
     const char *path;       /* shown in errors */
     const char *input_col;  /* NULL: guess; several, set apart by commas, are joined */
     const char *output_col; /* NULL: guess */
-    /* Not zero when a signal comes ends a wait for input with CANCELLED; NULL: never. */
+    /* If nonzero when a signal arrives, a wait for input ends with CANCELLED; NULL: never. */
     const volatile sig_atomic_t *cancel;
     bool inputs_only; /* rows need no output (kolm run): that of a JSON row is skipped unread, whatever it is */
     bool no_header;   /* of a table: its first line is a row; columns are called "1", "2", ... */
@@ -110,7 +110,7 @@ typedef struct job_reader_options {
 kit_status job_reader_open(int fd, const job_reader_options *options, job_reader **out_reader,
                            kolm_error_t *err) KIT_MUST_USE;
 /* The next row; *out_found false at the end. INVALID_ARGUMENT or OUT_OF_RANGE for a bad row (the error says line,
- * column, what was expected): reading may go on after it. Any other code is final, so is DATA_LOSS: packed data that are
+ * column, what was expected): reading may go on after it. Other codes are final, also DATA_LOSS: packed data that are
  * cut off or damaged. */
 kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 void job_reader_close(job_reader *reader);

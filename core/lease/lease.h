@@ -26,23 +26,23 @@
  * The owner. A journal is locked (kit/lock.h) from before it has its name until its call has ended. The lock belongs to the open file,
  * which kolm and kolm-host share: it is held as long as one of them lives, so that a backend whose kolm was killed is left alone while
  * it gives back what it rented. A journal that can be locked has no owner; its leases without an end are for the reaper
- * (fleet/reap.h). No process number is looked at.
+ * (fleet/reap.h). Process ids play no part.
  *
  * Reading. Only whole lines count: a line without its LF was never acknowledged, so nothing was created because of it; it is ignored,
- * and cut off by the next process that writes. Empty lines are nothing. A whole line that is not an event is a lease that nobody
+ * and cut off by the next process that writes. Empty lines are ignored. A whole line that is not an event is a lease that nobody
  * can name: LEASE_DAMAGED, shown until the user strikes it off. It hides none of the lines after it. A handle or an end whose intent is
- * damaged counts for its name all the same. A first line that is damaged takes nothing away but the job: the backend is in the
+ * damaged still counts for its name. A damaged first line loses only the job: the backend is in the
  * name of the file. A journal that cannot be read, or is larger than LEASE_JOURNAL_MAX, and all entries beyond LEASE_ENTRIES_MAX of one, are
  * one damaged line, number 0.
  *
  * The past. When all leases of a journal are gone, they are appended to HOME/leases.jsonl, one line each, and the journal is removed; a
- * crash in between is seen by the name of the journal that each line bears, and counts once. The file is rotated under its lock when
+ * crash in between is detected by the journal name in each line: each counts once. The file is rotated under its lock when
  * it grows beyond LEASE_PAST_MOST bytes: lines older than LEASE_PAST_DAYS days go. No open lease is ever in it.
  *
  * Times are milliseconds since 1970. They are for people: a clock that is set forward must not make a lease older than it is, since what
- * is old and not seen at the provider is believed gone. So an event bears the time since the start of the machine too (CLOCK_BOOTTIME),
- * and a lease is as old as that says. Where the machine was started again meanwhile, or the journal is of an older kolm, it is as
- * old as both say at least: the clock, and the time since that start.
+ * is old and not seen at the provider is believed gone. So an event also has the time since boot (CLOCK_BOOTTIME),
+ * and the age of a lease is counted by that. After a reboot, or with a journal of an older kolm, its age is the
+ * smaller of two: by the clock, and the time since the reboot.
  *
  * Any thread; a lease_journal belongs to one at a time.
  */
@@ -57,7 +57,7 @@
 
 typedef enum lease_state {
     LEASE_OPEN,    /* may exist, and may be billed */
-    LEASE_GONE,    /* is gone, by the record */
+    LEASE_GONE,    /* recorded as gone */
     LEASE_DAMAGED, /* a line that cannot be read: nobody knows */
 } lease_state;
 
@@ -117,7 +117,7 @@ typedef struct lease_journal lease_journal;
 /* A new one, locked, on the disk. job may be "". */
 kit_status lease_journal_begin(const store_home *home, const char *backend, const char *job,
                                lease_journal **out_journal, kolm_error_t *err) KIT_MUST_USE;
-/* One that has no owner. UNAVAILABLE when it has one, NOT_FOUND when it is settled by now. One that may only be read is held too: what
+/* Takes over one without an owner. UNAVAILABLE if it has one, NOT_FOUND if it is already settled. A read-only one is held too: what
  * writes into it fails, and its end leaves it as it is. */
 kit_status lease_journal_adopt(const store_home *home, const char *id, lease_journal **out_journal,
                                kolm_error_t *err) KIT_MUST_USE;
@@ -126,9 +126,9 @@ kit_status lease_settle(const store_home *home, kolm_error_t *err) KIT_MUST_USE;
 /* For host_call_options.lease_fd. */
 int lease_journal_fd(const lease_journal *journal);
 const char *lease_journal_id(const lease_journal *journal);
-/* What is in it now. */
+/* Reads its current entries. */
 kit_status lease_journal_read(const lease_journal *journal, lease_list *out_list, kolm_error_t *err) KIT_MUST_USE;
-/* Puts the end of a lease on record. */
+/* Records the end of a lease. */
 kit_status lease_journal_gone(lease_journal *journal, const char *name, uint64_t billed_micro_usd,
                               kolm_error_t *err) KIT_MUST_USE;
 /* Strikes a damaged line off. 0: the whole journal, FAILED_PRECONDITION as long as a lease in it is open. */

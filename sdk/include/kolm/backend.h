@@ -17,7 +17,7 @@
  * Everything else must be hidden (-fvisibility=hidden): `nm -D --defined-only NAME.so` must print one line.
  *
  * Process model. kolm calls every slot in a separate process (kolm-host): one process, one plugin, one call. The process
- * has its own process group, a deadline, resource limits and no standard input. Its standard output and standard error
+ * has its own session, a deadline, resource limits and no standard input. Its standard output and standard error
  * are captured and shown as log lines. A crash, a hang or an exit is reported as the result of the call; it does not
  * crash kolm. The object is never dlclosed. Before a slot returns, it must have waited for every process that it started
  * and closed every descriptor that it opened.
@@ -434,7 +434,7 @@ typedef struct kolm_status_result {
 } kolm_status_result_t;
 
 /* ---- reclaim, since 1.2: ends a lease, and reports whether it still exists. kolm calls it for each lease without a
- * GONE whose call has ended, once each time kolm starts, until the outcome is GONE. It must be idempotent and must not
+ * GONE whose call has ended, with each command that uses compute, until the outcome is GONE. It must be idempotent and not
  * wait long (time_left_ms): report RUNNING for a resource that is still shutting down; the next call checks it again.
  * The name is always known, the handle only if the call got far enough to record one: if it is "", look the resource up
  * by name. A backend that calls host->lease must have this slot. Returns KOLM_OK whenever the provider answered; an

@@ -11,15 +11,15 @@ extern "C" {
 
 /*
  * In libkolm-kit-http. Trust, proxies, deadlines, secrets and the stop flag are those of http.h; HTTP/2 alone is spoken, over TLS,
- * or over plain loopback where kit_http_options allows it. What the bytes of a message mean is the caller's (protobuf-c, nanopb, ...).
+ * or over plain loopback where kit_http_options allows it. The caller must encode and decode messages (protobuf-c, nanopb, ...).
  *
  * A call has succeeded when the status in the trailers is 0 and, unless it streams, exactly one message came. Everything else is a
  * failure, also when HTTP says 200: no status at all, half a frame, a message that is larger than allowed, one that is compressed
- * (nothing was offered), a second one. What does not speak gRPC, a page, a proxy, is FAILED_PRECONDITION and never NOT_FOUND: only
+ * (nothing was offered), a second one. An answer that is not gRPC (a page, a proxy) is FAILED_PRECONDITION, not NOT_FOUND: only
  * the service's own status 5 says that something is not there.
  *
  * Tries: kit_grpc_decide where a status of gRPC came, kit_http_decide where none did, with the pauses of kit_http_options, and the
- * same key. A stream whose first message was handed on is not tried again: its caller knows from where to go on.
+ * same key. A stream whose first message was handed on is not tried again: its caller knows where to resume.
  */
 
 /* What a status of gRPC means. Never NULL; 17 and more are as 2. */
@@ -27,7 +27,7 @@ typedef struct kit_grpc_status_fact {
     int32_t code;      /* KOLM_E_* */
     const char *words; /* "RESOURCE_EXHAUSTED" */
     const char *remedy;
-    bool may_pass; /* it may go well another time */
+    bool may_pass; /* it may succeed later */
     bool may_be;   /* a call that creates may have done so */
 } kit_grpc_status_fact;
 kit_grpc_status_fact kit_grpc_status(int status);
@@ -91,7 +91,7 @@ kit_status kit_grpc_frames_take(kit_grpc_frames *frames, const void *bytes, size
                                 kolm_error_t *err) KIT_MUST_USE;
 /* Percent-decodes grpc-message; what is not printable ASCII or whole UTF-8 becomes '?'. Always ends in NUL. */
 void kit_grpc_words(const char *text, char *out, size_t capacity);
-/* 0 to 99, without sign and blanks; -1 if text is none, or NULL. */
+/* 0 to 99, without sign and blanks; -1 if text is not a status, or is NULL. */
 int kit_grpc_status_of(const char *text);
 
 #ifdef __cplusplus

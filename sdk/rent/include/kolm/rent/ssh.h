@@ -35,7 +35,7 @@ extern "C" {
 
 typedef struct kit_rent_ssh kit_rent_ssh;
 
-/* A way to the far end that is not SSH. Its functions are called by one thread at a time. */
+/* A connection to the far end that is not SSH. Its functions are called by one thread at a time. */
 typedef struct kit_rent_wire {
     kit_ssh_job_wire wire;
     void (*point)(void *user, const kit_rent_box *box); /* before it is opened: which machine */
@@ -47,7 +47,7 @@ typedef struct kit_rent_wire {
 typedef struct kit_rent_ssh_options {
     const kolm_host_v1_t *host;
     const char *name; /* the user's name for the machine: "lambda" */
-    /* Instead of SSH: makes the way, with these services of the host, in kit_rent_ssh_open. NULL: SSH, as the next three say */
+    /* Instead of SSH: makes the connection in kit_rent_ssh_open, with these host services. NULL: SSH, as the next three say */
     kit_status (*wire_new)(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err);
     const char *user;     /* the account there */
     uint16_t port;        /* if the address has none; 0: 22 */

@@ -80,7 +80,7 @@ typedef struct kit_vm {
     const kit_vm_price *prices;    /* reference */
     size_t price_count;
     const char *priced_on; /* "2026-11-29" */
-    /* The way to a machine that has no SSH: as in kit_rent_ssh_options. No key is made then. The provider ends a machine by itself
+    /* The link to a machine without SSH: as in kit_rent_ssh_options. No key is made then. The provider ends a machine by itself
      * after account->watch_seconds, which look() reads back before it says UP. NULL: SSH. */
     kit_status (*wire_new)(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err);
     /* The cheapest request that needs a token. out_note: a line about the account, or "". NULL: offers(), and the note
@@ -91,8 +91,8 @@ typedef struct kit_vm {
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err);
     /* If a setting, or another token, leads to a part of the provider in which the machines of a record are not found: the
-     * part that requests go to now. It is recorded as part of the place, and only there does reclaim take what is not found
-     * for gone. NULL: all tokens find all machines of the user. */
+     * part that requests go to now. It is recorded as part of the place, and only there does reclaim treat a missing one
+     * as gone. NULL: all tokens find all machines of the user. */
     kit_status (*scope)(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err);
 } kit_vm;
 
