@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """RunPod's job API of serverless queue endpoints, as its Python client 1.12.0 speaks to it and its documentation has it: states, ttl, limits. The worker behind the queue is
 a function, which really answers."""
+import asyncio
 import copy
+import inspect
+import json
 import uuid
 
 from provider import Provider, Refused, read_json
@@ -17,13 +20,13 @@ class Job:
         self.id, self.born, self.input = str(uuid.uuid4()) + "-u1", born, value["input"]
         self.policy = {**DEFAULTS, **value.get("policy", {})}
         self.has_ttl = "ttl" in value.get("policy", {})
-        self.cancelled, self.result = None, None  # the result is the handler's
+        self.cancelled, self.taken, self.result = None, False, None  # the result is the handler's
 
 
 class Serverless(Provider):
     """handler(job): what the worker does, as runpod.serverless.start takes it. waits, runs: seconds in the queue and in work. stuck: no worker ever takes a job. word: what an
     unfinished job's state is called, if it is none of the documented ones. tamper: changes an output before it is sent. error_form: of a worker's error, from its text. deaf:
-    how many cancels are answered and not done. forgets: seconds after which a job is not known any more."""
+    how many cancels are answered and not done. handler None: workers take the jobs, by the addresses that worker_env() has, and send what became of them."""
     tick = 1.0
 
     def __init__(self, handler, endpoint="abc123def456", **more):
@@ -41,13 +44,16 @@ class Serverless(Provider):
         raise Refused(status, self.error(status, message), headers)
 
     def authorise(self, request):
+        if "/job-" in request.target and request.headers.get("authorization") == "worker-" + self.token:
+            return
         if request.headers.get("authorization") != "Bearer " + self.token:
             self.refuse(401, "unauthorized")
 
     def routes(self):
         here = "/v2/([A-Za-z0-9-]+)"
         return [("POST", here + "/run", self.run), ("GET", here + "/status/([A-Za-z0-9-]+)", self.status), ("POST", here + "/cancel/([A-Za-z0-9-]+)", self.cancel),
-                ("POST", here + "/purge-queue", self.purge), ("GET", here + "/health", self.health)]
+                ("POST", here + "/purge-queue", self.purge), ("GET", here + "/health", self.health),
+                ("GET", here + "/job-take/w1", self.take), ("GET", here + "/job-stop/w1", self.stop), ("POST", here + "/job-done/w1/([A-Za-z0-9-]+)", self.done)]
 
     def check_endpoint(self, name):
         if name != self.endpoint:
@@ -78,6 +84,8 @@ class Serverless(Provider):
             return None
         if job.cancelled is not None:
             return "CANCELLED"
+        if self.handler is None:
+            return "IN_QUEUE" if not job.taken else "IN_PROGRESS" if job.result is None else "FAILED" if "error" in job.result else "COMPLETED"
         if self.stuck or age < self.waits:
             return "IN_QUEUE"
         if age >= self.waits + min(self.runs, limit) + KEPT:
@@ -87,7 +95,8 @@ class Serverless(Provider):
         if self.runs > limit:
             return "TIMED_OUT"
         if job.result is None:
-            job.result = self.handler({"id": job.id, "input": copy.deepcopy(job.input)}) or {}
+            result = self.handler({"id": job.id, "input": copy.deepcopy(job.input)})
+            job.result = asyncio.run(result) if inspect.isawaitable(result) else result
         return "FAILED" if "error" in job.result else "COMPLETED"
 
     def find(self, name):
@@ -135,6 +144,36 @@ class Serverless(Provider):
         return 200, {"jobs": {"completed": states.count("COMPLETED"), "failed": states.count("FAILED"), "inProgress": states.count("IN_PROGRESS"),
                               "inQueue": states.count("IN_QUEUE"), "retried": 0},
                      "workers": {"idle": 1, "initializing": 0, "ready": 1, "running": states.count("IN_PROGRESS"), "throttled": 0}}
+
+    # ---- For workers, as the package runpod has them
+
+    def worker_env(self):
+        """Of the container of worker w1."""
+        here = "%s/%s" % (self.api(), self.endpoint)
+        return {"RUNPOD_WEBHOOK_GET_JOB": here + "/job-take/$ID?gpu=x", "RUNPOD_WEBHOOK_POST_OUTPUT": here + "/job-done/$RUNPOD_POD_ID/$ID?gpu=x",
+                "RUNPOD_POD_ID": "w1", "RUNPOD_AI_API_KEY": "worker-" + self.token, "RUNPOD_ENDPOINT_ID": self.endpoint,
+                "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true"}
+
+    def take(self, request, endpoint):
+        for job in self.jobs.values():
+            if self.state(job) == "IN_QUEUE":
+                job.taken = True
+                return 200, {"id": job.id, "input": job.input}
+        self.server.over.wait(0.05)
+        return 204, None
+
+    def stop(self, request, endpoint):
+        """Answered at once where it is held open there."""
+        self.server.over.wait(0.05)
+        return 200, {"jobsToStop": [job.id for job in self.jobs.values() if job.taken and job.result is None and job.cancelled is not None]}
+
+    def done(self, request, endpoint, name):
+        value = json.loads(request.body)
+        if "error" in value:
+            self.jobs[name].result = {"error": value["error"]}
+        else:
+            self.jobs[name].result = value["output"]
+        return 200, {}
 
     # ---- The ledger
 

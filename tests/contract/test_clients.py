@@ -183,17 +183,9 @@ while not isinstance(second.status(), fal_client.Completed):
         self.assertEqual(server.launches, 1)
 
     ENDPOINTS = '''
-import asyncio, importlib.abc, importlib.machinery, sys, unittest.mock
-class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """What runpod imports for its command line and its worker, and is not installed here."""
-    def find_spec(self, name, path, target=None):
-        if name.split(".")[0] in ("aiohttp_retry", "backoff", "boto3", "cpuinfo", "fastapi", "paramiko", "prettytable", "tomli", "tomlkit", "tqdm_loggable", "uvicorn"):
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
-    def create_module(self, spec):
-        return unittest.mock.MagicMock(__path__=[], __spec__=spec)
-    def exec_module(self, module):
-        pass
-sys.meta_path.append(Absent())
+import asyncio, sys
+sys.path[:0] = sys.argv[2:]
+import runpod_bare
 import runpod, requests
 from runpod.serverless.modules import rp_job
 endpoint = runpod.Endpoint("abc123", api_key=sys.argv[1])
@@ -220,7 +212,6 @@ for name, key, error in (("none", sys.argv[1], requests.HTTPError), ("abc123", "
 endpoint.run({"input": {"format": 1, "rows": rows}})
 assert endpoint.purge_queue()["removed"] == 1
 # What becomes of a handler's result in a worker: of kolm's own.
-sys.path.insert(0, sys.argv[2])
 import kolm_worker
 worker = kolm_worker.Worker.__new__(kolm_worker.Worker)
 worker.digest = "aa"
@@ -237,8 +228,8 @@ assert refused == {"error": "this endpoint has the model aa, and bb was asked fo
                 return {"error": "another format"}
             return {"answers": [{"id": row["id"], "output": row["input"].split()[0]} for row in job["input"]["rows"]]}
         server = self.serve(Serverless(handler, "abc123"))
-        plugin = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "plugins", "cloud", "runpod")
-        done = subprocess.run([sys.executable, "-c", self.ENDPOINTS, server.token, plugin], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        here = os.path.dirname(os.path.abspath(__file__))
+        done = subprocess.run([sys.executable, "-c", self.ENDPOINTS, server.token, here, os.path.join(here, "..", "..", "plugins", "cloud", "runpod")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=60, check=False, cwd=self.dir, env={**os.environ, "RUNPOD_ENDPOINT_BASE_URL": server.api(), "HOME": self.dir, "PYTHONDONTWRITEBYTECODE": "1"})
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual((server.running(), server.submits), ([], 4))

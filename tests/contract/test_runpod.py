@@ -4,12 +4,14 @@
 
 usage: test_runpod.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
+import asyncio
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from case import CloudCase, main, tickets  # noqa: E402
@@ -210,6 +212,39 @@ class Trouble(Case):
         self.provider.error_form = lambda text: json.dumps({"error_type": "<class 'RuntimeError'>", "error_message": text, "error_traceback": "..."})
         self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): CUDA out of memory")
 
+    def test_a_worker_whose_server_ends(self):
+        """It is started again, and the model answers meanwhile."""
+        self.assertEqual(self.ask("refund refunds about").returncode, 0)
+        first = self.worker.server
+        first.kill()
+        first.wait()
+        self.assertIn("login", self.ask("login logins about").stdout)
+        self.assertIsNone(self.worker.server.poll())
+        self.assertNotEqual(self.worker.server.pid, first.pid)
+
+    def test_what_a_worker_does_not_take(self):
+        for asked in (None, [], {}, {"format": 2, "model": self.worker.digest, "rows": []}, {"format": 1, "model": self.worker.digest}):
+            self.assertIn("of different versions", asyncio.run(self.worker.answer({"input": asked}))["error"])
+        for rows in ([3], [{"id": "0"}], [{"input": 3}]):
+            self.assertIn("kolm ended with", asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": rows}}))["error"], rows)
+        self.assertEqual(asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": []}})), {"model": self.worker.digest, "answers": []})
+
+    def test_killed_at_each_request(self):
+        """Nobody cancels then: what was submitted has a ttl, and no later start of kolm waits for it or repeats it."""
+        self.assertEqual(self.ask("refund refunds about").returncode, 0)
+        for number in range(len(self.provider.taken)):
+            self.provider.taken.clear()
+            kolm = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "x", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            while len(self.provider.taken) <= number and kolm.poll() is None:
+                pass
+            os.killpg(kolm.pid, signal.SIGKILL)
+            kolm.wait()
+            self.provider.submits = 0
+            self.run_kolm("compute", "status")
+            self.assertEqual(self.provider.submits, 0)
+            self.assert_ends()
+
     def test_the_words_of_a_job(self):
         self.provider.word = "RUNNING"
         self.assertEqual(self.ask("refund refunds about").returncode, 0)
@@ -265,6 +300,67 @@ class Trouble(Case):
         self.stop()
         self.assertEqual((self.provider.submits, self.provider.without_end()), (1, []))
         self.assert_ends()
+
+
+OFFICIAL = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+import runpod_bare
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@unittest.skipUnless(os.environ.get("KOLM_TEST_CLIENTS"), "KOLM_TEST_CLIENTS names no Python with the package runpod")
+class Official(Case):
+    """The worker as it runs in an image: in the loop of the package runpod, which takes jobs from the server."""
+
+    def setUp(self):
+        super().setUp()
+        self.provider.handler, self.provider.tick = None, 0.001
+
+    def start_worker(self, program):
+        env = {**self.worker.env, **self.provider.worker_env(), "KOLM_MODEL": self.worker.model, "KOLM_PROGRAM": program, "PYTHONDONTWRITEBYTECODE": "1"}
+        worker = subprocess.Popen([os.environ["KOLM_TEST_CLIENTS"], "-c", OFFICIAL, os.path.dirname(os.path.abspath(__file__)), os.path.join(self.source, "kolm_worker.py")], env=env,
+                                  cwd=self.worker.env["KOLM_HOME"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.addCleanup(worker.communicate)
+        self.addCleanup(os.killpg, worker.pid, signal.SIGTERM)
+        while not any("/job-take/" in line for line in self.provider.taken):
+            self.assertIsNone(worker.poll(), "the worker ended")
+        return worker
+
+    def test_it_answers(self):
+        self.start_worker(self.kolm)
+        words = ("run", "router-1.0.0.kolm", "refund refunds about", "login logins about", "--json", "--backend")
+        here, there = self.run_kolm(*words, "local-cpu"), self.run_kolm(*words, "runpod")
+        self.assertEqual((there.stdout, there.returncode), (here.stdout, 0))
+        self.assert_ends()
+
+    def test_it_refuses(self):
+        self.start_worker(self.kolm)
+        done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu", "--version", "2.0.0", "--seed", "5", "--force")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        done = self.run_kolm("run", "router-2.0.0.kolm", "x", "--backend", "runpod")
+        self.assert_sentence(done, "RunPod says that the job failed (FAILED): this endpoint has the model " + self.worker.digest)
+
+    def test_a_cancelled_job_ends_its_kolm(self):
+        slow = os.path.join(self.dir, "slow")
+        started = os.path.join(self.dir, "started")
+        with open(slow, "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\ncase " $* " in *" --jsonl "*) echo $$ >%s.new; mv %s.new %s; exec tail -f /dev/null;; *) exec %s "$@";; esac\n' % (started, started, started, self.kolm))
+        os.chmod(slow, 0o755)
+        self.start_worker(slow)
+        kolm = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "x", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while not os.path.exists(started):
+            self.assertIsNone(kolm.poll())
+        with open(started, encoding="utf-8") as file:
+            process = "/proc/" + file.read().strip()
+        kolm.send_signal(signal.SIGINT)
+        kolm.communicate(timeout=60)
+        while os.path.exists(process):
+            pass
+        self.assertEqual(self.provider.running(), [])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 usage: kolm_worker.py   (KOLM_MODEL: the model, /model.kolm; KOLM_PROGRAM: kolm; KOLM_WORKER_BACKEND: what it answers with, if kolm is not to choose)
        kolm_worker.py --digest   prints what the model is called in requests
 """
+import asyncio
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ class Worker:
             self.server.stdout.close()
             self.server = None
 
-    def answer(self, job):
+    async def answer(self, job):
         """The handler. An object with `error` makes the job FAILED, with this text."""
         asked = job.get("input")
         if not isinstance(asked, dict) or asked.get("format") != FORMAT or not isinstance(asked.get("rows"), list):
@@ -50,11 +51,22 @@ class Worker:
             return {"error": "this endpoint has the model %s, and %s was asked for" % (self.digest, asked.get("model"))}
         self.warm()
         lines = "".join(json.dumps(row) + "\n" for row in asked["rows"])
-        done = subprocess.run(self.command + ["--jsonl"], env=self.env, input=lines.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-        if done.returncode != 0:
-            said = done.stderr.decode("utf-8", "replace").strip().replace("\n", " ")
-            return {"error": "kolm ended with %d: %s" % (done.returncode, said[-300:])}
-        return {"model": self.digest, "answers": [json.loads(line) for line in done.stdout.decode().splitlines()]}
+        code, answers, said = await self.run(lines.encode())
+        if code != 0:
+            return {"error": "kolm ended with %d: %s" % (code, said.decode("utf-8", "replace").strip().replace("\n", " ")[-300:])}
+        return {"model": self.digest, "answers": [json.loads(line) for line in answers.decode().splitlines()]}
+
+    async def run(self, lines):
+        """What `kolm run` makes of the questions; it ends with the job, if that is cancelled."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*self.command, "--jsonl", env=self.env, stdin=pipe, stdout=pipe, stderr=pipe)
+        try:
+            answers, said = await process.communicate(lines)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+        return process.returncode, answers, said
 
 
 def main():
