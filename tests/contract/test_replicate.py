@@ -93,6 +93,13 @@ class ReplicateCase(Jobs, CloudCase):
         self.assert_nothing_left()
         self.assertEqual(self.provider.submits, 0)
 
+    def test_a_test_without_a_trainer_says_what_it_did_not_test(self):
+        self.configure(**{key: value for key, value in self.settings.items() if key != "trainer"})
+        done = self.run_kolm("compute", "test", "replicate")
+        self.assertNotIn("is ready for kolm compile", done.stdout)
+        self.assertIn("replicate accepts the token, and no more was tested: ", done.stdout)
+        self.assertIn("trainer", done.stdout)
+
     def test_files_of_many_pages_are_found_by_name(self):
         """The upload is unclear, and the file is on the third page of the list."""
         for number in range(5):

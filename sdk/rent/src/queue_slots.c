@@ -67,6 +67,7 @@ typedef struct steps {
     const kolm_host_v1_t *host;
     uint32_t done;
     int64_t since;
+    char untested[200]; /* what a setting lacks, so that a step was skipped; "" none */
 } steps;
 
 static void step(steps *s, const char *title, uint32_t outcome, const char *note) {
@@ -99,6 +100,7 @@ static kit_status dry_run(steps *s, kit_queue_task *task, kolm_error_t *err) {
     kit_status status = b->begin(task, err);
     if (status == KOLM_E_INVALID_ARGUMENT) {
         kit_format(note, sizeof note, "%.150s; %.90s", err->text, err->remedy);
+        kit_copy(s->untested, sizeof s->untested, note);
         step(s, "dry run (upload, price, removal)", KOLM_STEP_SKIPPED, note);
         step(s, "nothing left", KOLM_STEP_OK, "nothing was made");
         *err = (kolm_error_t)KIT_ERROR_INIT;
@@ -137,6 +139,7 @@ int32_t kit_queue_test(const kit_queue_backend *backend, const kolm_host_v1_t *h
         bool unsaid = status == KOLM_E_INVALID_ARGUMENT;
         if (unsaid) {
             kit_format(note, sizeof note, "%.150s; %.90s", err->text, err->remedy);
+            kit_copy(s.untested, sizeof s.untested, note);
             step(&s, "model", KOLM_STEP_SKIPPED, note);
             *err = (kolm_error_t)KIT_ERROR_INIT;
             status = KOLM_OK;
@@ -149,7 +152,10 @@ int32_t kit_queue_test(const kit_queue_backend *backend, const kolm_host_v1_t *h
     if (status == KOLM_OK) status = dry_run(&s, &task, err);
     queue_task_close(&task);
     out_result->passed = status == KOLM_OK;
-    if (status == KOLM_OK)
+    if (status == KOLM_OK && s.untested[0] != '\0')
+        kit_format(out_result->summary, sizeof out_result->summary, "%s accepts the token, and no more was tested: %s",
+                   backend->site->name, s.untested);
+    else if (status == KOLM_OK)
         kit_format(out_result->summary, sizeof out_result->summary, "%s is ready for kolm %s", backend->site->name,
                    backend->queue != NULL ? "compile" : "run");
     return status;
