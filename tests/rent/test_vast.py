@@ -102,6 +102,13 @@ class Instances(unittest.TestCase):
         self.assertIn("the credit of this Vast.ai account is too low", run.ends["machine"][3])
         self.assertEqual((self.count(cloud, "PUT", "/asks/"), cloud.instances, run.open()), (1, [], []))
 
+    def test_a_key_that_may_not_let_anybody_in_ends_it_at_once(self):
+        cloud = self.cloud()
+        cloud.always = lambda request: Fault(403) if request.method == "POST" and "/ssh" in request.target else None
+        run = self.drive(cloud)
+        self.assertIn("the machine cannot be used: it takes no SSH key: this key of Vast.ai may not do that", run.ends["machine"][3])
+        self.assertEqual((run.work, cloud.running(), run.open(), self.count(cloud, "POST", "/ssh/")), ([], [], [], 1))
+
     def test_not_ready_before_the_key_is_taken(self):
         cloud = self.cloud(attach_fails=3)
         self.assertEqual(len(self.good(cloud).keys), 1)

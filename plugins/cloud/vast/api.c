@@ -338,7 +338,7 @@ static kit_status let_in(kit_rent_account *a, const char *handle, kolm_error_t *
 
 kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) {
     kit_rent_answer answer = {0};
-    kolm_error_t ignored = KIT_ERROR_INIT;
+    kolm_error_t why = KIT_ERROR_INIT;
     char path[KIT_RENT_PATH];
     put_path(path, handle, "?owner=me");
     kit_status status = ask(state, &(kit_rent_question){.path = path}, &answer, err);
@@ -355,8 +355,10 @@ kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_er
         status = KOLM_OK;
     }
     /* it is not ready before it takes our key: then the next look tries again, until booting has taken too long */
-    if (status == KOLM_OK && out->life == KIT_RENT_UP && let_in(state, handle, &ignored) != KOLM_OK)
-        out->life = KIT_RENT_BOOTING;
+    kit_status let = status == KOLM_OK && out->life == KIT_RENT_UP ? let_in(state, handle, &why) : KOLM_OK;
+    if (let != KOLM_OK) out->life = KIT_RENT_BOOTING;
+    if (let == KOLM_E_PERMISSION_DENIED || let == KOLM_E_UNAUTHENTICATED)
+        kit_format(out->why, sizeof out->why, "it takes no SSH key: %.100s", why.text);
     return status;
 }
 

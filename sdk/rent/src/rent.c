@@ -369,6 +369,9 @@ static kit_rent_state step_created(kit_rent *r, int64_t now, kolm_error_t *err) 
                        (double)r->offer.micro_usd_per_hour / 1e6, (double)seen.micro_usd_per_hour / 1e6);
     else if (there && seen.life == KIT_RENT_UP && seen.address[0] != '\0')
         return enter(r, KIT_RENT_READY, now);
+    else if (there && seen.life == KIT_RENT_BOOTING && seen.why[0] != '\0')
+        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "correct that, and run it again",
+                       "the machine cannot be used: %s", seen.why);
     else if ((there && seen.life >= KIT_RENT_ENDING) || (status == KOLM_E_NOT_FOUND && settled(r, now)))
         (void)kit_fail(err, KOLM_E_ABORTED, "run it again; another machine may do better",
                        "the machine ended while it booted%s%s", seen.why[0] != '\0' ? ": " : "", seen.why);

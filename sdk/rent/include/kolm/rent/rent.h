@@ -91,7 +91,9 @@ typedef struct kit_rent_box {
     uint64_t micro_usd_per_hour; /* as the provider reports it now; UINT64_MAX if it does not */
     char address[256];           /* HOST or HOST:PORT for SSH; "" while it has none */
     char host_key[64];           /* "SHA256:...", or "" */
-    char why[128];               /* of ENDING and ENDED: how the provider says that it came to that; or "" */
+    /* of ENDING and ENDED: how the provider says that it came to that; of BOOTING: why it will never be usable, so that it
+     * is ended; or "" */
+    char why[128];
 } kit_rent_box;
 
 #define KIT_RENT_CAN_NAME (1u << 0) /* create() gives the box our name, and list() finds it by that */
