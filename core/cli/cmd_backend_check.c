@@ -68,13 +68,29 @@ static int check_names(cli_context *context, const session_words *list, const ch
     return CLI_EXIT_OK;
 }
 
+static session_reason reason_of(kit_status status, const session_words *set) {
+    if (status == KOLM_E_INVALID_ARGUMENT && set->count > 0) return SESSION_REASON_USAGE;
+    return status == KOLM_E_UNKNOWN ? SESSION_REASON_INTERNAL : SESSION_REASON_NONE;
+}
+
+static void take_lists(check_options *o, const session_words *set, const session_words *unsupported,
+                       const session_words *expected) {
+    o->set = set->items;
+    o->set_count = set->count;
+    o->unsupported = unsupported->items;
+    o->unsupported_count = unsupported->count;
+    o->expected = expected->items;
+    o->expected_count = expected->count;
+}
+
 int cli_backend_check(cli_context *context, int argc, char **argv) {
     check_options o = {.cancel = cli_interrupt_flag(), .done = print_item, .user = context};
-    session_words unsupported = {0}, expected = {0};
+    session_words unsupported = {0}, expected = {0}, set = {0};
     const char *junit = NULL;
     kit_atomic_file xml = {.fd = -1};
     const cli_option options[] = {
         {"network", 0, CLI_FLAG, &o.network, NULL, "let its train, infer and test use the network, and money"},
+        {"set", 0, CLI_WORDS, &set, "NAME=VALUE", "a setting of the backend, as in config.json; may be given again"},
         {"only", 0, CLI_STRING, &o.only, "NAME", "only checks whose name begins so, like detect"},
         {"unsupported", 0, CLI_LIST, &unsupported, "NAME", "a check that is never to be run"},
         {"expected-failure", 0, CLI_LIST, &expected, "NAME",
@@ -101,10 +117,7 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
         exit_code = cli_usage_error(context, "kolm backend check", "--only names '%s', and no check begins so",
                                     cli_safe(o.only));
     if (exit_code != CLI_EXIT_OK) goto out;
-    o.unsupported = unsupported.items;
-    o.unsupported_count = unsupported.count;
-    o.expected = expected.items;
-    o.expected_count = expected.count;
+    take_lists(&o, &set, &unsupported, &expected);
     o.plugin = real;
     store_home *home = NULL;
     if (session_home(&context->session, &home, NULL) == KOLM_OK) o.home = home;
@@ -117,13 +130,13 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     /* Opened first, to fail before the checks run if the report cannot be written. */
     if (status == KOLM_OK && junit) status = kit_atomic_open(junit, 0644, &xml, &err);
     if (status == KOLM_OK) status = check_backend(&o, report, &err);
-    exit_code = status == KOLM_OK
-                    ? finish(context, report, junit ? &xml : NULL)
-                    : cli_fail(context, status == KOLM_E_UNKNOWN ? SESSION_REASON_INTERNAL : SESSION_REASON_NONE, &err);
+    exit_code = status == KOLM_OK ? finish(context, report, junit ? &xml : NULL)
+                                  : cli_fail(context, reason_of(status, &set), &err);
 out:
     kit_atomic_abort(&xml);
     free(report);
     cli_list_free(&unsupported);
     cli_list_free(&expected);
+    cli_list_free(&set);
     return exit_code;
 }

@@ -74,8 +74,11 @@ void check_call_options(check *c, host_call_options *out_options) {
                            .undeclared = check_undeclared,
                            .breach = check_breach_heard,
                            .printed = on_printed};
-    *out_options = (host_call_options){
-        .cancel = c->options->cancel, .secret = give_secret, .events = &events, .show_secrets = true};
+    *out_options = (host_call_options){.cancel = c->options->cancel,
+                                       .config = c->config,
+                                       .secret = give_secret,
+                                       .events = &events,
+                                       .show_secrets = true};
     if (c->options->home) {
         out_options->private_dir = store_home_path(c->options->home);
         out_options->private_names = store_kept_names();

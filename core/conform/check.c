@@ -219,10 +219,12 @@ kit_status check_backend(const check_options *options, check_report *out_report,
         c.registry = registry;
         c.work = work;
         kit_copy(out_report->name, sizeof out_report->name, c.row->name);
-        status = run_all(&c, out_report, err);
+        status = check_settings_take(&c, err);
+        if (status == KOLM_OK) status = run_all(&c, out_report, err);
         kit_status ignored = kit_remove_tree(work, NULL);
         (void)ignored;
     }
+    cJSON_Delete(c.config);
     kit_buf_free(&c.said);
     kit_buf_free(&c.printed);
     kit_buf_free(&c.undeclared);

@@ -18,6 +18,7 @@
  */
 
 #include "kolm/kit/buf.h"
+#include "kolm/kit/json.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -54,7 +55,9 @@ typedef struct check_options {
     const char *plugin;            /* absolute path of NAME.so; NAME.json lies beside it */
     bool network;                  /* the backend's own test may use the network */
     const struct store_home *home; /* what is in it the plugin does not get; NULL: none */
-    const char *only;              /* only checks whose name begins with this; NULL: all */
+    char *const *set;              /* NAME=VALUE, of backends.NAME of config.json */
+    size_t set_count;
+    const char *only; /* only checks whose name begins with this; NULL: all */
     char *const *unsupported;
     size_t unsupported_count;
     char *const *expected;
@@ -101,6 +104,7 @@ typedef struct check {
     check_item *item; /* the one that runs */
     const struct host_registry *registry;
     const struct host_backend *row;
+    cJSON *config;              /* of options->set; NULL: none */
     char *work;                 /* a directory for jobs and homes, removed at the end */
     kit_buf said;               /* all that the plugin said, in any way */
     kit_buf printed;            /* what it wrote to its standard output or error during the running check */
@@ -127,6 +131,8 @@ typedef struct check {
 
 #define CHECK_SECRET "kolm-check-canary-5d1f07c2ab"
 
+/* settings.c: options->set into check.config. INVALID_ARGUMENT for what is not NAME=VALUE, or not declared. */
+kit_status check_settings_take(check *c, kolm_error_t *err) KIT_MUST_USE;
 void check_fail(check *c, const char *format, ...) KIT_PRINTF(2, 3);
 /* The recipe that the checks use: one of its manifest that needs no base model, preferably "linear". */
 const char *check_recipe(const check *c);

@@ -529,6 +529,15 @@ class Conformance(Rented):
         self.failing("reclaim", "once", "lease.killed", "was gone, and reclaim called again does not say so")
         self.failing("reclaim", "once", "lease.unknown", "is not GONE")
 
+    def test_settings_of_the_command_line(self):
+        path = os.path.join(self.plugins, "renter.so")
+        self.add_renter()
+        done = self.kolm("backend", "check", path, "--network", "--only", "lease.refused", "--set", "ledger=" + self.provider)
+        self.assertIn("pass", done.out)
+        self.assertNotIn("is not set", done.out)
+        for words, said in (("ledgr=x", "renter has no setting ledgr"), ("ledger", "is not a setting"), ("=x", "is not a setting")):
+            self.assertIn(said, self.kolm("backend", "check", path, "--set", words, code=2).err)
+
     def test_handle_first(self):
         self.control("how", "handle-first")
         env = {"RENTER_DIRECTORY": self.provider}
