@@ -52,10 +52,10 @@ static void print_quotes(cli_context *context, const fleet_registry *registry, c
         }
         price_text(b, session_site_said(&context->session, "backends", b->name, "cost_per_hour_usd"), price,
                    sizeof price);
-        cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s\n", b->name,
+        cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s%s\n", b->name,
                   session_duration(duration, sizeof duration, c->duration_ms),
                   session_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),
-                  price);
+                  price, fleet_second_start(b) > 0 ? "; with the start of a second machine for the answers" : "");
     }
 }
 

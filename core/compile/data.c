@@ -334,7 +334,7 @@ static kit_status quote(compile *c, kolm_error_t *err) {
         .slot = HOST_SLOT_COST, .airgap = c->request.airgap, .private_remote = c->private_remote, .cost = &args};
     kit_status status = fleet_call_one(c->session, c->choice->registry, backend, &call, result, err);
     c->quoted_micro = status == KOLM_OK && result->verdict == HOST_OK ? result->cost.cost_micro_usd : RECEIPT_UNKNOWN;
-    if (c->quoted_micro != RECEIPT_UNKNOWN) c->quoted_micro += fleet_price_once(backend);
+    if (c->quoted_micro != RECEIPT_UNKNOWN) c->quoted_micro += fleet_price_once(backend) + fleet_second_start(backend);
     free(result);
     return status;
 }

@@ -11,7 +11,8 @@
 static void take_quote(fleet_quote *quote, const fleet_backend *b, const host_result *r) {
     quote->answered = r->verdict == HOST_OK;
     quote->cost = r->cost;
-    if (quote->answered && r->cost.cost_micro_usd <= INT64_MAX) quote->cost.cost_micro_usd += fleet_price_once(b);
+    if (quote->answered && r->cost.cost_micro_usd <= INT64_MAX)
+        quote->cost.cost_micro_usd += fleet_price_once(b) + fleet_second_start(b);
     if (quote->answered) return;
     if (r->verdict == HOST_UNIMPLEMENTED)
         kit_format(quote->why, sizeof quote->why, "%s gives no quotes yet in this version", b->name);

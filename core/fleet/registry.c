@@ -69,6 +69,12 @@ bool fleet_price_overridden(const fleet_backend *backend) {
     return backend->manifest && (backend->manifest->overridden & HOST_OVERRIDE_COST) != 0;
 }
 
+uint64_t fleet_second_start(const fleet_backend *b) {
+    const pick_offer *o = b->offer;
+    if (o->airgap != PICK_AIRGAP_NO || o->price_micro_usd_per_hour == PICK_UNPRICED) return 0;
+    return o->price_micro_usd_per_hour / 3600 * o->cold_start_seconds + fleet_price_once(b);
+}
+
 bool fleet_keeps_budget(const fleet_backend *backend) {
     const host_settings *s = backend->manifest ? &backend->manifest->settings : NULL;
     for (size_t i = 0; s && i < s->count; i++)

@@ -136,6 +136,9 @@ bool fleet_price_overridden(const fleet_backend *backend);
 const char *fleet_price_source(const fleet_backend *backend);
 /* What its provider charges once for a machine, beside the hours: for a quote. */
 uint64_t fleet_price_once(const fleet_backend *backend);
+/* What the start of a second machine costs in millionths of a dollar: a model that one by the hour has trained is scored by answers of
+ * another one, as these are two calls. 0 where nothing is rented, or it is not billed by the hour. */
+uint64_t fleet_second_start(const fleet_backend *backend);
 /* Whether it keeps to the budget of a job itself, although what it bills is not known by the hour: it has a setting for one. */
 bool fleet_keeps_budget(const fleet_backend *backend);
 /* Takes over the price that the detection, made at that time, has of the provider for machines such as are wanted; the configuration's

@@ -182,6 +182,8 @@ class Compile(Case):
         self.assertEqual((quote["price_source"], quote["price_age_seconds"] < 120), ("live", True))
         asked = len(self.cloud.requests)
         self.assertIn(asked, (1, 2))
+        self.assertGreater(quote["cost_usd"], quote["duration_ms"] / 3600000 * PROVIDER.price * 1.01)  # training and answering each start a machine
+        self.assertIn("the start of a second machine for the answers", self.kolm("compute", "quote", "--rows", "400"))
         candidate, _ = self.picked()
         self.assertEqual((candidate["price_source"], candidate["priced_on"]), ("live", time.strftime("%Y-%m-%d", time.gmtime())))
         self.assertAlmostEqual(candidate["cost_per_hour_usd"], PROVIDER.price, 5)
