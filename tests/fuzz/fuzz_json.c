@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what the validator accepts must parse, and what is written must be a fixed point of reading and writing. */
+/* Fuzz target: what the validator accepts must parse, to the same tree in both ways, and what is written must be a fixed
+ * point of reading and writing. */
 #include "kolm/kit/json.h"
 #include "kolm/kit/text.h"
 
@@ -32,6 +33,18 @@ static void fixed_point(const cJSON *value, writer write) {
     kit_buf_free(&twice);
 }
 
+static void same_tree(const cJSON *value, const char *bytes, size_t size) {
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_json_tree tree;
+    kit_buf expected = {0}, found = {0};
+    must(kit_json_tree_read(bytes, size, &tree, &err) == KOLM_OK);
+    must(kit_json_line(value, &expected, &err) == KOLM_OK && kit_json_line(tree.root, &found, &err) == KOLM_OK);
+    must(expected.length == found.length && memcmp(expected.data, found.data, found.length) == 0);
+    kit_buf_free(&expected);
+    kit_buf_free(&found);
+    kit_json_tree_free(&tree);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     kolm_error_t err = KIT_ERROR_INIT;
     const char *bytes = (const char *)data;
@@ -45,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(memchr(bytes, '\0', size) == NULL && kit_utf8_valid(bytes, size) == size);
     cJSON *value = NULL;
     must(kit_json_parse(bytes, size, &value, &err) == KOLM_OK);
+    same_tree(value, bytes, size);
     fixed_point(value, kit_json_line);
     fixed_point(value, kit_json_pretty);
     fixed_point(value, kit_json_canonical);

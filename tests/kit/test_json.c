@@ -23,12 +23,35 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
+/* A tree for reading must be what cJSON makes of the text, and its error that of the validator. */
+static void check_tree(const char *bytes, size_t length, kit_status validated) {
+    kolm_error_t why = KIT_ERROR_INIT;
+    kit_json_tree tree;
+    kit_buf expected = {0}, found = {0};
+    cJSON *value = NULL;
+    ck_assert_int_eq(kit_json_tree_read(bytes, length, &tree, &why), validated);
+    if (validated != KOLM_OK) {
+        ck_assert_str_eq(why.text, err.text);
+        ck_assert_ptr_null(tree.root);
+        return;
+    }
+    ck_assert_int_eq(kit_json_parse(bytes, length, &value, &why), KOLM_OK);
+    ck_assert_int_eq(kit_json_line(value, &expected, &why), KOLM_OK);
+    ck_assert_int_eq(kit_json_line(tree.root, &found, &why), KOLM_OK);
+    ck_assert_str_eq(kit_buf_text(&found), kit_buf_text(&expected));
+    cJSON_Delete(value);
+    kit_json_tree_free(&tree);
+    kit_buf_free(&expected);
+    kit_buf_free(&found);
+}
+
 /* In an allocation of exactly its size, so that a sanitizer sees a read after the end. */
 static kit_status validate(const char *bytes, size_t length) {
     char *copy = malloc(length > 0 ? length : 1);
     ck_assert_ptr_nonnull(copy);
     memcpy(copy, bytes, length);
     kit_status status = kit_json_validate(copy, length, &err);
+    check_tree(copy, length, status);
     free(copy);
     return status;
 }

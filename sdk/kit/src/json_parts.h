@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the strict validator and the walk over JSON text share. */
-/* Sources: json_validate.c. */
+/* What the strict validator, the walk over JSON text and the tree of it share. */
+/* Sources: json_validate.c, json_tree.c. */
 #ifndef KOLM_KIT_JSON_PARTS_H
 #define KOLM_KIT_JSON_PARTS_H
 
@@ -20,5 +20,15 @@ typedef struct json_key_reader {
 } json_key_reader;
 /* The next byte, or -1 at the end. */
 int json_key_next(json_key_reader *reader);
+
+/* Validates, and fills root and the nodes below it. */
+kit_status json_tree_scan(const char *bytes, size_t length, kit_json_tree *tree, cJSON *root,
+                          kolm_error_t *err) KIT_MUST_USE;
+/* A new node, all zero; NULL: memory is out. */
+cJSON *json_tree_node(kit_json_tree *tree);
+/* What a validated string of length bytes at this offset of the text means. */
+char *json_tree_text(kit_json_tree *tree, size_t offset, const char *bytes, size_t length, bool escaped);
+/* Makes node the number that these validated characters are; false: memory is out. */
+bool json_tree_number(cJSON *node, const char *bytes, size_t length);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One pass over the bytes that decides whether they are exactly one strict JSON value. */
+/* One pass over the bytes that decides whether they are exactly one strict JSON value, and makes a tree of it if asked. */
 #include "json_parts.h"
 
 #include "kolm/kit/json_walk.h"
@@ -11,7 +11,8 @@
 typedef struct scanner {
     const char *start, *p, *end;
     int depth;
-    bool any_number; /* of whatever size */
+    bool any_number;     /* of whatever size */
+    kit_json_tree *tree; /* to be made; NULL: none */
     kit_json_fault fault;
     kolm_error_t *err;
 } scanner;
@@ -334,19 +335,42 @@ static kit_status check_many(scanner *s, key_set *set) {
     return first == NULL ? KOLM_OK : fail_duplicate(s, first);
 }
 
-static kit_status scan_value(scanner *s);
+/* A node behind the last one of its parent. There is none, and *last stays NULL, if no tree is made. */
+static kit_status add_node(scanner *s, cJSON *parent, cJSON **last) {
+    if (s->tree == NULL) return KOLM_OK;
+    cJSON *node = json_tree_node(s->tree);
+    if (node == NULL)
+        return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                        "out of memory in JSON");
+    if (*last != NULL)
+        (*last)->next = node;
+    else
+        parent->child = node;
+    *last = node;
+    return KOLM_OK;
+}
 
-static kit_status scan_members(scanner *s, key_set *keys) {
+static char *text_of(scanner *s, const key_slice *slice) {
+    return json_tree_text(s->tree, (size_t)(slice->bytes - s->start), slice->bytes, slice->length, slice->escaped);
+}
+
+/* node: to be filled; NULL if no tree is made. */
+static kit_status scan_value(scanner *s, cJSON *node);
+
+static kit_status scan_members(scanner *s, key_set *keys, cJSON *object) {
+    cJSON *member = NULL;
     for (;;) {
         skip_blanks(s);
         if (s->p >= s->end || *s->p != '"') return fail_at(s, s->p, "a key in double quotes");
         key_slice key;
         KIT_TRY(scan_string(s, &key));
         KIT_TRY(add_key(s, keys, &key));
+        KIT_TRY(add_node(s, object, &member));
+        if (member != NULL) member->string = text_of(s, &key);
         skip_blanks(s);
         if (s->p >= s->end || *s->p != ':') return fail_at(s, s->p, "':'");
         s->p++;
-        KIT_TRY(scan_value(s));
+        KIT_TRY(scan_value(s, member));
         skip_blanks(s);
         if (s->p < s->end && *s->p == ',') {
             s->p++;
@@ -360,7 +384,8 @@ static kit_status scan_members(scanner *s, key_set *keys) {
     }
 }
 
-static kit_status scan_object(scanner *s) {
+static kit_status scan_object(scanner *s, cJSON *node) {
+    if (node != NULL) node->type = cJSON_Object;
     s->p++;
     skip_blanks(s);
     if (s->p < s->end && *s->p == '}') {
@@ -370,13 +395,15 @@ static kit_status scan_object(scanner *s) {
     key_set keys;
     keys.many = NULL;
     keys.capacity = keys.count = 0;
-    kit_status status = scan_members(s, &keys);
+    kit_status status = scan_members(s, &keys, node);
     if (status == KOLM_OK) status = check_many(s, &keys);
     free(keys.many);
     return status;
 }
 
-static kit_status scan_array(scanner *s) {
+static kit_status scan_array(scanner *s, cJSON *node) {
+    cJSON *element = NULL;
+    if (node != NULL) node->type = cJSON_Array;
     s->p++;
     skip_blanks(s);
     if (s->p < s->end && *s->p == ']') {
@@ -384,7 +411,8 @@ static kit_status scan_array(scanner *s) {
         return KOLM_OK;
     }
     for (;;) {
-        KIT_TRY(scan_value(s));
+        KIT_TRY(add_node(s, node, &element));
+        KIT_TRY(scan_value(s, element));
         skip_blanks(s);
         if (s->p < s->end && *s->p == ',') {
             s->p++;
@@ -398,11 +426,13 @@ static kit_status scan_array(scanner *s) {
     }
 }
 
-static kit_status scan_word(scanner *s) {
+static kit_status scan_word(scanner *s, cJSON *node) {
     static const char *const words[] = {"true", "false", "null"};
+    static const int types[] = {cJSON_True, cJSON_False, cJSON_NULL};
     for (size_t i = 0; i < 3; i++) {
         size_t n = strlen(words[i]);
         if ((size_t)(s->end - s->p) >= n && memcmp(s->p, words[i], n) == 0) {
+            if (node != NULL) node->type = types[i];
             s->p += n;
             return KOLM_OK;
         }
@@ -410,31 +440,53 @@ static kit_status scan_word(scanner *s) {
     return fail_at(s, s->p, "a JSON value");
 }
 
-static kit_status scan_value(scanner *s) {
+static kit_status scan_text(scanner *s, cJSON *node) {
+    key_slice slice;
+    KIT_TRY(scan_string(s, &slice));
+    if (node == NULL) return KOLM_OK;
+    node->type = cJSON_String;
+    node->valuestring = text_of(s, &slice);
+    return KOLM_OK;
+}
+
+static kit_status scan_figure(scanner *s, cJSON *node) {
+    const char *start = s->p;
+    KIT_TRY(scan_number(s));
+    if (node == NULL || json_tree_number(node, start, (size_t)(s->p - start))) return KOLM_OK;
+    return kit_fail(s->err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
+                    "out of memory in JSON");
+}
+
+static kit_status scan_value(scanner *s, cJSON *node) {
     skip_blanks(s);
     if (s->p >= s->end) return fail_at(s, s->end, "a JSON value");
     char c = *s->p;
-    if (c == '"') return scan_string(s, NULL);
-    if (c == '-' || (c >= '0' && c <= '9')) return scan_number(s);
-    if (c != '{' && c != '[') return scan_word(s);
+    if (c == '"') return scan_text(s, node);
+    if (c == '-' || (c >= '0' && c <= '9')) return scan_figure(s, node);
+    if (c != '{' && c != '[') return scan_word(s, node);
     if (s->depth == KIT_JSON_MAX_DEPTH) return fail_at(s, s->p, "nesting of at most 64 levels");
     s->depth++;
-    kit_status status = c == '{' ? scan_object(s) : scan_array(s);
+    kit_status status = c == '{' ? scan_object(s, node) : scan_array(s, node);
     s->depth--;
     return status;
 }
 
-static kit_status validate(scanner *s) {
+static kit_status validate(scanner *s, cJSON *root) {
     size_t length = (size_t)(s->end - s->start);
     if (length >= 3 && memcmp(s->start, "\xEF\xBB\xBF", 3) == 0) return fail_at(s, s->start, "no byte order mark");
-    KIT_TRY(scan_value(s));
+    KIT_TRY(scan_value(s, root));
     skip_blanks(s);
     return s->p < s->end ? fail_at(s, s->p, "nothing after the value") : KOLM_OK;
 }
 
 kit_status kit_json_validate(const char *bytes, size_t length, kolm_error_t *err) {
     scanner s = {.start = bytes, .p = bytes, .end = bytes + length, .err = err};
-    return validate(&s);
+    return validate(&s, NULL);
+}
+
+kit_status json_tree_scan(const char *bytes, size_t length, kit_json_tree *tree, cJSON *root, kolm_error_t *err) {
+    scanner s = {.start = bytes, .p = bytes, .end = bytes + length, .tree = tree, .err = err};
+    return validate(&s, root);
 }
 
 static scanner scan_part(const kit_json_part *part, kolm_error_t *err) {
@@ -444,12 +496,12 @@ static scanner scan_part(const kit_json_part *part, kolm_error_t *err) {
 
 kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) {
     scanner s = scan_part(part, err);
-    return validate(&s);
+    return validate(&s, NULL);
 }
 
 bool kit_json_part_fault(const kit_json_part *part, kit_json_fault *out) {
     scanner s = scan_part(part, NULL);
-    bool rejected = validate(&s) == KOLM_E_INVALID_ARGUMENT;
+    bool rejected = validate(&s, NULL) == KOLM_E_INVALID_ARGUMENT;
     *out = s.fault;
     return rejected;
 }

@@ -26,6 +26,19 @@ kit_status kit_json_parse(const char *bytes, size_t length, cJSON **out, kolm_er
 /* Reads a file of at most max_bytes and parses it; the error names the file. */
 kit_status kit_json_read(const char *path, size_t max_bytes, cJSON **out, kolm_error_t *err) KIT_MUST_USE;
 
+/* A tree for reading only, in a few blocks of memory: several times faster to make and to free than cJSON's own. Nothing
+ * may be added to or taken from it, and cJSON_Delete must not see any of it. A caller that keeps some of the strings takes
+ * text, sets it to NULL and frees it later. */
+typedef struct kit_json_tree {
+    const cJSON *root;
+    char *text; /* strings and keys point into it */
+    struct kit_json_nodes *nodes;
+} kit_json_tree;
+/* As kit_json_parse. The caller must free the tree with kit_json_tree_free; on failure it is empty. */
+kit_status kit_json_tree_read(const char *bytes, size_t length, kit_json_tree *out_tree,
+                              kolm_error_t *err) KIT_MUST_USE;
+void kit_json_tree_free(kit_json_tree *tree); /* no-op if NULL or empty */
+
 /* Appends value as RFC 8785 canonical JSON: keys sorted by UTF-16 code units, no spaces, minimal escapes. Numbers must
  * be integers within +-(2^53 - 1); INVALID_ARGUMENT for any other number. */
 kit_status kit_json_canonical(const cJSON *value, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
