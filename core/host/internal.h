@@ -66,20 +66,6 @@ typedef struct host_field {
 #define HOST_FIELDS 22
 extern const host_field host_fields[HOST_FIELDS];
 
-/* ---- items.c */
-typedef struct host_items {
-    const cJSON *found[HOST_FIELDS]; /* the manifest's value of each field; NULL: none */
-    cJSON own[HOST_FIELDS];          /* what found points to: these, */
-    cJSON *trees[HOST_FIELDS];       /* or these */
-    char *text;                      /* a copy of the manifest: texts end in it */
-} host_items;
-/* The field of this key; HOST_FIELDS: none. */
-size_t host_field_of(const char *key, size_t length);
-/* Of one object, which kit_json_validate has passed. False if it needs a full parse, for example because of an unknown
- * key. items must be {0} before, and be freed in both cases. */
-bool host_items_read(const char *text, size_t length, host_items *items);
-void host_items_free(host_items *items);
-
 /* ---- names.c */
 #define HOST_ROWS_MAX 4096 /* over all directories; of one directory at most four times as many files are examined */
 typedef struct host_names {

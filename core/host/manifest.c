@@ -364,8 +364,12 @@ static kit_status unknown_field(const cJSON *item, host_manifest *m, kolm_error_
     return KOLM_OK;
 }
 
-static bool is_known(const cJSON *item) {
-    return strncmp(item->string, "x-", 2) == 0 || host_field_of(item->string, strlen(item->string)) < HOST_FIELDS;
+/* HOST_FIELDS: none. */
+static size_t field_of(const char *key) {
+    size_t i = 0;
+    while (i < HOST_FIELDS && (host_fields[i].key[0] != key[0] || strcmp(host_fields[i].key, key) != 0))
+        i++;
+    return i;
 }
 
 /* The second column of `list` when a manifest gives none. */
@@ -428,12 +432,20 @@ static kit_status read_field(const cJSON *item, const host_field *field, host_ma
     return kit_fail_context(err, "the field \"%s\"", field->key);
 }
 
-/* object NULL: all of its keys are known. */
-static kit_status read_fields(const cJSON *const found[HOST_FIELDS], const cJSON *object, host_manifest *m,
-                              kolm_error_t *err) {
+static kit_status read_fields(const cJSON *object, host_manifest *m, kolm_error_t *err) {
+    const cJSON *found[HOST_FIELDS] = {0};
+    const cJSON *unknown = NULL; /* the first of them */
+    for (const cJSON *item = object->child; item; item = item->next) {
+        size_t i = field_of(item->string);
+        if (i < HOST_FIELDS)
+            found[i] = item;
+        else if (!unknown)
+            unknown = item;
+    }
     KIT_TRY(read_field(found[0], &host_fields[0], m, err)); /* the version decides how strictly the others are read */
-    for (const cJSON *item = object ? object->child : NULL; item; item = item->next)
-        if (!is_known(item)) KIT_TRY(unknown_field(item, m, err));
+    for (const cJSON *item = unknown; item; item = item->next)
+        if (field_of(item->string) == HOST_FIELDS && strncmp(item->string, "x-", 2) != 0)
+            KIT_TRY(unknown_field(item, m, err));
     for (size_t i = 1; i < HOST_FIELDS; i++)
         KIT_TRY(read_field(found[i], &host_fields[i], m, err));
     KIT_TRY(check_settings(m, err));
@@ -444,20 +456,12 @@ static kit_status read_fields(const cJSON *const found[HOST_FIELDS], const cJSON
 }
 
 static kit_status read_text_of(const char *text, size_t length, host_manifest *m, kolm_error_t *err) {
-    host_items items = {0};
-    cJSON *object = NULL;
-    KIT_TRY(kit_json_validate(text, length, err));
-    bool plain = host_items_read(text, length, &items);
-    kit_status status = plain ? read_fields(items.found, NULL, m, err) : kit_json_parse(text, length, &object, err);
-    if (!plain && status == KOLM_OK && !cJSON_IsObject(object)) status = expected(err, "one JSON object");
-    if (!plain && status == KOLM_OK) {
-        const cJSON *found[HOST_FIELDS];
-        for (size_t i = 0; i < HOST_FIELDS; i++)
-            found[i] = kit_json_get(object, host_fields[i].key);
-        status = read_fields(found, object, m, err);
-    }
-    cJSON_Delete(object);
-    host_items_free(&items);
+    kit_json_tree tree;
+    KIT_TRY(kit_json_tree_read(text, length, &tree, err));
+    kit_status status = cJSON_IsObject(tree.root) ? read_fields(tree.root, m, err) : expected(err, "one JSON object");
+    m->texts = tree.text; /* settings and recipes point into them */
+    tree.text = NULL;
+    kit_json_tree_free(&tree);
     return status;
 }
 
@@ -507,5 +511,6 @@ void host_manifest_free(host_manifest *manifest) {
     free(manifest->runtime);
     free(manifest->summary);
     free(manifest->hint);
+    free(manifest->texts);
     free(manifest);
 }

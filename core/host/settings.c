@@ -271,8 +271,10 @@ static const char *const key_names[KEYS] = {"key", "type", "summary", "default",
 
 static bool key_ok(const cJSON *item) {
     if (!cJSON_IsString(item) || !islower((unsigned char)item->valuestring[0])) return false;
-    size_t length = strlen(item->valuestring);
-    return length <= 64 && strspn(item->valuestring, "abcdefghijklmnopqrstuvwxyz0123456789_") == length;
+    size_t length = 0;
+    for (const char *c = item->valuestring; *c; c++, length++)
+        if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && *c != '_') return false;
+    return length <= 64;
 }
 
 static unsigned type_of(const cJSON *item) {
@@ -300,8 +302,7 @@ static kit_status read_values(const cJSON *item, host_setting *s, kolm_error_t *
     if (!s->values) return kit_no_memory(err);
     for (const cJSON *one = item->child; one; one = one->next) {
         if (!plain_text(one, 120)) return expected(err, "values", what);
-        KIT_TRY(kit_strdup(one->valuestring, &s->values[s->value_count], err));
-        s->value_count++;
+        s->values[s->value_count++] = one->valuestring;
     }
     return KOLM_OK;
 }
@@ -350,13 +351,14 @@ static kit_status read_default(const cJSON *item, host_setting *s, kolm_error_t 
     if (!item) return KOLM_OK;
     if (!scalar_fits(s, s->types, item) && !(cJSON_IsArray(item) && (s->types & BIT(HOST_SETTING_LIST))))
         return expected(err, "default", "a value of the type");
-    if (cJSON_IsString(item))
-        kit_buf_str(&text, item->valuestring);
-    else if (kit_json_line(item, &text, err) != KOLM_OK)
-        return kit_no_memory(err);
+    if (cJSON_IsString(item)) {
+        s->default_text = item->valuestring;
+        return KOLM_OK;
+    }
+    if (kit_json_line(item, &text, err) != KOLM_OK) return kit_no_memory(err);
     while (text.length > 0 && text.data[text.length - 1] == '\n')
         text.data[--text.length] = '\0';
-    s->default_text = kit_buf_take(&text);
+    s->default_text = s->default_made = kit_buf_take(&text);
     return s->default_text ? KOLM_OK : kit_no_memory(err);
 }
 
@@ -389,7 +391,7 @@ static kit_status read_one(const cJSON *object, bool inner, kit_buf *unread, hos
     KIT_TRY(find_keys(object, unread, found, err));
     KIT_TRY(read_type(found[TYPE], s, err));
     if (!plain_text(found[SUMMARY], 240)) return expected(err, "summary", "a sentence of 1 to 240 bytes");
-    KIT_TRY(kit_strdup(found[SUMMARY]->valuestring, &s->summary, err));
+    s->summary = found[SUMMARY]->valuestring;
     if (found[VALUES]) KIT_TRY(read_values(found[VALUES], s, err));
     KIT_TRY(read_range(found, s, err));
     KIT_TRY(read_flag(found, REQUIRED, &s->required, err));
@@ -411,7 +413,7 @@ static kit_status read_settings(const cJSON *array, bool inner, kit_buf *unread,
                             "entry %zu: expected an object with a \"key\" of its own, [a-z][a-z0-9_]{0,63}",
                             out->count + 1);
         host_setting *setting = &out->at[out->count];
-        KIT_TRY(kit_strdup(key->valuestring, &setting->key, err));
+        setting->key = key->valuestring;
         out->count++;
         kit_status status = read_one(one, inner, unread, setting, err);
         if (status == KOLM_E_INVALID_ARGUMENT) return kit_fail_context(err, "\"%s\"", key->valuestring);
@@ -430,12 +432,8 @@ kit_status host_settings_read(const cJSON *array, kit_buf *unread, host_settings
 void host_settings_free(host_settings *settings) {
     for (size_t i = 0; i < settings->count; i++) {
         host_setting *s = &settings->at[i];
-        for (size_t j = 0; j < s->value_count; j++)
-            free(s->values[j]);
         free(s->values);
-        free(s->key);
-        free(s->summary);
-        free(s->default_text);
+        free(s->default_made);
         host_settings_free(&s->fields);
     }
     free(settings->at);
@@ -444,6 +442,6 @@ void host_settings_free(host_settings *settings) {
 
 const host_setting *host_settings_find(const host_settings *settings, const char *key) {
     for (size_t i = 0; i < settings->count; i++)
-        if (strcmp(settings->at[i].key, key) == 0) return &settings->at[i];
+        if (settings->at[i].key[0] == key[0] && strcmp(settings->at[i].key, key) == 0) return &settings->at[i];
     return NULL;
 }

@@ -56,13 +56,15 @@ typedef struct host_settings {
     size_t count;
 } host_settings;
 
+/* Texts are those of the array that was read. */
 typedef struct host_setting {
-    char *key;
+    const char *key;
     unsigned types; /* 1u << host_setting_type, at least one */
-    char *summary;
-    char *default_text; /* the default as text; NULL: none */
+    const char *summary;
+    const char *default_text; /* the default as text; NULL: none */
+    char *default_made;       /* that text, where the array has none of it */
     bool required;
-    char **values; /* NULL: any */
+    const char **values; /* NULL: any */
     size_t value_count;
     bool has_min, has_max;
     double min, max;
@@ -74,8 +76,8 @@ typedef struct host_setting {
 /* Appends the type as text: "integer from 0 to 3600", "\"accept-new\" or \"SHA256:...\"", "map of {host, ...}". */
 void host_setting_type_text(const host_setting *setting, kit_buf *out);
 
-/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. unread:
- * receives unknown keys, ", KEY.colour"; NULL: an unknown key is an error. */
+/* Reads the array of a manifest, whose texts must outlive the settings. INVALID_ARGUMENT says which entry and what was
+ * expected; out is then empty. unread: receives unknown keys, ", KEY.colour"; NULL: an unknown key is an error. */
 kit_status host_settings_read(const cJSON *array, kit_buf *unread, host_settings *out_settings,
                               kolm_error_t *err) KIT_MUST_USE;
 void host_settings_free(host_settings *settings);
