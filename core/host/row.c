@@ -119,8 +119,9 @@ static kit_status read_manifest(const char *name, int fd, host_backend *row, kol
         status = host_manifest_parse(name, kit_buf_text(&text), text.length, &row->manifest, err);
         if (status == KOLM_E_INVALID_ARGUMENT) (void)kit_fail_context(err, "%s", row->manifest_path);
     }
-    /* Needed for a signature, and for a grant to unsigned files. */
-    if (status == KOLM_OK && (!row->no_signature || asks_for_something(row->manifest)))
+    /* Needed for a signature, and for a grant to unsigned files; what is installed with kolm needs no grant. */
+    bool installed = row->origin == HOST_ORIGIN_INSTALLED || row->origin == HOST_ORIGIN_BUILD;
+    if (status == KOLM_OK && (!row->no_signature || (!installed && asks_for_something(row->manifest))))
         status = kit_sha256_bytes(text.data, text.length, row->manifest_sha256, err);
     kit_buf_free(&text);
     return status;

@@ -119,7 +119,7 @@ typedef struct host_backend {
     host_file_identity manifest_file;
     bool no_signature;                    /* there was none when the directory was read, and it is the plugin's own */
     char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" if none were, or if nothing is signed and
-                                           * nothing requested */
+                                           * nothing has to be granted */
     host_plugin *bytes;
     host_libs libs;
 } host_backend;
