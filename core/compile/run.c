@@ -100,6 +100,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
                              .budget_micro_usd = r->budget.set ? r->budget.value : 0,
                              .max_price_micro_usd = r->max_price.set ? r->max_price.value : 0,
                              .min_vram_bytes = r->min_vram.set ? r->min_vram.value * 1000 : 0,
+                             .quote_micro_usd = c->quoted_micro != RECEIPT_UNKNOWN ? c->quoted_micro : 0,
                              .job_id = c->job.id,
                              .leases = &c->leases,
                              .label = "[trainer]",

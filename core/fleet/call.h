@@ -47,9 +47,10 @@ typedef struct fleet_call {
     int input_fd, output_fd; /* infer: as host_infer; -1: the job's files */
     int model_fd;            /* infer: 0: none */
     uint64_t budget_micro_usd, max_price_micro_usd,
-        min_vram_bytes; /* what the user wants; 0: nothing (budget.h caps it) */
-    const char *job_id; /* for the journal; NULL: none */
-    lease_list *leases; /* gets what the call rented; the caller frees it; NULL: not wanted */
+        min_vram_bytes;       /* what the user wants; 0: nothing (budget.h caps it) */
+    uint64_t quote_micro_usd; /* of the job; 0: not known */
+    const char *job_id;       /* for the journal; NULL: none */
+    lease_list *leases;       /* gets what the call rented; the caller frees it; NULL: not wanted */
     /* status */
     bool prune;
     uint64_t older_seconds;

@@ -135,7 +135,8 @@ static bool put_job_settings(cJSON *settings, const host_call_options *options) 
         uint64_t value;
     } numbers[] = {{"job.budget_micro_usd", options->job_budget_micro_usd},
                    {"job.max_price_micro_usd", options->job_max_price_micro_usd},
-                   {"job.min_vram_bytes", options->job_min_vram_bytes}};
+                   {"job.min_vram_bytes", options->job_min_vram_bytes},
+                   {"job.quote_micro_usd", options->job_quote_micro_usd}};
     bool good = true;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         char text[24];

@@ -222,7 +222,8 @@ typedef struct host_call_options {
     /* The user's limits for the job, for the settings job.budget_micro_usd, job.max_price_micro_usd (per hour) and
      * job.min_vram_bytes; 0: none. */
     uint64_t job_budget_micro_usd, job_max_price_micro_usd, job_min_vram_bytes;
-    const cJSON *config; /* the whole config.json; the backend may read its own section, and runtime.python:
+    uint64_t job_quote_micro_usd; /* job.quote_micro_usd: what the job is quoted at; 0: not known */
+    const cJSON *config;          /* the whole config.json; the backend may read its own section, and runtime.python:
                             runtimes.NAME */
     /* The value of a secret that the manifest names, or NULL; called on this thread before the process starts. The
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */

@@ -146,6 +146,13 @@ class Compile(Case):
         self.assertIn(PROVIDER.nothing_fits, said)
         self.nothing_left()
 
+    @unittest.skipUnless(PROVIDER.name == "vast", "does not say what the account has")
+    def test_an_account_that_cannot_pay(self):
+        self.cloud.credit = 0.0001
+        said = self.kolm(*self.compile_words(), code=5)
+        self.assertRegex(said, r"the account has 0\.0001 USD, and this job is quoted at 0\.\d+ USD; nothing was rented")
+        self.assertEqual([path for method, path in self.cloud.requests if method == "PUT"], [])
+
     def test_least_memory(self):
         self.kolm(*self.compile_words("--min-vram", str(PROVIDER.memory[1][0] // 10**9)))
         self.assertEqual({instance.kind[0] for instance in self.cloud.instances}, {PROVIDER.memory[1][1]})

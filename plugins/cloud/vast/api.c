@@ -82,15 +82,28 @@ static kit_status ask_with(kit_rent_account *a, const char *method, const char *
     return status;
 }
 
-kit_status vast_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) {
+static kit_status get_credit(kit_rent_account *a, double *out_usd, kolm_error_t *err) {
     kit_rent_answer answer = {0};
-    double credit = 0;
     kit_status status = ask(a, &(kit_rent_question){.path = "/api/v0/users/current/"}, &answer, err);
-    if (status == KOLM_OK && !kit_json_get_number(answer.json, "credit", &credit))
+    if (status == KOLM_OK && !kit_json_get_number(answer.json, "credit", out_usd))
         status = kit_rent_strange(a, "credit", err);
-    if (status == KOLM_OK) kit_format(out_note, capacity, "%.2f USD of credit", credit);
     kit_rent_answer_free(&answer);
     return status;
+}
+
+kit_status vast_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) {
+    double credit = 0;
+    KIT_TRY(get_credit(a, &credit, err));
+    kit_format(out_note, capacity, "%.2f USD of credit", credit);
+    return KOLM_OK;
+}
+
+/* Credit may be owed. */
+kit_status vast_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_error_t *err) {
+    double credit = 0;
+    KIT_TRY(get_credit(a, &credit, err));
+    *out_micro_usd = credit > 0 ? kit_rent_micro_usd(credit) : 0;
+    return KOLM_OK;
 }
 
 /* ---- What is wanted */

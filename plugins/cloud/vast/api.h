@@ -26,6 +26,7 @@ extern const kit_vm vast_vm; /* the table: vast.c */
 
 extern const kit_rent_refusal vast_refusals[];
 bool vast_read_refusal(int http_status, const cJSON *body, kit_rent_said *out);
+kit_status vast_balance(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err) KIT_MUST_USE;
 kit_status vast_check(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
 kit_status vast_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err) KIT_MUST_USE;

@@ -64,6 +64,7 @@ kit_status vm_limits_read(const kit_vm *vm, const kolm_host_v1_t *host, vm_limit
                        .rate_micro_usd = least(rate, passed(host, "job.max_price_micro_usd")),
                        .seconds = hours > 0 ? hours * 3600 / MICRO : VM_DEFAULT_HOURS * 3600u,
                        .poll_ms = poll / 1000,
+                       .quote_micro_usd = passed(host, "job.quote_micro_usd"),
                        .wish = {.vram_bytes = most(vram * GIGABYTE_PER_MICRO, passed(host, "job.min_vram_bytes")),
                                 .disk_bytes = disk * GIGABYTE_PER_MICRO}};
     if (out->seconds == 0) out->seconds = 1;

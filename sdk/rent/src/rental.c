@@ -236,6 +236,19 @@ static kit_status find_place(rental *v, kolm_error_t *err) {
     return status;
 }
 
+/* A job that the account cannot pay for is ended by the provider in the middle, and what it cost is lost. */
+static kit_status check_balance(rental *v, kolm_error_t *err) {
+    uint64_t has = 0, quote = v->limits.quote_micro_usd;
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    if (v->vm->balance == NULL || quote == 0 || v->vm->balance(&v->keyed.account, &has, &ignored) != KOLM_OK)
+        return KOLM_OK; /* then renting says what is wrong */
+    if (has >= quote) return KOLM_OK;
+    (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add credit, choose another backend, or train on fewer rows",
+                   "the account has %.4f USD, and this job is quoted at %.4f USD", dollars(has), dollars(quote));
+    tell_cost(v, err);
+    return KOLM_E_FAILED_PRECONDITION;
+}
+
 kit_status vm_rent(const kit_vm *vm, const kolm_host_v1_t *host, const vm_work *work, vm_bill *out_bill,
                    kolm_error_t *err) {
     rental *v = calloc(1, sizeof *v);
@@ -245,6 +258,7 @@ kit_status vm_rent(const kit_vm *vm, const kolm_host_v1_t *host, const vm_work *
     v->host = host;
     kit_status status = open_rental(v, work, err);
     if (status == KOLM_OK) status = find_place(v, err);
+    if (status == KOLM_OK) status = check_balance(v, err);
     if (status == KOLM_OK) {
         make_plan(v, work);
         status = kit_rent_begin(&v->rent, &v->plan, kit_now_ms(), err);

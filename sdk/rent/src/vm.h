@@ -16,6 +16,7 @@ typedef struct vm_limits {
     uint64_t rate_micro_usd;   /* an hour; 0: any */
     uint64_t seconds;          /* a job may take */
     uint64_t poll_ms;          /* 0: the default */
+    uint64_t quote_micro_usd;  /* of the job; 0: not known */
     bool keep_on;              /* the watchdog must not turn the machine off */
     uint16_t ssh_port;         /* 0: 22 */
     char ssh_user[64];

@@ -86,6 +86,9 @@ typedef struct kit_vm {
     /* The cheapest request that needs a token. out_note: a line about the account, or "". NULL: offers(), and the note
      * counts them. */
     kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);
+    /* The money of the account, from which the machine is paid, in millionths of a dollar. A job that is quoted at more is refused before
+     * anything is rented. NULL: the provider does not say. */
+    kit_status (*balance)(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err);
     /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. Keys are listed, looked
      * up and destroyed by the functions for machines, with a handle that begins with KIT_VM_KEY, and cost nothing. */
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
