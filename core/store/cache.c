@@ -71,12 +71,23 @@ out:
     return good;
 }
 
+/* Most commands find nothing new, and a file costs more to replace than to read. */
+static bool has_bytes(const char *path, const kit_buf *text) {
+    kit_buf old = {0};
+    kolm_error_t err = KIT_ERROR_INIT;
+    bool same = kit_read_file(path, STORE_CACHE_MAX, &old, &err) == KOLM_OK && old.length == text->length &&
+                memcmp(kit_buf_text(&old), kit_buf_text(text), old.length) == 0;
+    kit_buf_free(&old);
+    return same;
+}
+
 bool store_cache_write(const store_home *home, const char *name, const cJSON *value) {
     kit_buf path = {0}, text = {0};
     kolm_error_t err = KIT_ERROR_INIT;
-    bool good = make_directory(home) && entry_path(home, name, ".json", &path) &&
-                kit_json_line(value, &text, &err) == KOLM_OK && kit_buf_ok(&text, &err) == KOLM_OK &&
-                replace(kit_buf_text(&path), text.data, text.length);
+    bool good = entry_path(home, name, ".json", &path) && kit_json_line(value, &text, &err) == KOLM_OK &&
+                kit_buf_ok(&text, &err) == KOLM_OK;
+    if (good && !has_bytes(kit_buf_text(&path), &text))
+        good = make_directory(home) && replace(kit_buf_text(&path), text.data, text.length);
     kit_buf_free(&path);
     kit_buf_free(&text);
     return good;

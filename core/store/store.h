@@ -103,7 +103,7 @@ const char *store_secret_tail(const char *secret);
 kit_status store_cache_path(const store_home *home, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* The parsed entry, or NULL when there is none, or when it is unreadable, too large or not a JSON object. */
 cJSON *store_cache_read(const store_home *home, const char *name);
-/* Replaces the entry atomically; false on failure. */
+/* Replaces the entry atomically, unless it is the same already; false on failure. */
 bool store_cache_write(const store_home *home, const char *name, const cJSON *value);
 bool store_cache_remove(const store_home *home, const char *name);
 /* Detects changes of a secret without storing a guessable fingerprint: a digest keyed with 32 random bytes that are

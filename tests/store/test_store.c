@@ -357,6 +357,30 @@ START_TEST(the_cache_forgives_everything) {
 }
 END_TEST
 
+/* A file is replaced by another one, so its inode tells whether it was. */
+static ino_t inode_of(const char *name) {
+    struct stat st;
+    kit_buf path = {0};
+    kit_buf_fmt(&path, "%s/%s", store_home_path(home), name);
+    ck_assert_int_eq(stat(kit_buf_text(&path), &st), 0);
+    kit_buf_free(&path);
+    return st.st_ino;
+}
+
+START_TEST(an_equal_entry_is_left_alone) {
+    cJSON *value = cJSON_CreateObject();
+    ck_assert(kit_json_put_u64(value, "n", 7));
+    ck_assert(store_cache_write(home, "detect", value));
+    ino_t first = inode_of("cache/detect.json");
+    ck_assert(store_cache_write(home, "detect", value));
+    ck_assert_uint_eq(inode_of("cache/detect.json"), first);
+    ck_assert(kit_json_put_u64(value, "m", 8));
+    ck_assert(store_cache_write(home, "detect", value));
+    ck_assert_uint_ne(inode_of("cache/detect.json"), first);
+    cJSON_Delete(value);
+}
+END_TEST
+
 START_TEST(digests_are_keyed_per_home) {
     uint8_t key[STORE_KEY_BYTES], again[STORE_KEY_BYTES];
     char one[STORE_DIGEST_HEX], two[STORE_DIGEST_HEX];
@@ -403,6 +427,7 @@ int main(void) {
     tcase_add_test(tests, no_credentials_file_is_an_empty_set);
     tcase_add_test(tests, only_long_secrets_show_their_tail);
     tcase_add_test(tests, the_cache_forgives_everything);
+    tcase_add_test(tests, an_equal_entry_is_left_alone);
     tcase_add_test(tests, digests_are_keyed_per_home);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
