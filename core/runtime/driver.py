@@ -31,16 +31,32 @@ def probe():
             "machine": platform.machine().lower()}
 
 
+def wheel_of_pip():
+    """The wheel from which ensurepip installs pip, or None if it is in none of the usual places."""
+    import glob
+    import ensurepip
+    import sysconfig
+    for place in (sysconfig.get_config_var("WHEEL_PKG_DIR"), os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")):
+        found = glob.glob(os.path.join(glob.escape(place), "pip-*.whl")) if place else []
+        if found:
+            return max(found)
+    return None
+
+
 def make(path):
     """Makes an empty virtual environment at path, and removes what was there."""
     import venv
-    venv.EnvBuilder(clear=True, symlinks=os.name != "nt", with_pip=True).create(path)
+    # ensurepip takes most of the time of a setup, and installs what no lock names: pip runs from its wheel instead.
+    venv.EnvBuilder(clear=True, symlinks=os.name != "nt", with_pip=wheel_of_pip() is None).create(path)
     return {}
 
 
 def install(*words):
-    """pip, in the environment of this interpreter."""
+    """pip, in the environment of this interpreter: the one that is installed there, or else the one that came with Python."""
+    import importlib.util
     import runpy
+    if importlib.util.find_spec("pip") is None:
+        sys.path.insert(0, wheel_of_pip())
     sys.argv = ["pip", "install", *words]
     try:
         runpy.run_module("pip", run_name="__main__", alter_sys=True)

@@ -27,8 +27,8 @@ class Making(Case):
         self.assertEqual((about["format"], about["backend"]), (1, NAME))
         self.assertEqual(about["lock_sha256"], sha256(os.path.join(self.plugins, NAME + ".lock.txt")))
         self.assertEqual(about["python"], "%d.%d.%d" % sys.version_info[:3])
-        self.assertEqual((about["packages"]["tiny"], about["packages"]["torch"]), ("1.0", "9.9"))
-        self.assertGreater(about["bytes"], 100000)
+        self.assertEqual(about["packages"], {"tiny": "1.0", "torch": "9.9"})  # and nothing that the lock does not name
+        self.assertGreater(about["bytes"], 10000)
         self.assertFalse(os.path.lexists(self.partial))
         python = os.path.join(self.runtime, "bin", "python")
         said = subprocess.run([python, "-I", "-B", "-c", "import tiny, sys; print(tiny.VERSION, sys.prefix)"], capture_output=True, text=True, check=True)
@@ -57,13 +57,10 @@ class Making(Case):
         if not bundled:
             self.skipTest("this Python brings no wheel of pip")
         self.lock(shutil.copy(bundled[0], self.wheels), self.wheel(), hashes={"pip": "0" * 64})
-        log = os.path.join(self.partial, "pip.txt")
-        done = self.setup(code=None)
-        # A pip that is there already in this version is not fetched again.
-        self.assertIn(done.returncode, (0, 7), done.err)
-        if done.returncode == 7:
-            self.assertTrue(self.read(log).startswith(b"pip=="))
-            self.assertEqual(self.read(log).count(b"\n"), 2)
+        self.fails(7, "pip", "is not the one that was pinned")
+        log = self.read(os.path.join(self.partial, "pip.txt"))
+        self.assertTrue(log.startswith(b"pip=="))
+        self.assertEqual(log.count(b"\n"), 2)
         self.lock(os.path.join(self.wheels, os.path.basename(bundled[0])), self.wheel())
         self.setup()
         self.assertEqual(self.about()["packages"]["pip"], os.path.basename(bundled[0]).split("-")[1])
