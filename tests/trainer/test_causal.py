@@ -150,7 +150,7 @@ class Repeats(real.Case):
         self.same_as_whole(job)
 
     def test_threads_are_told_apart(self):
-        job = self.trained(TEAMS, threads=2, **self.OPTIONS)
+        job = self.trained(TEAMS, threads=2, **{**self.OPTIONS, "epochs": "0.1"})
         words = [done.result["toolchain"] for done in (job.done, self.whole_done)]
         self.assertIn("x2", words[0])
         self.assertIn("x1", words[1])
