@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "encoder"))
 import tiny_models  # noqa: E402
 
 PARTS = "text rows rows_read solver l1 pool rule trials choose calibrate fit model train".split()
-KIT_PARTS = "status buf text json_validate json json_walk lines hash file lock process".split()
+KIT_PARTS = "status buf text json_validate json_tree json json_walk lines hash file lock process".split()
 
 
 def read(path):
