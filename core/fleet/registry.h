@@ -63,7 +63,7 @@ typedef struct fleet_registry {
     size_t count;
     fleet_shadowed *shadowed; /* plugins that another one of the same name hides */
     size_t shadowed_count;
-    char *notes;  /* places that were looked at in vain; may be NULL */
+    char *notes;  /* directories that could not be searched; may be NULL */
     cJSON *cache; /* the detection cache as read; its entries by name: */
     const cJSON **entries;
     size_t entry_count;

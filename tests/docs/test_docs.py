@@ -172,13 +172,13 @@ def constant(path, name):
 GIB, MIB = 1 << 30, 1 << 20
 LIMITS = [  # row of the table in the guide, what it says, and the constant that must agree
     ("`detect`, `cost`: time", lambda: "%d seconds, up to %d times that" % (constant("core/host/call.c", "LIGHT_TIMEOUT_MS") / 1000, constant("core/host/internal.h", "HOST_BUSY_TIMES"))),
-    ("`detect`, `cost`: processor time", lambda: "%d seconds above the time: %d seconds" % (
-        constant("core/host/ask.c", "LIGHT_CPU_MORE"), constant("core/host/ask.c", "LIGHT_CPU_MORE") + constant("core/host/call.c", "LIGHT_TIMEOUT_MS") / 1000)),
+    ("`detect`, `cost`: processor time", lambda: "%d seconds: %d more than the time limit" % (
+        constant("core/host/ask.c", "LIGHT_CPU_MORE") + constant("core/host/call.c", "LIGHT_TIMEOUT_MS") / 1000, constant("core/host/ask.c", "LIGHT_CPU_MORE"))),
     ("`detect`, `cost`: memory", lambda: "%d GiB of data" % (constant("core/host/ask.c", "DEFAULT_MEMORY_LIMIT") / GIB)),
     ("`detect`, `cost`: a file", lambda: "%d MiB" % (constant("core/host/ask.c", "DEFAULT_FILE_LIMIT") / MIB)),
     ("`detect`, `cost`: what it prints", lambda: "%d bytes" % constant("core/host/run.c", "PRINTED_LIGHT")),
     ("other slots: what it prints", lambda: "%d MiB" % (constant("core/host/run.c", "PRINTED_MOST") / MIB)),
-    ("from being asked to stop to being killed", lambda: "%d seconds; `detect` and `cost` none" % (constant("core/host/call.c", "GRACE_MS") / 1000)),
+    ("grace period, from the request to stop to the kill", lambda: "%d seconds; `detect` and `cost` none" % (constant("core/host/call.c", "GRACE_MS") / 1000)),
     ("log lines", lambda: "%d at once, %d a second" % (constant("core/host/child/services.c", "LOG_BURST"), constant("core/host/child/services.c", "LOG_PER_SECOND"))),
     ("a secret", lambda: "%d bytes" % constant("core/host/internal.h", "HOST_SECRET_MAX")),
     ("plugin", lambda: "%d GiB; up to %d MiB" % (constant("core/host/plugin.c", "PLUGIN_MOST") / GIB, constant("core/host/plugin.c", "SEALED_MOST") / MIB)),
