@@ -53,7 +53,7 @@ class Grants(Case):
         self.assertIn("the secret FAKE_TOKEN", found["reason"])
         self.assertIn("`kolm backend grant fake-cloud`", found["remedy"])
         self.assertEqual(self.state("--refresh"), "not granted")
-        self.assertRegex(self.kolm("compute", "list").out, r"fake-cloud .*\(not granted\)\n")
+        self.assertRegex(self.kolm("compute", "list").out, r"fake-cloud .*\(not granted\)  \(reference price of .*\)\n")
         for words in (("compute", "detect"), ("compute", "info", "fake-cloud"), ("backend", "list"), ("backend", "why", "fake-cloud")):
             self.assertIn(said, self.kolm(*words).out, words)
         row = self.row()
