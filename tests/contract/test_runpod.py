@@ -135,6 +135,25 @@ class Answers(Case):
         self.assert_sentence(done)  # this server has no pods
         self.assertEqual(self.provider.submits, 0)
 
+    def test_score(self):
+        words = ("score", "router-1.0.0.kolm", "--eval", "rows.jsonl", "--json", "--backend")
+        here, there = (self.run_kolm(*words, name, stderr=subprocess.DEVNULL) for name in ("local-cpu", "runpod"))
+        self.assertEqual(there.returncode, 0, there.stdout)
+        here, there = (json.loads(one.stdout) for one in (here, there))
+        self.assertEqual((there["accuracy"], there["answered"]), (here["accuracy"], here["answered"]))
+        self.assertEqual(sum(len(job.input["rows"]) for job in self.provider.jobs.values()), 160)
+
+    def test_where_the_token_goes(self):
+        """To the address of endpoints, and not to that of pods; in the clear to this machine alone."""
+        with RunPod() as pods:
+            self.configure(api=pods.api())
+            self.assertEqual(self.ask("refund refunds about").returncode, 0)
+            self.assertEqual(pods.requests, [])
+        for address in ("http://192.0.2.1/v2", "endpoints.example", "https://me:pw@endpoints.example/v2"):
+            self.configure(endpoint_api=address)
+            self.assert_sentence(self.ask("x"))
+        self.assertEqual(self.provider.submits, 1)
+
     def test_a_budget(self):
         self.configure(budget_usd=5)
         self.assert_sentence(self.ask("x"), "cannot say what an endpoint will cost")
@@ -166,7 +185,7 @@ class Trouble(Case):
         for kind in ("lost", "after-500", "malformed"):
             self.provider.faults.clear()
             self.provider.fault(RUN, kind)
-            self.assert_sentence(self.ask("x"), "not submitted again", "RunPod ends it 570 s after that (its ttl)")
+            self.assert_sentence(self.ask("x"), "not submitted again", "if it is there, RunPod ends it 570 s after it was submitted (its ttl)")
         self.assertEqual(self.provider.submits, 3)
         self.assert_ends()
 
@@ -299,6 +318,14 @@ class Trouble(Case):
         self.provider.fault(CANCEL, 500)
         self.stop()
         self.assertEqual((self.provider.submits, self.provider.without_end()), (1, []))
+        self.assert_ends()
+
+    def test_ctrl_c_and_a_cancel_that_is_never_answered(self):
+        """It is not recorded, so no later start of kolm ends it: a warning says what does."""
+        self.provider.stuck, self.provider.tick = True, 0.001
+        self.provider.fault(CANCEL, 500, times=0)
+        said = self.stop()
+        self.assertRegex(said, "the job [0-9a-f-]+u1 is not cancelled yet; RunPod ends it 570 s after it was submitted")
         self.assert_ends()
 
 

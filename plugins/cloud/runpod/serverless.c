@@ -16,6 +16,7 @@
 #define BATCH_BYTES (4u << 20) /* RunPod takes 10 MB */
 #define CHUNK 65536u
 #define SECONDS 540u         /* `kolm run` waits 600 s for an answer: a minute is left to cancel */
+#define CANCEL_MS 3000       /* one try of several */
 #define LEAST_SECONDS 10u    /* of a ttl */
 #define TTL_MORE_SECONDS 30u /* so that the job is still there when it is given up, to be cancelled */
 
@@ -38,7 +39,8 @@ typedef struct endpoint {
     const cJSON *questions;
     kit_buf *out;
     cJSON *output; /* of a job that has ended well */
-    bool unclear;  /* a job may exist whose id nobody knows */
+    bool open;     /* a job may wait or run */
+    bool warned;   /* that a job is not cancelled */
 } endpoint;
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
@@ -194,7 +196,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
         out_handle[0] = '\0';
         status = malformed("a job without id", err);
     }
-    e->unclear = status != KOLM_OK && *out_may_exist;
+    e->open = *out_may_exist;
     if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json))
         status = kit_fail(err, status, "correct backends.runpod.endpoint in config.json, or take it out of there",
                           "RunPod has no serverless endpoint %s that this token may use (404)", e->id);
@@ -243,6 +245,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     if (status == KOLM_OK) {
         out->life = life_of(out->word);
         read_error(reply.json, out->why, sizeof out->why);
+        e->open = out->life < KIT_QUEUE_SUCCEEDED;
         if (out->life == KIT_QUEUE_UNKNOWN) kit_queue_say(task, "the job %s is \"%s\"", handle, out->word);
     }
     if (status == KOLM_OK && out->life == KIT_QUEUE_SUCCEEDED) {
@@ -251,8 +254,22 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     }
     if (status == KOLM_E_NOT_FOUND && !cJSON_IsObject(reply.json))
         err->code = status = KOLM_E_UNAVAILABLE; /* a page, or a proxy */
+    if (status == KOLM_E_NOT_FOUND) e->open = false;
     kit_service_reply_free(&reply);
     return status;
+}
+
+/* A call that the user stopped is over after ten seconds, and has no sentence of its own: the warning comes at once. */
+static void warn_of_cancel(kit_queue_task *task, const char *handle) {
+    endpoint *e = task->own;
+    kit_buf line = {0};
+    if (e->warned || task->host->cancelled(task->host->user) == 0) return;
+    e->warned = true;
+    kit_buf_fmt(&line,
+                "runpod: the job %s is not cancelled yet; RunPod ends it %llu s after it was submitted (its ttl)",
+                handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
+    task->host->log(task->host->user, KOLM_LOG_WARNING, kit_buf_text(&line));
+    kit_buf_free(&line);
 }
 
 static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
@@ -260,8 +277,9 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     char path[KIT_RENT_HANDLE_BYTES + 160];
     kit_service_reply reply = {0};
     kit_format(path, sizeof path, "/%s/cancel/%s", ((endpoint *)task->own)->id, handle);
-    const kit_service_call call = {.method = "POST", .path = path, .repeat = KIT_HTTP_CHANGE};
+    const kit_service_call call = {.method = "POST", .path = path, .repeat = KIT_HTTP_CHANGE, .deadline_ms = CANCEL_MS};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
+    if (status != KOLM_OK) warn_of_cancel(task, handle);
     kit_service_reply_free(&reply);
     return status;
 }
@@ -351,12 +369,13 @@ static kit_status fetch(void *state, const char *handle, bool *out_done, kolm_er
 static const kit_queue_provider queue = {
     .name = "RunPod", .settle_ms = 5000, .submit = submit, .look = look, .cancel = cancel, .fetch = fetch};
 
-/* What is not known by an id cannot be cancelled, and ends by its ttl. */
+/* What could not be cancelled, or has no id by which it could be, ends by its ttl. */
 static kit_status say_when_it_ends(const endpoint *e, kolm_error_t *err) {
     char text[sizeof err->text], remedy[sizeof err->remedy];
     kit_copy(text, sizeof text, err->text);
     kit_copy(remedy, sizeof remedy, err->remedy);
-    return kit_fail(err, err->code, remedy, "%s; if it was, RunPod ends it %llu s after that (its ttl)", text,
+    return kit_fail(err, err->code, remedy,
+                    "%s; if it is there, RunPod ends it %llu s after it was submitted (its ttl)", text,
                     (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
 }
 
@@ -364,11 +383,11 @@ static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *
     endpoint *e = task->own;
     e->questions = questions;
     e->out = out;
-    e->unclear = false;
+    e->open = false;
     kit_status status = kit_queue_ask(task, &queue, e->seconds * 1000, err);
     cJSON_Delete(e->output);
     e->output = NULL;
-    return status != KOLM_OK && e->unclear ? say_when_it_ends(e, err) : status;
+    return status != KOLM_OK && e->open ? say_when_it_ends(e, err) : status;
 }
 
 static const kit_queue_backend backend = {
