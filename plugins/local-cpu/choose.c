@@ -97,9 +97,15 @@ static bool large(const cv *c) {
     return rows_count(c->rows) > 20000;
 }
 
+/* What one against the rest costs in both plans. With 38,269 rows of 6 words and 8 labels 0.25 gave 78.2 % where 1 gave
+ * 76.6, with 12 words 82.0 and 81.2. */
+static float plain_cost(const cv *c) {
+    return large(c) ? 0.25f : 1.0f;
+}
+
 /* The quick plan's choice, and the same without characters. */
 static kit_status try_plain(cv *c, uint32_t *out_pick, kolm_error_t *err) {
-    const float cost = large(c) ? 0.25f : 1.0f;
+    const float cost = plain_cost(c);
     trial *plain = cv_add_trial(c, "svm", SOLVE_SVM, 3, cost);
     (void)cv_add_trial(c, "svm", SOLVE_SVM, 1, cost);
     KIT_TRY(cv_begin_at(c, plain, NULL, err));
@@ -178,7 +184,7 @@ static kit_status plan_normal(cv *c, kolm_error_t *err) {
 static kit_status plan_quick(cv *c, kolm_error_t *err) {
     const bool l1 = long_texts(c);
     const trial *t =
-        l1 ? cv_add_trial(c, "l1", SOLVE_L1, 1, L1_PLAIN_COST) : cv_add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);
+        l1 ? cv_add_trial(c, "l1", SOLVE_L1, 1, L1_PLAIN_COST) : cv_add_trial(c, "svm", SOLVE_SVM, 3, plain_cost(c));
     c->result->chosen = 0;
     c->steps_total = cv_strips_of(&t->candidate->part[0], c->job->labels);
     if (l1) KIT_TRY(columns_make(c->rows, 1, &c->columns, err));

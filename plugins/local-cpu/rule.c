@@ -6,12 +6,14 @@
 void rule_compare(const uint8_t *a, const uint8_t *b, const float *weight, uint32_t count, double *out_behind,
                   double *out_error) {
     double sum = 0.0, squares = 0.0;
+    uint32_t weighed = 0;
     for (uint32_t i = 0; i < count; i++) {
         const double difference = ((double)b[i] - (double)a[i]) * (double)weight[i];
         sum += difference;
         squares += difference * difference;
+        weighed += weight[i] > 0.0f;
     }
-    const double variance = squares - sum * sum / count;
+    const double variance = weighed > 0 ? squares - sum * sum / weighed : 0.0;
     *out_behind = sum;
     *out_error = variance > 0.0 ? num_sqrt(variance) : 0.0;
 }

@@ -66,7 +66,7 @@ class Encoder(Case):
             manifest = json.loads(artifact.read("manifest.json"))
             held = [json.loads(line) for line in artifact.read("eval/heldout.jsonl").decode().splitlines()]
         self.assertLessEqual({"model/linear.bin", "model/head.bin", "model/encoder.json", "model/vocab.txt"}, names)
-        self.assertEqual((manifest["recipe"], manifest["toolchain"]), ("encoder", "kolm-encoder 1"))
+        self.assertEqual((manifest["recipe"], manifest["toolchain"]), ("encoder", "kolm-encoder 2"))
         self.assertEqual(manifest["base"]["name"], "sentences")
         report = manifest["report"]
         self.assertEqual((report["dimensions"], report["max_tokens"], report["texts_cut"]), (20, 40, 0))

@@ -89,8 +89,8 @@ static int train_main(int argc, char **argv) {
     if (status != KOLM_OK) return fail(&err);
     for (uint32_t i = 0; i < report.result.candidates; i++) {
         const choose_candidate *c = &report.result.candidate[i];
-        printf("%c %-60s %.2f%%\n", i == report.result.chosen ? '*' : ' ', c->name,
-               c->rows ? 100.0 * (double)c->correct / (double)c->rows : 0.0);
+        printf("%c %-60s %.2f%% of %llu\n", i == report.result.chosen ? '*' : ' ', c->name,
+               c->rows ? 100.0 * (double)c->correct / (double)c->rows : 0.0, (unsigned long long)c->rows);
     }
     for (uint32_t i = 0; i < report.head.candidates; i++) {
         const head_candidate *c = &report.head.candidate[i];

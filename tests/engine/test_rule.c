@@ -38,6 +38,29 @@ START_TEST(the_plainest_within_one_error) {
 }
 END_TEST
 
+/* Rows of weight 0, those of the folds that nothing is compared on, change nothing. */
+START_TEST(rows_without_weight_are_none) {
+    static uint8_t plain[ROWS], other[ROWS];
+    float weight[ROWS] = {0};
+    double behind, error, behind_alone, error_alone;
+    for (uint32_t i = 0; i < 50; i++) {
+        weight[i] = 1.0f / 50;
+        plain[i] = i < 30;
+        other[i] = i < 10 || i >= 25;
+    }
+    rule_compare(plain, other, weight, 50, &behind_alone, &error_alone);
+    rule_compare(plain, other, weight, ROWS, &behind, &error);
+    ck_assert_double_eq(behind, behind_alone);
+    ck_assert_double_eq(error, error_alone);
+    /* 20 more of weight 0.02, 15 less: 5 of them ahead, sqrt(35 - 25 / 50) is the error. */
+    ck_assert_double_eq_tol(error, 0.02 * 5.8737, 1e-5);
+    /* All have weight 0. */
+    rule_compare(plain, other, weight + 50, ROWS - 50, &behind, &error);
+    ck_assert_double_eq(behind, 0.0);
+    ck_assert_double_eq(error, 0.0);
+}
+END_TEST
+
 static float furthest(const float *a, const float *b, size_t n) {
     float most = 0.0f;
     for (size_t i = 0; i < n; i++) {
@@ -120,14 +143,35 @@ START_TEST(the_first_of_many_rows_decides) {
 }
 END_TEST
 
+/* Both plans begin with the same cost, above 20,000 rows another one. */
+START_TEST(quick_and_normal_begin_alike) {
+    const uint32_t count = _i == 0 ? 800 : 20400;
+    made_rows(&data, 4, count, 4, 20);
+    write_rows();
+    train_request q = request_for(count, 2);
+    train_report normal = must_train(&q);
+    q.effort = EFFORT_QUICK;
+    train_report quick = must_train(&q);
+    ck_assert_uint_eq(quick.result.candidates, 1);
+    ck_assert_str_eq(quick.result.candidate[0].name, normal.result.candidate[0].name);
+    ck_assert_str_eq(quick.result.candidate[0].name, _i == 0 ? "words+chars svm c=1" : "words+chars svm c=0.25");
+    train_report_free(&normal);
+    train_report_free(&quick);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("engine rule");
     TCase *tcase = tcase_create("rule");
     tcase_set_timeout(tcase, 600);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, the_plainest_within_one_error);
+    tcase_add_test(tcase, rows_without_weight_are_none);
     tcase_add_loop_test(tcase, a_fit_begins_where_another_ended, 0, 2);
-    if (getenv("KOLM_UNDER_VALGRIND") == NULL) tcase_add_test(tcase, the_first_of_many_rows_decides);
+    if (getenv("KOLM_UNDER_VALGRIND") == NULL) {
+        tcase_add_test(tcase, the_first_of_many_rows_decides);
+        tcase_add_loop_test(tcase, quick_and_normal_begin_alike, 0, 2);
+    }
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

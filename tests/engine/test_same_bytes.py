@@ -20,6 +20,8 @@ KIT = os.path.join(ROOT, "sdk", "kit")
 sys.path.insert(0, os.path.join(ROOT, "tests", "encoder"))
 import tiny_models  # noqa: E402
 
+# The word that stands for the bytes of recipe encoder, and a digest of some. Those of recipe linear are in test_golden.c.
+GOLDEN = ("kolm-encoder 2", "22041b83f1c7a0d174073bfb5cc330588b41009d5278405c21ba22fbaa4d0d38")
 PARTS = "text rows rows_read solver l1 pool rule trials choose calibrate fit model train".split()
 KIT_PARTS = "status buf text json_validate json_tree json json_walk lines hash file lock process".split()
 
@@ -69,7 +71,7 @@ class SameBytes(unittest.TestCase):
             with open(os.path.join(out, name), "rb") as f:
                 found[name] = hashlib.sha256(f.read()).hexdigest()
         self.assertEqual(sorted(found), ["encoder.json", "head.bin", "linear.bin", "tokenizer_config.json", "vocab.txt"])
-        return tuple(found.values())
+        return found["head.bin"], found["linear.bin"], found["encoder.json"]
 
     def test_encoder(self):
         """The whole payload of recipe encoder, from any vectors, from C alone, from a build without optimisation."""
@@ -83,17 +85,26 @@ class SameBytes(unittest.TestCase):
         seen = {self.encoder_digests(ARGS.bench, data, base, threads, *kernels) for threads, *kernels in ((1,), (2,), (1, "plain"), (2, "4"))}
         seen.add(self.encoder_digests(self.build("cc", ["-O0"]), data, base, 2))
         self.assertEqual(len(seen), 1)
+        word = re.search(r'LOCAL_CPU_ENCODER_TOOLCHAIN "(.*)"', read(os.path.join(ENGINE, "backend.h"))).group(1)
+        self.assertEqual((word, hashlib.sha256("".join(seen.pop()).encode()).hexdigest()), GOLDEN,
+                         "the bytes of models changed: increment LOCAL_CPU_ENCODER_TOOLCHAIN in backend.h, and put both here")
 
-    def digest(self, bench, data, threads):
-        model = os.path.join(self.dir, "model.bin")
-        subprocess.run([bench, "train", data, model, "normal", str(threads)], check=True, stdout=subprocess.DEVNULL)
-        with open(model, "rb") as f:
-            return hashlib.sha256(f.read()).hexdigest()
+    def digests(self, bench, shapes, threads):
+        model, found = os.path.join(self.dir, "model.bin"), []
+        for name in shapes:
+            data = os.path.join(self.dir, name + ".jsonl")
+            done = subprocess.run([bench, "train", data, model, "normal", str(threads)], check=True, stdout=subprocess.PIPE, universal_newlines=True)
+            others = [int(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith("  words")]
+            self.assertEqual(all(n < shapes[name][0] / 2 for n in others), name == "first-fold", done.stdout)
+            with open(model, "rb") as f:
+                found.append(hashlib.sha256(f.read()).hexdigest())
+        return tuple(found)
 
     def test_compilers_and_levels(self):
-        many, long = os.path.join(self.dir, "many.jsonl"), os.path.join(self.dir, "long.jsonl")
-        rows(many, 700, 20, 6)
-        rows(long, 900, 4, 30)
+        """Few rows, long ones, and so many that candidates are compared on the first fold alone."""
+        shapes = {"many": (700, 20, 6), "long": (900, 4, 30), "first-fold": (7800, 5, 3)}
+        for name, shape in shapes.items():
+            rows(os.path.join(self.dir, name + ".jsonl"), *shape)
         builds = [("cc", ["-O0"])]
         if os.uname().machine == "x86_64" and "avx2" in open("/proc/cpuinfo").read() and "fma" in open("/proc/cpuinfo").read():
             builds.append(("cc", ["-O3", "-mavx2", "-mfma"]))
@@ -104,8 +115,8 @@ class SameBytes(unittest.TestCase):
             if not shutil.which(compiler):
                 continue
             bench = self.build(compiler, flags)
-            seen[(compiler, *flags)] = (self.digest(bench, many, 2), self.digest(bench, long, 3))
-        seen["this build"] = (self.digest(ARGS.bench, many, 1), self.digest(ARGS.bench, long, 2))
+            seen[(compiler, *flags)] = self.digests(bench, shapes, 2)
+        seen["this build"] = self.digests(ARGS.bench, shapes, 1)
         self.assertEqual(len(set(seen.values())), 1, seen)
 
     def test_tables_are_what_the_script_makes(self):
