@@ -5,10 +5,11 @@
 #define FIRST_MS 500u
 #define OFTEN_MS 60000u
 
+/* At once what is there at once, and in all of the first minute no more than a look in poll_ms. */
 uint64_t rent_pace_pause(uint64_t poll_ms, uint64_t age_ms) {
     if (age_ms > OFTEN_MS) return poll_ms * 4;
-    uint64_t pause = FIRST_MS + age_ms / 4;
-    return pause < poll_ms ? pause : poll_ms;
+    uint64_t pause = FIRST_MS + age_ms / 2;
+    return pause < poll_ms * 2 ? pause : poll_ms * 2;
 }
 
 int64_t rent_pace_next(uint32_t gap_ms, uint32_t create_gap_ms, int64_t asked_ms, int64_t created_ms, bool creates) {

@@ -151,7 +151,7 @@ typedef struct kit_queue_plan {
     uint64_t start_ms;         /* from submission until it runs; 0: 2 h */
     uint64_t unknown_ms;       /* longest time with an unknown status or without an answer; 0: 30 min */
     uint64_t give_up_ms;       /* of uploading, fetching, cancelling, removing, finding; 0: 30 min */
-    uint64_t poll_ms;          /* polling interval; 0: 5 s. Less at first, four times that after a minute */
+    uint64_t poll_ms;          /* mean polling interval of the first minute, four times it later; 0: 5 s */
     uint64_t settle_ms;        /* overrides the provider's; 0: it does not */
 } kit_queue_plan;
 

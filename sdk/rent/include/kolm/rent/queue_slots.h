@@ -37,7 +37,8 @@ extern "C" {
  *   api               replaces the provider's address, for tests: https, or http to this machine
  *   budget_usd        the most that one job may cost; the lower of this and the command's budget
  *   max_hours         the longest that a job may take, default 24
- *   poll_seconds      polling interval, default 5; less at first, four times that after a minute
+ *   poll_seconds      mean polling interval in the first minute, default 5: less at first, then twice that; four times
+ *                     after the minute
  *   settle_seconds    how long a new resource may be missing in the provider's lists
  *   patience_seconds  how long to retry ending a job and removing rows before leaving that to the next start; 1800
  */

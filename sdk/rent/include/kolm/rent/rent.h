@@ -160,7 +160,7 @@ typedef struct kit_rent_plan {
     uint64_t boot_ms;                 /* from creation to an address; 0: 15 min */
     uint64_t give_up_ms;              /* for destroying a box, and for finding one whose creation is unclear; 0: 30
                                          min */
-    uint64_t poll_ms;                 /* polling interval; 0: 5 s. Less at first, four times that after a minute */
+    uint64_t poll_ms;                 /* mean polling interval of the first minute, four times it later; 0: 5 s */
     uint32_t offers_most;             /* offers that are tried; 0: 5 */
 } kit_rent_plan;
 

@@ -52,8 +52,8 @@ extern "C" {
  *   disk_gb             minimum disk
  *   power_off           false: the watchdog ends the work, and leaves the machine on
  *   ssh_user, ssh_port  if an image has another account or port than the provider's default
- *   poll_seconds        polling interval while a machine starts or ends, default 5; less at first, and four
- *                       times that after a minute
+ *   poll_seconds        mean polling interval in the first minute in which a machine starts or ends, default 5: less at
+ *                       first, then twice that; four times after the minute
  */
 
 /* A reference price on a given day, for display. */
