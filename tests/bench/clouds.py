@@ -2,24 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures kolm's clouds beside the providers' own clients, against the same contract servers on this machine.
 
-    clouds.py --kolm BUILD/core/cli/kolm --clients BUILD/clients-venv/bin/python [--rounds 5] [--only ask|first|memory]
+    clouds.py --kolm BUILD/core/cli/kolm --clients BUILD/clients-venv/bin/python [--rounds 5] [--only ask|first|memory|polls]
 
-ask      `kolm compute detect --refresh` and `quote` with the tokens of all providers, beside those with one token each, and beside one cheap question by
+ask      `kolm compute detect --refresh`, and `quote` with no price cached, with the tokens of all providers, beside those with one token each, and beside one cheap question by
          each provider's client, one after another as a user would type them. Every answer of a server is 200 ms late
 first    from the start of `kolm compile` to the first command on the rented machine, beside the provider's client (start, ask until it runs) and ssh. The
          machines are accounts on loopback, there a second after the launch
 memory   the largest of kolm's processes while 2 GB are downloaded from together
+polls    what is sent in the first and in the second minute after something was created that does not get on, counted by the contract servers; beside the
+         providers' clients that wait by themselves
 
 Programs take turns, and medians are shown.
 """
 import argparse
 import json
 import os
+import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -32,7 +37,8 @@ from bench import child, table  # noqa: E402
 from case import tickets  # noqa: E402
 from fal_cloud import Fal  # noqa: E402
 from lambda_cloud import Lambda  # noqa: E402
-from replicate_cloud import Replicate  # noqa: E402
+import modal_cloud  # noqa: E402
+from replicate_cloud import VERSION, Replicate  # noqa: E402
 from runpod_cloud import RunPod  # noqa: E402
 from server import Authority, answer  # noqa: E402
 from together_cloud import Together  # noqa: E402
@@ -44,12 +50,39 @@ PYTHON = {"runpod": "from dstack._internal.core.backends.runpod import api_clien
           "together": "from together import Together; Together(api_key=%(token)r, base_url=%(api)r).files.list()",
           "replicate": "import replicate; replicate.Client(api_token=%(token)r, base_url=%(api)r).accounts.current()",
           "fal": "import fal_client; fal_client.status('me/router', %(request)r)"}
+# What rents and waits until it runs; ssh follows, where there is one.
+BY_CLIENT = {"runpod": """
+from dstack._internal.core.backends.runpod import api_client as a
+a.API_V2_URL = %(api)r
+client = a.RunpodApiClient(%(token)r)
+pod = client.create_pod(name="by-its-client", cloud="SECURE", gpu_type_id="NVIDIA RTX A5000", gpu_count=1, min_cpu_count_per_gpu=1, min_memory_in_gb_per_gpu=1, data_center_ids=None,
+                        container_disk_in_gb=50, image_name="x", entrypoint=["/bin/sh"], cmd=["-c", "true"], ports=["22/tcp"], env={"PUBLIC_KEY": %(public)r})
+while client.get_pod(pod["id"])["status"] != "RUNNING":
+    pass
+""", "modal": """
+import modal
+app = modal.App.lookup("kolm", create_if_missing=True)
+box = modal.Sandbox.create("sleep", "600", gpu="T4", name="by-its-client", app=app, image=modal.Image.from_registry("debian:12"), timeout=600)
+box.exec("true").wait()
+box.terminate()
+"""}
+# What waits by itself, for what never gets on.
+WAITS = {"modal": BY_CLIENT["modal"], "replicate": """
+import replicate
+replicate.Client(api_token=%(token)r, base_url=%(api)r).predictions.create(version=%(version)r, input={"prompt": "x"}).wait()
+"""}
 COMMANDS = {"lambda": ("lai", "types", "--json"), "vast": ("vastai", "show", "user", "--raw")}
 
 
 def late(server):
+    """server.handle has a request and a connection, or a call of gRPC."""
     inner = server.handle
-    server.handle = lambda request, connection: (server.over.wait(LATE), inner(request, connection))[1]
+    server.handle = lambda *what: (server.over.wait(LATE), inner(*what))[1]
+
+
+def modal_env(server):
+    identity, _, secret = server.key.partition(":")
+    return {"MODAL_SERVER_URL": server.url(), "MODAL_TOKEN_ID": identity, "MODAL_TOKEN_SECRET": secret}
 
 
 class Bench:
@@ -78,6 +111,8 @@ class Bench:
             env = {"LAMBDA_CLOUD_BASE_URL": server.url(), "LAMBDA_CLOUD_TOKEN": server.key} if name == "lambda" else {
                 "VAST_URL": server.url(), "VAST_API_KEY": server.key, "VASTAI_NO_UPDATE_CHECK": "1"}
             return [os.path.join(self.bin, COMMANDS[name][0]), *COMMANDS[name][1:]], env
+        if name == "modal":
+            return [self.args.clients, "-m", "modal", "billing", "rates", "--json"], modal_env(server)
         if name == "fal":
             host = "localhost:%d" % tls.server.port
             return [self.args.clients, "-c", PYTHON[name] % {"request": next(iter(tls.requests))}], {
@@ -87,7 +122,7 @@ class Bench:
 
     def ask(self):
         self.authority = Authority(self.dir)
-        servers = {"lambda": Lambda(), "runpod": RunPod(), "vast": Vast(), "together": Together(), "replicate": Replicate(), "fal": Fal()}
+        servers = {"lambda": Lambda(), "runpod": RunPod(), "vast": Vast(), "modal": modal_cloud.Modal(), "together": Together(), "replicate": Replicate(), "fal": Fal()}
         tls = Fal(context=self.authority.context())
         tls.requests["00000000-0000-4000-8000-000000000001"] = {"id": "00000000-0000-4000-8000-000000000001", "app": "me/router", "born": tls.now, "cancelled": None, "prompt": "x"}
         settings, tokens, clients = {}, {}, {}
@@ -102,9 +137,11 @@ class Bench:
         every = self.home(settings, {key: value for one in variables.values() for key, value in one.items()})
         single = {name: self.home(settings, one) for name, one in variables.items()}
         rows = []
-        for title, words in (("detect --refresh", ["compute", "detect", "--refresh"]), ("quote", ["compute", "quote", "--rows", "1000", "--bytes", "200000", "--recipe", "linear"])):
+        for title, words in (("detect --refresh", ["compute", "detect", "--refresh"]), ("quote, nothing cached", ["compute", "quote", "--rows", "1000", "--bytes", "200000", "--recipe", "linear"])):
             seconds = {}
             for _ in range(self.args.rounds):
+                for env in (every, *single.values()):
+                    shutil.rmtree(os.path.join(env["KOLM_HOME"], "cache"), True)
                 seconds.setdefault("all", []).append(child([self.args.kolm, *words], env=every)[0])
                 for name, env in single.items():
                     seconds.setdefault(name, []).append(child([self.args.kolm, *words], env=env)[0])
@@ -133,19 +170,31 @@ class Bench:
             return box
         world.open_account = open_account
 
+        inner = modal_cloud.Program.__init__
+
+        def started(program, *args):
+            with open(self.stamps, "a") as file:
+                file.write("%.9f\n" % time.time())
+            inner(program, *args)
+        modal_cloud.Program.__init__ = started
+
     def first_stamp(self, begin):
         with open(self.stamps) as file:
             return float(file.readline()) - begin
 
     def by_kolm(self, name, cloud):
-        more = {"ssh_port": cloud.port} if name == "lambda" else {}
-        env = self.home({name: {"api": cloud.api(), "ssh_user": boxes.USER, **more}}, {"KOLM_%s_TOKEN" % name.upper(): cloud.key})
+        more = {"lambda": {"ssh_port": cloud.port, "ssh_user": boxes.USER}, "modal": {}}.get(name, {"ssh_user": boxes.USER})
+        env = self.home({name: {"api": cloud.api(), **more}}, {"KOLM_%s_TOKEN" % name.upper(): cloud.key})
         begin = time.time()
         child([self.args.kolm, "compile", "-t", "router", "-d", os.path.join(self.dir, "rows.jsonl"), "--backend", name, "--recipe", "linear", "--effort", "quick",
                "--force", "-o", os.path.join(self.dir, "router.kolm")], env=env, cwd=self.dir)
         return self.first_stamp(begin)
 
     def by_client(self, name, cloud):
+        if name == "modal":
+            begin = time.time()
+            child([self.args.clients, "-c", BY_CLIENT["modal"]], env={**self.env, **modal_env(cloud)}, cwd=self.dir)
+            return self.first_stamp(begin)
         env = {**self.env, "COLUMNS": "300", "LAMBDA_CLOUD_BASE_URL": cloud.url(), "LAMBDA_CLOUD_TOKEN": cloud.key, "VAST_URL": cloud.url(), "VAST_API_KEY": cloud.key,
                "VASTAI_NO_UPDATE_CHECK": "1"}
         with open(self.key + ".pub") as file:
@@ -160,6 +209,8 @@ class Bench:
             run("lai", "start", "--instance-type", "gpu_1x_a10", "--region", "us-east-1", "--ssh-key", "mine", "--name", "by-its-client", "--json")
             while "active" not in run("lai", "ls", "--json"):
                 pass
+        elif name == "runpod":
+            child([self.args.clients, "-c", BY_CLIENT["runpod"] % {"api": cloud.api(), "token": cloud.key, "public": public}], env=env, cwd=self.dir)
         else:
             offers = json.loads(run("vastai", "search", "offers", "gpu_ram>=40 num_gpus=1", "--raw", "-o", "dph_total", "--storage", "50"))
             run("vastai", "create", "instance", str(offers[0]["id"]), "--image", "x", "--disk", "50", "--ssh", "--direct", "--label", "by-its-client", "--cancel-unavail")
@@ -177,7 +228,7 @@ class Bench:
             file.writelines(json.dumps(row) + "\n" for row in tickets(200))
         self.stamping()
         rows = []
-        for name, make in (("lambda", Lambda), ("vast", Vast)):
+        for name, make in (("lambda", Lambda), ("vast", Vast), ("runpod", RunPod), ("modal", modal_cloud.Modal)):
             seconds = {"kolm": [], "client": []}
             for _ in range(self.args.rounds):
                 for who, how in (("kolm", self.by_kolm), ("client", self.by_client)):
@@ -188,7 +239,7 @@ class Bench:
                     cloud.close()
             rows.append((name, "%.2f s" % statistics.median(seconds["kolm"]), "%.2f s" % statistics.median(seconds["client"]),
                          "%.2f" % statistics.median(a / b for a, b in zip(seconds["kolm"], seconds["client"]))))
-        table("To the first command on a machine that is there after one second, medians of %d" % self.args.rounds, ["provider", "kolm compile", "client and ssh", "ratio"], rows)
+        table("To the first command on a machine that is there after one second, medians of %d" % self.args.rounds, ["provider", "kolm compile", "its client, and ssh", "ratio"], rows)
 
     # ---- memory
 
@@ -239,18 +290,94 @@ class Bench:
         server.close()
 
 
+    # ---- polls
+
+    @staticmethod
+    def counting(server, creates):
+        """[time of each request after the one that creates, which is not counted]"""
+        begun, seen, inner = [], [], server.server.handle
+
+        def handle(first, *more):
+            line = "%s %s" % (first.method, first.target)
+            if begun:
+                seen.append(time.monotonic() - begun[0])
+            result = inner(first, *more)
+            if not begun and re.search(creates, line):
+                begun.append(time.monotonic())
+                server.tick = 0  # of those whose time passes by requests: from here on nothing gets on
+            return result
+        server.server.handle = handle
+        return begun, seen
+
+    def polling(self, name, by_client):
+        """A server with something that does not get on, and what asks it about that: (creation, server, command, environment)."""
+        key = {"lambda": "instance-operations/launch$", "runpod": "^POST .*/pods$", "modal": "/SandboxCreate$", "together": "^POST .*/fine-tunes$",
+               "replicate": "^POST .*/(trainings|predictions)$"}[name]
+        if name in ("together", "replicate"):
+            server = {"together": Together, "replicate": Replicate}[name]()
+            settings, token = {"api": server.address}, server.token
+        else:
+            server = {"lambda": Lambda, "runpod": RunPod, "modal": modal_cloud.Modal}[name](boot=10**6)
+            settings, token = {"api": server.api()}, server.key
+        if not by_client:
+            words = {"together": ["--recipe", "hosted-lora", "--set", "model=meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"],
+                     "replicate": ["--recipe", "hosted-lora", "--set", "model=replicate/llama-8b:" + VERSION, "--set", "destination=me/router"]}.get(
+                         name, ["--recipe", "linear"])
+            command = [self.args.kolm, "compile", "-t", "router", "-d", os.path.join(self.dir, "rows.jsonl"), "--backend", name, "--force", *words]
+            return key, server, [command], self.home({name: settings}, {"KOLM_%s_TOKEN" % name.upper(): token})
+        if name == "lambda":
+            server.keys.append({"id": "ab" * 16, "name": "mine", "public_key": "ssh-ed25519 AAAA"})
+            lai = os.path.join(self.bin, "lai")
+            start = [lai, "start", "--instance-type", "gpu_1x_a10", "--region", "us-east-1", "--ssh-key", "mine", "--name", "by-its-client"]
+            return key, server, [start, [lai, "ssh", "by-its-client"]], {**self.env, "LAMBDA_CLOUD_BASE_URL": server.url(), "LAMBDA_CLOUD_TOKEN": server.key}
+        program = WAITS[name] % {"token": token, "api": settings["api"], "version": VERSION} if name != "modal" else WAITS[name]
+        return key, server, [[self.args.clients, "-c", program]], {**self.env, **(modal_env(server) if name == "modal" else {})}
+
+    def watch(self, name, by_client):
+        creates, server, commands, env = self.polling(name, by_client)
+        begun, seen = self.counting(server, creates)
+        for command in commands:
+            process = subprocess.Popen(command, env=env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            while process.poll() is None and (not begun or time.monotonic() - begun[0] < 120):
+                server.server.over.wait(0.2)
+        minutes = [sum(60 * i <= at < 60 * i + 60 for at in seen) for i in range(2)]
+        if process.poll() is not None or not begun:
+            sys.exit("bench: %s did not wait\n%s" % (" ".join(commands[-1])[:300], process.stdout.read().decode()))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        server.close()
+        return minutes
+
+    def polls(self):
+        with open(os.path.join(self.dir, "rows.jsonl"), "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in tickets(160))
+        found, threads = {}, []
+        for name in ("lambda", "runpod", "modal", "together", "replicate"):
+            for by_client in (False, True)[:2 if name in (*WAITS, "lambda") else 1]:
+                thread = threading.Thread(target=lambda n=name, c=by_client: found.__setitem__((n, c), self.watch(n, c)))
+                thread.start()
+                threads.append(thread)
+        for thread in threads:
+            thread.join()
+        if len(found) < len(threads):
+            sys.exit("bench: %d of %d did not wait" % (len(threads) - len(found), len(threads)))
+        rows = [(name, *("%d, then %d" % tuple(found[name, by]) if (name, by) in found else "does not wait" for by in (False, True)))
+                for name in dict.fromkeys(name for name, _ in found)]
+        table("Requests in the first and in the second minute after the creation of what does not get on", ["provider", "kolm", "its client"], rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kolm", required=True)
     parser.add_argument("--clients", required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=("ask", "first", "memory"))
+    parser.add_argument("--only", choices=("ask", "first", "memory", "polls"))
     args = parser.parse_args()
     args.kolm = os.path.abspath(args.kolm)
     os.umask(0o022)
     bench = Bench(args)
     try:
-        for name in ("ask", "first", "memory"):
+        for name in ("ask", "first", "memory", "polls"):
             if args.only in (None, name):
                 getattr(bench, name)()
     finally:
