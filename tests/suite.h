@@ -5,7 +5,8 @@
 
 #include <check.h>
 
-/* Runs suite, which it takes, and returns what main is to return. CK_VERBOSITY says how much is printed, normally the failures. */
+/* Runs suite, which it takes, and returns what main is to return. CK_VERBOSITY says how much is printed, normally the
+ * failures. */
 static inline int run_suite(Suite *suite) {
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -6,7 +6,8 @@
 #include "cli/context.h"
 #include "fleet/registry.h"
 
-/* Whose price by the hour it is, and of when: "live price of 2026-12-01"; "" for one that is free or unknown. Returns out. */
+/* Whose price by the hour it is, and of when: "live price of 2026-12-01"; "" for one that is free or unknown. Returns
+ * out. */
 const char *cli_price_origin(const fleet_backend *backend, char *out, size_t capacity);
 /* "0 $/hr", "2.50 $/hr", "per-token"; returns out. */
 const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity);

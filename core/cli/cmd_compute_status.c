@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept elsewhere. */
+/* kolm compute status: the default backend, jobs and leases, the detection cache, what was spent, and what is kept
+ * elsewhere. */
 #include "cli/cli.h"
 #include "cli/elsewhere_text.h"
 #include "cli/lease_text.h"

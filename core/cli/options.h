@@ -7,9 +7,9 @@
 
 /*
  * Accepted: --name value, --name=value, --flag, -t value, -tvalue is NOT (write -t value), "--" ends the options.
- * Every verb also has --help (-h), --verbose (-v) and --json without declaring them. A word or flag that is not declared is a usage
- * error that quotes it and names the nearest declared one. An option given twice: the later one holds, lists collect.
- * Strings stay in argv: nothing is copied, only a list's array is allocated.
+ * Every verb also has --help (-h), --verbose (-v) and --json without declaring them. A word or flag that is not
+ * declared is a usage error that quotes it and names the nearest declared one. An option given twice: the later one
+ * holds, lists collect. Strings stay in argv: nothing is copied, only a list's array is allocated.
  */
 typedef enum cli_option_kind {
     CLI_FLAG,   /* bool */

@@ -71,8 +71,8 @@ typedef struct check_options {
 /* Fails only if kolm itself cannot work (no memory, no kolm-host, CANCELLED); whatever the plugin does is in the
  * report. */
 kit_status check_backend(const check_options *options, check_report *out_report, kolm_error_t *err) KIT_MUST_USE;
-/* The absolute path of a plugin: the real directory and the name as it was given, since a plugin may be a link, and is called what the
- * link is called. NOT_FOUND when there is no such file. */
+/* The absolute path of a plugin: the real directory and the name as it was given, since a plugin may be a link, and is
+ * called what the link is called. NOT_FOUND when there is no such file. */
 kit_status check_find_plugin(const char *path, char out_path[PATH_MAX], kolm_error_t *err) KIT_MUST_USE;
 /* Number of checks per outcome. Good: no unexpected failure, and no unexpected pass. */
 typedef struct check_tally {

@@ -7,7 +7,8 @@
 #include "host/host.h"
 #include "lease/lease.h"
 
-/* A journal for a call with these options; *out_journal is NULL for a call without the network, which may rent nothing. */
+/* A journal for a call with these options; *out_journal is NULL for a call without the network, which may rent
+ * nothing. */
 kit_status check_rent_begin(check *c, host_call_options *options, lease_journal **out_journal,
                             kolm_error_t *err) KIT_MUST_USE;
 /* After the call: reclaims what is still recorded, twice, and stores the first fault in c->lease_fault. Takes ownership

@@ -193,7 +193,8 @@ static kit_status call_slot(const host_registry *found, const host_backend *row,
 
 /* ---- What it rents */
 
-/* The cap of the environment goes above what the call says. Not *out_allowed, with the verdict, when it allows no cost at all. */
+/* The cap of the environment goes above what the call says. Not *out_allowed, with the verdict, when it allows no cost
+ * at all. */
 static kit_status cap_budget(const fleet_backend *backend, const fleet_call *call, host_call_options *options,
                              host_result *result, bool *out_allowed, kolm_error_t *err) {
     bool capped = false;

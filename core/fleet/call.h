@@ -4,8 +4,8 @@
 #define KOLM_FLEET_CALL_H
 
 /*
- * Every call of a plugin by a verb goes through fleet_call_one or fleet_call_all (lint holds that; core/conform alone, which
- * examines a plugin, calls the host itself). What a slot gets is a row of the table `rules` in call.c:
+ * Every call of a plugin by a verb goes through fleet_call_one or fleet_call_all (lint holds that; core/conform alone,
+ * which examines a plugin, calls the host itself). What a slot gets is a row of the table `rules` in call.c:
  *
  *   slot         deadline  network                                    secrets
  *   detect       5 s       refreshed and needed, unless an airgap     their values only if with_secrets, else which are set
@@ -15,11 +15,12 @@
  *   status       300 s     if it needs one, unless there is an airgap the same
  *   reclaim      8 s       unless there is an airgap                  the same
  *
- * A call of train, infer or test that has the network and a backend that needs one gets a journal of its own (lease/lease.h). What is
- * open in it when the call has ended is reclaimed at once, and reported.
+ * A call of train, infer or test that has the network and a backend that needs one gets a journal of its own
+ * (lease/lease.h). What is open in it when the call has ended is reclaimed at once, and reported.
  *
- * Under an airgap private_remote lets a backend of the user's own at a private address have network and secrets in the slots that
- * may have them at all; it is told to keep to private addresses. Nothing enforces that, and the receipt says so.
+ * Under an airgap private_remote lets a backend of the user's own at a private address have network and secrets in the
+ * slots that may have them at all; it is told to keep to private addresses. Nothing enforces that, and the receipt says
+ * so.
  *
  * A backend that is refused, or was not granted what it asks for, is never called (host/scan.h, grants.h, policy.h).
  */
@@ -61,10 +62,11 @@ typedef struct fleet_call {
     const volatile sig_atomic_t *stop; /* another reason to stop than the session's; NULL: none */
 } fleet_call;
 
-/* Whether the backend may be called so: PERMISSION_DENIED when the airgap keeps it out, the host's reason when it is refused or not
- * granted. */
+/* Whether the backend may be called so: PERMISSION_DENIED when the airgap keeps it out, the host's reason when it is
+ * refused or not granted. */
 kit_status fleet_call_allows(const fleet_backend *backend, const fleet_call *call, kolm_error_t *err);
-/* Calls one slot of one backend. KOLM_OK whenever there is a verdict; a backend that may not be called is HOST_NOT_LOADED. */
+/* Calls one slot of one backend. KOLM_OK whenever there is a verdict; a backend that may not be called is
+ * HOST_NOT_LOADED. */
 kit_status fleet_call_one(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
                           const fleet_call *call, host_result *out_result, kolm_error_t *err) KIT_MUST_USE;
 /* detect or cost of many at once, under one deadline each; all must pass fleet_call_allows. out_results has

@@ -12,8 +12,9 @@ typedef struct fleet_quote {
     char why[320]; /* why there is no answer; "" when there is one */
 } fleet_quote;
 
-/* Asks the cost slot of every backend in parallel; what a provider charges once for a machine, and the start of a second one for the answers, is added to what it answers. job carries what is the same for all (rows, bytes, recipe, ...);
- * price and cold start are filled in from each backend. quotes has room for registry->count, in its order. */
+/* Asks the cost slot of every backend in parallel; what a provider charges once for a machine, and the start of a
+ * second one for the answers, is added to what it answers. job carries what is the same for all (rows, bytes, recipe,
+ * ...); price and cold start are filled in from each backend. quotes has room for registry->count, in its order. */
 kit_status fleet_call_costs(kolm_session *session, fleet_registry *registry, const kolm_cost_args_t *job,
                             session_airgap airgap, fleet_quote *quotes, kolm_error_t *err) KIT_MUST_USE;
 

@@ -122,7 +122,8 @@ static bool answers_with(const fleet_backend *b, const fleet_choose_options *opt
            among(b->manifest ? b->manifest->formats : NULL, options->format);
 }
 
-/* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always was. */
+/* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always
+ * was. */
 static kit_status check_format(const fleet_backend *named, const fleet_choose_options *options, kolm_error_t *err) {
     if (named->refused || answers_with(named, options) || !named->manifest->formats) return KOLM_OK;
     return kit_fail(
@@ -289,7 +290,8 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
     if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_reason, err));
     if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_reason, err));
-    /* The price of who is named matters only where there is a limit, and no price where only this machine may answer. */
+    /* The price of who is named matters only where there is a limit, and no price where only this machine may
+     * answer. */
     detect.prices = name ? constraints.has_budget || constraints.has_job_budget : !options->format;
     detect.prices_of = name;
     detect.min_vram_bytes = constraints.has_min_vram ? constraints.min_vram_bytes : 0;

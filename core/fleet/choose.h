@@ -43,8 +43,8 @@ typedef struct fleet_choice {
 } fleet_choice;
 
 /* Scans, detects (through the cache) and decides. On failure *out_reason is USAGE for an unknown name, NOTHING when
- * nothing is available or the named backend is not, BACKEND when the named backend does not do this or a filter forbids it,
- * DATA for a broken configuration. */
+ * nothing is available or the named backend is not, BACKEND when the named backend does not do this or a filter forbids
+ * it, DATA for a broken configuration. */
 kit_status fleet_choose(kolm_session *session, const fleet_choose_options *options, fleet_choice **out_choice,
                         session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void fleet_choice_free(fleet_choice *choice);

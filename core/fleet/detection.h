@@ -4,8 +4,9 @@
 #define KOLM_FLEET_DETECTION_H
 
 /*
- * Made once, from the answer of the plugin's process or from the cache (detections.h); the verbs, the picker's candidate and
- * what recalls it later read its fields. In JSON, in the cache as in --json, the members stand in this order:
+ * Made once, from the answer of the plugin's process or from the cache (detections.h); the verbs, the picker's
+ * candidate and what recalls it later read its fields. In JSON, in the cache as in --json, the members stand in this
+ * order:
  *
  *   {"state","reason","remedy"}                                                       always
  *   {"runtime","wall_ms","devices":[{"name","id","index","units","memory",            if it was asked

@@ -95,8 +95,8 @@ static int by_name(const void *a, const void *b) {
     return strcmp((*(const cJSON *const *)a)->string, (*(const cJSON *const *)b)->string);
 }
 
-/* The entries in the order of their names, so that each is found without a walk over all. Without memory for that there is no
- * cache, which costs time and nothing else. */
+/* The entries in the order of their names, so that each is found without a walk over all. Without memory for that there
+ * is no cache, which costs time and nothing else. */
 static void index_cache(fleet_registry *registry) {
     const cJSON *entries = kit_json_get(registry->cache, "entries"), *one;
     size_t count = cJSON_IsObject(entries) ? (size_t)cJSON_GetArraySize(entries) : 0;

@@ -6,11 +6,11 @@
 #include "fleet/registry.h"
 
 /*
- * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}, detection as detection.h has it. An entry is believed
- * while its key is current and it is less than an hour old; a damaged one is ignored. Only answers are kept: a plugin that crashed, failed or did not answer in
- * time, perhaps because the machine was busy, is asked again by the next command. The key is a
- * digest, keyed with the home's random key, of the file identity of plugin and manifest, and of every variable and
- * setting that the manifest names: a new token, plugin or setting is another key.
+ * cache/detect.json: {"version":1,"entries":{NAME:{"key","at","detection"}}}, detection as detection.h has it. An entry
+ * is believed while its key is current and it is less than an hour old; a damaged one is ignored. Only answers are
+ * kept: a plugin that crashed, failed or did not answer in time, perhaps because the machine was busy, is asked again
+ * by the next command. The key is a digest, keyed with the home's random key, of the file identity of plugin and
+ * manifest, and of every variable and setting that the manifest names: a new token, plugin or setting is another key.
  */
 #define FLEET_DETECTION_CACHE "detect"
 #define FLEET_DETECTION_SECONDS 3600

@@ -5,17 +5,17 @@
 
 /*
  * A backend that asks for something of the user's (host/asks.h) is called once the user granted it that: with
- * `kolm backend grant NAME`, or by a yes at first use on a terminal. What is installed with kolm, or beside it by a package
- * (the installed directory, a build's own plugins), was put there by who installed kolm, and needs none. HOME/grants.json, 0600,
- * the user's or root's own and no link:
+ * `kolm backend grant NAME`, or by a yes at first use on a terminal. What is installed with kolm, or beside it by a
+ * package (the installed directory, a build's own plugins), was put there by who installed kolm, and needs none.
+ * HOME/grants.json, 0600, the user's or root's own and no link:
  *
  *     {"format":1,"grants":{NAME:{"to":{"signer":KEYID} or {"plugin_sha256","manifest_sha256","libs_sha256"},
  *      "what":["secret ACME_TOKEN","variable ACME_REGION","read ~/.acme","write ~/.cache/acme/"],"at":"2026-01-31T12:00:00Z"}}}
  *
- * A plugin signed by a trusted key (policy.h) is known by that key: its next version keeps the grant, and loses it with the
- * key. Any other is known by its bytes, those of its manifest and those of its own libraries (libs_sha256, where it has any),
- * wherever it lies. One that asks for more than was granted has nothing. A file that is not as above grants nothing to anyone, and
- * every row says so.
+ * A plugin signed by a trusted key (policy.h) is known by that key: its next version keeps the grant, and loses it with
+ * the key. Any other is known by its bytes, those of its manifest and those of its own libraries (libs_sha256, where it
+ * has any), wherever it lies. One that asks for more than was granted has nothing. A file that is not as above grants
+ * nothing to anyone, and every row says so.
  */
 
 #include "fleet/policy.h"
@@ -57,8 +57,8 @@ kit_status fleet_grant_take(kolm_session *session, const char *name, bool *out_h
 /* The grants as the file has them, an object; FAILED_PRECONDITION or so when it cannot be believed. */
 kit_status fleet_grants_read(kolm_session *session, cJSON **out_grants, kolm_error_t *err) KIT_MUST_USE;
 
-/* For a backend that was named: OK when it may be called. Where somebody can be asked (SESSION_GRANT) he is; a yes is kept, and the row
- * is granted from then on. *out_reason otherwise. */
+/* For a backend that was named: OK when it may be called. Where somebody can be asked (SESSION_GRANT) he is; a yes is
+ * kept, and the row is granted from then on. *out_reason otherwise. */
 kit_status fleet_grant_require(kolm_session *session, fleet_registry *registry, const char *name,
                                session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 

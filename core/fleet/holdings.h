@@ -18,8 +18,9 @@ typedef struct fleet_holdings {
     bool failed;  /* a backend could not be queried */
 } fleet_holdings;
 
-/* Queries them, over the network unless there is an airgap. A backend that cannot answer is reported in out_elsewhere; that `only` has no such slot, or is not known, is an
- * error, with *out_reason. Warnings of the backends go to the sink. */
+/* Queries them, over the network unless there is an airgap. A backend that cannot answer is reported in out_elsewhere;
+ * that `only` has no such slot, or is not known, is an error, with *out_reason. Warnings of the backends go to the
+ * sink. */
 kit_status fleet_holdings_query(kolm_session *session, const fleet_holdings_options *options,
                                 fleet_holdings *out_elsewhere, session_reason *out_reason,
                                 kolm_error_t *err) KIT_MUST_USE;

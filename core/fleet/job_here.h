@@ -17,8 +17,8 @@ typedef struct fleet_job_done {
     host_result result; /* of the call */
 } fleet_job_done;
 
-/* Looks at the directory, chooses, and calls train or infer; events of fleet_call. job.json is afterwards what it was, since
- * it names what a backend may read. *out_reason is what a failure means. */
+/* Looks at the directory, chooses, and calls train or infer; events of fleet_call. job.json is afterwards what it was,
+ * since it names what a backend may read. *out_reason is what a failure means. */
 kit_status fleet_job_here(kolm_session *session, const fleet_job_request *request, const host_events *events,
                           fleet_job_done *out, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 

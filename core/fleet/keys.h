@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keyring of this home as people change it: which key signs here, whose signatures count for models, whose for plugins. */
+/* The keyring of this home as people change it: which key signs here, whose signatures count for models, whose for
+ * plugins. */
 #ifndef KOLM_FLEET_KEYS_H
 #define KOLM_FLEET_KEYS_H
 
@@ -8,9 +9,10 @@
 #include "receipt/keys.h"
 
 /*
- * HOME/keys (receipt/keys.h) has every key with its roles. Functions that change it make the home, take the time of now, and
- * first move in what an older kolm kept in HOME/backend-keys (publishers.h), except where they say otherwise. Errors are those of
- * receipt/keys.h: FAILED_PRECONDITION for what the user can put right, NOT_FOUND for a key that is not in the ring.
+ * HOME/keys (receipt/keys.h) has every key with its roles. Functions that change it make the home, take the time of
+ * now, and first move in what an older kolm kept in HOME/backend-keys (publishers.h), except where they say otherwise.
+ * Errors are those of receipt/keys.h: FAILED_PRECONDITION for what the user can put right, NOT_FOUND for a key that is
+ * not in the ring.
  */
 
 kit_status fleet_keyring_open(kolm_session *session, receipt_keyring **out_ring, kolm_error_t *err) KIT_MUST_USE;
@@ -26,17 +28,17 @@ typedef struct fleet_key_trust {
 kit_status fleet_key_trust_file(kolm_session *session, const fleet_key_trust *trust, receipt_public *out_key,
                                 kolm_error_t *err) KIT_MUST_USE;
 
-/* Permanently revokes, for models and plugins, the key whose id begins with `given`. Other errors in the home are warnings,
- * and do not keep it trusted. */
+/* Permanently revokes, for models and plugins, the key whose id begins with `given`. Other errors in the home are
+ * warnings, and do not keep it trusted. */
 kit_status fleet_key_revoke(kolm_session *session, const char *given, const char *reason,
                             char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 /* A new key signs from now on; the old one signs for it. The old ring is left alone. */
 kit_status fleet_key_rotate(kolm_session *session, receipt_public *out_old, receipt_public *out_new,
                             kolm_error_t *err) KIT_MUST_USE;
 
-/* Plugins of the key count as not signed from now on. *out_backends: those that it signed, as fleet_signed_by has them (the caller frees
- * it, after a failure too); *out_revoked: they stay refused, since the key is revoked. NOT_FOUND says whose the key is where it
- * is not this home's to untrust. */
+/* Plugins of the key count as not signed from now on. *out_backends: those that it signed, as fleet_signed_by has them
+ * (the caller frees it, after a failure too); *out_revoked: they stay refused, since the key is revoked. NOT_FOUND says
+ * whose the key is where it is not this home's to untrust. */
 kit_status fleet_key_untrust(kolm_session *session, const char *given, char out_keyid[KIT_SHA256_HEX],
                              cJSON **out_backends, bool *out_revoked, kolm_error_t *err) KIT_MUST_USE;
 

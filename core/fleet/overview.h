@@ -26,7 +26,8 @@ typedef struct fleet_overview {
     size_t day_count;
 } fleet_overview;
 
-/* since: seconds since 1970 from which on totals count; INT64_MIN: all. Calls no plugin. fleet_overview_free in every case. */
+/* since: seconds since 1970 from which on totals count; INT64_MIN: all. Calls no plugin. fleet_overview_free in every
+ * case. */
 kit_status fleet_overview_get(kolm_session *session, int64_t since, fleet_overview *out,
                               kolm_error_t *err) KIT_MUST_USE;
 void fleet_overview_free(fleet_overview *overview);

@@ -32,8 +32,8 @@ kit_status fleet_pick(kolm_session *session, const fleet_pick_request *request, 
 /* Asks the question of the record in the file again; DATA_LOSS, for the reason VERIFY, when the answer is another. */
 kit_status fleet_pick_replay(const char *file, fleet_picked *out, session_reason *out_reason,
                              kolm_error_t *err) KIT_MUST_USE;
-/* The formula ranks places, and a place that this version cannot use yet may win. Then *out_lacks says what it lacks, and *out_used who
- * would really be used (NULL: none); else *out_lacks is NULL. */
+/* The formula ranks places, and a place that this version cannot use yet may win. Then *out_lacks says what it lacks,
+ * and *out_used who would really be used (NULL: none); else *out_lacks is NULL. */
 kit_status fleet_pick_used(const fleet_picked *picked, const char **out_lacks, const char **out_used,
                            kolm_error_t *err) KIT_MUST_USE;
 void fleet_picked_free(fleet_picked *picked);

@@ -253,8 +253,8 @@ static const receipt_trusted *revoked_as(const fleet_policy *policy, const char 
     return NULL;
 }
 
-/* A signature names its key. Whether it really is that key's cannot be told once only the id of a revoked one is left, and who
- * names one has nothing to gain by it. NULL: it names no revoked key. */
+/* A signature names its key. Whether it really is that key's cannot be told once only the id of a revoked one is left,
+ * and who names one has nothing to gain by it. NULL: it names no revoked key. */
 static const receipt_trusted *names_revoked(const fleet_policy *policy, const kit_buf *text) {
     cJSON *json = NULL;
     const receipt_trusted *found = NULL;
@@ -276,7 +276,8 @@ typedef struct finding {
     bool agrees;                   /* with the files */
 } finding;
 
-/* Of several signatures the best counts: one that is believed now, else a revoked one, else one that is believed at other times. */
+/* Of several signatures the best counts: one that is believed now, else a revoked one, else one that is believed at
+ * other times. */
 static kit_status find_signer(const fleet_policy *policy, const receipt_envelope *envelope, const kit_buf *text,
                               finding *out, kolm_error_t *err) {
     const int64_t now = (int64_t)time(NULL);
@@ -422,7 +423,8 @@ bool fleet_policy_signer(fleet_policy *policy, const host_backend *row, char out
 
 /* ---- The publishers */
 
-/* Whether ring `which` is the one whose entry of a revoked key is listed: nobody vouches for it any more, but what it signed is refused. */
+/* Whether ring `which` is the one whose entry of a revoked key is listed: nobody vouches for it any more, but what it
+ * signed is refused. */
 static bool revoked_there(const fleet_policy *policy, ring which, const receipt_trusted *one) {
     if (!one->revoked) return false;
     for (int i = 0; i < RINGS; i++) {

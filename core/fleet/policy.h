@@ -14,13 +14,14 @@
  *
  * A signature lies beside its plugin, NAME.so.sig: one DSSE envelope of the type FLEET_PLUGIN_TYPE over the canonical
  * JSON
- * {"manifest_sha256","name","plugin_sha256"}. It counts when a publisher's key made it: one that has the role "backends" in
- * HOME/keys (`kolm backend trust`), one in SYSCONFDIR/kolm/backend-keys, or the signing key of this home. A signature by such
- * a key that does not agree with the files refuses the plugin even where none is required, and so does the signature of a key
- * that was revoked: in HOME/keys, which goes before what the machine says, or in the machine's ring.
+ * {"manifest_sha256","name","plugin_sha256"}. It counts when a publisher's key made it: one that has the role
+ * "backends" in HOME/keys (`kolm backend trust`), one in SYSCONFDIR/kolm/backend-keys, or the signing key of this home.
+ * A signature by such a key that does not agree with the files refuses the plugin even where none is required, and so
+ * does the signature of a key that was revoked: in HOME/keys, which goes before what the machine says, or in the
+ * machine's ring.
  *
- * HOME/backend-keys, where kolm kept publishers before keys had roles, is still read. The first verb that changes the keyring
- * moves what is in it to HOME/keys.
+ * HOME/backend-keys, where kolm kept publishers before keys had roles, is still read. The first verb that changes the
+ * keyring moves what is in it to HOME/keys.
  */
 
 #include "kolm/kit/digest.h"
@@ -45,8 +46,8 @@ void fleet_policy_describe(fleet_policy *policy, const struct host_backend *row,
 /* Of the names and bytes of the libraries of its own; "" where it has none. */
 kit_status fleet_plugin_libs_digest(const struct host_backend *row, char out[KIT_SHA256_HEX],
                                     kolm_error_t *err) KIT_MUST_USE;
-/* The key whose signature is beside the plugin; false when there is none, or of a key that nobody here knows. *out_believed: it
- * vouches for these files now: neither revoked nor out of its dates. */
+/* The key whose signature is beside the plugin; false when there is none, or of a key that nobody here knows.
+ * *out_believed: it vouches for these files now: neither revoked nor out of its dates. */
 bool fleet_policy_signer(fleet_policy *policy, const struct host_backend *row, char out_keyid[KIT_SHA256_HEX],
                          bool *out_believed);
 
@@ -56,7 +57,8 @@ typedef struct fleet_publisher {
     const char *source;             /* "own", "home", "machine" */
     const receipt_trusted *revoked; /* where it is, the entry that says so; NULL */
 } fleet_publisher;
-/* Who is vouched for in any ring, a key that is in two of them twice, and each revoked key that nobody vouches for once. free(*out). */
+/* Who is vouched for in any ring, a key that is in two of them twice, and each revoked key that nobody vouches for
+ * once. free(*out). */
 kit_status fleet_policy_publishers(fleet_policy *policy, fleet_publisher **out, size_t *out_count,
                                    kolm_error_t *err) KIT_MUST_USE;
 /* The whole id that a beginning of at least eight digits means in any of the rings; given itself when it means none. */

@@ -19,8 +19,8 @@ typedef struct fleet_quotes {
     kolm_cost_args_t job;
 } fleet_quotes;
 
-/* Counts, and asks every backend's cost slot. INVALID_ARGUMENT for data that is no text, or has no rows. Free with fleet_quotes_free
- * in every case. */
+/* Counts, and asks every backend's cost slot. INVALID_ARGUMENT for data that is no text, or has no rows. Free with
+ * fleet_quotes_free in every case. */
 kit_status fleet_quotes_get(kolm_session *session, const fleet_quote_request *request, fleet_quotes *out,
                             kolm_error_t *err) KIT_MUST_USE;
 void fleet_quotes_free(fleet_quotes *quotes);

@@ -7,12 +7,12 @@
 #include "lease/lease.h"
 
 /*
- * A lease is for the reaper when it is open and its journal has no owner (lease/lease.h). Its backend is asked to reclaim it: all at
- * once, each in a process of its own, under one deadline. What is gone goes off the record; what is not stays, and the next
- * command asks again. Under an airgap nothing is queried, and the user is told so.
+ * A lease is for the reaper when it is open and its journal has no owner (lease/lease.h). Its backend is asked to
+ * reclaim it: all at once, each in a process of its own, under one deadline. What is gone goes off the record; what is
+ * not stays, and the next command asks again. Under an airgap nothing is queried, and the user is told so.
  *
- * Where nothing is open this costs one stat. Otherwise it holds the journals that it works on, so that two kolms never ask
- * for the same lease at once. One thread.
+ * Where nothing is open this costs one stat. Otherwise it holds the journals that it works on, so that two kolms never
+ * ask for the same lease at once. One thread.
  */
 
 typedef enum fleet_reap_fate {
@@ -44,7 +44,8 @@ typedef struct fleet_reap_options {
     const char *journal; /* only this one; NULL: all */
 } fleet_reap_options;
 
-/* registry: NULL, or one that is open already. Fails only when kolm itself cannot work; out is freed by the caller in every case. */
+/* registry: NULL, or one that is open already. Fails only when kolm itself cannot work; out is freed by the caller in
+ * every case. */
 kit_status fleet_reap_run(kolm_session *session, fleet_registry *registry, const fleet_reap_options *options,
                           fleet_reap *out, kolm_error_t *err) KIT_MUST_USE;
 void fleet_reap_free(fleet_reap *reap);
@@ -55,8 +56,8 @@ void fleet_reap_tell(kolm_session *session, const fleet_reap *reap);
 /* Runs and tells, at the start of a verb. Never fails: what goes wrong is a warning. */
 void fleet_reap_start(kolm_session *session, session_airgap airgap);
 
-/* Takes a lease off the record that the user has ended by hand: its name, or JOURNAL:LINE for a damaged one. NOT_FOUND when there is none,
- * FAILED_PRECONDITION when the call that rented it still runs. */
+/* Takes a lease off the record that the user has ended by hand: its name, or JOURNAL:LINE for a damaged one. NOT_FOUND
+ * when there is none, FAILED_PRECONDITION when the call that rented it still runs. */
 kit_status fleet_reap_forget(kolm_session *session, const char *name, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

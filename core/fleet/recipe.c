@@ -89,8 +89,8 @@ kit_status fleet_recipe_check(const fleet_backend *backend, const char *recipe, 
     return found ? host_recipe_check(found, backend->name, options, err) : KOLM_OK;
 }
 
-/* Among the backends that may be chosen: the named one, else all. Options are good when one of them takes them; one that
- * does not say what it takes counts where none says it. */
+/* Among the backends that may be chosen: the named one, else all. Options are good when one of them takes them; one
+ * that does not say what it takes counts where none says it. */
 static kit_status search(const fleet_registry *registry, const fleet_backend *named, const char *recipe,
                          const cJSON *options, fleet_recipe *out, bool *out_found, kolm_error_t *err) {
     kit_status status = KOLM_OK;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which recipes there are: what the manifests that were found offer, what a recipe needs, and the options that it takes. */
+/* Which recipes there are: what the manifests that were found offer, what a recipe needs, and the options that it
+ * takes. */
 #ifndef KOLM_FLEET_RECIPE_H
 #define KOLM_FLEET_RECIPE_H
 
@@ -26,9 +27,9 @@ kit_status fleet_recipe_check(const fleet_backend *backend, const char *recipe, 
 /* Whether the backend's manifest lets the recipe be worked on without the Python runtime that was set up for it. */
 bool fleet_recipe_runs_alone(const fleet_backend *backend, const char *recipe);
 
-/* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first whose
- * manifest names files that the directory at path has, all of them; by is one of these. A recipe with "" as its name: none
- * says so. NOT_FOUND for a base that is of such a kind by its other files, and lacks one of these. */
+/* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first
+ * whose manifest names files that the directory at path has, all of them; by is one of these. A recipe with "" as its
+ * name: none says so. NOT_FOUND for a base that is of such a kind by its other files, and lacks one of these. */
 typedef struct fleet_recipe_known {
     char recipe[FLEET_RECIPE_BYTES];
     char by[128];

@@ -9,8 +9,8 @@
 #include "session/session.h"
 
 /*
- * fleet_registry_open scans for manifests and loads no plugin. Detection is added by fleet_registry_recall (cache only) or
- * fleet_registry_detect (cache, and a process per plugin for what it does not know). One thread.
+ * fleet_registry_open scans for manifests and loads no plugin. Detection is added by fleet_registry_recall (cache only)
+ * or fleet_registry_detect (cache, and a process per plugin for what it does not know). One thread.
  */
 
 #define FLEET_DAY_BYTES 11 /* "2026-11-30" */
@@ -22,16 +22,16 @@ typedef enum fleet_group { FLEET_GROUP_LOCAL, FLEET_GROUP_CLOUD, FLEET_GROUP_SEL
 const char *fleet_group_title(fleet_group group); /* "LOCAL" */
 
 /*
- * The record of a backend: what the host found (row: files, trust, version, grant), what it offers (its manifest, with the user's
- * overrides) and what it answered (detection). All rooms above read it; the picker's candidate is made of it in one place.
- * Strings belong to the registry unless said otherwise.
+ * The record of a backend: what the host found (row: files, trust, version, grant), what it offers (its manifest, with
+ * the user's overrides) and what it answered (detection). All rooms above read it; the picker's candidate is made of it
+ * in one place. Strings belong to the registry unless said otherwise.
  */
 typedef struct fleet_backend {
     const host_backend *row; /* as the host found it */
     const char *name;
     const char *plugin_path, *manifest_path; /* "" when there is none */
-    /* Why the row is not usable: then offer is empty and manifest NULL, and all else below is not set; NULL otherwise. `kolm backend
-     * why NAME` shows the rule (host/scan.h). */
+    /* Why the row is not usable: then offer is empty and manifest NULL, and all else below is not set; NULL otherwise.
+     * `kolm backend why NAME` shows the rule (host/scan.h). */
     const char *refused;
     const char *refused_remedy;
     bool bad_settings;     /* refused for what config.json says of it */
@@ -99,14 +99,15 @@ fleet_backend *fleet_registry_find(fleet_registry *registry, const char *name);
 /* Fills err with "no backend is called 'x'; did you mean ...?" */
 kit_status fleet_registry_unknown(const fleet_registry *registry, const char *name, kolm_error_t *err);
 
-/* The error for a backend that was named and is refused; *out_reason is DATA when config.json is to blame, else NOTHING. */
+/* The error for a backend that was named and is refused; *out_reason is DATA when config.json is to blame, else
+ * NOTHING. */
 kit_status fleet_backend_refuse(const fleet_backend *backend, session_reason *out_reason, kolm_error_t *err);
 
 /* Detects the backends of which several versions stand side by side, so that the row of each is one that loads. */
 kit_status fleet_registry_settle(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 
-/* Fills detections from the cache where it is still good, and looks at nothing else. A cache that cannot be read is none; an error
- * is that memory is out. */
+/* Fills detections from the cache where it is still good, and looks at nothing else. A cache that cannot be read is
+ * none; an error is that memory is out. */
 kit_status fleet_registry_recall(kolm_session *session, fleet_registry *registry, kolm_error_t *err) KIT_MUST_USE;
 /* Fills all detections; those that the cache does not know are made at once, in parallel, under one deadline. Verdicts
  * are part of the detection, so that this fails only when kolm itself cannot work. */
@@ -136,13 +137,15 @@ bool fleet_price_overridden(const fleet_backend *backend);
 const char *fleet_price_source(const fleet_backend *backend);
 /* What its provider charges once for a machine, beside the hours: for a quote. */
 uint64_t fleet_price_once(const fleet_backend *backend);
-/* What the start of a second machine costs in millionths of a dollar: a model that one by the hour has trained is scored by answers of
- * another one, as these are two calls. 0 where nothing is rented, or it is not billed by the hour. */
+/* What the start of a second machine costs in millionths of a dollar: a model that one by the hour has trained is
+ * scored by answers of another one, as these are two calls. 0 where nothing is rented, or it is not billed by the
+ * hour. */
 uint64_t fleet_second_start(const fleet_backend *backend);
-/* Whether it keeps to the budget of a job itself, although what it bills is not known by the hour: it has a setting for one. */
+/* Whether it keeps to the budget of a job itself, although what it bills is not known by the hour: it has a setting for
+ * one. */
 bool fleet_keeps_budget(const fleet_backend *backend);
-/* Takes over the price that the detection, made at that time, has of the provider for machines such as are wanted; the configuration's
- * stays. */
+/* Takes over the price that the detection, made at that time, has of the provider for machines such as are wanted; the
+ * configuration's stays. */
 void fleet_backend_price(const fleet_registry *registry, fleet_backend *backend, int64_t at);
 /* Takes the detection, and frees the one before. KOLM_E_RESOURCE_EXHAUSTED when it is NULL. */
 kit_status fleet_backend_take(fleet_backend *backend, fleet_detection *detection, kolm_error_t *err) KIT_MUST_USE;

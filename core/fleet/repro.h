@@ -7,12 +7,13 @@
 #include "session/session.h"
 
 /*
- * A test that trains the same twice sends the metric test.reproducible.RECIPE, with _ for the - of a recipe's name: 1 when the
- * bytes were the same, 0 when not (of several the least counts). It holds for that recipe and no other. test.reproducible
- * alone, as older backends send it, names none: it counts where the backend's manifest offers one recipe, or does not say.
+ * A test that trains the same twice sends the metric test.reproducible.RECIPE, with _ for the - of a recipe's name: 1
+ * when the bytes were the same, 0 when not (of several the least counts). It holds for that recipe and no other.
+ * test.reproducible alone, as older backends send it, names none: it counts where the backend's manifest offers one
+ * recipe, or does not say.
  *
- * HOME/cache/reproducible.json keeps it per backend and recipe, and forgets it when the backend, or the runtime that detect
- * reports, is of another version: it was measured with those.
+ * HOME/cache/reproducible.json keeps it per backend and recipe, and forgets it when the backend, or the runtime that
+ * detect reports, is of another version: it was measured with those.
  */
 typedef enum fleet_repro { FLEET_REPRO_UNKNOWN, FLEET_REPRO_SAME, FLEET_REPRO_DIFFERENT } fleet_repro;
 

@@ -491,7 +491,8 @@ static void hint_fence(host_run *run) {
     if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
 }
 
-/* cancelled() answers 1 after a SIGTERM, whoever sent it, and "as it was asked to" is then believed to be about the user. */
+/* cancelled() answers 1 after a SIGTERM, whoever sent it, and "as it was asked to" is then believed to be about the
+ * user. */
 static void hint_who_stopped(const host_run *run) {
     const host_call_options *options = run->options;
     kolm_error_t *error = &run->result->error;

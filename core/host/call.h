@@ -113,8 +113,8 @@ typedef struct host_result {
     int exit_code;      /* HOST_NO_REPLY */
     int64_t wall_ms;
     uint64_t peak_memory_bytes; /* of the process and the children that it waited for; 0 unknown */
-    /* The digest of the bytes that were loaded, taken before the process was started; "" when none was. All calls by one
-     * registry load the same bytes. */
+    /* The digest of the bytes that were loaded, taken before the process was started; "" when none was. All calls by
+     * one registry load the same bytes. */
     char plugin_sha256[KIT_SHA256_HEX];
     host_plugin_fate plugin_fate;
     /* Contents of the plugin's table, once loaded: stated by the plugin, like peak_memory_bytes and the results
@@ -165,8 +165,8 @@ typedef struct host_breach {
 /* Each may be NULL. Strings live until the callback returns; they are valid UTF-8, escaped, fit for a terminal. */
 typedef struct host_events {
     void *user;
-    /* level: KOLM_LOG_*; printed output comes as KOLM_LOG_INFO. backend: its name. Secrets of the backend are replaced by
-     * [NAME] here, in every error and in every text of a result. */
+    /* level: KOLM_LOG_*; printed output comes as KOLM_LOG_INFO. backend: its name. Secrets of the backend are replaced
+     * by [NAME] here, in every error and in every text of a result. */
     void (*log)(void *user, const char *backend, uint32_t level, const char *text);
     void (*progress)(void *user, const kolm_progress_t *progress);
     void (*metric)(void *user, const char *name, double value);
@@ -253,7 +253,8 @@ typedef struct host_call_options {
     const char *scratch_root; /* where the scratch directory is made; NULL: TMPDIR if trusted, else /tmp */
 } host_call_options;
 
-/* A row that is not OK, or not granted, gives HOST_NOT_LOADED with its reason. out_result is filled in every case and needs no freeing.
+/* A row that is not OK, or not granted, gives HOST_NOT_LOADED with its reason. out_result is filled in every case and
+ * needs no freeing.
  */
 kit_status host_detect(const host_registry *registry, const host_backend *backend, const host_call_options *options,
                        host_result *out_result, kolm_error_t *err) KIT_MUST_USE;

@@ -5,9 +5,9 @@
 
 #include <stddef.h>
 
-/* Calls work(user, i) once for each i below count, in any order and, where there are many, from several threads at once;
- * returns when all are done. Signals are blocked in worker threads. If no thread can be created, the calling thread
- * does the work. */
+/* Calls work(user, i) once for each i below count, in any order and, where there are many, from several threads at
+ * once; returns when all are done. Signals are blocked in worker threads. If no thread can be created, the calling
+ * thread does the work. */
 void host_each(size_t count, void (*work)(void *user, size_t i), void *user);
 
 #endif

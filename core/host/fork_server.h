@@ -11,7 +11,8 @@
 #define HOST_FORK_SERVER_FDS 9
 #define HOST_FORK_SERVER_TEXTS 98304
 
-/* What is sent to it for a copy, with the descriptors beside it. The answer is the number of the process, an int32_t; 0: none. */
+/* What is sent to it for a copy, with the descriptors beside it. The answer is the number of the process, an int32_t;
+ * 0: none. */
 typedef struct host_fork_order {
     uint32_t count;                      /* descriptors */
     int32_t child[HOST_FORK_SERVER_FDS]; /* the number of each in the copy */

@@ -83,8 +83,8 @@ typedef struct host_require {
 #define HOST_OVERRIDE_PERF (1u << 2)       /* perf */
 #define HOST_OVERRIDE_TIER (1u << 3)       /* tier */
 
-/* Strings and arrays belong to the manifest. Immutable once read and overridden, but for the price (host_registry_price); any thread
- * may read it. */
+/* Strings and arrays belong to the manifest. Immutable once read and overridden, but for the price
+ * (host_registry_price); any thread may read it. */
 typedef struct host_manifest {
     char *name;
     pick_offer offer;   /* kind, train, infer, recipes, airgap, price, ...: what the picker weighs */
@@ -112,8 +112,8 @@ typedef struct host_manifest {
     char *texts;           /* of the file: settings and makes point into them */
 } host_manifest;
 
-/* The key of backends.NAME in config.json that says what the fence around its calls lets through: "off", or an object as
- * under "files". */
+/* The key of backends.NAME in config.json that says what the fence around its calls lets through: "off", or an object
+ * as under "files". */
 #define HOST_FENCE_KEY "fence"
 
 /* True for a valid backend name. */
@@ -144,9 +144,9 @@ const char *host_config_file(const host_config *config, const char *section, con
 /* Applies backends.NAME of the configuration to the four fields that may be replaced, with the checks of the field
  * itself. INVALID_ARGUMENT names file and key; the manifest is then unchanged. */
 kit_status host_manifest_override(host_manifest *manifest, const host_config *config, kolm_error_t *err) KIT_MUST_USE;
-/* Whether backends.NAME of the configuration holds what the manifest declares and nothing else, and runtimes.NAME a text;
- * the fields that may be replaced are host_manifest_override's. INVALID_ARGUMENT names file, key, and what was expected or
- * the nearest key; never a value. */
+/* Whether backends.NAME of the configuration holds what the manifest declares and nothing else, and runtimes.NAME a
+ * text; the fields that may be replaced are host_manifest_override's. INVALID_ARGUMENT names file, key, and what was
+ * expected or the nearest key; never a value. */
 kit_status host_manifest_check_settings(const host_manifest *manifest, const host_config *config,
                                         kolm_error_t *err) KIT_MUST_USE;
 void host_manifest_free(host_manifest *manifest);

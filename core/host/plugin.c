@@ -63,7 +63,8 @@ void host_plugin_free(host_plugin *plugin) {
 /* Sealable, executable memory; -1 if unavailable, or if the loader has no path to it. */
 static int open_memory(const char *name) {
 #if defined(__linux__)
-    /* The file itself need not be executable, which a system may forbid: only its pages are. Older kernels do not know that. */
+    /* The file itself need not be executable, which a system may forbid: only its pages are. Older kernels do not know
+     * that. */
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     return fd;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The private protocol between kolm and kolm-host: every name in it, defined once for both sides.
  *
- * kolm writes one JSON object on one line, the request. kolm-host answers with lines of JSON objects, each of which has an
- * event; the last one is "done", and carries the result of the slot among its own members. The two are always of one build, so
- * the protocol has no version.
+ * kolm writes one JSON object on one line, the request. kolm-host answers with lines of JSON objects, each of which has
+ * an event; the last one is "done", and carries the result of the slot among its own members. The two are always of one
+ * build, so the protocol has no version.
  *
- * A record is a C struct and the list of its members (protocol.c). Both sides read and write it through that list and the same
- * struct: a member cannot be renamed, or change its type, on one side only. Names that belong to no record are HOST_KEY_*
- * below. No other file of this room spells one (tests/abi/lint.py). */
+ * A record is a C struct and the list of its members (protocol.c). Both sides read and write it through that list and
+ * the same struct: a member cannot be renamed, or change its type, on one side only. Names that belong to no record are
+ * HOST_KEY_* below. No other file of this room spells one (tests/abi/lint.py). */
 #ifndef KOLM_HOST_PROTOCOL_H
 #define KOLM_HOST_PROTOCOL_H
 
@@ -165,7 +165,8 @@ typedef struct host_lease_line {
     uint64_t billed_micro_usd;         /* UINT64_MAX: unknown, or no "gone" */
     const char *name, *handle, *kind, *place, *note;
 } host_lease_line;
-/* After these members, which every line has: milliseconds since the start of the machine, a decimal string; older kolms write none. */
+/* After these members, which every line has: milliseconds since the start of the machine, a decimal string; older kolms
+ * write none. */
 #define HOST_LEASE_UP "up"
 
 #define HOST_REQUEST_RECORDS(X)                                                                                        \
@@ -200,11 +201,12 @@ typedef struct host_record {
 void host_record_write(kit_buf *out, const host_record *record, const void *from);
 /* Puts each member into the object, texts as they are. False: out of memory. */
 bool host_record_add(cJSON *object, const host_record *record, const void *from);
-/* Reads each member; one that is missing or of another type is 0, NaN, false or "". Texts are borrowed from the object, or cut
- * to the size of their array. True: nothing was missing. */
+/* Reads each member; one that is missing or of another type is 0, NaN, false or "". Texts are borrowed from the object,
+ * or cut to the size of their array. True: nothing was missing. */
 bool host_record_read(const cJSON *object, const host_record *record, void *to);
 
-/* host_write_progress(out, &progress), host_add_request(object, &request), host_read_progress(object, &progress), ... */
+/* host_write_progress(out, &progress), host_add_request(object, &request), host_read_progress(object, &progress),
+ * ... */
 #define X(upper, lower, type)                                                                                          \
     extern const host_record host_record_##lower;                                                                      \
     static inline void host_write_##lower(kit_buf *out, const type *from) {                                            \

@@ -342,9 +342,9 @@ static void find_trainer(host_registry *registry, const char *path) {
 
 /* ---- Sections of config.json without a backend */
 
-/* The row without a section of its own whose name is nearest to that of a section which no row has, and which declares one
- * of its keys as a setting: the section was probably meant for it. NULL: none. A price or a tier proves nothing: any
- * backend accepts those, and the section may be for one that is not installed here. */
+/* The row without a section of its own whose name is nearest to that of a section which no row has, and which declares
+ * one of its keys as a setting: the section was probably meant for it. NULL: none. A price or a tier proves nothing:
+ * any backend accepts those, and the section may be for one that is not installed here. */
 static host_backend *meant_by(const host_registry *registry, const cJSON *section) {
     host_backend *best = NULL;
     const char *names[HOST_ROWS_MAX];

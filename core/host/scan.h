@@ -8,10 +8,10 @@
  * flat and read in the order of their sorted names; a name that was already found becomes a shadowed row. The first
  * name wins even if it is refused: kolm never falls back to a shadowed backend.
  *
- * In one directory there may be several versions of a backend: NAME-1.10.0.so beside NAME-1.2.0.so, each with a manifest
- * of its own that says "name": "NAME". The newest is used; one that is refused by rules 1 to 5, or that fails to load
- * (host_registry_pass_over), is replaced by the next older one and stays in the table, refused. A file without a
- * version was installed by hand and takes precedence over all versions.
+ * In one directory there may be several versions of a backend: NAME-1.10.0.so beside NAME-1.2.0.so, each with a
+ * manifest of its own that says "name": "NAME". The newest is used; one that is refused by rules 1 to 5, or that fails
+ * to load (host_registry_pass_over), is replaced by the next older one and stays in the table, refused. A file without
+ * a version was installed by hand and takes precedence over all versions.
  *
  * Running from a build tree (the executable is BUILD/core/cli/kolm or any BUILD/x/y/z with BUILD/core/host/kolm-host
  * beside BUILD/plugins): the directories BUILD/plugins/NAME and BUILD/plugins/GROUP/NAME replace the installed one.
@@ -38,8 +38,8 @@
  *     this namespace. That says nothing about who wrote it: this is the one case where a namespace is trusted further
  *     than the system outside of it would be.
  *
- * Everywhere else an unmapped owner is another user. The overflow uid counts as unmapped in every namespace but one that
- * maps all users, as the initial one does.
+ * Everywhere else an unmapped owner is another user. The overflow uid counts as unmapped in every namespace but one
+ * that maps all users, as the initial one does.
  */
 
 #include "host/manifest.h"
@@ -90,8 +90,8 @@ typedef struct host_file_identity {
 /* The bytes of a plugin, once read (plugin.c). */
 typedef struct host_plugin host_plugin;
 
-/* Libraries of a plugin's own, in NAME.libs beside NAME.so: files, or links to files, and nothing else. The plugin is linked
- * with the run path $ORIGIN/NAME.libs; kolm only applies the same trust rules to them as to the plugin. */
+/* Libraries of a plugin's own, in NAME.libs beside NAME.so: files, or links to files, and nothing else. The plugin is
+ * linked with the run path $ORIGIN/NAME.libs; kolm only applies the same trust rules to them as to the plugin. */
 typedef struct host_libs {
     char *directory; /* NULL: there is none */
     char **names;    /* sorted */
@@ -204,8 +204,9 @@ kit_status host_trust_kept(const char *path, const char *otherwise, kolm_error_t
 /* A directory or, if it does not exist (the caller must handle a file of that name), the directory in which it would be
  * created (sticky and owned by root is allowed); *out_real is unchanged then. */
 kit_status host_trust_home(const char *path, const char *otherwise, char **out_real, kolm_error_t *err) KIT_MUST_USE;
-/* A Python interpreter with every link to it and, where it is one of a virtual environment, pyvenv.cfg, the Python that this
- * names and the directories of its packages. OK if there is no such file: the caller that needs it reports that. */
+/* A Python interpreter with every link to it and, where it is one of a virtual environment, pyvenv.cfg, the Python that
+ * this names and the directories of its packages. OK if there is no such file: the caller that needs it reports
+ * that. */
 kit_status host_trust_python(const char *path, const char *otherwise, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -30,8 +30,8 @@
  *   inherits  optional bool, of a list or map with fields: every other setting of the outer list that is no map may stand
  *             in an object too, and counts there instead
  *
- * At most 64 settings. A manifest without "settings" leaves the section free: any key, any value. One with an empty array
- * declares that there are none. In a section, keys that begin with x- are ignored and always allowed.
+ * At most 64 settings. A manifest without "settings" leaves the section free: any key, any value. One with an empty
+ * array declares that there are none. In a section, keys that begin with x- are ignored and always allowed.
  */
 
 #include "kolm/kit/json.h"

@@ -20,8 +20,8 @@
  * (huggingface_hub, "Understand caching"). Nothing is ever fetched.
  *
  * Hashing many gigabytes takes seconds, so a memory of digests may be given: an object that is kept between runs, with
- * an entry for each path, believed while name, inode, size and both times of every file are the same (kit_file_mark: the
- * later one is the kernel's and cannot be set back).
+ * an entry for each path, believed while name, inode, size and both times of every file are the same (kit_file_mark:
+ * the later one is the kernel's and cannot be set back).
  *
  * Recipes that read only some of these files say which (docs/job-protocol.md, base_files). Then the base of a model is
  * those alone: its digest is of their lines, its manifest has the list, and what lies beside them does not count.
@@ -51,11 +51,12 @@ typedef struct job_base {
  * looked. The caller frees *out_path. */
 kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* Digests the base at path. memory may be NULL; otherwise an object that gets, or had, the entry. INVALID_ARGUMENT when
- * there is no config.json or no weights. *stop, when stop is not NULL and it is not 0, ends it with CANCELLED. Free with job_base_free
- * in every case. */
+ * there is no config.json or no weights. *stop, when stop is not NULL and it is not 0, ends it with CANCELLED. Free
+ * with job_base_free in every case. */
 kit_status job_base_open(const char *asked, const char *path, cJSON *memory, const volatile sig_atomic_t *stop,
                          job_base *out_base, kolm_error_t *err) KIT_MUST_USE;
-/* OK when the base is what job_base_open digested; DATA_LOSS names the first file that was changed, added, or removed. */
+/* OK when the base is what job_base_open digested; DATA_LOSS names the first file that was changed, added, or
+ * removed. */
 kit_status job_base_unchanged(const job_base *base, kolm_error_t *err) KIT_MUST_USE;
 void job_base_free(job_base *base);
 /* What is stored as weights, by its name. */
@@ -64,17 +65,18 @@ bool job_base_is_weights(const char *name);
 /* Lines as above, of a base or of some of its files. */
 bool job_base_has(const char *lines, const char *name);
 bool job_base_holds(const char *lines, const char *wanted); /* every line of wanted is among lines */
-/* "config.json is not the same, vocab.txt is missing": how now differs from wanted; with whole, extra files count too. "" for
- * nothing. */
+/* "config.json is not the same, vocab.txt is missing": how now differs from wanted; with whole, extra files count too.
+ * "" for nothing. */
 void job_base_difference(const char *wanted, const char *now, bool whole, char *out, size_t capacity);
-/* The lines of the named files, an array of strings; DATA_LOSS if it is not an array of strings, or names a file that base does not have. */
+/* The lines of the named files, an array of strings; DATA_LOSS if it is not an array of strings, or names a file that
+ * base does not have. */
 kit_status job_base_lines(const job_base *base, const cJSON *names, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* The same of a manifest's list: [{"name", "bytes", "sha256"}]. */
 kit_status job_base_lines_of(const cJSON *files, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* That list, of base; NULL when memory is out. */
 cJSON *job_base_files(const job_base *base);
-/* From now on base is the files of these lines alone. FAILED_PRECONDITION, with the difference as its text, when it does not
- * hold them all. */
+/* From now on base is the files of these lines alone. FAILED_PRECONDITION, with the difference as its text, when it
+ * does not hold them all. */
 kit_status job_base_narrow(job_base *base, const char *lines, kolm_error_t *err) KIT_MUST_USE;
 
 /* Where memory has seen a base with this digest, or which holds these lines ("" for none): an array of

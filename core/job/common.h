@@ -5,8 +5,8 @@
 
 /*
  * A row may bring more than a question: system messages, an instruction (Alpaca), tools, and a conversation before the
- * last answer. A system text, an instruction or a list of tools that is the same in every row of the data says nothing to
- * an engine that learns from words, so it is left out of "input"; one that differs from row to row stands before the
+ * last answer. A system text, an instruction or a list of tools that is the same in every row of the data says nothing
+ * to an engine that learns from words, so it is left out of "input"; one that differs from row to row stands before the
  * question there, on lines of its own: system, tools, instruction. The messages that a language model reads are always
  * whole.
  *
@@ -50,7 +50,8 @@ void job_row_put_messages(const job_row *row, bool with_output, kit_buf *out);
 void job_row_put_seen(const job_row *row, kit_buf *out);
 void job_row_put_context(const job_row *row, kit_buf *out);
 
-/* A row as members of an object of texts, without the braces, and back; texts belong to object. False: not such a row. */
+/* A row as members of an object of texts, without the braces, and back; texts belong to object. False: not such a
+ * row. */
 void job_row_put_spool(const job_row *row, kit_buf *out);
 bool job_row_get_spool(const cJSON *object, job_row *out_row);
 

@@ -15,36 +15,37 @@
  *   keep      the first row of each output stays: `kept_contradictions`.
  *   error     INVALID_ARGUMENT, which names two lines.
  *
- * Labels. Spaces around an output do not make it a different one. When the outputs form a closed set (`closed`) they are labels,
- * and are written without these spaces: `trimmed_labels`. Labels that differ in capitals, inner spaces or the form of
- * their characters only (job/fingerprint.h) stay different ones, and are named: `alike_labels`.
+ * Labels. Spaces around an output do not make it a different one. When the outputs form a closed set (`closed`) they
+ * are labels, and are written without these spaces: `trimmed_labels`. Labels that differ in capitals, inner spaces or
+ * the form of their characters only (job/fingerprint.h) stay different ones, and are named: `alike_labels`.
  *
  * Groups. Rows are alike when the normalised texts of their questions (job_row.input) are equal and so is what stands
- * before them, or when the sketches of their questions agree by JOB_NEAR_PERCENT or more (job/fingerprint.h); groups are what is alike over any number of steps. So that a chain or a template does not
- * become one group of everything, a group of more than JOB_GROUP_FREE texts that has more than 1 / JOB_GROUP_SHARE of
- * the rows, or more than half of the rows of a label, is taken apart again: into groups of 85 per cent, where that is
- * still too wide of 95, and then of equal normalised texts: `templates`. So are all groups when otherwise fewer than two
- * labels could be tested, or no evaluation row would be left.
+ * before them, or when the sketches of their questions agree by JOB_NEAR_PERCENT or more (job/fingerprint.h); groups
+ * are what is alike over any number of steps. So that a chain or a template does not become one group of everything, a
+ * group of more than JOB_GROUP_FREE texts that has more than 1 / JOB_GROUP_SHARE of the rows, or more than half of the
+ * rows of a label, is taken apart again: into groups of 85 per cent, where that is still too wide of 95, and then of
+ * equal normalised texts: `templates`. So are all groups when otherwise fewer than two labels could be tested, or no
+ * evaluation row would be left.
  *
  * Split. Without an evaluation file a fifth of each label's rows is held out; of more than 250,000 rows a smaller
- * share, so that about 50,000 are. A group is never split. Its hash is SHA-256(seed as 8 bytes, little endian; input) of
- * its row with the smallest SHA-256(seen), read as a number by its first 8 bytes, most significant first. A group with
- * several labels is held out when its hash is below the share of the whole range, and counts for each of them. The
+ * share, so that about 50,000 are. A group is never split. Its hash is SHA-256(seed as 8 bytes, little endian; input)
+ * of its row with the smallest SHA-256(seen), read as a number by its first 8 bytes, most significant first. A group
+ * with several labels is held out when its hash is below the share of the whole range, and counts for each of them. The
  * groups of a single label fill up its share (of its rows, rounded to the nearest, at least one): for labels of up to
- * JOB_EXACT_LABEL rows those with the smallest hashes, each that still fits; when none is held out, the smallest of them.
- * Above that, those of at most the share whose hash is below the share of the range, and the one with the smallest hash.
- * A label of two groups or more that is still not held out gives the group with its smallest hash, and then a label that
- * is not trained on gets all of its groups back. A label that is one group is trained on only: `lonely_labels` of a
- * single row, `untested_labels` of more. With more than JOB_LABELS_MAX distinct outputs only the hash decides: they are
- * not labels. The result depends on seed, inputs and outputs, not on the order of the file.
+ * JOB_EXACT_LABEL rows those with the smallest hashes, each that still fits; when none is held out, the smallest of
+ * them. Above that, those of at most the share whose hash is below the share of the range, and the one with the
+ * smallest hash. A label of two groups or more that is still not held out gives the group with its smallest hash, and
+ * then a label that is not trained on gets all of its groups back. A label that is one group is trained on only:
+ * `lonely_labels` of a single row, `untested_labels` of more. With more than JOB_LABELS_MAX distinct outputs only the
+ * hash decides: they are not labels. The result depends on seed, inputs and outputs, not on the order of the file.
  *
- * With an evaluation file, all of the data is trained on. Evaluation rows that ask what is trained on, or whose question
- * has the same normalised text, are dropped: `leaked`. So are those that are in a group with a row of the data:
- * `nearly_leaked`. There, questions in different contexts are never alike. What is left may repeat itself.
+ * With an evaluation file, all of the data is trained on. Evaluation rows that ask what is trained on, or whose
+ * question has the same normalised text, are dropped: `leaked`. So are those that are in a group with a row of the
+ * data: `nearly_leaked`. There, questions in different contexts are never alike. What is left may repeat itself.
  *
  * Memory: a bit a row, 210 to 420 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and
- * 3 MiB of buffers (job/scratch.h), and the held-out rows up to JOB_HELDOUT_MEMORY (job/heldout.h). Disk, in private_dir: the rows, 250 bytes a row, and 400 more where inputs are long
- * enough for sketches.
+ * 3 MiB of buffers (job/scratch.h), and the held-out rows up to JOB_HELDOUT_MEMORY (job/heldout.h). Disk, in
+ * private_dir: the rows, 250 bytes a row, and 400 more where inputs are long enough for sketches.
  */
 
 #include "job/common.h"
@@ -145,10 +146,10 @@ typedef struct job_summary {
     const char *closed_fix; /* what to do when they do not and should; static */
     char train_sha256[65];  /* of the lines of train.jsonl */
     char eval_sha256[65];   /* of the lines in heldout_fd */
-    /* {"id","input","row","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a descriptor
-     * without a name, sealed where it is memory (job/heldout.h). row, a number as text, says where the row was: the
-     * 17th good one of the evaluation, or of the data where there is none. Its offset means nothing: read it with pread. The caller closes
-     * it; -1: none, as after every failure. */
+    /* {"id","input","row","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a
+     * descriptor without a name, sealed where it is memory (job/heldout.h). row, a number as text, says where the row
+     * was: the 17th good one of the evaluation, or of the data where there is none. Its offset means nothing: read it
+     * with pread. The caller closes it; -1: none, as after every failure. */
     int heldout_fd;
 } job_summary;
 

@@ -45,8 +45,8 @@ kit_status job_directory_next(job_directory *directory, kolm_error_t *err) KIT_M
  * whose model files are those of job/model. */
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 
-/* Takes the directory's paths out of an error that is told when it is gone: what a backend left there is named by its path
- * inside job/ or private/. kept: it is about to be kept, and they become those that it will have then. */
+/* Takes the directory's paths out of an error that is told when it is gone: what a backend left there is named by its
+ * path inside job/ or private/. kept: it is about to be kept, and they become those that it will have then. */
 void job_directory_mend_error(const job_directory *directory, bool kept, kolm_error_t *err);
 
 typedef struct job_description {

@@ -40,7 +40,8 @@ typedef struct rows_remedy {
 kit_status rows_no_memory(kolm_error_t *err);
 /* The number of the current line, from 1. */
 unsigned long long rows_line(const job_reader *reader);
-/* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". kind: text without what differs from row to row; NULL: nothing does. */
+/* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". kind: text without what differs from row to row; NULL: nothing
+ * does. */
 kit_status rows_bad(job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, rows_remedy remedy,
                     const char *kind, const char *text);
 /* OUT_OF_RANGE. */

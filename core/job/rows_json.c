@@ -279,8 +279,8 @@ static json_key first_of(const job_reader *reader, const json_key *keys, size_t 
 static const json_key input_keys[] = {KEY_INPUT, KEY_PROMPT, KEY_TEXT, KEY_QUESTION, KEY_QUERY};
 static const json_key output_keys[] = {KEY_OUTPUT, KEY_COMPLETION, KEY_LABEL, KEY_ANSWER, KEY_CATEGORY, KEY_TARGET};
 
-/* {"instruction","input","output"[,"system","history"]}, and {"instruction","context","response"}. The user's message is
- * the instruction, and the input on the next line. */
+/* {"instruction","input","output"[,"system","history"]}, and {"instruction","context","response"}. The user's message
+ * is the instruction, and the input on the next line. */
 static kit_status take_alpaca(job_reader *reader, kolm_error_t *err) {
     static const json_key inputs[] = {KEY_INPUT, KEY_CONTEXT, KEY_PROMPT, KEY_TEXT, KEY_QUESTION, KEY_QUERY};
     static const json_key outputs[] = {KEY_OUTPUT, KEY_RESPONSE, KEY_COMPLETION, KEY_LABEL,

@@ -41,8 +41,8 @@ static kit_status trim_output(work *w, sinks *out, spooled *row) {
     return kit_buf_ok(&out->output, w->err);
 }
 
-/* {"id":"17","input":"...": where each of the three kinds of lines begins. The id is the number of the line: a number of
- * the row in the user's files would say which rows are missing there, and where. */
+/* {"id":"17","input":"...": where each of the three kinds of lines begins. The id is the number of the line: a number
+ * of the row in the user's files would say which rows are missing there, and where. */
 static kit_status begin_line(work *w, sinks *out, const spooled *row, uint64_t lines_before) {
     kit_buf_clear(&out->line);
     kit_buf_clear(&out->input);
@@ -86,10 +86,10 @@ static kit_status put_eval(work *w, spooled *row, void *user) {
 
 /* ---- The order of the held-out rows
  *
- * In a file that is sorted by its labels the neighbours of a row tell its label, and a backend need not learn anything to
- * answer well. So held-out rows come in the order of SHA-256(seen), which whoever sees the questions knows anyway. The
- * split goes by another digest, so that a place in this order says nothing about its labels either. Rows that ask the
- * same come in the order of the user's files. */
+ * In a file that is sorted by its labels the neighbours of a row tell its label, and a backend need not learn anything
+ * to answer well. So held-out rows come in the order of SHA-256(seen), which whoever sees the questions knows anyway.
+ * The split goes by another digest, so that a place in this order says nothing about its labels either. Rows that ask
+ * the same come in the order of the user's files. */
 
 static kit_status hold(work *w, sinks *out, uint64_t number, const row_card *card) {
     return job_sorter_add(out->held, (const uint64_t[]){card->tag, card->split, number, card->offset}, w->err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Journals: made, locked and synced before they have a name; read while others write; removed when all in them is gone. */
+/* Journals: made, locked and synced before they have a name; read while others write; removed when all in them is
+ * gone. */
 #include "host/protocol.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/lock.h"
@@ -83,8 +84,8 @@ static kit_status write_head(int fd, const char *backend, const char *job, kolm_
     return status;
 }
 
-/* Makes the file under a name that nobody reads, locks it, fills it, syncs it, and names it. *out_again: another process removed
- * the directory or the file in between. */
+/* Makes the file under a name that nobody reads, locks it, fills it, syncs it, and names it. *out_again: another
+ * process removed the directory or the file in between. */
 static kit_status make(lease_journal *journal, const char *backend, const char *job, bool *out_again,
                        kolm_error_t *err) {
     char *temporary = NULL;

@@ -14,8 +14,9 @@
 #include <stdint.h>
 
 /*
- * Journals. Each call that may rent something has one of its own: HOME/leases/BACKEND-ID.jsonl, ID 16 hex digits. The directory is
- * there only while there is a journal in it: where it is missing, nothing is open, which costs one stat(2).
+ * Journals. Each call that may rent something has one of its own: HOME/leases/BACKEND-ID.jsonl, ID 16 hex digits. The
+ * directory is there only while there is a journal in it: where it is missing, nothing is open, which costs one
+ * stat(2).
  *
  *   line 1       {"journal":1,"backend":NAME,"job":ID,"boot":ID}, written by kolm; job is "" where there is none, boot is the
  *                system's name of this start of the machine
@@ -23,26 +24,27 @@
  *                (host/child/leases.c); by kolm itself when it settles what is left ("gone"), and when the user strikes a lease off
  *                ("forget", whose handle is the number of a damaged line)
  *
- * The owner. A journal is locked (kit/lock.h) from before it has its name until its call has ended. The lock belongs to the open file,
- * which kolm and kolm-host share: it is held as long as one of them lives, so that a backend whose kolm was killed is left alone while
- * it gives back what it rented. A journal that can be locked has no owner; its leases without an end are for the reaper
- * (fleet/reap.h). Process ids play no part.
+ * The owner. A journal is locked (kit/lock.h) from before it has its name until its call has ended. The lock belongs to
+ * the open file, which kolm and kolm-host share: it is held as long as one of them lives, so that a backend whose kolm
+ * was killed is left alone while it gives back what it rented. A journal that can be locked has no owner; its leases
+ * without an end are for the reaper (fleet/reap.h). Process ids play no part.
  *
- * Reading. Only whole lines count: a line without its LF was never acknowledged, so nothing was created because of it; it is ignored,
- * and cut off by the next process that writes. Empty lines are ignored. A whole line that is not an event is a lease that nobody
- * can name: LEASE_DAMAGED, shown until the user strikes it off. It hides none of the lines after it. A handle or an end whose intent is
- * damaged still counts for its name. A damaged first line loses only the job: the backend is in the
- * name of the file. A journal that cannot be read, or is larger than LEASE_JOURNAL_MAX, and all entries beyond LEASE_ENTRIES_MAX of one, are
- * one damaged line, number 0.
+ * Reading. Only whole lines count: a line without its LF was never acknowledged, so nothing was created because of it;
+ * it is ignored, and cut off by the next process that writes. Empty lines are ignored. A whole line that is not an
+ * event is a lease that nobody can name: LEASE_DAMAGED, shown until the user strikes it off. It hides none of the lines
+ * after it. A handle or an end whose intent is damaged still counts for its name. A damaged first line loses only the
+ * job: the backend is in the name of the file. A journal that cannot be read, or is larger than LEASE_JOURNAL_MAX, and
+ * all entries beyond LEASE_ENTRIES_MAX of one, are one damaged line, number 0.
  *
- * The past. When all leases of a journal are gone, they are appended to HOME/leases.jsonl, one line each, and the journal is removed; a
- * crash in between is detected by the journal name in each line: each counts once. The file is rotated under its lock when
- * it grows beyond LEASE_PAST_MOST bytes: lines older than LEASE_PAST_DAYS days go. No open lease is ever in it.
+ * The past. When all leases of a journal are gone, they are appended to HOME/leases.jsonl, one line each, and the
+ * journal is removed; a crash in between is detected by the journal name in each line: each counts once. The file is
+ * rotated under its lock when it grows beyond LEASE_PAST_MOST bytes: lines older than LEASE_PAST_DAYS days go. No open
+ * lease is ever in it.
  *
- * Times are milliseconds since 1970. They are for people: a clock that is set forward must not make a lease older than it is, since what
- * is old and not seen at the provider is believed gone. So an event also has the time since boot (CLOCK_BOOTTIME),
- * and the age of a lease is counted by that. After a reboot, or with a journal of an older kolm, its age is the
- * smaller of two: by the clock, and the time since the reboot.
+ * Times are milliseconds since 1970. They are for people: a clock that is set forward must not make a lease older than
+ * it is, since what is old and not seen at the provider is believed gone. So an event also has the time since boot
+ * (CLOCK_BOOTTIME), and the age of a lease is counted by that. After a reboot, or with a journal of an older kolm, its
+ * age is the smaller of two: by the clock, and the time since the reboot.
  *
  * Any thread; a lease_journal belongs to one at a time.
  */
@@ -85,7 +87,8 @@ typedef struct lease_list {
     size_t count, room;
 } lease_list;
 
-/* Reads the bytes of a journal; appends to list. *out_whole (may be NULL): bytes up to the last LF. RESOURCE_EXHAUSTED only. */
+/* Reads the bytes of a journal; appends to list. *out_whole (may be NULL): bytes up to the last LF. RESOURCE_EXHAUSTED
+ * only. */
 kit_status lease_read(const char *bytes, size_t length, const char *id, lease_list *list, size_t *out_whole,
                       kolm_error_t *err) KIT_MUST_USE;
 void lease_list_free(lease_list *list);
@@ -93,7 +96,8 @@ void lease_list_free(lease_list *list);
 kit_status lease_list_join(lease_list *list, lease_list *from, kolm_error_t *err) KIT_MUST_USE;
 /* Entries that are not LEASE_GONE. */
 size_t lease_list_open(const lease_list *list);
-/* What the entries cost. False, and *out_micro_usd what is known, when one of them has a cost that is not known, or is not gone. */
+/* What the entries cost. False, and *out_micro_usd what is known, when one of them has a cost that is not known, or is
+ * not gone. */
 bool lease_list_billed(const lease_list *list, uint64_t *out_micro_usd);
 
 /* ---- Age */
@@ -102,9 +106,10 @@ typedef struct lease_clocks {
     uint64_t up_ms, wall_ms;     /* since the start of this machine, and since 1970 */
 } lease_clocks;
 void lease_clocks_read(lease_clocks *out);
-/* Milliseconds since the lease was begun, or since its last handle was recorded if it has one; or less. Never more, whatever was done
- * to the clock of the machine that recorded it, as long as it is asked there. On another machine that shares the home, or after a
- * start of this one, it is more by as much as that clock is ahead of the one that recorded it. */
+/* Milliseconds since the lease was begun, or since its last handle was recorded if it has one; or less. Never more,
+ * whatever was done to the clock of the machine that recorded it, as long as it is asked there. On another machine that
+ * shares the home, or after a start of this one, it is more by as much as that clock is ahead of the one that recorded
+ * it. */
 uint64_t lease_age_ms(const lease_entry *entry, const lease_clocks *now);
 
 /* Whether there may be anything to reap: one stat. */
@@ -117,8 +122,8 @@ typedef struct lease_journal lease_journal;
 /* A new one, locked, on the disk. job may be "". */
 kit_status lease_journal_begin(const store_home *home, const char *backend, const char *job,
                                lease_journal **out_journal, kolm_error_t *err) KIT_MUST_USE;
-/* Takes over one without an owner. UNAVAILABLE if it has one, NOT_FOUND if it is already settled. A read-only one is held too: what
- * writes into it fails, and its end leaves it as it is. */
+/* Takes over one without an owner. UNAVAILABLE if it has one, NOT_FOUND if it is already settled. A read-only one is
+ * held too: what writes into it fails, and its end leaves it as it is. */
 kit_status lease_journal_adopt(const store_home *home, const char *id, lease_journal **out_journal,
                                kolm_error_t *err) KIT_MUST_USE;
 /* Ends all journals that have no owner and in which nothing is open, as a kolm that was killed leaves them. */
@@ -133,9 +138,9 @@ kit_status lease_journal_gone(lease_journal *journal, const char *name, uint64_t
                               kolm_error_t *err) KIT_MUST_USE;
 /* Strikes a damaged line off. 0: the whole journal, FAILED_PRECONDITION as long as a lease in it is open. */
 kit_status lease_journal_forget(lease_journal *journal, uint64_t line, kolm_error_t *err) KIT_MUST_USE;
-/* The call has ended: when nothing is open, its leases go to the past and the journal is removed; else it stays, without an
- * owner, as it does when that fails. Frees journal, also on failure; NULL is a no-op. out_list (may be NULL) gets what it holds, as
- * far as that could be read; the caller must free it, also on failure. */
+/* The call has ended: when nothing is open, its leases go to the past and the journal is removed; else it stays,
+ * without an owner, as it does when that fails. Frees journal, also on failure; NULL is a no-op. out_list (may be NULL)
+ * gets what it holds, as far as that could be read; the caller must free it, also on failure. */
 kit_status lease_journal_end(lease_journal *journal, lease_list *out_list, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- Totals: what is gone, past and in journals, by backend and day (UTC) of the end */

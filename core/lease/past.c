@@ -95,8 +95,8 @@ static int by_identity(const void *a, const void *b) {
     return order != 0 ? order : strcmp(x->name, y->name);
 }
 
-/* A crash between the writing of the past and the removal of the journal leaves each lease twice. A damaged line that was struck off
- * has no name: it is told from the others by its time. */
+/* A crash between the writing of the past and the removal of the journal leaves each lease twice. A damaged line that
+ * was struck off has no name: it is told from the others by its time. */
 static void keep_each_once(lease_list *list) {
     size_t kept = 0;
     if (list->count > 1) qsort(list->at, list->count, sizeof *list->at, by_identity);

@@ -99,8 +99,8 @@ static kit_status open_asked(const char *asked, const wanted *w, const lookup *l
                     what);
 }
 
-/* True when the base that is wanted is at path. what_then: what one is that is not. before: the lines of the one that was
- * there, or NULL. */
+/* True when the base that is wanted is at path. what_then: what one is that is not. before: the lines of the one that
+ * was there, or NULL. */
 static bool try_path(wanted *w, const char *path, const char *what_then, const char *before, const lookup *l,
                      job_base *out_base) {
     kolm_error_t why = KIT_ERROR_INIT;

@@ -18,8 +18,8 @@ kit_status model_base_of(kolm_session *session, const cJSON *manifest, const cha
                          bool *out_needed, kolm_error_t *err) KIT_MUST_USE;
 
 /* Bytes that an answer reads, for the K-score: the payload, the base, and weights that stay with a provider
- * (report.weights_elsewhere_bytes), once for each pass that an answer takes (report.passes_per_answer_micro; 1 where the
- * report says nothing). */
+ * (report.weights_elsewhere_bytes), once for each pass that an answer takes (report.passes_per_answer_micro; 1 where
+ * the report says nothing). */
 uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJSON *report);
 
 /* The options of the trainer for a model that is to be run: from its untrusted manifest only the few that define the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model as files that other programs read: an adapter as PEFT stores it, or merged with its base; a head on a sentence
- * encoder beside that encoder (export_encoder.h). */
+/* A model as files that other programs read: an adapter as PEFT stores it, or merged with its base; a head on a
+ * sentence encoder beside that encoder (export_encoder.h). */
 #ifndef KOLM_MODEL_EXPORT_H
 #define KOLM_MODEL_EXPORT_H
 

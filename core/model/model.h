@@ -58,7 +58,8 @@ void model_handle_close(model_handle *model);
 /* OK for a trusted model; for an unknown key a warning and OK; else the report as an error, for the reason VERIFY. */
 kit_status model_may_run(kolm_session *session, const model_handle *model, kolm_error_t *err) KIT_MUST_USE;
 
-/* Both, for a model that is to be run: opened as MODEL_TRUST_CONTENT has it. Free with model_handle_close in every case. */
+/* Both, for a model that is to be run: opened as MODEL_TRUST_CONTENT has it. Free with model_handle_close in every
+ * case. */
 kit_status model_open_to_run(kolm_session *session, const char *path, bool allow_pickle, model_handle *out_model,
                              session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 
@@ -98,8 +99,8 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
 /* input_fd, output_fd as host_infer. Also fails if the model or its base was changed before the last answer. */
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
                                int output_fd, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
-/* The same for the rows of the job directory, whose answers go to its predictions.jsonl. DATA_LOSS when more is written there
- * than so many answers are. */
+/* The same for the rows of the job directory, whose answers go to its predictions.jsonl. DATA_LOSS when more is written
+ * there than so many answers are. */
 kit_status model_answering_rows(kolm_session *session, model_answering *answering, session_airgap airgap, uint64_t rows,
                                 session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
 void model_answering_end(model_answering *answering);

@@ -31,8 +31,8 @@ typedef struct run_answer {
     double confidence;         /* 0 to 1 */
 } run_answer;
 
-/* Who gets the answers. Called by a thread of its own while the caller's waits for the backend, never by two at once; the last
- * call is over before run_model returns. */
+/* Who gets the answers. Called by a thread of its own while the caller's waits for the backend, never by two at once;
+ * the last call is over before run_model returns. */
 typedef struct run_receiver {
     kit_status (*answer)(void *user, const run_answer *answer, kolm_error_t *err); /* a failure ends the run */
     void (*pause)(void *user); /* the next answer has to be waited for: what was printed should be seen */

@@ -8,12 +8,12 @@
  * other users can neither listen nor connect there. If that path is too long for a socket (108 bytes, unix(7)) it is
  * /tmp/kolm-run-UID/ID.sock, under the same rule. HOME/run/ID.lock is held (flock) by the server.
  *
- * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL,"model":SHA256,"file":MARK}: airgap is true when it is
- * enforced, model is the whole digest of the manifest, and file the mark (kit_file_mark) of the file that the server digested: a
- * client whose file has the same mark need not digest it again. Then lines {"id","input"} in, and as many lines
- * {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. An invalid line ends the
- * connection after {"error":TEXT}. A client that shuts down its sending side gets its remaining answers and then end of
- * file.
+ * The server greets with one line, {"kolm":1,"backend":NAME,"airgap":BOOL,"model":SHA256,"file":MARK}: airgap is true
+ * when it is enforced, model is the whole digest of the manifest, and file the mark (kit_file_mark) of the file that
+ * the server digested: a client whose file has the same mark need not digest it again. Then lines {"id","input"} in,
+ * and as many lines {"id","output","confidence"} out, in the same order, as `kolm run --jsonl` has them. An invalid
+ * line ends the connection after {"error":TEXT}. A client that shuts down its sending side gets its remaining answers
+ * and then end of file.
  *
  * Trust. `kolm run` opens the file, checks its signature against the keyring, and refuses as usual, before it contacts
  * a server. The server has a verdict too, for other clients: before it accepts a question (in a stream of them, which

@@ -15,15 +15,15 @@ typedef struct serve_question {
     kit_buf rest;     /* ,"messages":[...],"tools":[...] as far as it has them */
 } serve_question;
 
-/* Reads the line of a client and appends the line that the backend gets in its place: it sees our number for an id. The client's
- * own is in question->texts[0]. INVALID_ARGUMENT says what the line lacks; out is unchanged then. */
+/* Reads the line of a client and appends the line that the backend gets in its place: it sees our number for an id. The
+ * client's own is in question->texts[0]. INVALID_ARGUMENT says what the line lacks; out is unchanged then. */
 kit_status serve_question_read(serve_question *question, const char *line, size_t length, uint64_t number, kit_buf *out,
                                kolm_error_t *err) KIT_MUST_USE;
 void serve_question_free(serve_question *question);
 
-/* Appends the line of the backend's answer to question `number` with the client's own id in it. INTERNAL when it is no answer,
- * DATA_LOSS when it is one to another question: later answers cannot be attributed then. out is unchanged in both
- * cases. */
+/* Appends the line of the backend's answer to question `number` with the client's own id in it. INTERNAL when it is no
+ * answer, DATA_LOSS when it is one to another question: later answers cannot be attributed then. out is unchanged in
+ * both cases. */
 kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, const char *id, kit_buf *out,
                              kolm_error_t *err) KIT_MUST_USE;
 

@@ -4,9 +4,9 @@
 #define KOLM_PICK_OFFER_H
 
 /*
- * The one record of it: a manifest is read into it (host/manifest.h), the configuration replaces four of its fields, the verbs
- * show it, and the picker takes it as it is, from a manifest or from a recorded pick. Strings belong to the manifest or the
- * record.
+ * The one record of it: a manifest is read into it (host/manifest.h), the configuration replaces four of its fields,
+ * the verbs show it, and the picker takes it as it is, from a manifest or from a recorded pick. Strings belong to the
+ * manifest or the record.
  */
 
 #include <stdbool.h>

@@ -55,8 +55,8 @@ kit_status receipt_place_after(const receipt_place *place, const char *line, siz
 kit_status receipt_chain_append(receipt_chain *chain, const char *lines, size_t length, receipt_head *out_head,
                                 kolm_error_t *err) KIT_MUST_USE;
 
-/* Whether receipts could be appended: DATA_LOSS when a line is damaged, else what keeps the file from being used. A file
- * that is not there is fine. Does not check signatures. For long jobs, before they begin. */
+/* Whether receipts could be appended: DATA_LOSS when a line is damaged, else what keeps the file from being used. A
+ * file that is not there is fine. Does not check signatures. For long jobs, before they begin. */
 kit_status receipt_chain_ready(const char *path, kolm_error_t *err) KIT_MUST_USE;
 
 /* The head of the file without changing or locking it; *out_found false when there is no line. */
@@ -74,8 +74,8 @@ typedef struct receipt_chain_report {
     receipt_head head;  /* of the last good line */
     char text[256];     /* one line: "12 receipts, head 11 sha256 ab12...", or what is wrong with which line */
 } receipt_chain_report;
-/* Checks every line: signature, seq, log_id, prev, and that the end is there. Streams: memory does not grow with the file. A status other than
- * KOLM_OK means that the file could not be read; a broken chain is a report. */
+/* Checks every line: signature, seq, log_id, prev, and that the end is there. Streams: memory does not grow with the
+ * file. A status other than KOLM_OK means that the file could not be read; a broken chain is a report. */
 kit_status receipt_chain_check(const char *path, const receipt_keyring *ring, receipt_chain_report *out_report,
                                kolm_error_t *err) KIT_MUST_USE;
 

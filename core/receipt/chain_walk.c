@@ -143,8 +143,8 @@ static kit_status walk_file(int fd, walk *w, line_fn visit, void *user, kolm_err
     return status;
 }
 
-/* Walks the log at path. *out_found false when there is no such file: then the walk has no lines, and w->cut tells whether
- * there should be some. */
+/* Walks the log at path. *out_found false when there is no such file: then the walk has no lines, and w->cut tells
+ * whether there should be some. */
 static kit_status walk_log(const char *path, walk *w, line_fn visit, void *user, bool *out_found, kolm_error_t *err) {
     *w = (walk){.path = path, .expect = {.prev = RECEIPT_FIRST_PREV}};
     *out_found = false;

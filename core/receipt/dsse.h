@@ -49,9 +49,9 @@ void receipt_envelope_free(receipt_envelope *envelope); /* leaves it zeroed */
  * (out of memory), not "no". */
 kit_status receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_public *key, bool *out_signed,
                                       kolm_error_t *err) KIT_MUST_USE;
-/* *out_spelled: whether text, from which envelope was parsed, is byte for byte what receipt_envelope_sign writes for its
- * payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; then out_keyid is the key id.
- * Another form of the same envelope has a digest that does not match the next line of a chain. */
+/* *out_spelled: whether text, from which envelope was parsed, is byte for byte what receipt_envelope_sign writes for
+ * its payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; then out_keyid is the key
+ * id. Another form of the same envelope has a digest that does not match the next line of a chain. */
 kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length,
                                     bool *out_spelled, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 

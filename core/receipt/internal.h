@@ -70,9 +70,9 @@ typedef struct receipt_line {
 kit_status receipt_line_parse(const char *text, size_t length, receipt_line *out_line, kolm_error_t *err) KIT_MUST_USE;
 void receipt_line_free(receipt_line *line); /* leaves it zeroed */
 
-/* LOG.heads beside the log LOG, {"format":1,"current","heads":[{"log_id","seq","sha256"}]}: the last line that was appended to
- * each log of this machine, and the log in use ("" before the first line of a new one). Written under the log's lock after each
- * append, so that the log never ends before it, unless it was truncated. */
+/* LOG.heads beside the log LOG, {"format":1,"current","heads":[{"log_id","seq","sha256"}]}: the last line that was
+ * appended to each log of this machine, and the log in use ("" before the first line of a new one). Written under the
+ * log's lock after each append, so that the log never ends before it, unless it was truncated. */
 typedef struct receipt_heads {
     receipt_head *items; /* room for count + 1, or NULL */
     size_t count;
@@ -90,8 +90,9 @@ kit_status receipt_heads_note(const char *chain_path, const receipt_head *head, 
 const char *receipt_heads_cut(const receipt_heads *heads, const receipt_head *head, char *text, size_t capacity);
 
 /* Follows the links of the log at path, to its end. *out_same_log false when the place is in a log that was never this
- * machine's. Else *out_found tells whether the line stands in the log at its place with every link from the first line to the last
- * intact, nothing cut off, and every line that names signer signed by it; when not, out_why says what is wrong. */
+ * machine's. Else *out_found tells whether the line stands in the log at its place with every link from the first line
+ * to the last intact, nothing cut off, and every line that names signer signed by it; when not, out_why says what is
+ * wrong. */
 kit_status receipt_chain_find(const char *path, const receipt_place *place, const char *line_sha256,
                               const receipt_public *signer, bool *out_same_log, bool *out_found, char out_why[256],
                               kolm_error_t *err) KIT_MUST_USE;

@@ -23,11 +23,11 @@
  * without "roles" is about artifacts; label and dates are the key's and hold for both. Unknown roles are ignored.
  * Revocation applies to the key, for everything it signed.
  *
- * The own key is trusted without an entry, for both. A key that was replaced stays trusted, under the label "own, until DATE", for what the
- * log shows to be signed before that: the rotation is a line of the log (chain.h), and its place is the "retired" of the entry.
- * Times are seconds since 1970, UTC, always given by the caller. Threads: different processes may create, trust and
- * rotate at once (first writer's key wins, changes are made under HOME/keys/lock); one keyring object serves one
- * thread.
+ * The own key is trusted without an entry, for both. A key that was replaced stays trusted, under the label "own, until
+ * DATE", for what the log shows to be signed before that: the rotation is a line of the log (chain.h), and its place is
+ * the "retired" of the entry. Times are seconds since 1970, UTC, always given by the caller. Threads: different
+ * processes may create, trust and rotate at once (first writer's key wins, changes are made under HOME/keys/lock); one
+ * keyring object serves one thread.
  */
 
 #include "kolm/kit/digest.h"
@@ -82,9 +82,9 @@ const char *receipt_key_pem(const receipt_key *key); /* of the public half; belo
 kit_status receipt_key_sign(const receipt_key *key, const void *bytes, size_t length,
                             uint8_t out_signature[RECEIPT_SIGNATURE_BYTES], kolm_error_t *err) KIT_MUST_USE;
 /* Replaces the signing key by a new one. The old key signs a statement about the new one (predicate type
- * RECEIPT_ROTATION_PREDICATE, with the place in the log at predicate.chain), which is appended to the log at chain_path, to
- * rotations.jsonl and to out_line (with LF). What the old key signs after that line is not trusted; what it signed
- * before stays trusted. Its private half is deleted. now: seconds since 1970. */
+ * RECEIPT_ROTATION_PREDICATE, with the place in the log at predicate.chain), which is appended to the log at
+ * chain_path, to rotations.jsonl and to out_line (with LF). What the old key signs after that line is not trusted; what
+ * it signed before stays trusted. Its private half is deleted. now: seconds since 1970. */
 kit_status receipt_key_rotate(const char *keys_dir, const char *chain_path, int64_t now, receipt_public *out_old,
                               receipt_public *out_new, kit_buf *out_line, kolm_error_t *err) KIT_MUST_USE;
 

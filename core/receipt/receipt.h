@@ -22,16 +22,16 @@
  *     predicate.chain             {log_id, seq, prev}
  *     predicate.started_at, finished_at   "2026-01-31T12:00:00Z"
  *
- * plugin_sha256 is of the bytes that were loaded, taken by kolm before it called them. What kolm has from the plugin, and could
- * not check, is marked: stated_by_plugin holds its paths below predicate.metrics ("compute.device", "reported"), those that are
- * not null. In the provenance that is builder.version.plugin, named in metadata.kolm_stated_by_plugin. All else kolm measured or
- * decided itself.
+ * plugin_sha256 is of the bytes that were loaded, taken by kolm before it called them. What kolm has from the plugin,
+ * and could not check, is marked: stated_by_plugin holds its paths below predicate.metrics ("compute.device",
+ * "reported"), those that are not null. In the provenance that is builder.version.plugin, named in
+ * metadata.kolm_stated_by_plugin. All else kolm measured or decided itself.
  *
  * Money is whole micro-dollars in C and an exact decimal in JSON. What is not known is null. No secret belongs in any
  * field: nothing here looks for one.
  *
- * The rule for the file beside the artifact, which receipt_check and docs/verify-without-kolm.sh both follow (with openssl
- * alone), and tests/receipt/test_rule.py holds both to:
+ * The rule for the file beside the artifact, which receipt_check and docs/verify-without-kolm.sh both follow (with
+ * openssl alone), and tests/receipt/test_rule.py holds both to:
  *
  *   1. It is whole lines, each ended by one LF and in the one spelling that receipt_envelope_sign writes.
  *   2. Lines one and two are signed by the artifact's signer: the provenance, then the receipt. Both are about exactly the file,

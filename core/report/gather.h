@@ -4,14 +4,15 @@
 #define KOLM_REPORT_GATHER_H
 
 /*
- * An artifact has counts: K and its terms, and how often each label was right. Which answer each held-out row got is not in
- * it, only the digest of all answers. So single answers are had by doing it again: with the data, the split is made again
- * and its digests compared with those of the manifest, the model is run on the same questions, and the answers have the
- * digest that was signed, or the page says that they have not. The directory of a missed gate has its answers, and its
- * confusions up to 200.
+ * An artifact has counts: K and its terms, and how often each label was right. Which answer each held-out row got is
+ * not in it, only the digest of all answers. So single answers are had by doing it again: with the data, the split is
+ * made again and its digests compared with those of the manifest, the model is run on the same questions, and the
+ * answers have the digest that was signed, or the page says that they have not. The directory of a missed gate has its
+ * answers, and its confusions up to 200.
  *
  * Nothing that is read is believed: numbers outside of their range become "not known", and texts are texts (report.h).
- * Memory: a few megabytes, the labels, and the confusions; it does not grow with the rows. One thread for each gathering.
+ * Memory: a few megabytes, the labels, and the confusions; it does not grow with the rows. One thread for each
+ * gathering.
  */
 
 #include "artifact/artifact.h"
@@ -43,8 +44,8 @@ typedef struct report_judgement {
 kit_status report_gather_artifact(report_gathering *g, const artifact *a, const report_judgement *judgement,
                                   kolm_error_t *err) KIT_MUST_USE;
 
-/* NAME-VERSION.failed, with its report.json, report.txt and predictions.jsonl. NOT_FOUND, DATA_LOSS or INVALID_ARGUMENT when it
- * is no such directory. */
+/* NAME-VERSION.failed, with its report.json, report.txt and predictions.jsonl. NOT_FOUND, DATA_LOSS or INVALID_ARGUMENT
+ * when it is no such directory. */
 kit_status report_gather_failed(report_gathering *g, const char *directory, kolm_error_t *err) KIT_MUST_USE;
 
 /* The answers to the held-out rows, asked again. */
@@ -56,20 +57,22 @@ typedef struct report_answers {
     const char *kept;          /* not asked again, but kept in this directory of a missed gate; NULL: asked again */
     bool labels;               /* the outputs are labels: confusions make sense */
 } report_answers;
-/* After report_gather_artifact or report_gather_failed. Errors as score_answers_read; INVALID_ARGUMENT when kept answers do not
- * count up to what their report says. */
+/* After report_gather_artifact or report_gather_failed. Errors as score_answers_read; INVALID_ARGUMENT when kept
+ * answers do not count up to what their report says. */
 kit_status report_gather_answers(report_gathering *g, const report_answers *answers, kolm_error_t *err) KIT_MUST_USE;
 
-/* What was found in the data when the split was made again, for the directory of a missed gate, which says nothing of it. */
+/* What was found in the data when the split was made again, for the directory of a missed gate, which says nothing of
+ * it. */
 kit_status report_gather_rows(report_gathering *g, const job_summary *rows, kolm_error_t *err) KIT_MUST_USE;
 
-/* Writes the answers of a missed gate's directory, which are named by the places of their rows, into a new file as a backend would
- * have given them: in the order of the held-out rows, with their ids. INVALID_ARGUMENT when they are not about these rows.
- * Memory: 24 bytes for each answer. */
+/* Writes the answers of a missed gate's directory, which are named by the places of their rows, into a new file as a
+ * backend would have given them: in the order of the held-out rows, with their ids. INVALID_ARGUMENT when they are not
+ * about these rows. Memory: 24 bytes for each answer. */
 kit_status report_kept_answers(const char *directory, int heldout_fd, const char *out_path,
                                kolm_error_t *err) KIT_MUST_USE;
 
-/* The files of rows that compile read, for the questions that they answer in several ways. Each fd is read from its start. */
+/* The files of rows that compile read, for the questions that they answer in several ways. Each fd is read from its
+ * start. */
 typedef struct report_rows {
     const job_source *at;
     size_t count;

@@ -19,8 +19,8 @@ static bool is_in(const range *ranges, size_t count, uint32_t c) {
     return false;
 }
 
-/* Not to be seen, or not where it stands: the general categories Cc, Cf, Zl, Zp, Co and Cn's noncharacters of Unicode 15, the
- * blanks without a width, fillers, and variation selectors beyond those of emoji. */
+/* Not to be seen, or not where it stands: the general categories Cc, Cf, Zl, Zp, Co and Cn's noncharacters of Unicode
+ * 15, the blanks without a width, fillers, and variation selectors beyond those of emoji. */
 static bool is_unseen(uint32_t c) {
     static const range ranges[] = {{0x00, 0x1F},       {0x7F, 0x9F},       {0xAD, 0xAD},       {0x34F, 0x34F},
                                    {0x600, 0x605},     {0x61C, 0x61C},     {0x6DD, 0x6DD},     {0x70F, 0x70F},

@@ -10,12 +10,12 @@
 
 /* Text of an element or of an attribute in double quotes, at most max_chars characters of it, then "…" and how many
  * bytes more. & < > " ' are escaped. Shown by their numbers, as [U+202E]: control characters but line feed and tab
- * ("↵", "⇥"), what Unicode calls format characters (Cf), line and paragraph separators, variation of blanks that have no
- * width, a joiner after ASCII (between other letters and emoji it belongs there), private use, noncharacters, tags, the
- * fourth combining mark in a row, and bytes that are not UTF-8, as [0xFF]. NULL gives "–". */
+ * ("↵", "⇥"), what Unicode calls format characters (Cf), line and paragraph separators, variation of blanks that have
+ * no width, a joiner after ASCII (between other letters and emoji it belongs there), private use, noncharacters, tags,
+ * the fourth combining mark in a row, and bytes that are not UTF-8, as [0xFF]. NULL gives "–". */
 void html_text(kit_buf *out, const char *text, size_t max_chars);
-/* The same in an element that isolates its direction from what stands around it, with places where a line may end: labels,
- * names, texts of the data. Never inside of an attribute. */
+/* The same in an element that isolates its direction from what stands around it, with places where a line may end:
+ * labels, names, texts of the data. Never inside of an attribute. */
 void html_foreign(kit_buf *out, const char *text, size_t max_chars);
 
 /* "91.0 %" with a blank that no line ends at, "–" for what is no share. */

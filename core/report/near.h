@@ -4,11 +4,11 @@
 #define KOLM_REPORT_NEAR_H
 
 /*
- * Likeness of two texts: the cosine of their weights, a weight for each word and each three characters in a row of the text
- * after NFKC_Casefold (utf8proc), whether it occurs once or often; the weight is log((1 + rows) / rows with it) (inverse
- * document frequency: K. Sparck Jones, Journal of Documentation 28(1), 1972). Features are hashed into NEAR_BUCKETS places
- * and counted there. It is about the texts alone: what a model makes of them is its own. Of rows that are as near as each
- * other the first stands first, so that the same data make the same page.
+ * Likeness of two texts: the cosine of their weights, a weight for each word and each three characters in a row of the
+ * text after NFKC_Casefold (utf8proc), whether it occurs once or often; the weight is log((1 + rows) / rows with it)
+ * (inverse document frequency: K. Sparck Jones, Journal of Documentation 28(1), 1972). Features are hashed into
+ * NEAR_BUCKETS places and counted there. It is about the texts alone: what a model makes of them is its own. Of rows
+ * that are as near as each other the first stands first, so that the same data make the same page.
  *
  * The data are read twice, one row at a time. Memory: 2 MiB, and what one row needs.
  */

@@ -11,8 +11,8 @@ static bool same(const char *a, const char *b) {
 
 #define NEAR_ENOUGH 0.3 /* to say anything about another row */
 
-/* What the neighbours say of the row's own label: something when none of them has it, and two that are near enough have the one
- * that was answered, and not for want of a better one. */
+/* What the neighbours say of the row's own label: something when none of them has it, and two that are near enough have
+ * the one that was answered, and not for want of a better one. */
 static bool is_suspect(const report_mistake *m, size_t count) {
     size_t given = 0;
     for (size_t i = 0; i < count; i++) {

@@ -5,19 +5,19 @@
 #define KOLM_REPORT_REPORT_H
 
 /*
- * The page. One file, HTML (WHATWG living standard) in UTF-8, with its style inside and its charts as inline SVG. There is no
- * script, font, image or link to elsewhere in it, and its Content-Security-Policy (CSP level 3, in a meta element) allows the
- * one style by its SHA-256 and nothing else: a browser that shows it loads nothing. The same facts make the same bytes;
- * no clock is used.
+ * The page. One file, HTML (WHATWG living standard) in UTF-8, with its style inside and its charts as inline SVG. There
+ * is no script, font, image or link to elsewhere in it, and its Content-Security-Policy (CSP level 3, in a meta
+ * element) allows the one style by its SHA-256 and nothing else: a browser that shows it loads nothing. The same facts
+ * make the same bytes; no clock is used.
  *
  * Who is believed. Nothing is trusted: every text of the facts may come from an artifact or from untrusted data. All of
  * it goes through report_text (html.h): markup is escaped, characters that cannot be seen or that turn the direction of
  * writing are shown by their numbers, texts are cut at a stated length, and numbers that are not finite, or outside the
- * range that a share has, are shown as unknown. What is more than the limits below is folded or left out, and the page says
- * how much that was. So the size of a page is bounded whatever the facts are.
+ * range that a share has, are shown as unknown. What is more than the limits below is folded or left out, and the page
+ * says how much that was. So the size of a page is bounded whatever the facts are.
  *
- * Facts. Pointers are borrowed for the call; texts may be NULL ("not known"). Shares are from 0 to 1, NAN is "not known".
- * A section whose facts are missing is left out, or says why in the text that stands for it. Threads: pure.
+ * Facts. Pointers are borrowed for the call; texts may be NULL ("not known"). Shares are from 0 to 1, NAN is "not
+ * known". A section whose facts are missing is left out, or says why in the text that stands for it. Threads: pure.
  */
 
 #include "kolm/kit/buf.h"

@@ -11,10 +11,10 @@
  *     kolm runtime files 1 STATE                    SHA-256 of the lines below, for one comparison of all
  *     KIND SIZE MODIFIED CHANGED INODE WHAT PATH    one for each entry, by path; KIND: f, d or l
  *
- * WHAT is the SHA-256 of a file, or of where a link leads; "-" of a directory. PATH is below the environment; the interpreter that
- * it was made from is one more entry, by its absolute path, unless root owns it, who may replace it. Checking costs one stat per
- * entry; contents are compared only where times or inodes differ, so that a copy of the whole
- * environment is accepted too. A Python of the user's own (config.json) is not checked.
+ * WHAT is the SHA-256 of a file, or of where a link leads; "-" of a directory. PATH is below the environment; the
+ * interpreter that it was made from is one more entry, by its absolute path, unless root owns it, who may replace it.
+ * Checking costs one stat per entry; contents are compared only where times or inodes differ, so that a copy of the
+ * whole environment is accepted too. A Python of the user's own (config.json) is not checked.
  */
 
 /* Writes it. */

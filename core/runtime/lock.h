@@ -38,7 +38,8 @@ typedef struct runtime_lock {
     kit_buf notes;                       /* lines */
 } runtime_lock;
 
-/* trainer: of the host registry, may be NULL. NOT_FOUND, with no remedy, when the backend has none. The caller frees it, also after a failure. */
+/* trainer: of the host registry, may be NULL. NOT_FOUND, with no remedy, when the backend has none. The caller frees
+ * it, also after a failure. */
 kit_status runtime_lock_read(const char *trainer, const host_backend *row, runtime_lock *out_lock,
                              kolm_error_t *err) KIT_MUST_USE;
 void runtime_lock_free(runtime_lock *lock);

@@ -262,8 +262,8 @@ static void pip_of_lock(const setup *s, kit_buf *out) {
     }
 }
 
-/* Text as a private file of this setup. The lock is read once: pip gets the bytes that were digested, even if the file was
- * replaced since. */
+/* Text as a private file of this setup. The lock is read once: pip gets the bytes that were digested, even if the file
+ * was replaced since. */
 static kit_status put_requirements(const setup *s, const char *name, const kit_buf *text, char **out_path,
                                    kolm_error_t *err) {
     KIT_TRY(kit_path_join(s->partial, name, out_path, err));
@@ -278,8 +278,8 @@ static kit_status check_requirements(const setup *s, const char *path, kolm_erro
                     "%s was changed while pip used it", path);
 }
 
-/* An old pip holds several copies of a whole file in memory: so the pip that the lock pins is installed first, and that one
- * installs the rest. */
+/* An old pip holds several copies of a whole file in memory: so the pip that the lock pins is installed first, and that
+ * one installs the rest. */
 static kit_status install(setup *s, kolm_error_t *err) {
     kit_buf lines = {0};
     char *path = NULL, *lock = NULL;

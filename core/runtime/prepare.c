@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What comes before and after an environment is made: its lock, its wheels, the disk; and a Python of the user's own. */
+/* What comes before and after an environment is made: its lock, its wheels, the disk; and a Python of the user's
+ * own. */
 #include "runtime/setup.h"
 
 #include "host/host.h"

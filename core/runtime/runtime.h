@@ -22,8 +22,8 @@ cJSON *runtime_about(const char *path);
 kit_status runtime_of(kolm_session *session, const char *name, cJSON **out_value, kolm_error_t *err) KIT_MUST_USE;
 /* The same for people: "Python 3.11.2 (34 packages, 1.2 GB) in PATH", "none". */
 void runtime_text(const cJSON *value, kit_buf *out);
-/* "torch 2.13.0, transformers 5.23.0": of runtime.json, the packages whose names begin with a word that a person may look
- * for; all of them when there are few. */
+/* "torch 2.13.0, transformers 5.23.0": of runtime.json, the packages whose names begin with a word that a person may
+ * look for; all of them when there are few. */
 void runtime_packages(const cJSON *about, kit_buf *out);
 
 #endif

@@ -71,9 +71,9 @@ typedef struct setup_done {
     bool kept;
     setup_removed removed;
 } setup_done;
-/* After setup_open, all of the request: removes, or takes the Python of --use, or makes the environment unless a complete one exists.
- * Before it makes one it tells the sink what it is about to do (SESSION_SETUP_PLAN) and, without --yes, asks (SESSION_CONFIRM).
- * setup_done_free in every case. */
+/* After setup_open, all of the request: removes, or takes the Python of --use, or makes the environment unless a
+ * complete one exists. Before it makes one it tells the sink what it is about to do (SESSION_SETUP_PLAN) and, without
+ * --yes, asks (SESSION_CONFIRM). setup_done_free in every case. */
 kit_status setup_do(setup *s, setup_done *out, kolm_error_t *err) KIT_MUST_USE;
 void setup_done_free(setup_done *done);
 /* Removes the environment and the entry of config.json. */

@@ -331,8 +331,9 @@ static bool is_formula(const char *text) {
     return false;
 }
 
-/* Labels come from data that others wrote, and spreadsheets run what begins like a formula: such a field gets an apostrophe in
- * front, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every label as it is. */
+/* Labels come from data that others wrote, and spreadsheets run what begins like a formula: such a field gets an
+ * apostrophe in front, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every
+ * label as it is. */
 static void csv_field(kit_buf *out, const char *text) {
     kit_buf shown = {0};
     kit_buf_escaped(&shown, text, strlen(text));

@@ -15,9 +15,9 @@
  *     C  cost       1 - dollars per call / 0.018 $              dollars per call = reference latency x 2.50 $ an hour
  *
  * bytes are those of the payload; a base model that is referenced by digest does not count. Bytes read are those of an
- * answer: payload and base, once for each pass (a causal model makes one for each token of its answer). Everything is an integer
- * number of millionths, so that no compiler, flag or machine moves a digit: A and V are rounded half up, what S, L and
- * C lose is rounded down (isqrt(bytes * 12.5), bytes / 62000, bytes / 1296000), and K is rounded half up.
+ * answer: payload and base, once for each pass (a causal model makes one for each token of its answer). Everything is
+ * an integer number of millionths, so that no compiler, flag or machine moves a digit: A and V are rounded half up,
+ * what S, L and C lose is rounded down (isqrt(bytes * 12.5), bytes / 62000, bytes / 1296000), and K is rounded half up.
  *
  * The 95% interval is Wilson's: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), z = 1.959963984540054
  * (Wilson 1927; Brown, Cai, DasGupta 2001). For K it is that of A carried through the formula.
@@ -41,8 +41,8 @@ typedef struct score_k {
     score_interval accuracy_interval, k_interval;
 } score_k;
 
-/* Pure. correct <= answered <= rows. read_bytes: what an answer reads, the base and every pass included; it decides L and C,
- * payload_bytes decides S. */
+/* Pure. correct <= answered <= rows. read_bytes: what an answer reads, the base and every pass included; it decides L
+ * and C, payload_bytes decides S. */
 void score_compute_read(uint64_t rows, uint64_t answered, uint64_t correct, uint64_t payload_bytes, uint64_t read_bytes,
                         score_k *out_k);
 /* The same for a model that reads its payload once. */
@@ -110,10 +110,10 @@ typedef struct score_question {
     void *user;
 } score_question;
 
-/* Reads rows and answers side by side. They must have the same ids in the same order: a missing, additional, repeated or
- * malformed answer is DATA_LOSS, with the line and what was expected: the backend is at fault. So is a file of answers
- * that is no regular file. Reading ends with the first answer too many. ABORTED if the rows are not those that were
- * written, because the answers are meaningless then. CANCELLED: *cancel. Memory grows with the number of distinct
+/* Reads rows and answers side by side. They must have the same ids in the same order: a missing, additional, repeated
+ * or malformed answer is DATA_LOSS, with the line and what was expected: the backend is at fault. So is a file of
+ * answers that is no regular file. Reading ends with the first answer too many. ABORTED if the rows are not those that
+ * were written, because the answers are meaningless then. CANCELLED: *cancel. Memory grows with the number of distinct
  * labels and of confusions, not with rows. */
 kit_status score_answers_read(const score_question *question, score_answers **out_answers,
                               kolm_error_t *err) KIT_MUST_USE;
@@ -147,10 +147,11 @@ uint64_t score_label_rows(const score_answers *answers, const char *label);
 /* The labels of held-out rows, by number from 0, in the order of their first row or answer; NULL after the last. Those
  * that are only answers have 0 rows. */
 const char *score_label_at(const score_answers *answers, size_t number, uint64_t *out_rows);
-/* Answers that are this label, and how many of them were right. number: as in score_label_at, of a label that there is. */
+/* Answers that are this label, and how many of them were right. number: as in score_label_at, of a label that there
+ * is. */
 void score_label_answers(const score_answers *answers, size_t number, uint64_t *out_answers, uint64_t *out_correct);
-/* The confusions, by number from 0, in the order of their first row: how many rows of one label got another one as their
- * answer. The labels are numbers as in score_label_at. False after the last. */
+/* The confusions, by number from 0, in the order of their first row: how many rows of one label got another one as
+ * their answer. The labels are numbers as in score_label_at. False after the last. */
 bool score_confusion_at(const score_answers *answers, size_t number, size_t *out_truth, size_t *out_given,
                         uint64_t *out_rows);
 /* For people; of the confusions at most so many, the commonest, and how many more there are. */

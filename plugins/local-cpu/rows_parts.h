@@ -45,7 +45,8 @@ extern float rows_tf[256]; /* features_tf of each count; filled by rows_new */
 kit_status rows_out_of_memory(kolm_error_t *err);
 /* Reads from the scratch file. */
 kit_status rows_read_at(const rows *r, uint8_t *bytes, size_t length, uint64_t offset, kolm_error_t *err);
-/* Makes reading quick once all blocks are there: finds the rows of those in memory, and decodes them all when they are few. */
+/* Makes reading quick once all blocks are there: finds the rows of those in memory, and decodes them all when they are
+ * few. */
 kit_status rows_settle(rows *r, kolm_error_t *err);
 
 /* One code: the difference to the feature before it, and how often it occurs. Returns what follows it. */

@@ -8,8 +8,8 @@
 /*
  * Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3. Candidates answer the
  * same rows, so what counts is the standard error of their difference: with d the differences of n rows it is
- * sqrt(sum d^2 - (sum d)^2 / n), the error of a sum of n independent numbers. A row of weight 0 is not compared, and is not
- * one of the n.
+ * sqrt(sum d^2 - (sum d)^2 / n), the error of a sum of n independent numbers. A row of weight 0 is not compared, and is
+ * not one of the n.
  */
 
 /* How far a is behind b, both 1 for each row answered right, rows weighed; and the standard error of that. */

@@ -296,7 +296,8 @@ static uint32_t duals_kept(const solve_task *task) {
     return left < task->width ? left : task->width;
 }
 
-/* The weights that belong to dual numbers: the sum of row times dual, with the sign of the label where it is kept apart. */
+/* The weights that belong to dual numbers: the sum of row times dual, with the sign of the label where it is kept
+ * apart. */
 static void add_row(work *w, const float *alpha, num_v4 *d) {
     const row_view *row = &w->reader.view;
     const uint32_t width = w->task->width, vectors = width / 4;

@@ -247,8 +247,8 @@ static kit_status write_in(const char *directory, const char *name, const void *
     return status;
 }
 
-/* A file of the encoder, in the model by the name that it has in its directory; weights in half as many bytes where that
- * changes none of their numbers. */
+/* A file of the encoder, in the model by the name that it has in its directory; weights in half as many bytes where
+ * that changes none of their numbers. */
 static kit_status embed_file(const char *model_dir, const enc_file *file, kolm_error_t *err) {
     kit_buf path = {0};
     kit_buf_fmt(&path, "%s/" ENCODER_BASE "%s", model_dir, file->name);

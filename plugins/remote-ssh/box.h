@@ -46,7 +46,8 @@ kit_status box_read(const kolm_host_v1_t *host, box *out_box, kolm_error_t *err)
 /* The same for a target that is known already: what the variable would say. */
 kit_status box_read_target(const kolm_host_v1_t *host, const char *target, box *out_box,
                            kolm_error_t *err) KIT_MUST_USE;
-/* All targets that are known: the variable's, if it is set, and the names of boxes. An array of strings, to be deleted. */
+/* All targets that are known: the variable's, if it is set, and the names of boxes. An array of strings, to be
+ * deleted. */
 kit_status box_targets(const kolm_host_v1_t *host, cJSON **out_targets, kolm_error_t *err) KIT_MUST_USE;
 /* When this call may use only loopback and private addresses: resolves the host once and pins the address. */
 kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) KIT_MUST_USE;

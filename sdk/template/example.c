@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole backend that works: it learns which words go with which label (naive Bayes over hashed words) and answers with that.
- * Keep the slots and their manners, and put your silicon in the place of the counting. <kolm/backend.h> is the manual. */
+/* A whole backend that works: it learns which words go with which label (naive Bayes over hashed words) and answers
+ * with that. Keep the slots and their manners, and put your silicon in the place of the counting. <kolm/backend.h> is
+ * the manual. */
 #include <kolm/backend.h>
 #include <kolm/kit/file.h>
 #include <kolm/kit/job.h>
@@ -42,7 +43,8 @@ static kit_status engine_new(engine **out, kolm_error_t *err) {
     return *out != NULL ? KOLM_OK : kit_no_memory(err);
 }
 
-/* The next word's bucket (FNV-1a); false at the end. Letters and digits of ASCII and everything beyond it make words. */
+/* The next word's bucket (FNV-1a); false at the end. Letters and digits of ASCII and everything beyond it make
+ * words. */
 static bool next_word(const char **text, uint32_t *out_bucket) {
     const unsigned char *p = (const unsigned char *)*text;
     uint32_t hash = 2166136261u;
@@ -79,7 +81,8 @@ static kit_status engine_learn(engine *e, const char *input, const char *output,
     return KOLM_OK;
 }
 
-/* The most probable label and its probability: P(label) times the product of P(word | label), with one added to each count. */
+/* The most probable label and its probability: P(label) times the product of P(word | label), with one added to each
+ * count. */
 static uint32_t engine_answer(const engine *e, const char *input, double *out_confidence) {
     double score[LABELS_MAX], sum = 0;
     uint32_t best = 0;
@@ -227,7 +230,8 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return KOLM_OK;
 }
 
-/* ---- train: job_dir/train.jsonl to job_dir/model and job_dir/result.json; job-protocol.md, installed beside the author's guide, has the files. */
+/* ---- train: job_dir/train.jsonl to job_dir/model and job_dir/result.json; job-protocol.md, installed beside the
+ * author's guide, has the files. */
 typedef struct training {
     const kolm_host_v1_t *host;
     engine *engine;
@@ -247,7 +251,8 @@ static kit_status write_results(const char *job_dir, const engine *e, kolm_error
     kit_buf model = {0}, result = {0};
     char *directory = NULL;
     engine_write(e, &model);
-    /* report is what `kolm inspect` shows: no times, no names of machines, so that the same job gives the same artifact. */
+    /* report is what `kolm inspect` shows: no times, no names of machines, so that the same job gives the same
+     * artifact. */
     kit_buf_fmt(&result, "{\"format\":1,\"toolchain\":\"" TOOLCHAIN "\",\"report\":{\"labels\":%u}}\n", e->label_count);
     kit_status status = kit_path_join(job_dir, "model", &directory, err);
     if (status == KOLM_OK) status = kit_mkdirs(directory, 0700, err);

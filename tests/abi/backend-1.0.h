@@ -54,7 +54,7 @@ extern "C" {
 #endif
 
 /* ---- Fingerprint: the few build facts whose mismatch would corrupt memory; the host names the one that differs. */
-#define KOLM_FP_SIZEOF_POINTER ((uint32_t)sizeof(void *))        /* bits 0..7: 4 or 8 */
+#define KOLM_FP_SIZEOF_POINTER ((uint32_t)sizeof(void *)) /* bits 0..7: 4 or 8 */
 #if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ == 4 && !(defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64)
 #define KOLM_FP_SIZEOF_OFF 4u
 #else
@@ -145,12 +145,12 @@ typedef struct kolm_device {
 #define KOLM_UNKNOWN_COUNT UINT64_MAX
 typedef struct kolm_progress {
     uint32_t struct_size;
-    uint32_t reserved;         /* 0 */
-    uint64_t step;             /* steps done */
-    uint64_t total;            /* steps in all, KOLM_UNKNOWN_COUNT if not known */
-    double loss;               /* NaN if there is none */
-    double tokens_per_second;  /* NaN if there is none; rows per second for engines without tokens */
-    const char *phase;         /* short present participle: "reading", "training", "answering"; never NULL */
+    uint32_t reserved;        /* 0 */
+    uint64_t step;            /* steps done */
+    uint64_t total;           /* steps in all, KOLM_UNKNOWN_COUNT if not known */
+    double loss;              /* NaN if there is none */
+    double tokens_per_second; /* NaN if there is none; rows per second for engines without tokens */
+    const char *phase;        /* short present participle: "reading", "training", "answering"; never NULL */
 } kolm_progress_t;
 
 /* ---- One step of test(), in the order it ran */
@@ -159,12 +159,12 @@ typedef struct kolm_progress {
 #define KOLM_STEP_SKIPPED 2u
 typedef struct kolm_test_step {
     uint32_t struct_size;
-    uint32_t outcome;      /* KOLM_STEP_* */
-    uint32_t number;       /* from 1 */
-    uint32_t total;        /* the seed's tests have 4 */
+    uint32_t outcome; /* KOLM_STEP_* */
+    uint32_t number;  /* from 1 */
+    uint32_t total;   /* the seed's tests have 4 */
     uint64_t duration_us;
-    const char *title;     /* "auth check" */
-    const char *note;      /* "" or one line: why it failed or was skipped */
+    const char *title; /* "auth check" */
+    const char *note;  /* "" or one line: why it failed or was skipped */
 } kolm_test_step_t;
 
 /* ---- Host services. Given to every slot; valid until the slot returns. Every function takes `user` first. */
@@ -195,7 +195,8 @@ typedef struct kolm_host_v1 {
      * the length without the NUL in the first and last case. Wipe the buffer after use. Secrets are in no
      * environment of this process. */
     int32_t (*secret)(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length);
-    /* The same for a value of backends.NAME.KEY in the user's config.json: strings as they are, other values as JSON. */
+    /* The same for a value of backends.NAME.KEY in the user's config.json: strings as they are, other values as
+     * JSON. */
     int32_t (*setting)(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length);
     /* A directory, absolute, empty and private, removed after the call; never NULL. */
     const char *scratch_dir;
@@ -220,10 +221,10 @@ typedef struct kolm_detect_args {
 
 typedef struct kolm_detect_result {
     uint32_t struct_size;
-    uint32_t state;      /* KOLM_DETECT_* */
-    char reason[256];    /* one line: why; for available, what was found. Always filled. */
-    char remedy[256];    /* what to do to make it available; "" when available */
-    char runtime[128];   /* what would run the job, with version; "" if nothing was found */
+    uint32_t state;    /* KOLM_DETECT_* */
+    char reason[256];  /* one line: why; for available, what was found. Always filled. */
+    char remedy[256];  /* what to do to make it available; "" when available */
+    char runtime[128]; /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
 /* ---- cost: pure. The same question gets the same answer; no file, network or clock is looked at. */
@@ -238,25 +239,25 @@ typedef struct kolm_detect_result {
 
 typedef struct kolm_cost_args {
     uint32_t struct_size;
-    uint32_t epochs;             /* 0: the backend's own default */
-    uint64_t rows;               /* training rows */
-    uint64_t input_bytes;        /* bytes of all training inputs */
-    uint64_t labels;             /* distinct outputs; 0 unknown */
-    uint64_t base_parameters;    /* parameters of the base model; 0 when there is none */
+    uint32_t epochs;                   /* 0: the backend's own default */
+    uint64_t rows;                     /* training rows */
+    uint64_t input_bytes;              /* bytes of all training inputs */
+    uint64_t labels;                   /* distinct outputs; 0 unknown */
+    uint64_t base_parameters;          /* parameters of the base model; 0 when there is none */
     uint64_t price_micro_usd_per_hour; /* the price in force (manifest or config override); UINT64_MAX unpriced */
-    uint32_t cold_start_seconds; /* from the manifest */
-    uint32_t threads;            /* processors that a local backend may use */
-    const char *recipe;          /* "linear" or "lora" */
+    uint32_t cold_start_seconds;       /* from the manifest */
+    uint32_t threads;                  /* processors that a local backend may use */
+    const char *recipe;                /* "linear" or "lora" */
 } kolm_cost_args_t;
 
 typedef struct kolm_cost_result {
     uint32_t struct_size;
-    uint32_t billing;         /* KOLM_BILLING_* */
-    uint64_t duration_ms;     /* expected wall time, cold start included; UINT64_MAX unknown */
-    uint64_t cost_micro_usd;  /* expected bill; UINT64_MAX unknown */
-    uint32_t confidence;      /* KOLM_CONFIDENCE_* */
-    uint32_t reserved;        /* 0 */
-    char basis[256];          /* what it was computed from, one line */
+    uint32_t billing;        /* KOLM_BILLING_* */
+    uint64_t duration_ms;    /* expected wall time, cold start included; UINT64_MAX unknown */
+    uint64_t cost_micro_usd; /* expected bill; UINT64_MAX unknown */
+    uint32_t confidence;     /* KOLM_CONFIDENCE_* */
+    uint32_t reserved;       /* 0 */
+    char basis[256];         /* what it was computed from, one line */
 } kolm_cost_result_t;
 
 /* ---- train and infer work on a job directory; docs/job-protocol.md in the SDK describes every file in it. */
@@ -268,10 +269,10 @@ typedef struct kolm_train_args {
 
 typedef struct kolm_train_result {
     uint32_t struct_size;
-    uint32_t reserved;            /* 0 */
-    uint64_t billed_micro_usd;    /* what it cost; UINT64_MAX unknown */
-    char device[128];             /* the device that did it, one line */
-    char toolchain[256];          /* engine and versions that the bytes of the model depend on */
+    uint32_t reserved;         /* 0 */
+    uint64_t billed_micro_usd; /* what it cost; UINT64_MAX unknown */
+    char device[128];          /* the device that did it, one line */
+    char toolchain[256];       /* engine and versions that the bytes of the model depend on */
 } kolm_train_result_t;
 
 typedef struct kolm_infer_args {
@@ -301,7 +302,7 @@ typedef struct kolm_test_args {
 
 typedef struct kolm_test_result {
     uint32_t struct_size;
-    uint32_t passed;  /* 0 or 1 */
+    uint32_t passed;   /* 0 or 1 */
     char summary[256]; /* "NAME is ready for kolm compile", or what is missing */
 } kolm_test_result_t;
 

@@ -16,11 +16,11 @@
  *
  * Everything else must be hidden (-fvisibility=hidden): `nm -D --defined-only NAME.so` must print one line.
  *
- * Process model. kolm calls every slot in a separate process (kolm-host): one process, one plugin, one call. The process
- * has its own process group, a deadline, resource limits and no standard input. Its standard output and standard error
- * are captured and shown as log lines. A crash, a hang or an exit is reported as the result of the call; it does not
- * crash kolm. The object is never dlclosed. Before a slot returns, it must have waited for every process that it started
- * and closed every descriptor that it opened.
+ * Process model. kolm calls every slot in a separate process (kolm-host): one process, one plugin, one call. The
+ * process has its own process group, a deadline, resource limits and no standard input. Its standard output and
+ * standard error are captured and shown as log lines. A crash, a hang or an exit is reported as the result of the call;
+ * it does not crash kolm. The object is never dlclosed. Before a slot returns, it must have waited for every process
+ * that it started and closed every descriptor that it opened.
  *
  * Limits of a process. detect and cost: 5 seconds (longer on a busy machine; time_left_ms takes that into account), 10
  * seconds of CPU time, 4 GiB of data, 64 MiB per file. The other slots: only the limits of the user, and time_left_ms.
@@ -34,8 +34,8 @@
  *
  * Strings are UTF-8, NUL terminated, and a single line unless the field says otherwise. A string is never NULL; use ""
  * if there is none. A string passed by the host is valid until the slot returns. A string passed to a host function is
- * copied before that function returns. The identity strings of the table must stay valid until the process exits. A text
- * that fills its array may end in the middle of a character, as snprintf leaves it.
+ * copied before that function returns. The identity strings of the table must stay valid until the process exits. A
+ * text that fills its array may end in the middle of a character, as snprintf leaves it.
  *
  * Numbers. Counts and amounts (bytes, steps, seconds, money) are at most INT64_MAX; UINT64_MAX means unknown where the
  * field says so. A double is finite; NaN means none where the field says so. Reserved fields must be 0.
@@ -232,8 +232,8 @@ typedef struct kolm_host_v1 {
     void (*log)(void *user, uint32_t level, const char *text);
     /* Reports progress. The host drops reports that arrive faster than they can be shown. */
     void (*progress)(void *user, const kolm_progress_t *progress);
-    /* Reports a metric, which is recorded in the receipt. name matches [a-z][a-z0-9_.]{0,63}. The last value of a name is
-     * recorded; intermediate values that arrive faster than they can be shown are dropped. */
+    /* Reports a metric, which is recorded in the receipt. name matches [a-z][a-z0-9_.]{0,63}. The last value of a name
+     * is recorded; intermediate values that arrive faster than they can be shown are dropped. */
     void (*metric)(void *user, const char *name, double value);
     /* Reports one device. Only for detect, at most KOLM_DEVICES_MAX times. */
     void (*device)(void *user, const kolm_device_t *device);
@@ -246,11 +246,11 @@ typedef struct kolm_host_v1 {
     int64_t (*time_left_ms)(void *user);
     /* Copies the value of one of the environment names that the manifest lists under auth or secrets into buffer, NUL
      * terminated. Returns KOLM_OK; KOLM_E_NOT_FOUND if it is not set; KOLM_E_PERMISSION_DENIED if the manifest does not
-     * list it; KOLM_E_OUT_OF_RANGE if capacity is too small. out_length (may be NULL) receives the length without the NUL
-     * in the first and last case. Wipe the buffer after use. Secrets are never in the environment of this process.
+     * list it; KOLM_E_OUT_OF_RANGE if capacity is too small. out_length (may be NULL) receives the length without the
+     * NUL in the first and last case. Wipe the buffer after use. Secrets are never in the environment of this process.
      * In detect the value is withheld unless the user asked for a refresh: KOLM_E_PERMISSION_DENIED if it is set. Pass
-     * capacity 0 to test whether it is set without reading it: KOLM_E_OUT_OF_RANGE, and length 0, if it is. A detect that
-     * needs the value returns that code and is treated as available. A name that ends in _HOST or _ADDRESS is an
+     * capacity 0 to test whether it is set without reading it: KOLM_E_OUT_OF_RANGE, and length 0, if it is. A detect
+     * that needs the value returns that code and is treated as available. A name that ends in _HOST or _ADDRESS is an
      * address, not a secret, and is never withheld. */
     int32_t (*secret)(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length);
     /* The same for the value of backends.NAME.KEY in the user's config.json: strings verbatim, other values as JSON. */
@@ -268,8 +268,8 @@ typedef struct kolm_host_v1 {
 #define KOLM_FEATURE_MODEL_SLICES (1ull << 1) /* both: infer reads model files as (path, offset, size), see job.json */
 #define KOLM_FEATURES_KNOWN (KOLM_FEATURE_NETWORK | KOLM_FEATURE_MODEL_SLICES)
 
-/* ---- detect: is this backend usable here and now? Must be cheap: it starts no training runtime, uses no network unless
- * args->allow_network is 1, and respects the deadline (time_left_ms). Reports devices through host->device. */
+/* ---- detect: is this backend usable here and now? Must be cheap: it starts no training runtime, uses no network
+ * unless args->allow_network is 1, and respects the deadline (time_left_ms). Reports devices through host->device. */
 #define KOLM_DETECT_AVAILABLE 0u /* usable */
 #define KOLM_DETECT_ABSENT 1u    /* not present: normal, no warning (no such card, no token) */
 #define KOLM_DETECT_BROKEN 2u    /* present but not usable: a warning (driver and library differ) */
@@ -355,8 +355,8 @@ typedef struct kolm_infer_result {
     char device[128];
 } kolm_infer_result_t;
 
-/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test that passed
- * has reported at least one step and all of the announced ones, none of which failed. */
+/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test that
+ * passed has reported at least one step and all of the announced ones, none of which failed. */
 typedef struct kolm_test_args {
     uint32_t struct_size;
     uint32_t threads;

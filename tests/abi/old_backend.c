@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole backend as its author compiled it against the 1.0 header, or with ABI_1_1 that of 1.1: every later host must load it
- * and call its slots. */
+/* A whole backend as its author compiled it against the 1.0 header, or with ABI_1_1 that of 1.1: every later host must
+ * load it and call its slots. */
 #if defined(ABI_1_1)
 #include "backend-1.1.h"
 #define NAME "abi-1-1"

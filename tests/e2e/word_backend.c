@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend for tests of compile and run: learns which label the first word of an input goes with, or fails as it is told. */
+/* A backend for tests of compile and run: learns which label the first word of an input goes with, or fails as it is
+ * told. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/lines.h"

@@ -16,9 +16,9 @@
 /*
  * usage: encode_tool DIR IDS OUT WIDTH THREADS BATCH REPEATS
  *
- * IDS: a text a line, its token ids in decimal with blanks between. OUT gets the embeddings as floats, little endian. WIDTH
- * is 16, 8 or 4 lanes, 0 for the widest, "plain" for C alone. BATCH: texts a call, 0 for all. Prints one line: dimensions,
- * vectors, seconds, processor seconds of the fastest repeat, and the most memory in KiB.
+ * IDS: a text a line, its token ids in decimal with blanks between. OUT gets the embeddings as floats, little endian.
+ * WIDTH is 16, 8 or 4 lanes, 0 for the widest, "plain" for C alone. BATCH: texts a call, 0 for all. Prints one line:
+ * dimensions, vectors, seconds, processor seconds of the fastest repeat, and the most memory in KiB.
  */
 typedef struct ids {
     uint32_t *tokens;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The head behind the encoder: its fit beside one in doubles, the same bytes from any width and number of threads, the rule that
- * chooses, and head.bin. */
+/* The head behind the encoder: its fit beside one in doubles, the same bytes from any width and number of threads, the
+ * rule that chooses, and head.bin. */
 #include "../suite.h"
 #include "encoder/head.h"
 #include "numeric.h"
@@ -293,7 +293,8 @@ END_TEST
 
 /* ---- The rule */
 
-/* Candidates of lambda 1, 2, 3 over 400 rows: the first two have the first `wrong` rows wrong, the third has `other` others. */
+/* Candidates of lambda 1, 2, 3 over 400 rows: the first two have the first `wrong` rows wrong, the third has `other`
+ * others. */
 static uint32_t rule(const uint32_t wrong[2], uint32_t other, head_candidate *c) {
     static uint8_t right[3][400];
     static float weight[400];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arithmetic of the encoder: one rounding a multiply-add, its own functions against libm, and the same bits at every width. */
+/* The arithmetic of the encoder: one rounding a multiply-add, its own functions against libm, and the same bits at
+ * every width. */
 #include "../suite.h"
 #include "encoder/kernels.h"
 #include "kolm/kit/buf.h"

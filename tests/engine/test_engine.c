@@ -374,7 +374,8 @@ int main(void) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
         suite_add_tcase(suite, cases[i]);
     }
-    /* How good a model is does not change under valgrind but takes minutes there; the other tests walk the same code. */
+    /* How good a model is does not change under valgrind but takes minutes there; the other tests walk the same
+     * code. */
     if (getenv("KOLM_UNDER_VALGRIND") == NULL) {
         tcase_add_test(quality, learns_and_knows_how_sure_it_is);
         tcase_add_test(quality, threshold_reaches_the_target);

@@ -5,9 +5,9 @@
 #include "kolm/kit/digest.h"
 
 /*
- * A receipt names the engine by LOCAL_CPU_TOOLCHAIN, and who repeats a compile with the same word expects the same bytes. A
- * test below that fails says that they are others: increment the word in plugins/local-cpu/backend.h, put the new digest
- * here, and the manifest's into README.md (./dev demo). Recipe encoder has the same in test_same_bytes.py.
+ * A receipt names the engine by LOCAL_CPU_TOOLCHAIN, and who repeats a compile with the same word expects the same
+ * bytes. A test below that fails says that they are others: increment the word in plugins/local-cpu/backend.h, put the
+ * new digest here, and the manifest's into README.md (./dev demo). Recipe encoder has the same in test_same_bytes.py.
  */
 #define WORD "kolm-linear 2"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop of a batch with an engine that takes several texts at once, and that fails: no answer is made up, and none that
- * was given is lost. */
+/* The loop of a batch with an engine that takes several texts at once, and that fails: no answer is made up, and none
+ * that was given is lost. */
 #include "../suite.h"
 #include "infer.h"
 #include "kolm/kit/file.h"
@@ -49,8 +49,8 @@ static void teardown(void) {
     ck_assert_int_eq(kit_remove_tree(base, &err), KOLM_OK);
 }
 
-/* Answers "second" to every text, as sure as the text is long; the call number `fails` fails. Like the encoder it forgets
- * its texts either way. */
+/* Answers "second" to every text, as sure as the text is long; the call number `fails` fails. Like the encoder it
+ * forgets its texts either way. */
 typedef struct fake {
     uint32_t count, calls, fails;
     bool limited;

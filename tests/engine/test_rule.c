@@ -115,7 +115,8 @@ START_TEST(a_fit_begins_where_another_ended) {
 }
 END_TEST
 
-/* With many rows candidates are compared on the first fold, the chosen one is scored on all; any threads, same bytes. */
+/* With many rows candidates are compared on the first fold, the chosen one is scored on all; any threads, same
+ * bytes. */
 START_TEST(the_first_of_many_rows_decides) {
     kit_buf first = {0}, second = {0};
     made_rows(&data, 4, 9000, 9, 20);

@@ -26,8 +26,8 @@ typedef struct fuzz_parts {
 /* The next part, NUL terminated and the caller's to free; an empty one when there is no more. */
 char *fuzz_part(fuzz_parts *parts, size_t *out_length);
 
-/* A directory of this process alone, 0700, in memory where the system has such a place (writing and syncing there waits for
- * no disk); made at the first call, removed at exit. */
+/* A directory of this process alone, 0700, in memory where the system has such a place (writing and syncing there waits
+ * for no disk); made at the first call, removed at exit. */
 const char *fuzz_directory(void);
 /* A path in it; a few of them stay valid at a time. */
 const char *fuzz_path(const char *name);

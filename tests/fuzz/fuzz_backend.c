@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a manifest of a backend that is accepted keeps to its ranges, and written from what was read it reads the
- * same. The second part is a config.json that is held against it. */
+/* Fuzz target: a manifest of a backend that is accepted keeps to its ranges, and written from what was read it reads
+ * the same. The second part is a config.json that is held against it. */
 #include "fuzz.h"
 #include "host/manifest.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what runpod makes of the answers of a serverless endpoint: to a request, to a look at it, to a cancel. */
+/* Fuzz target: what runpod makes of the answers of a serverless endpoint: to a request, to a look at it, to a
+ * cancel. */
 #include "../../plugins/cloud/runpod/serverless.c"
 
 #include "http_double.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: whatever lines a job prints, what is handed on has its texts and numbers in range, the first error and the last
- * result are those that count, a line that is not an event is reported a few times and then no more, and what was handed on is the
- * same when it is written and read again. */
+/* Fuzz target: whatever lines a job prints, what is handed on has its texts and numbers in range, the first error and
+ * the last result are those that count, a line that is not an event is reported a few times and then no more, and what
+ * was handed on is the same when it is written and read again. */
 #include "fuzz.h"
 
 #include "kolm/kit/events.h"
@@ -41,7 +41,8 @@ static void on_metric(void *user, const char *name, double value) {
 
 static const kolm_host_v1_t host = {.log = on_log, .progress = on_progress, .metric = on_metric};
 
-/* Texts are escaped when they are written, which makes a line that is as long as it may be too long: it is one of those again. */
+/* Texts are escaped when they are written, which makes a line that is as long as it may be too long: it is one of those
+ * again. */
 static void read_again(void) {
     kit_buf lines = again;
     kit_events events;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what fal makes of answers: of its queue, and of its prices. The first byte says what is asked, then come the answers. */
+/* Fuzz target: what fal makes of answers: of its queue, and of its prices. The first byte says what is asked, then come
+ * the answers. */
 #include "../../plugins/cloud/fal/api.c"
 
 #include "http_double.h"

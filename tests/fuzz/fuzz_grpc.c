@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: messages of gRPC are the same in whatever pieces they come, and keep to their bound; words can be shown. */
+/* Fuzz target: messages of gRPC are the same in whatever pieces they come, and keep to their bound; words can be
+ * shown. */
 #include "fuzz.h"
 #include "kolm/http/grpc.h"
 #include "kolm/kit/text.h"

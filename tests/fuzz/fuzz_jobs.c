@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target of a provider of jobs: what it makes of answers. The first byte says what is asked, then come the answers. */
+/* Fuzz target of a provider of jobs: what it makes of answers. The first byte says what is asked, then come the
+ * answers. */
 #include "api.h" /* of the provider */
 #include "http_double.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what the validator accepts must parse, to the same tree in both ways, and what is written must be a fixed
- * point of reading and writing. */
+/* Fuzz target: what the validator accepts must parse, to the same tree in both ways, and what is written must be a
+ * fixed point of reading and writing. */
 #include "kolm/kit/json.h"
 #include "kolm/kit/text.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the files of a keyring. The parts of an input are the key id in the names of the files ("" for that of the key
- * itself), the public key, its note, and the note of a revocation. An accepted key has the id of its bytes, dates that
- * can be written again, and is not trusted once revoked. */
+/* Fuzz target: the files of a keyring. The parts of an input are the key id in the names of the files ("" for that of
+ * the key itself), the public key, its note, and the note of a revocation. An accepted key has the id of its bytes,
+ * dates that can be written again, and is not trusted once revoked. */
 #include "fuzz.h"
 
 #include "kolm/kit/digest.h"

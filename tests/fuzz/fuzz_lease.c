@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A journal of leases: whatever is in it, what is read is fit to be shown, and no whole line takes away what another says. */
+/* A journal of leases: whatever is in it, what is read is fit to be shown, and no whole line takes away what another
+ * says. */
 #include "fuzz.h"
 #include "kolm/kit/text.h"
 #include "lease/lease.h"

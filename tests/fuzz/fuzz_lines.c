@@ -63,8 +63,8 @@ static void read_all(kit_lines *lines, const kit_buf *text, size_t limit) {
          kit_lines_ready(lines));
 }
 
-/* The first byte chooses the limit, the second the pieces in which the text comes (0: from a file) and whether a long line that
- * ends near the end of the reader's first buffer stands before it. */
+/* The first byte chooses the limit, the second the pieces in which the text comes (0: from a file) and whether a long
+ * line that ends near the end of the reader's first buffer stands before it. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static char filler[FIRST_BUFFER + 64];
     static int fd = -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the directory of a missed gate is a page in which every tag is one of the room's own, or it is refused. */
+/* Fuzz target: the directory of a missed gate is a page in which every tag is one of the room's own, or it is
+ * refused. */
 #include "../report/markup.h"
 #include "fuzz.h"
 #include "report/gather.h"

@@ -56,7 +56,8 @@ typedef struct rewritten {
     bool tabled; /* a table can hold all of them */
 } rewritten;
 
-/* CR LF inside a field becomes LF, lines that look like rows may be taken for such, and a row of sep= alone is Excel's. */
+/* CR LF inside a field becomes LF, lines that look like rows may be taken for such, and a row of sep= alone is
+ * Excel's. */
 static bool can_be_tabled(const char *text) {
     return strstr(text, "\r\n") == NULL && (strchr(text, '\n') == NULL || strchr(text, ',') == NULL) &&
            strcmp(text, "sep=") != 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kit_grpc_send with answers that a fuzz input brings, in place of a network: a part is the status of gRPC, how it goes on, and a
- * message. Linked before libkolm-kit-http, beside http_double.c. */
+/* kit_grpc_send with answers that a fuzz input brings, in place of a network: a part is the status of gRPC, how it goes
+ * on, and a message. Linked before libkolm-kit-http, beside http_double.c. */
 #include "http_double.h"
 
 #include "kolm/http/grpc.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A good backend (the SDK's template) that breaks kolm/backend.h in one way: which one is its name. Tests put a name into a copy
- * of the built file, in the place of the one below. */
+/* A good backend (the SDK's template) that breaks kolm/backend.h in one way: which one is its name. Tests put a name
+ * into a copy of the built file, in the place of the one below. */
 #define kolm_backend_v1 template_v1
 #include "../../sdk/template/example.c"
 #undef kolm_backend_v1

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host service lease and the slot reclaim: what is recorded, what is refused, and what is on the disk afterwards. */
+/* The host service lease and the slot reclaim: what is recorded, what is refused, and what is on the disk
+ * afterwards. */
 #include "host/host.h"
 #include "host/protocol.h"
 #include "kolm/kit/file.h"
@@ -237,7 +238,8 @@ START_TEST(test_where_it_may_not) {
 }
 END_TEST
 
-/* What a call leaves on record, however it ends, is there; and what was left half written spoils no line but its own. */
+/* What a call leaves on record, however it ends, is there; and what was left half written spoils no line but its
+ * own. */
 START_TEST(test_ends) {
     host_lease_line line;
     cJSON *tree = NULL;

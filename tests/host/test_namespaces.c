@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first process of a namespace, when the one that made it dies: at each moment it ends too. Linked with namespaces.c alone, so
- * that a test can hold a process at the moment that it is about. */
+/* The first process of a namespace, when the one that made it dies: at each moment it ends too. Linked with
+ * namespaces.c alone, so that a test can hold a process at the moment that it is about. */
 #include "host/child/child.h"
 
 #include "../suite.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of a plugin: hashed before they are loaded, the same for all calls of a registry, whatever becomes of the file;
- * and that nothing which a plugin writes in the host's name counts. */
+/* The bytes of a plugin: hashed before they are loaded, the same for all calls of a registry, whatever becomes of the
+ * file; and that nothing which a plugin writes in the host's name counts. */
 #include "../suite.h"
 #include "host/host.h"
 #include "kolm/kit/digest.h"
@@ -252,7 +252,8 @@ START_TEST(test_mapped_for_writing) {
 }
 END_TEST
 
-/* What was looked at before the first call is what that one loads, or it loads nothing: not even a file changed in place. */
+/* What was looked at before the first call is what that one loads, or it loads nothing: not even a file changed in
+ * place. */
 START_TEST(test_digest_binds) {
     char sha256[KIT_SHA256_HEX];
     kolm_error_t err = KIT_ERROR_INIT;
@@ -391,7 +392,8 @@ END_TEST
 
 static atomic_bool exchanging;
 
-/* The directory of the plugins and one with others of the same names, to and fro. Files have the same times before and after. */
+/* The directory of the plugins and one with others of the same names, to and fro. Files have the same times before and
+ * after. */
 static void *exchange(void *other) {
     long done = 0;
     while (done == 0 && exchanging) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The private protocol between kolm and kolm-host: each member of each record gets across, and what is not there is nothing. */
+/* The private protocol between kolm and kolm-host: each member of each record gets across, and what is not there is
+ * nothing. */
 #include "../suite.h"
 #include "host/internal.h"
 #include "host/protocol.h"

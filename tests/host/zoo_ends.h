@@ -34,8 +34,8 @@ UNUSED static void leave(void) {
 }
 
 #if defined(ZOO_fork_bomb)
-/* As many processes as it can get, each of which would go on if it were let; bounded, so that a host that lets them live is
- * found out and not brought down. */
+/* As many processes as it can get, each of which would go on if it were let; bounded, so that a host that lets them
+ * live is found out and not brought down. */
 static void explode(void) {
     for (int i = 0; i < 500; i++) {
         pid_t child = fork();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The child that the process tests start: answers one question about itself on standard output, or plays the trainer. */
+/* The child that the process tests start: answers one question about itself on standard output, or plays the
+ * trainer. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does a bit of everything that the kit offers, in a given directory, and ends with 5 and a sentence when something fails. */
+/* Does a bit of everything that the kit offers, in a given directory, and ends with 5 and a sentence when something
+ * fails. */
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"

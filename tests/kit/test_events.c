@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The events of the job protocol: what a line must have to be one, what is reported of the others, and that what is written is
- * read back. */
+/* The events of the job protocol: what a line must have to be one, what is reported of the others, and that what is
+ * written is read back. */
 #include "../suite.h"
 #include "kolm/kit/events.h"
 #include "kolm/kit/file.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend that rents: the SDK's template on a machine of a provider that is a directory. Each file in it is a machine that runs, and
- * is billed; its name is the machine's. Tests stop it, kill it, and make it break rules by files beside the directory. */
+/* A backend that rents: the SDK's template on a machine of a provider that is a directory. Each file in it is a machine
+ * that runs, and is billed; its name is the machine's. Tests stop it, kill it, and make it break rules by files beside
+ * the directory. */
 #define kolm_backend_v1 template_v1
 #include "../../sdk/template/example.c"
 #undef kolm_backend_v1
@@ -26,7 +27,8 @@ typedef struct renter {
     kit_rent_host journal;
 } renter;
 
-/* ---- What the tests do to it: CONTROL/stop, CONTROL/die name a point, CONTROL/how a breach; CONTROL/slow: a while at each point */
+/* ---- What the tests do to it: CONTROL/stop, CONTROL/die name a point, CONTROL/how a breach; CONTROL/slow: a while at
+ * each point */
 
 static bool control_has(const renter *r, const char *name, const char *word) {
     char path[4200], text[64] = "";

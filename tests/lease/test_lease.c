@@ -392,7 +392,8 @@ START_TEST(test_rubbish) {
 }
 END_TEST
 
-/* What is too large to be read is kept as it is by whoever adopts it or settles what is over: leases may be open in it. */
+/* What is too large to be read is kept as it is by whoever adopts it or settles what is over: leases may be open in
+ * it. */
 START_TEST(test_too_large) {
     lease_journal *journal = NULL;
     lease_list list;

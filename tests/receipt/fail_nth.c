@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A preloaded library that makes one call fail: the FAIL_NTH-th (from 1) of a kind, FAIL_WHAT: an allocation (memory), a look at a
- * file or a reading of one (input), or a change of one (output). With FAIL_COUNT=FILE it writes how many such calls there were. */
+/* A preloaded library that makes one call fail: the FAIL_NTH-th (from 1) of a kind, FAIL_WHAT: an allocation (memory),
+ * a look at a file or a reading of one (input), or a change of one (output). With FAIL_COUNT=FILE it writes how many
+ * such calls there were. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Drives a rental of a provider's table against its contract server, on a clock that the test has: drive API [KEY=VALUE...].
- * Before each step it prints "now MS" and waits for a line; what is on record, and how it ends, are lines too.
+/* Drives a rental of a provider's table against its contract server, on a clock that the test has: drive API
+ * [KEY=VALUE...]. Before each step it prints "now MS" and waits for a line; what is on record, and how it ends, are
+ * lines too.
  *   budget=MICRO rate=MICRO vram=BYTES    as in the plan
  *   cancel=N      the user stops it in step N
  *   away=N        from step N on, for 40 steps, the provider's name does not resolve

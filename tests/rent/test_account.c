@@ -62,7 +62,8 @@ static kit_status send_plain(const char *to) {
     return status;
 }
 
-/* A stand-in on this machine may name others there; what a provider answers over TLS must not send a token out in plain text. */
+/* A stand-in on this machine may name others there; what a provider answers over TLS must not send a token out in plain
+ * text. */
 START_TEST(test_plain_addresses) {
     ck_assert_int_eq(send_plain("http://127.0.0.1:2/api"), KOLM_E_UNAVAILABLE);
     ck_assert_int_eq(send_plain(NULL), KOLM_E_INVALID_ARGUMENT);

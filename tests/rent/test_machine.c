@@ -258,7 +258,8 @@ START_TEST(test_destroy_is_away) {
 }
 END_TEST
 
-/* The disk stays full: what was made does not wait for it, and is not lost; and what is reclaimed is ended all the same. */
+/* The disk stays full: what was made does not wait for it, and is not lost; and what is reclaimed is ended all the
+ * same. */
 START_TEST(test_end_that_cannot_be_recorded) {
     fake f = {.record_back = INT64_MAX};
     kit_rent_plan plan = plan_of(&f, false, 0);

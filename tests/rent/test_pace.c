@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How often a provider is asked, on a clock of the test's: looks at a machine that boots, and the pauses that a provider asks for. */
+/* How often a provider is asked, on a clock of the test's: looks at a machine that boots, and the pauses that a
+ * provider asks for. */
 #include "kolm/rent/rent.h"
 #include "pace.h"
 
@@ -8,8 +9,8 @@
 #include "../suite.h"
 #include <check.h>
 
-/* What the most patient of the providers' clients sends while it waits: lambda-ai-cloud-api-client 2.4.1, one look in five seconds.
- * Those of modal and replicate send ten times as many. */
+/* What the most patient of the providers' clients sends while it waits: lambda-ai-cloud-api-client 2.4.1, one look in
+ * five seconds. Those of modal and replicate send ten times as many. */
 #define CLIENT_LOOKS_A_MINUTE 12u
 #define MINUTES 10
 

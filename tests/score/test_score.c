@@ -173,7 +173,8 @@ START_TEST(reading_ends_when_it_is_told_to) {
 }
 END_TEST
 
-/* A file of a terabyte, most of it a hole: NULs without an end, read to the longest line that there may be and no further. */
+/* A file of a terabyte, most of it a hole: NULs without an end, read to the longest line that there may be and no
+ * further. */
 START_TEST(answers_without_end_are_not_read_to_the_end) {
     score_answers *out = NULL;
     put(heldout, three_rows, sizeof three_rows - 1);

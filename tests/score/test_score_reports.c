@@ -271,8 +271,8 @@ static bool slowed(void) {
 #endif
 }
 
-/* Either of two parts leads FNV-1a, by which labels were once found, to the same place of a table, and so 2^15 labels made of
- * fifteen such parts did. */
+/* Either of two parts leads FNV-1a, by which labels were once found, to the same place of a table, and so 2^15 labels
+ * made of fifteen such parts did. */
 #define PARTS 15
 static const char *const parts[PARTS][2] = {{"2lq1kgo02a", "qysj41catd"},
                                             {"g4czzsuxvf", "dnsmln4nqm"},

@@ -3,7 +3,8 @@
 
 /*
  * usage: ssh_tool [OPTION VALUE]... TARGET VERB [ARGUMENT]...
- * options: --config --host-key --known --identity (several) --agent --trust yes|no --passphrase --pin --connect-ms --idle-ms
+ * options: --config --host-key --known --identity (several) --agent --trust yes|no --passphrase --pin --connect-ms
+ * --idle-ms
  * --keepalive-s
  *          --cancel-ms (cancelled() answers 1 after so many milliseconds)
  * verbs: facts; run true|false|cat|noise|sleep|kill|stdin-closed

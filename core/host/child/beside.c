@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stands in for the directory of a plugin whose file was replaced or removed: $ORIGIN must still lead to its libraries. */
+/* Stands in for the directory of a plugin whose file was replaced or removed: $ORIGIN must still lead to its
+ * libraries. */
 #include "host/child/child.h"
 
 #include <dirent.h>

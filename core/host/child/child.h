@@ -102,14 +102,14 @@ void child_reply_send(host_event event, const kit_buf *members);
     }
 HOST_EVENTS(X)
 #undef X
-/* The last word: sends "done" and ends the process without running anything of the plugin's. error: NULL for HOST_OK; mute: the
- * plugin gave it no text; result: members of a result, may be NULL. */
+/* The last word: sends "done" and ends the process without running anything of the plugin's. error: NULL for HOST_OK;
+ * mute: the plugin gave it no text; result: members of a result, may be NULL. */
 _Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, bool mute, const kit_buf *result);
 
 /* ---- breach.c: every function may be called from any thread. */
 void child_breach_begin(const char *slot);
-/* Says "SLOT: ABOUT PREDICATE", once for an ABOUT and a format. remedy: what the author is to do. Before the begin: without a
- * slot, and mildly. */
+/* Says "SLOT: ABOUT PREDICATE", once for an ABOUT and a format. remedy: what the author is to do. Before the begin:
+ * without a slot, and mildly. */
 void child_breach(host_breach_kind kind, const char *about, const char *remedy, const char *format, ...)
     KIT_PRINTF(4, 5);
 /* The same for what nobody but the author needs to know. */
@@ -168,15 +168,16 @@ kit_status child_selftest(const child_request *request, child_proof *proof, kolm
 void child_proof_report(const child_proof *proof, const char *profile);
 
 /* ---- namespaces.c */
-/* Returns in another process than it was called in: the one that was goes on to wait for it, and ends as it ends. Where the
- * kernel cannot, or the user may not, proof->lacks says so, and it returns in the same one. */
+/* Returns in another process than it was called in: the one that was goes on to wait for it, and ends as it ends. Where
+ * the kernel cannot, or the user may not, proof->lacks says so, and it returns in the same one. */
 kit_status child_separate(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- landlock.c */
-/* A descriptor of a place that the request names (O_PATH), no link followed; -1: it is not there, or cannot be reached. */
+/* A descriptor of a place that the request names (O_PATH), no link followed; -1: it is not there, or cannot be
+ * reached. */
 int child_open_place(const char *path);
-/* No file but those that the request names, from here on, and no process but those of this call. Where the kernel cannot
- * do that, proof->landlock is 0 and proof->lacks says so. */
+/* No file but those that the request names, from here on, and no process but those of this call. Where the kernel
+ * cannot do that, proof->landlock is 0 and proof->lacks says so. */
 kit_status child_landlock(const child_request *request, child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- unseen.c */
@@ -188,7 +189,8 @@ kit_status child_unseen(const child_request *request, child_proof *proof, kolm_e
 kit_status child_sandbox(child_proof *proof, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- loader.c */
-/* A plugin that is loaded by its path: changeable by nobody else, and the file that kolm read. Nothing for one that is held. */
+/* A plugin that is loaded by its path: changeable by nobody else, and the file that kolm read. Nothing for one that is
+ * held. */
 kit_status child_check_file(const child_request *request, kolm_error_t *err) KIT_MUST_USE;
 kit_status child_load(const child_request *request, const void **out_symbol, kolm_error_t *err) KIT_MUST_USE;
 /* ---- elf.c: what the loader would not say, or wrongly */
@@ -198,8 +200,8 @@ kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) KIT_MUST
 kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- beside.c */
-/* A directory in the scratch directory that looks like the plugin's own, where the plugin is what `held` names; *out_path: the
- * plugin in there, for the caller to free. */
+/* A directory in the scratch directory that looks like the plugin's own, where the plugin is what `held` names;
+ * *out_path: the plugin in there, for the caller to free. */
 kit_status child_beside(const child_request *request, const char *held, char **out_path,
                         kolm_error_t *err) KIT_MUST_USE;
 
@@ -242,8 +244,8 @@ void child_check_infer(kolm_infer_result_t *result);
 void child_check_test(kolm_test_result_t *result);
 void child_check_status(kolm_status_result_t *result);
 void child_check_reclaim(kolm_reclaim_result_t *result);
-/* A record of `size` bytes at `record`, with room for CHILD_LATER_MAX bytes behind the largest of today: was it written past
- * its end? */
+/* A record of `size` bytes at `record`, with room for CHILD_LATER_MAX bytes behind the largest of today: was it written
+ * past its end? */
 void child_check_size(const void *record, uint32_t size, size_t room);
 void child_check_error(kolm_error_t *error, int32_t code);
 

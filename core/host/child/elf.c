@@ -82,8 +82,8 @@ kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t
     const char *what = NULL;
     Dl_info info;
     const ElfW(Sym) *entry = NULL;
-    /* A symbol of data lies where its entry says, in the object that was loaded. A thread's own copy lies in none; what an
-     * indirect function returns has no entry, or has that of a function. */
+    /* A symbol of data lies where its entry says, in the object that was loaded. A thread's own copy lies in none; what
+     * an indirect function returns has no entry, or has that of a function. */
     if (!dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT))
         what = "thread-local";
     else if (!entry || info.dli_saddr != symbol)

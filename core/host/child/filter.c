@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The name of the kernel for the calls that this program makes. Calls of another kind (32-bit ones of a 64-bit machine, and x32)
- * have other numbers for the same things: they end the process. */
+/* The name of the kernel for the calls that this program makes. Calls of another kind (32-bit ones of a 64-bit machine,
+ * and x32) have other numbers for the same things: they end the process. */
 #if defined(__x86_64__) && !defined(__ILP32__)
 #define OWN_ARCH AUDIT_ARCH_X86_64
 #define X32_BIT 0x40000000u
@@ -119,8 +119,8 @@ static size_t put_number(program *p, const child_rule *rules, size_t count) {
     return n;
 }
 
-/* The kernel runs the program for every number there is when it takes it, to know those that are always allowed: so a number is
- * compared with the few that are near it, and not with all. */
+/* The kernel runs the program for every number there is when it takes it, to know those that are always allowed: so a
+ * number is compared with the few that are near it, and not with all. */
 static void put_rules(program *p, const child_rule *rules, size_t count) {
     for (size_t at = 0; at < count && !p->failed;) {
         size_t end = at, numbers = 0;

@@ -57,8 +57,8 @@ static bool receive(int from, order *out) {
     return text->length == (size_t)got - head && text->texts[text->length - 1] == '\0' && text->count == out->count;
 }
 
-/* As fork(2), but a child of our parent's, which waits for it. What fork() of the C library does beyond that is done here: its
- * note of the thread's number, and the kernel's of its robust mutexes. */
+/* As fork(2), but a child of our parent's, which waits for it. What fork() of the C library does beyond that is done
+ * here: its note of the thread's number, and the kernel's of its robust mutexes. */
 static pid_t copy(void) {
     int *number = NULL;
     void *robust = NULL;

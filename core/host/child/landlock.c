@@ -12,8 +12,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* The kernel's words, from include/uapi/linux/landlock.h, which the headers that we build with know only in part: each right
- * with the version of the interface that brought it. System calls have the same numbers on every architecture. */
+/* The kernel's words, from include/uapi/linux/landlock.h, which the headers that we build with know only in part: each
+ * right with the version of the interface that brought it. System calls have the same numbers on every architecture. */
 #define LL_CREATE_RULESET 444
 #define LL_ADD_RULE 445
 #define LL_RESTRICT_SELF 446
@@ -77,7 +77,8 @@ static kit_status add_fd(int rules, int fd, uint64_t rights, uint64_t known, con
     return cannot(err, "landlock_add_rule", path);
 }
 
-/* The caller has resolved the path and looked at what it leads to. A link that took its place since then leads nowhere. */
+/* The caller has resolved the path and looked at what it leads to. A link that took its place since then leads
+ * nowhere. */
 int child_open_place(const char *path) {
     const struct how how = {.flags = O_PATH | O_CLOEXEC, .resolve = HOW_NO_SYMLINKS};
     int fd = (int)syscall(LL_OPENAT2, AT_FDCWD, path, &how, sizeof how);
@@ -147,9 +148,10 @@ static void report_lacks(const child_request *request, long abi, child_proof *pr
     }
 }
 
-/* Root's privileges that reach past Landlock: reading another process's memory map and environment (CAP_PERFMON), tracing,
- * mounting, modules, raw devices and the rest. Those over files stay: the list above bounds what they can be used on. Others
- * than root have none, but in a user namespace of their own, where nothing needs them. Numbers are those of include/uapi/linux/capability.h. */
+/* Root's privileges that reach past Landlock: reading another process's memory map and environment (CAP_PERFMON),
+ * tracing, mounting, modules, raw devices and the rest. Those over files stay: the list above bounds what they can be
+ * used on. Others than root have none, but in a user namespace of their own, where nothing needs them. Numbers are
+ * those of include/uapi/linux/capability.h. */
 static kit_status drop_privileges(const child_proof *proof, kolm_error_t *err) {
     static const int kept[] = {0 /* chown */,  1 /* dac_override */,      2 /* dac_read_search */, 3 /* fowner */,
                                4 /* fsetid */, 10 /* net_bind_service */, 14 /* ipc_lock */,       23 /* sys_nice */};

@@ -140,8 +140,9 @@ static kit_status load_checked(const child_request *request, const char *path, c
 #define LOOK_ONLY O_RDONLY
 #endif
 
-/* From inside its directory: a file that is renamed there has another time afterwards, but none in a directory that is renamed
- * itself, with another one in its place while the loader looks. The loader takes $ORIGIN from where this process is. */
+/* From inside its directory: a file that is renamed there has another time afterwards, but none in a directory that is
+ * renamed itself, with another one in its place while the loader looks. The loader takes $ORIGIN from where this
+ * process is. */
 static kit_status load_inside(const child_request *request, const void **out_symbol, kolm_error_t *err) {
     const char *slash = strrchr(request->path, '/');
     char above[PATH_MAX], name[NAME_MAX + 3];

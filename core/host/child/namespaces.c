@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Processes and mounts of its own for a call that works: the plugin runs in a child that sees no process but its own. */
+/* Processes and mounts of its own for a call that works: the plugin runs in a child that sees no process but its
+ * own. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -19,21 +20,22 @@
 #include <unistd.h>
 
 /*
- * kolm-host (the process that kolm started and waits for) makes the namespaces and two children in them: number 1, which ends
- * everything in the namespace by ending, and buries orphans; and number 2, whose child, the worker, goes on to load the
- * plugin. The worker is not the first, because that one ignores signals with a default action: abort, alarm. Number 2 and
- * what remains of kolm-host pass on the wish to stop, wait, and end as the worker ended, so that kolm sees no difference.
+ * kolm-host (the process that kolm started and waits for) makes the namespaces and two children in them: number 1,
+ * which ends everything in the namespace by ending, and buries orphans; and number 2, whose child, the worker, goes on
+ * to load the plugin. The worker is not the first, because that one ignores signals with a default action: abort,
+ * alarm. Number 2 and what remains of kolm-host pass on the wish to stop, wait, and end as the worker ended, so that
+ * kolm sees no difference.
  *
- * When kolm has died both end at once: the worker has another parent then, by which plugins tell that nobody listens any
- * more, and number 1 waits for it, for as long as the grace allows.
+ * When kolm has died both end at once: the worker has another parent then, by which plugins tell that nobody listens
+ * any more, and number 1 waits for it, for as long as the grace allows.
  *
- * An unprivileged user gets all this through a user namespace that maps him and nobody else. Files of others show an owner
- * that is not mapped there: who is to be believed was decided before.
+ * An unprivileged user gets all this through a user namespace that maps him and nobody else. Files of others show an
+ * owner that is not mapped there: who is to be believed was decided before.
  *
  * The new mounts hide where programs of the user and of the system listen (/run, /tmp: D-Bus, container engines, X11,
- * agents), but for what the list of the call names. Shared memory is its own. Landlock alone cannot do that: connecting to a
- * socket with a path opens no file. Nor does it see chmod, chown, times and attributes, by which a file can be opened to
- * others, or be run as its owner: so all that the call may not write is mounted read-only.
+ * agents), but for what the list of the call names. Shared memory is its own. Landlock alone cannot do that: connecting
+ * to a socket with a path opens no file. Nor does it see chmod, chown, times and attributes, by which a file can be
+ * opened to others, or be run as its owner: so all that the call may not write is mounted read-only.
  */
 
 static const char *const covered[] = {"/run", "/tmp"};
@@ -282,8 +284,8 @@ static void end_all(int number) {
     kill(0, SIGKILL);
 }
 
-/* From here on a signal tells that the maker of the namespace has died, for which this process learns nothing else: its parent has
- * number 0 in here, dead or alive. It waits in start_first until it reads this, or has died before. */
+/* From here on a signal tells that the maker of the namespace has died, for which this process learns nothing else: its
+ * parent has number 0 in here, dead or alive. It waits in start_first until it reads this, or has died before. */
 static void await_death_signal(const int ready[2]) {
     prctl(PR_SET_PDEATHSIG, SIGRTMAX);
     close(ready[0]);

@@ -48,8 +48,8 @@ void child_reports_again(bool counts) {
     pthread_mutex_unlock(&lock);
 }
 
-/* True when the report may be read: it is long enough for what ABI 1.0 has in it, no longer than ours can tell, and this is the
- * slot for it. slot: NULL for any. */
+/* True when the report may be read: it is long enough for what ABI 1.0 has in it, no longer than ours can tell, and
+ * this is the slot for it. slot: NULL for any. */
 static bool may_take(const char *about, const char *slot, const void *record, size_t least) {
     uint32_t size = 0;
     if (slot && strcmp(asked->slot, slot) != 0)

@@ -104,8 +104,8 @@ static const int denied[] = {
 /* Answered with ENOSYS, so that libraries fall back. */
 static const int absent[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_clone3};
 
-/* A pair of stream sockets leads from this process and its children to themselves: worker processes of Python's talk through
- * them. A pair of datagram sockets can be sent from to any socket that has a name, so there are none. */
+/* A pair of stream sockets leads from this process and its children to themselves: worker processes of Python's talk
+ * through them. A pair of datagram sockets can be sent from to any socket that has a name, so there are none. */
 static void deny_pairs(child_filter *filter) {
     const child_when other = {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX};
     child_filter_deny_when(filter, SYS_socketpair, &other, 1);

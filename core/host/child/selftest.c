@@ -109,8 +109,8 @@ static void probe_attributes(const child_request *request, child_proof *proof) {
     }
 }
 
-/* The caller: a process of the same user, outside; where no process of outside is to be seen, the first of the namespace,
- * which is outside of Landlock. A process that has ended, or that cannot be seen, is closed as well. */
+/* The caller: a process of the same user, outside; where no process of outside is to be seen, the first of the
+ * namespace, which is outside of Landlock. A process that has ended, or that cannot be seen, is closed as well. */
 static void probe_caller(const child_request *request, child_proof *proof) {
     static const struct {
         const char *name;

@@ -16,9 +16,9 @@
 /* For every call. Keys of the user's are not the backend's; a handle names a file without a way to it. */
 static const int never[] = {SYS_add_key, SYS_request_key, SYS_keyctl, SYS_open_by_handle_at};
 
-/* For a call without mounts and shared memory of its own, which detect and cost have no time for. Others write files that
- * are to have modes and times; where they have no mounts of their own either, proof->lacks says so. What a processor does not
- * have is left out. */
+/* For a call without mounts and shared memory of its own, which detect and cost have no time for. Others write files
+ * that are to have modes and times; where they have no mounts of their own either, proof->lacks says so. What a
+ * processor does not have is left out. */
 static const int attributes[] = {
     SYS_fchmod,
     SYS_fchmodat,
@@ -86,8 +86,8 @@ static const int attributes[] = {
 #endif
 };
 
-/* For the same: a ring is given orders that no filter sees, and setting attributes (with them, who may read) is one. Answered
- * with ENOSYS, so that libraries take their older road. */
+/* For the same: a ring is given orders that no filter sees, and setting attributes (with them, who may read) is one.
+ * Answered with ENOSYS, so that libraries take their older road. */
 static const int rings[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register};
 
 /* Limits of another process: kolm could be ended by them. What sets none only looks, 0 is this process itself. */
@@ -97,9 +97,9 @@ static void deny_limits(child_filter *filter) {
     child_filter_deny_when(filter, SYS_prlimit64, others, sizeof others / sizeof *others);
 }
 
-/* Orders to a file system, for which a file that is open to be read is enough: flags, such as that nobody may change it, seals,
- * keys, volumes in a directory. By the letter of who takes them and not one by one, as each file system has its own; but one by
- * one where drivers of devices might have chosen the same letter. */
+/* Orders to a file system, for which a file that is open to be read is enough: flags, such as that nobody may change
+ * it, seals, keys, volumes in a directory. By the letter of who takes them and not one by one, as each file system has
+ * its own; but one by one where drivers of devices might have chosen the same letter. */
 static void deny_orders(child_filter *filter) {
     static const struct {
         uint32_t mask, value;
@@ -115,8 +115,8 @@ static void deny_orders(child_filter *filter) {
     }
 }
 
-/* Landlock knows TCP alone, and that only by connect(2): MPTCP, a connection with the first words, datagrams and machines beside
- * this one are none to it. What is left names no other machine. */
+/* Landlock knows TCP alone, and that only by connect(2): MPTCP, a connection with the first words, datagrams and
+ * machines beside this one are none to it. What is left names no other machine. */
 static void deny_network(child_filter *filter) {
     static const child_when others[] = {{.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX},
                                         {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_NETLINK}};

@@ -12,8 +12,8 @@
  *   GET    /machines        {"machines": [...]}, all of them
  *   GET    /machines/{id}   {"id", "name", "state", "usd_per_hour", "host", "port", "host_key"}
  *   DELETE /machines/{id}   204: it is ending
- * The states are starting, running, ending and ended. A refusal is {"code", "message"}. There is no key against creating
- * twice: the name is looked for.
+ * The states are starting, running, ending and ended. A refusal is {"code", "message"}. There is no key against
+ * creating twice: the name is looked for.
  */
 
 extern const kit_rent_refusal acme_refusals[];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds and reads the JSON of fal: the queue of an endpoint, and the prices. As its Python client 1.0.3 speaks to it. */
+/* Builds and reads the JSON of fal: the queue of an endpoint, and the prices. As its Python client 1.0.3 speaks to
+ * it. */
 #include "api.h"
 
 #include "kolm/kit/backend.h"
@@ -95,7 +96,8 @@ kit_status fal_check(kit_queue_task *task, char *about, size_t capacity, kolm_er
 
 /* ---- One request in the queue */
 
-/* The address that the provider gave if it is its own, else the one that follows from the id: OWNER/APP alone, without the path. */
+/* The address that the provider gave if it is its own, else the one that follows from the id: OWNER/APP alone, without
+ * the path. */
 static void take_url(const kit_queue_task *task, const cJSON *reply, const char *key, const char *handle,
                      const char *end, char *out, size_t capacity) {
     const char *slash = strchr(task->model.model, '/'), *rest = strchr(slash + 1, '/');

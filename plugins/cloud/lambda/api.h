@@ -12,8 +12,8 @@
  *   GET  /instances, /instances/{id}        booting, active, unhealthy, terminating, terminated, preempted
  *   POST /instance-operations/terminate     {"terminated_instances": [...]}: an id that is not among them was not ended
  *   GET, POST /ssh-keys, DELETE /ssh-keys/{id}
- * Answers are {"data": ...}, failures {"error": {"code", "message", "suggestion"}}; decided is by the code. One request a second,
- * one launch in 12. There is no key against launching twice: the name is looked for.
+ * Answers are {"data": ...}, failures {"error": {"code", "message", "suggestion"}}; decided is by the code. One request
+ * a second, one launch in 12. There is no key against launching twice: the name is looked for.
  */
 
 extern const kit_vm lambda_vm; /* the table: lambda.c */

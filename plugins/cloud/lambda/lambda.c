@@ -4,7 +4,8 @@
 
 #include "kolm/backend.h"
 
-/* Lambda's list prices as a comparison of that day quotes them, of machines with one GPU; what counts is the live offer. */
+/* Lambda's list prices as a comparison of that day quotes them, of machines with one GPU; what counts is the live
+ * offer. */
 static const kit_vm_price prices[] = {
     {"1x RTX 6000 (24 GB)", 580000},   {"1x A10 (24 GB)", 860000},        {"1x A100 (40 GB)", 1480000},
     {"1x H100 (80 GB PCIe)", 2860000}, {"1x H100 (80 GB SXM5)", 3780000},

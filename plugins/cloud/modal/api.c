@@ -213,8 +213,8 @@ static kit_status find_timer(void *user, const Modal__SandboxInfo *info, kolm_er
     return KOLM_OK;
 }
 
-/* Before it is used: Modal ends it by itself in the time that was asked for, which is read back, and the price is still the one that
- * was agreed on. */
+/* Before it is used: Modal ends it by itself in the time that was asked for, which is read back, and the price is still
+ * the one that was agreed on. */
 static kit_status read_back(kit_rent_account *a, const char *handle, kit_rent_box *out, kolm_error_t *err) {
     timer t = {.handle = handle};
     if (a->creates == 0 || a->offer[0] == '\0' || strcmp(a->noted, handle) == 0) return KOLM_OK;

@@ -8,7 +8,8 @@
 #include "modal.pb-c.h"
 
 /*
- * gRPC, by the protocol of the client modal 1.6.4 (modal.proto); Modal has no other interface, and promises nothing for other clients.
+ * gRPC, by the protocol of the client modal 1.6.4 (modal.proto); Modal has no other interface, and promises nothing for
+ * other clients.
  *   modal.client.ModalClient
  *     TokenInfoGet                  whose token it is
  *     WorkspaceBillingRates         prices by names that no document lists: matched by the words of a GPU's name
@@ -41,7 +42,8 @@ typedef struct modal_call {
     const char *router;
     const kit_secret *router_token;
 } modal_call;
-/* *out is the answer, for modal_free; NULL after a failure. out and out_may_exist may be NULL. Failures are in Modal's words. */
+/* *out is the answer, for modal_free; NULL after a failure. out and out_may_exist may be NULL. Failures are in Modal's
+ * words. */
 kit_status modal_ask(kit_rent_account *a, const modal_call *call, ProtobufCMessage **out, bool *out_may_exist,
                      kolm_error_t *err) KIT_MUST_USE;
 void modal_free(void *message); /* NULL is fine */

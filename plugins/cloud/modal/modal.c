@@ -4,8 +4,8 @@
 
 #include "kolm/backend.h"
 
-/* With two cores and 16 GiB of memory, as a comparison of that day quotes its parts (offers.c); what counts are the rates of the
- * workspace. */
+/* With two cores and 16 GiB of memory, as a comparison of that day quotes its parts (offers.c); what counts are the
+ * rates of the workspace. */
 static const kit_vm_price prices[] = {
     {"1x T4 (16 GB)", 1261000},   {"1x L4 (24 GB)", 1471000},    {"1x A10 (24 GB)", 1771000},
     {"1x L40S (48 GB)", 2621000}, {"1x A100 (40 GB)", 2771000},  {"1x A100 (80 GB)", 3171000},

@@ -13,8 +13,8 @@
 #define KEY_BYTES 64
 #define CPU_SANDBOX_FACTOR 3 /* what a core of a sandbox costs beside one of a function */
 
-/* Memory by https://modal.com/docs/guide/gpu; dollars an hour as a comparison of that day (modal_vm.priced_on) quotes them, for when
- * Modal tells none. */
+/* Memory by https://modal.com/docs/guide/gpu; dollars an hour as a comparison of that day (modal_vm.priced_on) quotes
+ * them, for when Modal tells none. */
 typedef struct gpu {
     const char *name;
     uint32_t gigabytes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The way into a sandbox: a program there whose standard input and output are kolm's connection to its far end. Both are written and
- * read by offset, so that what breaks on the way is taken up where it was. */
+/* The way into a sandbox: a program there whose standard input and output are kolm's connection to its far end. Both
+ * are written and read by offset, so that what breaks on the way is taken up where it was. */
 #include "api.h"
 
 #include "kolm/kit/buf.h"

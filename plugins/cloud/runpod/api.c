@@ -260,7 +260,8 @@ kit_status runpod_create(void *state, const kit_rent_offer *offer, const char *n
     kit_status status = kit_rent_send(state, "POST", "/pods", body, KIT_HTTP_CREATE, &answer, err);
     *out_may_exist = status == KOLM_OK || answer.may_exist;
     if (status == KOLM_OK && read_pod(answer.json, &box)) kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, box.handle);
-    /* 400: as likely this GPU as the request; 403: a pool of GPUs that this account may not have. The next one is tried */
+    /* 400: as likely this GPU as the request; 403: a pool of GPUs that this account may not have. The next one is
+     * tried */
     if (status != KOLM_OK && !answer.may_exist && (answer.status == 400 || answer.status == 403))
         status = err->code = status == KOLM_E_RESOURCE_EXHAUSTED ? status : KOLM_E_ABORTED;
     kit_rent_answer_free(&answer);

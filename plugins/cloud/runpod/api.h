@@ -6,16 +6,18 @@
 #include "kolm/rent/vm.h"
 
 /*
- * REST v2, https://docs.runpod.io/api-reference-v2, by its OpenAPI specification of 2026-08-20. (v1 is retired and answers 410.)
+ * REST v2, https://docs.runpod.io/api-reference-v2, by its OpenAPI specification of 2026-08-20. (v1 is retired and
+ * answers 410.)
  *   GET    /catalog/gpus?include=AVAILABILITY&product=POD&cloud=...   types, USD an hour and GPU, where there are some now
  *   POST   /pods           201 and the pod; 400 is a rule that was broken or no capacity, and only its words say which; 402 no
  *                          balance; 422 a field that it does not know, or a wrong value
  *   GET    /pods, /pods/{id}   PROVISIONING, STARTING, RUNNING; EXITED (stopped, and its disk billed), ERROR; TERMINATED
  *   DELETE /pods/{id}      204; then 404, or TERMINATED for a while. A stopped pod is never asked for
- * Failures are application/problem+json {"title", "status", "detail", "errors"}: a 404 that is none of these is a proxy's. No key
- * against creating twice and no unique names: the name is looked for. The specification has no pages; a `nextCursor` is followed.
- * The public key goes along as the variable PUBLIC_KEY, which RunPod's images put into authorized_keys; the account's own keys, which
- * can be replaced only as a whole, are not touched. The direct address of port 22 is used: the proxy has no exec.
+ * Failures are application/problem+json {"title", "status", "detail", "errors"}: a 404 that is none of these is a
+ * proxy's. No key against creating twice and no unique names: the name is looked for. The specification has no pages; a
+ * `nextCursor` is followed. The public key goes along as the variable PUBLIC_KEY, which RunPod's images put into
+ * authorized_keys; the account's own keys, which can be replaced only as a whole, are not touched. The direct address
+ * of port 22 is used: the proxy has no exec.
  */
 
 extern const kit_vm runpod_vm; /* the table: runpod.c */

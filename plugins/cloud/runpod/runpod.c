@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RunPod: pods with a GPU over SSH, and answers by a serverless endpoint where one is set. The slots are the SDK's; this is the table. */
+/* RunPod: pods with a GPU over SSH, and answers by a serverless endpoint where one is set. The slots are the SDK's;
+ * this is the table. */
 #include "api.h"
 #include "serverless.h"
 

@@ -7,24 +7,26 @@
 #include "kolm/rent/queue_slots.h"
 
 /*
- * The job API of queue endpoints, https://docs.runpod.io/serverless/endpoints, at another host than REST v2. As its Python client
+ * The job API of queue endpoints, https://docs.runpod.io/serverless/endpoints, at another host than REST v2. As its
+ * Python client
  * 1.12.0 speaks to it.
  *   POST /{endpoint}/run           {"input", "policy": {"executionTimeout", "ttl"}}, milliseconds, at least 5 s and 10 s: 200 {"id",
  *                                  "status": "IN_QUEUE"}. At most 10 MB. No key against creating twice, no names, no list
  *   GET  /{endpoint}/status/{id}   {"id", "status", "delayTime", "executionTime", "output", "error"}
  *   POST /{endpoint}/cancel/{id}   {"id", "status": "CANCELLED"}
  *   GET  /{endpoint}/health        {"jobs": {...}, "workers": {"idle", "running", ...}}
- * IN_QUEUE; IN_PROGRESS (or RUNNING); COMPLETED, FAILED, CANCELLED, TIMED_OUT are final. The ttl counts from the submission: after it
- * RunPod has neither the job nor its output, whatever the state. An output is kept for half an hour. `error` is what the worker
- * said: a text, or the JSON of an exception as a text, with error_message.
+ * IN_QUEUE; IN_PROGRESS (or RUNNING); COMPLETED, FAILED, CANCELLED, TIMED_OUT are final. The ttl counts from the
+ * submission: after it RunPod has neither the job nor its output, whatever the state. An output is kept for half an
+ * hour. `error` is what the worker said: a text, or the JSON of an exception as a text, with error_message.
  *
- * The worker is kolm_worker.py. The input is {"format": 1, "model": DIGEST, "rows": [...]}, rows as in eval.jsonl, whose ids are
- * numbers from 0 here; the output {"model": DIGEST, "answers": [{"id", "output", "confidence"}, ...]} as predictions.jsonl has them.
- * DIGEST is the SHA-256 of what sha256sum prints for the files of the model, in the order of their names' bytes.
+ * The worker is kolm_worker.py. The input is {"format": 1, "model": DIGEST, "rows": [...]}, rows as in eval.jsonl,
+ * whose ids are numbers from 0 here; the output {"model": DIGEST, "answers": [{"id", "output", "confidence"}, ...]} as
+ * predictions.jsonl has them. DIGEST is the SHA-256 of what sha256sum prints for the files of the model, in the order
+ * of their names' bytes.
  */
 
-/* Whether the answers of this job come from an endpoint: one is set, and the model was not made in this very job, in which case the
- * endpoint cannot have it. */
+/* Whether the answers of this job come from an endpoint: one is set, and the model was not made in this very job, in
+ * which case the endpoint cannot have it. */
 bool runpod_serverless_answers(const kolm_host_v1_t *host, const char *job_dir);
 int32_t runpod_serverless_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args,
                                 kolm_infer_result_t *out_result, kolm_error_t *err);

@@ -274,8 +274,8 @@ static void put_path(char path[KIT_RENT_PATH], const char *handle, const char *r
     kit_format(path, KIT_RENT_PATH, "/api/v0/instances/%s/%s", handle, rest);
 }
 
-/* What kit_rent_account.noted holds: the handle of an instance that has our key, or this and the handle of one whose end Vast.ai has
- * confirmed that it knew. */
+/* What kit_rent_account.noted holds: the handle of an instance that has our key, or this and the handle of one whose
+ * end Vast.ai has confirmed that it knew. */
 #define ENDED "ended:"
 
 static bool is_noted(const kit_rent_account *a, const char *prefix, const char *handle) {

@@ -17,9 +17,10 @@
  *   GET    /api/v0/instances/{id}/       {"instances": {...}}, or null: there is none
  *   GET    /api/v1/instances/            pages; next_token is the after_token of the next
  *   DELETE /api/v0/instances/{id}/       with its disk. One that is only stopped is billed
- * Failures are {"success": false, "error": code, "msg": text}, with any status, 200 too; some lack the code. Decided is by the code, then
- * by the status. A 404 that is no such object is a proxy's. No key against creating twice and no unique labels: the label is looked
- * for. Least pauses: creations 4.5 s (12 more after one), ends 3 s, looks 2 s, keys 1 s, ten searches a minute.
+ * Failures are {"success": false, "error": code, "msg": text}, with any status, 200 too; some lack the code. Decided is
+ * by the code, then by the status. A 404 that is no such object is a proxy's. No key against creating twice and no
+ * unique labels: the label is looked for. Least pauses: creations 4.5 s (12 more after one), ends 3 s, looks 2 s, keys
+ * 1 s, ten searches a minute.
  */
 
 extern const kit_vm vast_vm; /* the table: vast.c */

@@ -21,8 +21,8 @@
 
 typedef struct encoder_model encoder_model;
 
-/* Opens the model files of an infer job, and its base. DATA_LOSS when they are damaged, FAILED_PRECONDITION when they do
- * not belong together. */
+/* Opens the model files of an infer job, and its base. DATA_LOSS when they are damaged, FAILED_PRECONDITION when they
+ * do not belong together. */
 kit_status encoder_model_open(const kit_job *job, uint32_t threads, encoder_model **out,
                               kolm_error_t *err) KIT_MUST_USE;
 void encoder_model_close(encoder_model *m); /* NULL is fine */

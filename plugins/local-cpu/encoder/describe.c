@@ -312,7 +312,8 @@ static void bound(uint32_t *most, double said) {
     if (said >= 1 && said < *most) *most = (uint32_t)said;
 }
 
-/* Tokenizers without a bound of their own say 1e30 in all its digits, which strict JSON refuses: so this one is walked. */
+/* Tokenizers without a bound of their own say 1e30 in all its digits, which strict JSON refuses: so this one is
+ * walked. */
 static kit_status read_tokenizer(const reading *r) {
     static const char name[] = "tokenizer_config.json";
     enc_file file;

@@ -17,8 +17,9 @@
  *   tokenizer_config.json              model_max_length, where the file before says nothing; it may be absent
  *   config_sentence_transformers.json  prompts; it may be absent
  *
- * A prefix is put before every text when the model asks for one: the prompt that default_prompt_name names, else the one
- * called "classification", else that of queries when documents have one too (such a model never saw a text without).
+ * A prefix is put before every text when the model asks for one: the prompt that default_prompt_name names, else the
+ * one called "classification", else that of queries when documents have one too (such a model never saw a text
+ * without).
  *
  * Whatever else a directory holds is FAILED_PRECONDITION or UNIMPLEMENTED with a sentence whose remedy is recipe lora,
  * which takes most models; a damaged file is DATA_LOSS.

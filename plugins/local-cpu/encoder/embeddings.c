@@ -101,8 +101,8 @@ static void take_up(making *m) {
     if (!believe(m, note) && second != NULL) (void)believe(m, second + 1);
 }
 
-/* The note is written after every batch, so that a process that is killed costs the next one a batch; it goes to the disk
- * every few batches, and a power failure costs what came since. */
+/* The note is written after every batch, so that a process that is killed costs the next one a batch; it goes to the
+ * disk every few batches, and a power failure costs what came since. */
 static kit_status keep(making *m, bool to_disk, kolm_error_t *err) {
     char note[NOTE_BYTES + 1];
     (void)kit_format(note, sizeof note, "%016" PRIx64 " %010" PRIu32 " %016" PRIx64 " %020" PRIu64 " %020" PRIu64 "\n",

@@ -9,9 +9,10 @@
 /*
  * DIRECTORY/embeddings is floats of this machine, [rows][dimensions], of length 1, in the order of the rows;
  * DIRECTORY/embedded says how many of them are good: a line with a digest of the rows, the encoder and the engine
- * (`key`), that number, a check sum over them, and how many tokens they had and how many were cut; and the same line as it
- * was when the disk had it last. Written after every batch. Neither file is there before the first one. What an earlier run
- * left with the same key is gone on from: an embedding has the same bytes in any company, so nothing tells afterwards.
+ * (`key`), that number, a check sum over them, and how many tokens they had and how many were cut; and the same line as
+ * it was when the disk had it last. Written after every batch. Neither file is there before the first one. What an
+ * earlier run left with the same key is gone on from: an embedding has the same bytes in any company, so nothing tells
+ * afterwards.
  *
  * Memory: one batch of texts; the file is mapped when it is whole.
  */

@@ -38,8 +38,8 @@ static kit_status read_weights(encoder *e, kolm_error_t *err) {
 #define MAPPED_AROUND 65536u /* bytes that Linux maps around a page that is missed, where they are in memory */
 
 /* The layers are read from end to end by every text, so they are mapped before: a weight that is not is never fetched
- * early. One read for each part that the kernel maps by itself takes half of what MADV_POPULATE_READ does, which looks at
- * every page. The table of words is left alone, of which a text touches a few rows. */
+ * early. One read for each part that the kernel maps by itself takes half of what MADV_POPULATE_READ does, which looks
+ * at every page. The table of words is left alone, of which a text touches a few rows. */
 static void map_layers(const encoder *e) {
     const enc_weights *w = &e->weights;
     uintptr_t first = UINTPTR_MAX, end = 0;

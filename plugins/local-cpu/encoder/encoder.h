@@ -16,8 +16,8 @@
  *
  * The bytes of an embedding are the same on every processor, for any number of threads, in any company and order.
  *
- * Nothing is converted or packed when an encoder is opened but biases and norms: the weights stay in the mapped file, of
- * which only what is used is ever read. Beside it a call takes a few megabytes a thread, for texts of usual length.
+ * Nothing is converted or packed when an encoder is opened but biases and norms: the weights stay in the mapped file,
+ * of which only what is used is ever read. Beside it a call takes a few megabytes a thread, for texts of usual length.
  */
 typedef struct encoder encoder;
 

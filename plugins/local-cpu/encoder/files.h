@@ -7,13 +7,15 @@
 #include "kolm/kit/json.h"
 
 /*
- * An encoder is a few small JSON files and one large file of weights, in Hugging Face layout. Whoever reads them asks for
- * a name relative to the top ("config.json", "1_Pooling/config.json") and gets bytes that stay where they are until the
- * set is closed. Files of a directory are mapped when they are first asked for; pages of them are read when touched.
+ * An encoder is a few small JSON files and one large file of weights, in Hugging Face layout. Whoever reads them asks
+ * for a name relative to the top ("config.json", "1_Pooling/config.json") and gets bytes that stay where they are until
+ * the set is closed. Files of a directory are mapped when they are first asked for; pages of them are read when
+ * touched.
  *
  * A file directly in the directory may be a link, as the user has laid it there. Names in sub-directories come from the
- * model's own JSON and are distrusted: no "..", nothing absolute, no link on the way, and a link as the file itself only
- * when it stays inside the directory or has the form that the hub's cache gives its snapshots (../../blobs/DIGEST).
+ * model's own JSON and are distrusted: no "..", nothing absolute, no link on the way, and a link as the file itself
+ * only when it stays inside the directory or has the form that the hub's cache gives its snapshots
+ * (../../blobs/DIGEST).
  */
 typedef struct enc_file {
     const char *name;     /* relative, with slashes; NUL terminated */
@@ -25,8 +27,8 @@ typedef struct enc_files enc_files;
 
 /* The directory at path. Nothing but the directory itself is opened yet. */
 kit_status enc_files_open(const char *path, enc_files **out, kolm_error_t *err) KIT_MUST_USE;
-/* From now on only the files with these names are there, whatever else the directory holds: an array of {"name"}, as the
- * base of a job has it ("files"). DATA_LOSS when it is none. */
+/* From now on only the files with these names are there, whatever else the directory holds: an array of {"name"}, as
+ * the base of a job has it ("files"). DATA_LOSS when it is none. */
 kit_status enc_files_only(enc_files *files, const cJSON *list, kolm_error_t *err) KIT_MUST_USE;
 /* The same for an open directory, whose descriptor stays the caller's; shown: its name in errors. */
 kit_status enc_files_open_at(int directory, const char *shown, enc_files **out, kolm_error_t *err) KIT_MUST_USE;

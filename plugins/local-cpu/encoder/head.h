@@ -13,8 +13,8 @@
  *     log p(m | embedding of x) + lambda * margin of the linear engine's model for m
  * where p is a multinomial logistic regression, the least of
  *     |W|^2 / 2 + cost * sum over rows of weight(label) * -log softmax(W x + b)[label]
- * over W and b, the same objective as scikit-learn's LogisticRegression(C=cost). It is found by L-BFGS (Nocedal, "Updating
- * quasi-Newton matrices with limited storage", 1980).
+ * over W and b, the same objective as scikit-learn's LogisticRegression(C=cost). It is found by L-BFGS (Nocedal,
+ * "Updating quasi-Newton matrices with limited storage", 1980).
  *
  * Embeddings are rows of length 1 (head_normalise) that the caller keeps where it likes, a mapped file included: a pass
  * goes through them from front to back, and holds copies of a few blocks a share.
@@ -57,9 +57,9 @@ typedef struct head_report {
     bool converged; /* slope came below the bound */
 } head_report;
 
-/* Fits on the rows of all folds but `held` (HEAD_NO_FOLD: on all), beginning from what weights hold: 0, or a solution for
- * less cost or other rows. out may be NULL. INVALID_ARGUMENT when there is no row, FAILED_PRECONDITION when numbers of
- * the embeddings are not finite. */
+/* Fits on the rows of all folds but `held` (HEAD_NO_FOLD: on all), beginning from what weights hold: 0, or a solution
+ * for less cost or other rows. out may be NULL. INVALID_ARGUMENT when there is no row, FAILED_PRECONDITION when numbers
+ * of the embeddings are not finite. */
 kit_status head_fit(const head_rows *on, uint32_t held, float cost, float *weights, head_report *out,
                     kolm_error_t *err) KIT_MUST_USE;
 
@@ -67,7 +67,8 @@ kit_status head_fit(const head_rows *on, uint32_t held, float cost, float *weigh
 kit_status head_objective(const head_rows *on, uint32_t held, float cost, const float *weights, double *out,
                           float *gradient, kolm_error_t *err) KIT_MUST_USE;
 
-/* The rows of fold `only` (HEAD_NO_FOLD: all) into their lines of scores[rows][stride]: log-probabilities, or W x + b. */
+/* The rows of fold `only` (HEAD_NO_FOLD: all) into their lines of scores[rows][stride]: log-probabilities, or W x +
+ * b. */
 typedef enum head_scale { HEAD_LOG, HEAD_PLAIN } head_scale;
 kit_status head_score(const head_rows *on, uint32_t only, const float *weights, head_scale scale, float *scores,
                       uint32_t stride, kolm_error_t *err) KIT_MUST_USE;
@@ -78,8 +79,8 @@ kit_status head_score(const head_rows *on, uint32_t only, const float *weights, 
  * Every pair of a lambda and a cost answers the held-out rows. The one with the least lambda, and of those the least
  * cost, is chosen whose shortfall to the best is within one standard error (Breiman, Friedman, Olshen, Stone,
  * "Classification and Regression Trees", 1984, 3.4.3). Both answer the same rows, so the error is that of their
- * difference, row by row, as in McNemar's test; that of each rate alone would be many times larger and always choose the
- * least.
+ * difference, row by row, as in McNemar's test; that of each rate alone would be many times larger and always choose
+ * the least.
  *
  * Rows whose label no other fold has are left out: nothing could know them.
  */
@@ -117,8 +118,8 @@ typedef struct head_choice {
 
 kit_status head_choose(const head_choose_job *job, head_choice *out, kolm_error_t *err) KIT_MUST_USE;
 void head_choice_free(head_choice *choice); /* what it points to */
-/* The rule alone: right[c][rows] tells whether candidate c answered a row, weight how much that counts (the sum over all
- * rows is 1). Fills merit, behind and error; returns the chosen one. */
+/* The rule alone: right[c][rows] tells whether candidate c answered a row, weight how much that counts (the sum over
+ * all rows is 1). Fills merit, behind and error; returns the chosen one. */
 uint32_t head_rule(const uint8_t *right, const float *weight, uint32_t rows, head_candidate *candidates,
                    uint32_t count);
 
@@ -152,8 +153,8 @@ uint32_t head_distance_factor(head_distance distance, float similarity);
 /*
  * head.bin, version 1, little endian. 96 bytes, then sections without gaps but for padding to 16:
  *   scale f32, bias f32, mean scale f32 for each label; weights i8 [labels][dimensions]; means i8 [labels][dimensions]
- * The first 96 bytes: "kolmhead", u32 version, labels, dimensions, 0; f32 lambda, cost, knee, width; u64 temperature, noise,
- * threshold (millionths), length of the file, 0, 0, check sum over all bytes with itself 0.
+ * The first 96 bytes: "kolmhead", u32 version, labels, dimensions, 0; f32 lambda, cost, knee, width; u64 temperature,
+ * noise, threshold (millionths), length of the file, 0, 0, check sum over all bytes with itself 0.
  *
  * An embedding is made 16-bit integers, 32767 for 1. A sum of them times 8-bit weights is exact in 32 bits, since its
  * length and theirs bound it; W x + b = bias + scale * sum / 32767. So every machine gives the same scores.
@@ -184,8 +185,8 @@ typedef struct head_answer {
     float similarity;
     bool abstains;
 } head_answer;
-/* embedding: any length but 0 is made 1. margins: of the linear engine's model, a number a label. scores: room for a number
- * a label; gets the blended ones. */
+/* embedding: any length but 0 is made 1. margins: of the linear engine's model, a number a label. scores: room for a
+ * number a label; gets the blended ones. */
 void head_answer_embedding(const head_model *m, const float *embedding, const float *margins, float *scores,
                            head_answer *out);
 

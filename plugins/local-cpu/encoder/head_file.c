@@ -274,7 +274,8 @@ static void to_integers(const float *embedding, uint32_t count, int16_t *to) {
     }
 }
 
-/* At most 32767 times the length of a line of weights, below 128 * sqrt(HEAD_DIMENSIONS_MAX), and what rounding adds. */
+/* At most 32767 times the length of a line of weights, below 128 * sqrt(HEAD_DIMENSIONS_MAX), and what rounding
+ * adds. */
 static int32_t product(const int16_t *x, const int8_t *w, uint32_t count) {
     int32_t sum = 0;
     for (uint32_t k = 0; k < count; k++)

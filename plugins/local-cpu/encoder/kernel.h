@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Products, norms and attention for vectors of LANES floats. Included by kernels.c once for each width, behind vector.h. */
+/* Products, norms and attention for vectors of LANES floats. Included by kernels.c once for each width, behind
+ * vector.h. */
 
 /*
  * Expects beside what vector.h does: ROWS, how many rows of weights are multiplied at a time, so that ROWS * 2 sums fit
@@ -26,7 +27,8 @@ INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, con
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sum[r][v] = start != NULL ? SPLAT(start[r]) : W(load)(y + r * PANEL + v * LANES);
-    /* A pointer to every third row: the two behind it are one and two strides away, which an address can say by itself. */
+    /* A pointer to every third row: the two behind it are one and two strides away, which an address can say by
+     * itself. */
     const float *at[(ROWS + 2) / 3];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r += 3)
@@ -259,8 +261,8 @@ TARGET static void W(scatter)(enc_panels to, uint32_t row, uint32_t size, uint32
     }
 }
 
-/* Where a head's numbers of one text lie, a row each `stride` apart: in their panel, or copied together into `room` when
- * the text is in several. */
+/* Where a head's numbers of one text lie, a row each `stride` apart: in their panel, or copied together into `room`
+ * when the text is in several. */
 INLINE const float *W(head)(const enc_attention *a, enc_panels from, uint32_t row, float *room, size_t *stride) {
     const uint32_t panel = a->first / PANEL, lane = a->first % PANEL;
     *stride = PANEL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arithmetic of the encoder, once for each width of vectors that a processor may have, with the same bits from all. */
+/* The arithmetic of the encoder, once for each width of vectors that a processor may have, with the same bits from
+ * all. */
 #ifndef LOCAL_CPU_ENCODER_KERNELS_H
 #define LOCAL_CPU_ENCODER_KERNELS_H
 
@@ -15,8 +16,9 @@
  * holds the same number of neighbouring tokens, and a product takes the weights as they lie in the file, one number
  * broadcast at a time: nothing is transposed or packed, and a file of halves is widened a few rows at a time.
  *
- * Panels. Activations of R numbers a token lie as panels of `panel` tokens: the first number of all tokens of the panel,
- * then the second, ... Panel p begins at p * R * panel. Lanes behind the last token hold numbers that nobody reads.
+ * Panels. Activations of R numbers a token lie as panels of `panel` tokens: the first number of all tokens of the
+ * panel, then the second, ... Panel p begins at p * R * panel. Lanes behind the last token hold numbers that nobody
+ * reads.
  *
  * Order. Every output is one chain: it begins with its bias and adds product after product, in the order of k, each by
  * one fused multiply-add (rounded once, IEEE 754-2008 fusedMultiplyAdd), in software where the processor has none. Sums
@@ -60,8 +62,8 @@ typedef struct enc_attention {
     uint32_t heads, size;  /* of a head */
     uint32_t first, count; /* tokens of the text */
     float scale;           /* of the scores */
-    /* Of head h, what is added to the score of key j for query i: bias[h * bias_stride + (i - j) + bias_zero]; NULL: none.
-     * Readable for a vector behind its last number. */
+    /* Of head h, what is added to the score of key j for query i: bias[h * bias_stride + (i - j) + bias_zero]; NULL:
+     * none. Readable for a vector behind its last number. */
     const float *bias;
     uint32_t bias_stride, bias_zero;
     float *scratch; /* enc_attention_scratch(...) numbers */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tensors of a safetensors file that lies in memory: their names, types, shapes and bytes, all of it checked first. */
+/* The tensors of a safetensors file that lies in memory: their names, types, shapes and bytes, all of it checked
+ * first. */
 #ifndef LOCAL_CPU_ENCODER_SAFETENSORS_H
 #define LOCAL_CPU_ENCODER_SAFETENSORS_H
 
@@ -7,12 +8,12 @@
 
 /*
  * The format (github.com/huggingface/safetensors, "Format"): u64 little endian, the length of the header; the header, a
- * JSON object {"NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [BEGIN, END]}, ..., "__metadata__": {...}}, with
- * offsets that count from the end of the header; then the tensors' bytes, little endian, in C order, without gaps.
+ * JSON object {"NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [BEGIN, END]}, ..., "__metadata__": {...}},
+ * with offsets that count from the end of the header; then the tensors' bytes, little endian, in C order, without gaps.
  *
- * Nothing in it is believed: a tensor must lie inside the file, be as long as its type and shape say, begin at a multiple
- * of its type's size, and share no byte with another; no byte may belong to none. Only the header is read, so that a file
- * of gigabytes costs no more than a small one. The numbers themselves are not looked at.
+ * Nothing in it is believed: a tensor must lie inside the file, be as long as its type and shape say, begin at a
+ * multiple of its type's size, and share no byte with another; no byte may belong to none. Only the header is read, so
+ * that a file of gigabytes costs no more than a small one. The numbers themselves are not looked at.
  */
 #define ENC_RANK_MAX 8
 
@@ -40,7 +41,8 @@ typedef struct enc_tensor {
 typedef struct enc_tensors enc_tensors;
 
 /* bytes stay the caller's and must outlive the set; they are 4-aligned or better (mappings are). shown: the file's name
- * in errors. DATA_LOSS with a sentence when it is no such file or a damaged one; UNIMPLEMENTED on a big-endian machine. */
+ * in errors. DATA_LOSS with a sentence when it is no such file or a damaged one; UNIMPLEMENTED on a big-endian
+ * machine. */
 kit_status enc_tensors_read(const void *bytes, uint64_t size, const char *shown, enc_tensors **out,
                             kolm_error_t *err) KIT_MUST_USE;
 void enc_tensors_free(enc_tensors *tensors);

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /* Lambda in temperatures of the linear model, and the cost of the regression. Of the cost there is no choice: among 3,
- * 10, 30 and 100 the least that was within a standard error lost 1.3 points of Banking77's test set with ten rows a label,
- * and 1.1 with five. */
+ * 10, 30 and 100 the least that was within a standard error lost 1.3 points of Banking77's test set with ten rows a
+ * label, and 1.1 with five. */
 static const float lambdas[] = {0.05f, 0.15f, 0.4f, 0.8f, 1.6f, 3.2f, 6.4f};
 static const float costs[] = {10.0f};
 #define LAMBDAS (sizeof lambdas / sizeof *lambdas)

@@ -10,8 +10,8 @@
  * log-probabilities, so that the candidates mean the same whatever solver the engine chose.
  *
  * Beyond HEAD_CV_NUMBERS scores the cross-validation and the usual similarity are of a part of the rows, drawn by their
- * number; the fit that stays is of all. Memory beside the embeddings: about three times that many floats, and 16 bytes a
- * row.
+ * number; the fit that stays is of all. Memory beside the embeddings: about three times that many floats, and 16 bytes
+ * a row.
  */
 #define HEAD_CV_NUMBERS (8u << 20)
 

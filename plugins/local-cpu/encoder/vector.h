@@ -3,9 +3,8 @@
 
 /*
  * Expects W(name), LANES, TARGET (a function attribute or nothing) and FUSED, which says where a fused multiply-add
- * comes from. A lane never meets another one. Every operation is one of IEEE 754 or on integers, so that all widths give
- * the same bits; maximum(a, b) is a > b ? a : b and minimum(a, b) is a < b ? a : b,
- * as the instructions have it.
+ * comes from. A lane never meets another one. Every operation is one of IEEE 754 or on integers, so that all widths
+ * give the same bits; maximum(a, b) is a > b ? a : b and minimum(a, b) is a < b ? a : b, as the instructions have it.
  */
 typedef float W(vec) __attribute__((vector_size(4 * LANES)));
 typedef float W(loose) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -141,8 +140,8 @@ INLINE V W(exponential)(V x) {
     return W(scale)(p, shifted);
 }
 
-/* x times the probability that a normal number is below x, absolute error below 1e-7: what is missing to max(x, 0) is |x|
- * times the tail beyond |x|, whose logarithm to base 2 is nearly a parabola; beyond 6 it is nothing. */
+/* x times the probability that a normal number is below x, absolute error below 1e-7: what is missing to max(x, 0) is
+ * |x| times the tail beyond |x|, whose logarithm to base 2 is nearly a parabola; beyond 6 it is nothing. */
 INLINE V W(gelu)(V x) {
     const V size = (V)((I)x & 0x7FFFFFFF), t = W(minimum)(size, SPLAT(6.0f));
     V q = SPLAT(-3.00632088e-8f);

@@ -115,8 +115,8 @@ static kit_status layer(const binding *b, uint32_t number, enc_layer *out) {
     return norm(b, at, &out->after);
 }
 
-/* Of the 32 kinds of distance that MPNet tells apart (those of T5): 16 for keys behind the query, 16 for those before it;
- * eight exact ones, then ever wider ones up to 128. */
+/* Of the 32 kinds of distance that MPNet tells apart (those of T5): 16 for keys behind the query, 16 for those before
+ * it; eight exact ones, then ever wider ones up to 128. */
 static uint32_t kind_of_distance(int32_t query_less_key) {
     static const uint8_t wider[] = {12, 16, 23, 32, 46, 64, 91};
     const uint32_t n = (uint32_t)(query_less_key < 0 ? -query_less_key : query_less_key);

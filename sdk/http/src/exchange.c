@@ -14,7 +14,8 @@
 #define ALIVE_EVERY_SECONDS 10
 #define ALIVE_TIMES 6
 
-/* A connection whose other end has gone without a word is noticed within a minute and a half, however long an answer may take. */
+/* A connection whose other end has gone without a word is noticed within a minute and a half, however long an answer
+ * may take. */
 static void keep_alive(int fd) {
     const struct {
         int level, option, value;

@@ -174,7 +174,8 @@ CURLcode http_tape_play(http_flight *f);
 
 /* exchange.c */
 void http_exchange_reset(http_flight *f);
-/* What was handed to the system and is on its way counts as active: the whole body may be there while a slow line takes it. */
+/* What was handed to the system and is on its way counts as active: the whole body may be there while a slow line takes
+ * it. */
 void http_exchange_watch(http_flight *f);
 kit_status http_exchange_begin(http_flight *f, kolm_error_t *err) KIT_MUST_USE;
 void http_exchange_end(http_flight *f);

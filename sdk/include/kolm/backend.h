@@ -16,11 +16,11 @@
  *
  * Everything else must be hidden (-fvisibility=hidden): `nm -D --defined-only NAME.so` must print one line.
  *
- * Process model. kolm calls every slot in a separate process (kolm-host): one process, one plugin, one call. The process
- * has its own session, a deadline, resource limits and no standard input. Its standard output and standard error
- * are captured and shown as log lines. A crash, a hang or an exit is reported as the result of the call; it does not
- * crash kolm. The object is never dlclosed. Before a slot returns, it must have waited for every process that it started
- * and closed every descriptor that it opened.
+ * Process model. kolm calls every slot in a separate process (kolm-host): one process, one plugin, one call. The
+ * process has its own session, a deadline, resource limits and no standard input. Its standard output and standard
+ * error are captured and shown as log lines. A crash, a hang or an exit is reported as the result of the call; it does
+ * not crash kolm. The object is never dlclosed. Before a slot returns, it must have waited for every process that it
+ * started and closed every descriptor that it opened.
  *
  * Limits of a process. detect and cost: 5 seconds (longer on a busy machine; time_left_ms takes that into account), 10
  * seconds of CPU time, 4 GiB of data, 64 MiB per file. The other slots: only the limits of the user, and time_left_ms.
@@ -258,8 +258,8 @@ typedef struct kolm_host_v1 {
     void (*log)(void *user, uint32_t level, const char *text);
     /* Reports progress. The host drops reports that arrive faster than they can be shown. */
     void (*progress)(void *user, const kolm_progress_t *progress);
-    /* Reports a metric, which is recorded in the receipt. name matches [a-z][a-z0-9_.]{0,63}. The last value of a name is
-     * recorded; intermediate values that arrive faster than they can be shown are dropped. */
+    /* Reports a metric, which is recorded in the receipt. name matches [a-z][a-z0-9_.]{0,63}. The last value of a name
+     * is recorded; intermediate values that arrive faster than they can be shown are dropped. */
     void (*metric)(void *user, const char *name, double value);
     /* Reports one device. Only for detect, at most KOLM_DEVICES_MAX times. */
     void (*device)(void *user, const kolm_device_t *device);
@@ -272,11 +272,11 @@ typedef struct kolm_host_v1 {
     int64_t (*time_left_ms)(void *user);
     /* Copies the value of one of the environment names that the manifest lists under auth or secrets into buffer, NUL
      * terminated. Returns KOLM_OK; KOLM_E_NOT_FOUND if it is not set; KOLM_E_PERMISSION_DENIED if the manifest does not
-     * list it; KOLM_E_OUT_OF_RANGE if capacity is too small. out_length (may be NULL) receives the length without the NUL
-     * in the first and last case. Wipe the buffer after use. Secrets are never in the environment of this process.
+     * list it; KOLM_E_OUT_OF_RANGE if capacity is too small. out_length (may be NULL) receives the length without the
+     * NUL in the first and last case. Wipe the buffer after use. Secrets are never in the environment of this process.
      * In detect the value is withheld unless the user asked for a refresh: KOLM_E_PERMISSION_DENIED if it is set. Pass
-     * capacity 0 to test whether it is set without reading it: KOLM_E_OUT_OF_RANGE, and length 0, if it is. A detect that
-     * needs the value returns that code and is treated as available. A name that ends in _HOST or _ADDRESS is an
+     * capacity 0 to test whether it is set without reading it: KOLM_E_OUT_OF_RANGE, and length 0, if it is. A detect
+     * that needs the value returns that code and is treated as available. A name that ends in _HOST or _ADDRESS is an
      * address, not a secret, and is never withheld. */
     int32_t (*secret)(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length);
     /* The same for the value of backends.NAME.KEY in the user's config.json: strings verbatim, other values as JSON. */
@@ -326,9 +326,10 @@ typedef struct kolm_detect_result {
     char runtime[128]; /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
-/* Metrics of detect if allow_network is 1, from a backend that is billed per hour: the cheapest offer that satisfies the settings,
- * in USD per hour with everything that is billed per hour (machine, disk, address), and USD per machine on top (start-up, minimum,
- * expected traffic). They replace the price of the manifest until the detection expires, and are what --max-price compares. */
+/* Metrics of detect if allow_network is 1, from a backend that is billed per hour: the cheapest offer that satisfies
+ * the settings, in USD per hour with everything that is billed per hour (machine, disk, address), and USD per machine
+ * on top (start-up, minimum, expected traffic). They replace the price of the manifest until the detection expires, and
+ * are what --max-price compares. */
 #define KOLM_METRIC_OFFER_HOURLY "offer.usd_per_hour"
 #define KOLM_METRIC_OFFER_ONCE "offer.usd_once"
 
@@ -399,8 +400,8 @@ typedef struct kolm_infer_result {
     char device[128];
 } kolm_infer_result_t;
 
-/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test that passed
- * has reported at least one step and all of the announced ones, none of which failed. */
+/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test that
+ * passed has reported at least one step and all of the announced ones, none of which failed. */
 typedef struct kolm_test_args {
     uint32_t struct_size;
     uint32_t threads;
@@ -434,11 +435,11 @@ typedef struct kolm_status_result {
 } kolm_status_result_t;
 
 /* ---- reclaim, since 1.2: ends a lease, and reports whether it still exists. kolm calls it for each lease without a
- * GONE whose call has ended, with each command that uses compute, until the outcome is GONE. It must be idempotent and not
- * wait long (time_left_ms): report RUNNING for a resource that is still shutting down; the next call checks it again.
- * The name is always known, the handle only if the call got far enough to record one: if it is "", look the resource up
- * by name. A backend that calls host->lease must have this slot. Returns KOLM_OK whenever the provider answered; an
- * error counts as UNKNOWN. kolm records GONE itself. */
+ * GONE whose call has ended, with each command that uses compute, until the outcome is GONE. It must be idempotent and
+ * not wait long (time_left_ms): report RUNNING for a resource that is still shutting down; the next call checks it
+ * again. The name is always known, the handle only if the call got far enough to record one: if it is "", look the
+ * resource up by name. A backend that calls host->lease must have this slot. Returns KOLM_OK whenever the provider
+ * answered; an error counts as UNKNOWN. kolm records GONE itself. */
 #define KOLM_RECLAIM_RUNNING 0u /* it still exists, and may be billed */
 #define KOLM_RECLAIM_GONE 1u    /* the provider does not have it, and it cannot appear later */
 #define KOLM_RECLAIM_UNKNOWN 2u /* the provider does not say, or it is too early to conclude that it does not exist */

@@ -7,7 +7,8 @@
 #include "kolm/kit/json.h"
 #include "kolm/kit/json_walk.h"
 
-/* INVALID_ARGUMENT: "line L, column C: expected EXPECTED, found WHAT", of the text from start to end; expected is static. */
+/* INVALID_ARGUMENT: "line L, column C: expected EXPECTED, found WHAT", of the text from start to end; expected is
+ * static. */
 kit_status json_fail_at(const char *start, const char *end, const char *where, const char *expected,
                         kit_json_fault *out_fault, kolm_error_t *err) KIT_MUST_USE;
 

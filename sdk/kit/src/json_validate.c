@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One pass over the bytes that decides whether they are exactly one strict JSON value, and makes a tree of it if asked. */
+/* One pass over the bytes that decides whether they are exactly one strict JSON value, and makes a tree of it if
+ * asked. */
 #include "json_parts.h"
 
 #include "kolm/kit/json_walk.h"

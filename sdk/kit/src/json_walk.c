@@ -21,8 +21,8 @@ static void skip_blanks(kit_json_walk *w) {
 #define EACH_BYTE 0x0101010101010101ull
 #define HIGH_BITS 0x8080808080808080ull
 
-/* True when none of eight bytes is a quote, a backslash or a control character. A byte below n borrows in w - n, and had
- * no high bit of its own; beyond the first such byte the mask may say too much, never too little. */
+/* True when none of eight bytes is a quote, a backslash or a control character. A byte below n borrows in w - n, and
+ * had no high bit of its own; beyond the first such byte the mask may say too much, never too little. */
 static bool plain_word(const char *p) {
     uint64_t w;
     memcpy(&w, p, sizeof w);
@@ -138,7 +138,8 @@ static kit_status skip_key(kit_json_walk *w, kit_json_part *key, kolm_error_t *e
     return KOLM_OK;
 }
 
-/* What follows a value inside of depth open brackets, up to where the next value begins, or the last bracket is closed. */
+/* What follows a value inside of depth open brackets, up to where the next value begins, or the last bracket is
+ * closed. */
 static kit_status skip_ends(kit_json_walk *w, size_t *depth, kolm_error_t *err) {
     kit_json_part key;
     while (*depth > 0) {

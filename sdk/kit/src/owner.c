@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* user_namespaces(7): what a namespace does not map shows as the overflow uid, /proc/sys/kernel/overflowuid. The initial
- * namespace maps everything: there that number is a user like any other (nobody). */
+/* user_namespaces(7): what a namespace does not map shows as the overflow uid, /proc/sys/kernel/overflowuid. The
+ * initial namespace maps everything: there that number is a user like any other (nobody). */
 static struct {
     bool partial; /* there are users that this namespace does not map */
     uid_t overflow;

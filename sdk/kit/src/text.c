@@ -102,7 +102,8 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length) {
     return point;
 }
 
-/* U+2028 to U+202E and U+2066 to U+2069: line separators, and what makes a terminal show text in another order than it has. */
+/* U+2028 to U+202E and U+2066 to U+2069: line separators, and what makes a terminal show text in another order than it
+ * has. */
 static bool turns_direction(const unsigned char *p) {
     return p[0] == 0xE2 &&
            ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));

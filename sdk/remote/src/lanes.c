@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Uploads over several streams of one connection (the lanes of a wire), so that one stream's window does not limit them. */
+/* Uploads over several streams of one connection (the lanes of a wire), so that one stream's window does not limit
+ * them. */
 #include "internal.h"
 
 #include <stdlib.h>

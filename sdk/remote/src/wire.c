@@ -8,8 +8,8 @@
 #include <string.h>
 
 #define LANES 3 /* beside the first stream; OpenSSH's server allows ten */
-/* OpenSSH's server takes 2 MB of a stream and then waits until they are read: 40 MB/s where an answer takes 50 ms. Below
- * 10 ms one stream is as fast as libssh2. */
+/* OpenSSH's server takes 2 MB of a stream and then waits until they are read: 40 MB/s where an answer takes 50 ms.
+ * Below 10 ms one stream is as fast as libssh2. */
 #define LANES_FROM_NS 10000000
 #define END_WAIT_MS 500       /* for the words of a bootstrap that started nothing, and for its status */
 #define PROGRAM_NOT_FOUND 127 /* the exit status of a shell: POSIX.1-2017, shell, 2.8.2 */

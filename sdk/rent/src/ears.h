@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Host services with a stop of their own, for a thread that must end before the call does, and for requests that must be made
- * after the user asked to stop. */
+/* Host services with a stop of their own, for a thread that must end before the call does, and for requests that must
+ * be made after the user asked to stop. */
 #ifndef KOLM_RENT_EARS_H
 #define KOLM_RENT_EARS_H
 

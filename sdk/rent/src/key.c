@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The key of a job at the provider: on record before it is registered, as everything is, and ended after the machines. */
+/* The key of a job at the provider: on record before it is registered, as everything is, and ended after the
+ * machines. */
 #include "vm.h"
 
 #include "kolm/kit/buf.h"

@@ -40,8 +40,8 @@ kit_status queue_model_read(kit_queue_task *task, const char *text, size_t lengt
 kit_status queue_result_write(const kit_queue_task *task, char *out_toolchain, size_t capacity,
                               kolm_error_t *err) KIT_MUST_USE;
 
-/* train.c: uploads a few rows, asks for the price, and removes them; *out_left: something of it may be left. begin() was
- * called. */
+/* train.c: uploads a few rows, asks for the price, and removes them; *out_left: something of it may be left. begin()
+ * was called. */
 kit_status queue_rehearse(kit_queue_task *task, char *note, size_t capacity, bool *out_left,
                           kolm_error_t *err) KIT_MUST_USE;
 

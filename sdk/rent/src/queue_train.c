@@ -23,8 +23,8 @@ static void say_state(const kit_queue_task *task, const kit_queue *q) {
         kit_queue_say(task, "%s", kit_queue_state_name(q->state));
 }
 
-/* To its end; stop_at: to that state, and then back. False: the user's patience ended before, and what is on record stays
- * there for the reaper. */
+/* To its end; stop_at: to that state, and then back. False: the user's patience ended before, and what is on record
+ * stays there for the reaper. */
 static bool drive(kit_queue_task *task, kit_queue *q, kit_queue_state stop_at, uint64_t most_ms, bool quiet) {
     kit_queue_state shown = q->state;
     int64_t begun = queue_now(), stopped = -1;

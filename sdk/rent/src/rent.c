@@ -249,8 +249,8 @@ static bool settled(const kit_rent *r, int64_t now) {
     return passed(now, r->asked_ms, or_else(r->plan->provider->settle_ms, 120000));
 }
 
-/* Takes the name off the record: without that it is not gone, unless it is reclaimed, as then kolm itself records the answer. A disk
- * that is full may soon not be; what was collected must not wait for it. */
+/* Takes the name off the record: without that it is not gone, unless it is reclaimed, as then kolm itself records the
+ * answer. A disk that is full may soon not be; what was collected must not wait for it. */
 static bool strike(kit_rent *r, int64_t now, uint64_t billed, kolm_error_t *err) {
     if (r->reclaiming) billed = UINT64_MAX; /* since when is not known */
     if (r->plan->journal->gone(r->plan->journal_user, r->name, billed, err) == KOLM_OK || r->reclaiming) return true;

@@ -180,7 +180,8 @@ static kit_status open_rental(rental *v, const vm_work *work, kolm_error_t *err)
     return kit_rent_ssh_open(&ssh, &v->ssh, err);
 }
 
-/* Milliseconds that the job may take: what the settings allow, and what this call has, less what ending the machine takes. */
+/* Milliseconds that the job may take: what the settings allow, and what this call has, less what ending the machine
+ * takes. */
 static uint64_t time_for(const rental *v, const vm_work *work) {
     uint64_t most = v->limits.seconds * 1000;
     int64_t left = v->host->time_left_ms(v->host->user);

@@ -30,8 +30,8 @@ kit_status vm_name_make(const char *digest, char out[VM_NAME_BYTES], kolm_error_
 /* Seconds since the time in a name; KOLM_UNKNOWN_COUNT if it is not one of ours. */
 uint64_t vm_name_age(const char *name);
 
-/* ---- key.c: what a machine of a job needs besides itself. account is first: the functions of a provider get this record as their
- * state. */
+/* ---- key.c: what a machine of a job needs besides itself. account is first: the functions of a provider get this
+ * record as their state. */
 typedef struct vm_keyed {
     kit_rent_account account;
     const kit_vm *vm;

@@ -56,7 +56,8 @@ ssh_known_answer ssh_known_check(const ssh_known *known, const uint8_t *key, siz
 bool ssh_known_has_type(const ssh_known *known, const char *type);
 void ssh_known_free(ssh_known *known);
 /* Appends "name type base64" in one write, under a lock; the file is created with mode 0600, its directory with 0700.
- * hash: the name is written as HashKnownHosts wants it. What keeps nothing (/dev/null, a pipe) is FAILED_PRECONDITION. */
+ * hash: the name is written as HashKnownHosts wants it. What keeps nothing (/dev/null, a pipe) is
+ * FAILED_PRECONDITION. */
 kit_status ssh_known_append(const char *file, const char *name, bool hash, const uint8_t *key, size_t key_length,
                             kolm_error_t *err) KIT_MUST_USE;
 /* *out_held: one of the public keys in text, "type base64" a line, is key. */

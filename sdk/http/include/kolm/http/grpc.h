@@ -10,16 +10,18 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-http. Trust, proxies, deadlines, secrets and the stop flag are those of http.h; HTTP/2 alone is spoken, over TLS,
- * or over plain loopback where kit_http_options allows it. The caller must encode and decode messages (protobuf-c, nanopb, ...).
+ * In libkolm-kit-http. Trust, proxies, deadlines, secrets and the stop flag are those of http.h; HTTP/2 alone is
+ * spoken, over TLS, or over plain loopback where kit_http_options allows it. The caller must encode and decode messages
+ * (protobuf-c, nanopb, ...).
  *
- * A call has succeeded when the status in the trailers is 0 and, unless it streams, exactly one message came. Everything else is a
- * failure, also when HTTP says 200: no status at all, half a frame, a message that is larger than allowed, one that is compressed
- * (nothing was offered), a second one. An answer that is not gRPC (a page, a proxy) is FAILED_PRECONDITION, not NOT_FOUND: only
- * the service's own status 5 says that something is not there.
+ * A call has succeeded when the status in the trailers is 0 and, unless it streams, exactly one message came.
+ * Everything else is a failure, also when HTTP says 200: no status at all, half a frame, a message that is larger than
+ * allowed, one that is compressed (nothing was offered), a second one. An answer that is not gRPC (a page, a proxy) is
+ * FAILED_PRECONDITION, not NOT_FOUND: only the service's own status 5 says that something is not there.
  *
- * Tries: kit_grpc_decide where a status of gRPC came, kit_http_decide where none did, with the pauses of kit_http_options, and the
- * same key. A stream whose first message was handed on is not tried again: its caller knows where to resume.
+ * Tries: kit_grpc_decide where a status of gRPC came, kit_http_decide where none did, with the pauses of
+ * kit_http_options, and the same key. A stream whose first message was handed on is not tried again: its caller knows
+ * where to resume.
  */
 
 /* What a status of gRPC means. Never NULL; 17 and more are as 2. */
@@ -52,12 +54,13 @@ typedef struct kit_grpc_call {
     const void *message; /* the request; may be NULL if length is 0 */
     size_t length;
     size_t message_max; /* of an answer; 0: 4 MiB */
-    /* Each message of a stream, as it comes. Anything but KOLM_OK ends the call with that code. NULL: the call has one answer. */
+    /* Each message of a stream, as it comes. Anything but KOLM_OK ends the call with that code. NULL: the call has one
+     * answer. */
     kit_status (*on_message)(void *user, const void *bytes, size_t length, kolm_error_t *err);
     void *user;
-    /* What the service says about itself when it is busy: milliseconds to wait, from grpc-status-details-bin, decoded; -1: nothing.
-     * Then the call is made again whatever its status is, within the time that it has; but CREATE not after a status with may_be,
-     * and no stream that has begun. NULL: not asked. */
+    /* What the service says about itself when it is busy: milliseconds to wait, from grpc-status-details-bin, decoded;
+     * -1: nothing. Then the call is made again whatever its status is, within the time that it has; but CREATE not
+     * after a status with may_be, and no stream that has begun. NULL: not asked. */
     int64_t (*asks_to_wait)(const void *details, size_t length);
     uint64_t deadline_ms; /* of all tries; 0: 60 s */
     uint64_t idle_ms;     /* as in kit_http_request */

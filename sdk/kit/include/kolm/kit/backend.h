@@ -14,21 +14,20 @@ int32_t kit_detected(kolm_detect_result_t *out_result, uint32_t state, const cha
                      const char *runtime);
 
 /* ---- Tokens */
-/* Answers detect for a service that only needs a token: AVAILABLE when the secret `variable` is set and plausible (8 to 4096
- * printable ASCII characters without spaces), BROKEN when it is set and cannot be a token, ABSENT otherwise; AVAILABLE
- * too if it is set and its value is withheld. Does not use the network.
- * The result never contains more of the token than its last four characters (of at least twelve). where: the page where
- * users get a token. */
+/* Answers detect for a service that only needs a token: AVAILABLE when the secret `variable` is set and plausible (8 to
+ * 4096 printable ASCII characters without spaces), BROKEN when it is set and cannot be a token, ABSENT otherwise;
+ * AVAILABLE too if it is set and its value is withheld. Does not use the network. The result never contains more of the
+ * token than its last four characters (of at least twelve). where: the page where users get a token. */
 int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const char *where, const char *runtime,
                          kolm_detect_result_t *out_result, kolm_error_t *out_error);
 
 /* A setting of the backend as text; fallback when it is not set. Returns false when it does not fit. */
 bool kit_setting(const kolm_host_v1_t *host, const char *key, const char *fallback, char *out_text, size_t capacity);
 
-/* ---- CUDA_VISIBLE_DEVICES and its relatives: a comma-separated list of indices or of UUID prefixes that begin with "GPU-" or
- * "MIG-", in any case. NULL: everything is visible, and the position is the index; as documented for CUDA, the list
- * ends at the first entry that is neither. uuid may be NULL, or index UINT32_MAX, if not known. Returns the position in
- * the list, or -1 when the device is not visible. */
+/* ---- CUDA_VISIBLE_DEVICES and its relatives: a comma-separated list of indices or of UUID prefixes that begin with
+ * "GPU-" or "MIG-", in any case. NULL: everything is visible, and the position is the index; as documented for CUDA,
+ * the list ends at the first entry that is neither. uuid may be NULL, or index UINT32_MAX, if not known. Returns the
+ * position in the list, or -1 when the device is not visible. */
 int kit_visible_position(const char *list, uint32_t index, const char *uuid);
 
 /* ---- Estimates for LoRA training

@@ -26,9 +26,9 @@ kit_status kit_json_parse(const char *bytes, size_t length, cJSON **out, kolm_er
 /* Reads a file of at most max_bytes and parses it; the error names the file. */
 kit_status kit_json_read(const char *path, size_t max_bytes, cJSON **out, kolm_error_t *err) KIT_MUST_USE;
 
-/* A tree for reading only, in a few blocks of memory: several times faster to make and to free than cJSON's own. Nothing
- * may be added to or taken from it, and cJSON_Delete must not see any of it. A caller that keeps some of the strings takes
- * text, sets it to NULL and frees it later. */
+/* A tree for reading only, in a few blocks of memory: several times faster to make and to free than cJSON's own.
+ * Nothing may be added to or taken from it, and cJSON_Delete must not see any of it. A caller that keeps some of the
+ * strings takes text, sets it to NULL and frees it later. */
 typedef struct kit_json_tree {
     const cJSON *root;
     char *text; /* strings and keys point into it */

@@ -19,11 +19,12 @@ extern "C" {
  * processes could hold locks on two files of the same name.
  */
 
-/* Opens path for locking, and creates it (0600) if it is missing; a symbolic link is refused. The caller closes *out_fd. */
+/* Opens path for locking, and creates it (0600) if it is missing; a symbolic link is refused. The caller closes
+ * *out_fd. */
 kit_status kit_lock_open(const char *path, int *out_fd, kolm_error_t *err) KIT_MUST_USE;
 
-/* Takes the lock if it is free. UNAVAILABLE if another process holds it; UNIMPLEMENTED if the file system has no locks (some network
- * ones). shown names the file in an error. */
+/* Takes the lock if it is free. UNAVAILABLE if another process holds it; UNIMPLEMENTED if the file system has no locks
+ * (some network ones). shown names the file in an error. */
 kit_status kit_lock_try(int fd, const char *shown, kolm_error_t *err) KIT_MUST_USE;
 /* Waits without a time limit. CANCELLED if interrupted by a signal. */
 kit_status kit_lock_hold(int fd, const char *shown, kolm_error_t *err) KIT_MUST_USE;

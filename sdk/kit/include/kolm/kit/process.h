@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Child processes without a shell: posix_spawn, a process group of their own, chosen descriptors, a chosen environment. */
+/* Child processes without a shell: posix_spawn, a process group of their own, chosen descriptors, a chosen
+ * environment. */
 #ifndef KOLM_KIT_PROCESS_H
 #define KOLM_KIT_PROCESS_H
 

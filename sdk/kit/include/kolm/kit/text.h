@@ -12,7 +12,8 @@ extern "C" {
 /* Whole-string numbers: no spaces, no sign unless negative is allowed by the type, no trailing bytes, no overflow. */
 bool kit_parse_u64(const char *text, uint64_t *out);
 bool kit_parse_i64(const char *text, int64_t *out);
-/* A decimal "12", "0.5", "2.50" into millionths (micro units); more than 6 decimals, signs and exponents are refused. */
+/* A decimal "12", "0.5", "2.50" into millionths (micro units); more than 6 decimals, signs and exponents are
+ * refused. */
 bool kit_parse_micro(const char *text, uint64_t *out_micro);
 
 /* Index of the first byte that is not valid UTF-8 (overlongs, surrogates and values over 10FFFF are invalid), or

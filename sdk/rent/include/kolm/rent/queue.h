@@ -103,7 +103,8 @@ typedef struct kit_queue_price {
 
 #define KIT_QUEUE_CAN_FIND (1u << 0) /* find() finds a job by the name that submit() was given */
 
-/* Each function makes one request (kit_http_send with its tries) and returns its status. state is the provider's own. */
+/* Each function makes one request (kit_http_send with its tries) and returns its status. state is the provider's
+ * own. */
 typedef struct kit_queue_provider {
     const char *name;
     uint32_t can;

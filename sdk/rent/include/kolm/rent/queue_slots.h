@@ -21,8 +21,8 @@ extern "C" {
  *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, ..., KIT_QUEUE_TABLE};
  *
  * A model that such a provider trains stays there. kolm keeps (clouds.md, "A model that stays with its
- * provider") model/hosted.json, which names it, and the adapter if the provider offers it for download; the model format
- * is "kolm-hosted".
+ * provider") model/hosted.json, which names it, and the adapter if the provider offers it for download; the model
+ * format is "kolm-hosted".
  *
  * train    reads the job, checks every row, writes the file to upload, then steps kit_queue to its end. A job that
  *          succeeded is kept in checkpoint/ until the answers are written: if the compile fails in between, the next run
@@ -104,8 +104,8 @@ typedef struct kit_queue_backend {
     /* infer: appends the answer. *out_confidence is 0 if the provider does not report one. */
     kit_status (*answer)(kit_queue_task *task, const cJSON *question, kit_buf *out, double *out_confidence,
                          kolm_error_t *err);
-    /* infer, in place of answer(): many questions at once. questions: an array of at most batch_rows, whose texts have at
-     * most batch_bytes in all unless it is a single one. Appends one line of answers for each, in their order, as
+    /* infer, in place of answer(): many questions at once. questions: an array of at most batch_rows, whose texts have
+     * at most batch_bytes in all unless it is a single one. Appends one line of answers for each, in their order, as
      * predictions.jsonl has them, each with its LF. A question does not wait for more to come. */
     kit_status (*answers)(kit_queue_task *task, const cJSON *questions, kit_buf *out, kolm_error_t *err);
     uint32_t batch_rows;

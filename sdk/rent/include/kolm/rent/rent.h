@@ -91,8 +91,8 @@ typedef struct kit_rent_box {
     uint64_t micro_usd_per_hour; /* as the provider reports it now; UINT64_MAX if it does not */
     char address[256];           /* HOST or HOST:PORT for SSH; "" while it has none */
     char host_key[64];           /* "SHA256:...", or "" */
-    /* of ENDING and ENDED: how the provider says that it came to that; of BOOTING: why it will never be usable, so that it
-     * is ended; or "" */
+    /* of ENDING and ENDED: how the provider says that it came to that; of BOOTING: why it will never be usable, so that
+     * it is ended; or "" */
     char why[128];
 } kit_rent_box;
 
@@ -110,9 +110,9 @@ typedef struct kit_rent_provider {
     uint64_t create_ms;
     /* The offers that meet the requirements, in any order. */
     kit_status (*offers)(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err);
-    /* Makes what every box needs and what is not billed, such as an image, before anything is recorded: called once, after
-     * offers(). May take long; what it takes counts for the deadline and not for the budget. A failure ends it. NULL: there
-     * is nothing to prepare. */
+    /* Makes what every box needs and what is not billed, such as an image, before anything is recorded: called once,
+     * after offers(). May take long; what it takes counts for the deadline and not for the budget. A failure ends it.
+     * NULL: there is nothing to prepare. */
     kit_status (*prepare)(void *state, kolm_error_t *err);
     /* Creates a box of that name. *out_may_exist is kit_http_answer.may_have_happened; false with a failure means that
      * nothing was created. RESOURCE_EXHAUSTED, ABORTED, NOT_FOUND and UNAVAILABLE then mean that this offer is not
@@ -201,8 +201,8 @@ typedef struct kit_rent {
 
 /* INVALID_ARGUMENT if the plan is incomplete. Makes no call to the provider. */
 kit_status kit_rent_begin(kit_rent *rent, const kit_rent_plan *plan, int64_t now_ms, kolm_error_t *err) KIT_MUST_USE;
-/* Starts from a journal record: a name, and its handle, or "" if only the intent was recorded; age_ms: since the last of
- * them was written. Finds the box and ends it. Only provider, journal and times of the plan are used. */
+/* Starts from a journal record: a name, and its handle, or "" if only the intent was recorded; age_ms: since the last
+ * of them was written. Finds the box and ends it. Only provider, journal and times of the plan are used. */
 kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const char *name, const char *handle,
                             uint64_t age_ms, int64_t now_ms, kolm_error_t *err) KIT_MUST_USE;
 /* now_ms: of any monotonic clock. cancel: the user asked to stop. No-op in gone and lost. */

@@ -12,8 +12,8 @@ extern "C" {
 /*
  * In libkolm-kit-queue, over libkolm-kit-http, which has the policy for retries, redirects and limits. The token is
  * sent only to the provider's own origin (scheme, host and port of its address) and to the hosts that the site lists;
- * any other address, such as a presigned one, does not get it. The user's setting `api`, or the one that the site names,
- * replaces the address; then the token is sent only there. http:// is accepted for loopback addresses only.
+ * any other address, such as a presigned one, does not get it. The user's setting `api`, or the one that the site
+ * names, replaces the address; then the token is sent only there. http:// is accepted for loopback addresses only.
  *
  * Failures are those of kit_http_send; of 401, 402 and 403 the text names the provider and the variable with the token,
  * and the remedy the page where a token is made. What the provider said is in the text, with the token removed.

@@ -47,7 +47,8 @@ typedef struct kit_rent_wire {
 typedef struct kit_rent_ssh_options {
     const kolm_host_v1_t *host;
     const char *name; /* the user's name for the machine: "lambda" */
-    /* Instead of SSH: makes the connection in kit_rent_ssh_open, with these host services. NULL: SSH, as the next three say */
+    /* Instead of SSH: makes the connection in kit_rent_ssh_open, with these host services. NULL: SSH, as the next three
+     * say */
     kit_status (*wire_new)(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err);
     const char *user;     /* the account there */
     uint16_t port;        /* if the address has none; 0: 22 */

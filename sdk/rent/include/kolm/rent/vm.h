@@ -80,22 +80,22 @@ typedef struct kit_vm {
     const kit_vm_price *prices;    /* reference */
     size_t price_count;
     const char *priced_on; /* "2026-11-29" */
-    /* The link to a machine without SSH: as in kit_rent_ssh_options. No key is made then. The provider ends a machine by itself
-     * after account->watch_seconds, which look() reads back before it says UP. NULL: SSH. */
+    /* The link to a machine without SSH: as in kit_rent_ssh_options. No key is made then. The provider ends a machine
+     * by itself after account->watch_seconds, which look() reads back before it says UP. NULL: SSH. */
     kit_status (*wire_new)(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err);
     /* The cheapest request that needs a token. out_note: a line about the account, or "". NULL: offers(), and the note
      * counts them. */
     kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);
-    /* The money of the account, from which the machine is paid, in millionths of a dollar. A job that is quoted at more is refused before
-     * anything is rented. NULL: the provider does not say. */
+    /* The money of the account, from which the machine is paid, in millionths of a dollar. A job that is quoted at more
+     * is refused before anything is rented. NULL: the provider does not say. */
     kit_status (*balance)(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err);
     /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. Keys are listed, looked
      * up and destroyed by the functions for machines, with a handle that begins with KIT_VM_KEY, and cost nothing. */
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err);
-    /* If a setting, or another token, leads to a part of the provider in which the machines of a record are not found: the
-     * part that requests go to now. It is recorded as part of the place, and only there does reclaim treat a missing one
-     * as gone. NULL: all tokens find all machines of the user. */
+    /* If a setting, or another token, leads to a part of the provider in which the machines of a record are not found:
+     * the part that requests go to now. It is recorded as part of the place, and only there does reclaim treat a
+     * missing one as gone. NULL: all tokens find all machines of the user. */
     kit_status (*scope)(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err);
 } kit_vm;
 

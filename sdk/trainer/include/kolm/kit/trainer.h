@@ -17,10 +17,11 @@ extern "C" {
  *
  *     PYTHON -s -B TRAINER VERB --device D --threads N ...        VERB: probe, train, infer, selftest
  *
- * without a shell, in a process group of its own, with an environment of its own: no user site, no PYTHONPATH, no token,
- * caches inside the scratch directory, the telemetry of every library off, nothing fetched. (-s and not -I: that ignores
- * PYTHONHASHSEED too, and so the order of sets would differ from run to run.) On its standard output it writes the events
- * of job-protocol.md, which go to host->log, progress and metric; a line that is not an event is reported and skipped.
+ * without a shell, in a process group of its own, with an environment of its own: no user site, no PYTHONPATH, no
+ * token, caches inside the scratch directory, the telemetry of every library off, nothing fetched. (-s and not -I: that
+ * ignores PYTHONHASHSEED too, and so the order of sets would differ from run to run.) On its standard output it writes
+ * the events of job-protocol.md, which go to host->log, progress and metric; a line that is not an event is reported
+ * and skipped.
  *
  * How it ends. An error event becomes out_error. No result: an error with the last lines of its standard error. If the
  * user stops it or the deadline passes: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or
@@ -41,7 +42,8 @@ typedef struct kit_trainer {
 #define KIT_TRAINER_RUNTIME 128
 #define KIT_TRAINER_MISSING 256
 
-/* What would run a job, without starting Python: out_runtime "torch 2.13.0, transformers 5.2.0, peft 0.21.2" from the names of the
+/* What would run a job, without starting Python: out_runtime "torch 2.13.0, transformers 5.2.0, peft 0.21.2" from the
+ * names of the
  * *.dist-info directories beside the interpreter (PREFIX/bin/python, PREFIX/lib/python3.X/site-packages); for an
  * unknown layout "PATH, versions unknown". Returns true if nothing is known to be missing; otherwise out_missing says
  * what is, in one sentence without a full stop, and out_remedy (256 bytes too) what to do. Each is "" if it does not
