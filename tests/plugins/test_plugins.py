@@ -21,7 +21,7 @@ TABLE = [
     ("local-mlx", "local", 2, True, "yes", 0, 0, "shared", 0.90, []),
     ("local-rocm", "local", 2, True, "yes", 0, 0, "own", 0.85, []),
     ("local-directml", "local", 2, True, "yes", 0, 0, "own", 0.70, []),
-    ("modal", "cloud-serverless", 1, True, "no", 2.50, 5, 80, 0.95, ["KOLM_MODAL_TOKEN"]),
+    ("modal", "cloud-serverless", 1, True, "no", 2.50, 5, 192, 0.95, ["KOLM_MODAL_TOKEN"]),  # 80 when kolm began; a B200 has 192
     ("runpod", "cloud-serverless", 1, True, "no", 1.20, 60, 80, 0.92, ["KOLM_RUNPOD_TOKEN"]),
     ("vast", "cloud-marketplace", 1, True, "no", 0.50, 60, 80, 0.88, ["KOLM_VAST_TOKEN"]),
     ("together", "cloud-managed", 1, True, "no", None, 0, None, 0.85, ["KOLM_TOGETHER_TOKEN"]),
