@@ -336,6 +336,29 @@ START_TEST(test_ends_that_cannot_be_recorded) {
 }
 END_TEST
 
+/* The machine slept: the age of a record is of a clock that goes on then, and the monotonic one does not. */
+START_TEST(test_a_file_older_than_the_clock) {
+    for (int known = 0; known < 2; known++) {
+        fake_queue f = {.now = 660000};
+        kolm_error_t err = KIT_ERROR_INIT;
+        kit_queue q;
+        kit_queue_plan plan = plan_of(&f, (run_options){0});
+        ck_assert_int_eq(kit_queue_begin(&q, &plan, f.now, &err), KOLM_OK);
+        while (queue_alive(&f, true) == 0 || f.records[0].handle[0] == '\0') {
+            f.now = (q.due_ms > f.now ? q.due_ms : f.now) + 100;
+            kit_queue_step(&q, f.now, false);
+        }
+        queue_record *record = &f.records[0]; /* kolm is killed here */
+        ck_assert(record->open && strstr(record->name, KIT_QUEUE_FILES) != NULL);
+        ck_assert_int_eq(kit_queue_reclaim(&q, &plan, record->name, known ? record->handle : "", 28800000, f.now, &err),
+                         KOLM_OK);
+        drive(&f, &q, 0);
+        ck_assert_int_eq(q.state, KIT_QUEUE_GONE);
+        ck_assert_uint_eq(queue_alive(&f, true), 0);
+    }
+}
+END_TEST
+
 START_TEST(test_plans_that_lack_something) {
     fake_queue f = {0};
     kolm_error_t err = KIT_ERROR_INIT;
@@ -375,6 +398,7 @@ int main(void) {
     tcase_add_test(machine, test_starts_and_words);
     tcase_add_test(machine, test_files_that_stay);
     tcase_add_test(machine, test_ends_that_cannot_be_recorded);
+    tcase_add_test(machine, test_a_file_older_than_the_clock);
     tcase_add_test(machine, test_plans_that_lack_something);
     suite_add_tcase(suite, machine);
     return run_suite(suite);

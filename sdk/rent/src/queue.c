@@ -135,7 +135,8 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
     int64_t then = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     queue->files_open = files;
     queue->may_be_billed = !files && handle[0] != '\0';
-    queue->asked_ms = queue->sent_ms = then;
+    queue->asked_ms = then;
+    queue->sent_ms = then > 0 ? then : 0; /* of two clocks, one of which goes on in sleep; below 0 nothing was sent */
     (void)enter(queue,
                 files               ? KIT_QUEUE_REMOVING
                 : handle[0] != '\0' ? KIT_QUEUE_CANCELLING
