@@ -60,6 +60,16 @@ class Elsewhere(machines.Case):
         self.stays(said, api=other.api())
         self.reap(said)
 
+    def test_what_is_found_and_ended_is_gone_wherever_that_was_asked(self):
+        """A sandbox is found by its id in any environment."""
+        process = self.start("train", self.job)
+        said = self.killed(process, self.follow(process, "handle "))
+        self.cloud.environments["staging"] = "en-of-staging"
+        (name, handle), = said.open().items()
+        answer = self.slot("reclaim", name, handle, "3600", place=said.place(name), environment="staging")
+        self.assertEqual(answer.of("reclaimed")[0].split(" ")[0], "gone", answer.text)
+        self.assertEqual(self.cloud.running(), [])
+
     def stays(self, said, **settings):
         (name, handle), = said.open().items()
         answer = self.slot("reclaim", name, handle, "3600", place=said.place(name), **settings)

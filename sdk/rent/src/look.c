@@ -274,13 +274,15 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);
     if (status == KOLM_OK) status = vm_place_find(vm, &account, here, &scope, out_error);
     if (status == KOLM_OK) {
+        left = host->time_left_ms(host->user); /* to find the place may have taken some of it */
+        most = left - left / 4 < most ? left - left / 4 : most;
         plan = plan_of(vm, &account);
         status = kit_rent_reclaim(&ended, &plan, args->name, args->handle, age, kit_now_ms(), out_error);
     }
     if (status == KOLM_OK) {
         drive(&ended, kit_now_ms() + most);
         kit_rent_reclaimed(&ended, out_result);
-        if (!vm_place_is_in(vm, args->place, &scope)) doubt(args, here, out_result);
+        if (!ended.seen && !vm_place_is_in(vm, args->place, &scope)) doubt(args, here, out_result);
         if (ended.state != KIT_RENT_GONE && ended.barred.code != KOLM_OK) *out_error = ended.barred;
         if (ended.state != KIT_RENT_GONE) status = ended.barred.code;
     }

@@ -433,6 +433,7 @@ static bool is_gone(kit_rent *r, int64_t now, bool *out_ending, kolm_error_t *er
     kit_rent_box seen = {.micro_usd_per_hour = UINT64_MAX};
     kit_status status = r->plan->provider->look(r->plan->provider_state, r->box.handle, &seen, err);
     *out_ending = status == KOLM_OK && seen.life == KIT_RENT_ENDING;
+    if (status == KOLM_OK) r->seen = true;
     if (status == KOLM_OK) return seen.life == KIT_RENT_ENDED;
     return status == KOLM_E_NOT_FOUND && settled(r, now);
 }

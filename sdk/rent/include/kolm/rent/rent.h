@@ -175,6 +175,7 @@ typedef struct kit_rent {
                                  known */
     uint64_t spent_micro_usd; /* time multiplied by price up to now, over all offers */
     bool made; /* lost, although the results were collected: the box is gone, but that could not be recorded */
+    bool seen; /* look() has found the box: its end counts, wherever it was queried */
     /* The rest is private. */
     const kit_rent_plan *plan;
     kit_rent_offer offers[KIT_RENT_OFFERS_MAX];
