@@ -81,6 +81,13 @@ class Answers(Case):
         self.assertEqual(self.provider.running(), [])
         self.assert_no_canary()
 
+    def test_an_answer_with_line_ends_of_unicode(self):
+        async def run(_):
+            return 0, '{"id":"0","output":"a\u2028b\u0085c","confidence":1}\n'.encode(), b""
+        self.worker.run = run
+        done = asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": [{}]}}))
+        self.assertEqual(done["answers"][0]["output"], "a\u2028b\u0085c")
+
     def test_withheld_answers(self):
         done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu", "--version", "2.0.0", "--abstain", "0.95", "--force")
         self.assertEqual(done.returncode, 0, done.stdout)

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 FORMAT = 1
 
@@ -20,6 +21,7 @@ class Worker:
     def __init__(self, kolm, model, backend=None, env=None):
         self.command = [kolm, "run", model] + (["--backend", backend] if backend else [])
         self.kolm, self.model, self.env, self.server = kolm, model, env, None
+        self.lock = threading.Lock()
         self.digest = self.read_digest()
 
     def read_digest(self):
@@ -30,10 +32,11 @@ class Worker:
 
     def warm(self):
         """Starts the server of the model unless it runs, and waits until it has loaded it or has ended: then each job answers by itself, and says why it cannot."""
-        if self.server is None or self.server.poll() is not None:
-            self.close()
-            self.server = subprocess.Popen(self.command + ["--serve"], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-            self.server.stdout.readline()
+        with self.lock:  # a job that was cancelled leaves this going
+            if self.server is None or self.server.poll() is not None:
+                self.close()
+                self.server = subprocess.Popen(self.command + ["--serve"], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+                self.server.stdout.readline()
 
     def close(self):
         if self.server is not None:
@@ -49,12 +52,12 @@ class Worker:
             return {"error": "the worker takes {\"format\": %d, \"model\", \"rows\"}: kolm there and here are of different versions" % FORMAT}
         if asked.get("model") != self.digest:
             return {"error": "this endpoint has the model %s, and %s was asked for" % (self.digest, asked.get("model"))}
-        self.warm()
+        await asyncio.get_running_loop().run_in_executor(None, self.warm)
         lines = "".join(json.dumps(row) + "\n" for row in asked["rows"])
         code, answers, said = await self.run(lines.encode())
         if code != 0:
             return {"error": "kolm ended with %d: %s" % (code, said.decode("utf-8", "replace").strip().replace("\n", " ")[-300:])}
-        return {"model": self.digest, "answers": [json.loads(line) for line in answers.decode().splitlines()]}
+        return {"model": self.digest, "answers": [json.loads(line) for line in answers.splitlines()]}
 
     async def run(self, lines):
         """What `kolm run` makes of the questions; it ends with the job, if that is cancelled."""
