@@ -55,7 +55,8 @@ static void print_quotes(cli_context *context, const fleet_registry *registry, c
         cli_print(context, "  %-14s  %-9s  %-10s  %-8s  %s; %s%s\n", b->name,
                   session_duration(duration, sizeof duration, c->duration_ms),
                   session_usd(cost, sizeof cost, c->cost_micro_usd), confidence_word(c->confidence), cli_safe(c->basis),
-                  price, fleet_second_start(b) > 0 ? "; with the start of a second machine for the answers" : "");
+                  cli_safe(price),
+                  fleet_second_start(b) > 0 ? "; with the start of a second machine for the answers" : "");
     }
 }
 

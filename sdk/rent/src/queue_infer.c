@@ -59,6 +59,8 @@ static kit_status answer_batch(answering *a, kolm_error_t *err) {
     cJSON_Delete(a->batch);
     a->batch = NULL;
     a->batch_bytes = 0;
+    /* of the request, and not of the row that was read last */
+    if (status == KOLM_E_INVALID_ARGUMENT) err->code = status = KOLM_E_FAILED_PRECONDITION;
     KIT_TRY(status);
     a->answers += (uint64_t)count;
     return flush(a, err);
