@@ -21,6 +21,8 @@ static const struct golden {
     {900, 3, 30, EFFORT_HIGH, "7ec63a0cb15406e618ab8ed9877540707a4c46360213dac55824371605ea5fcc"},
     {9000, 9, 20, EFFORT_NORMAL,
      "276e56e6fc024622850f89eb0252e6cd5d1af865cda7b7dd9694e880a78b68a6"}, /* the first fold decides */
+    {20400, 4, 20, EFFORT_QUICK,
+     "04e0bc187ef6e1dee23e0869f251f04dd1fafe377127995ec28994d6c9fdbf75"}, /* another cost above 20,000 rows */
 };
 
 START_TEST(bytes_are_those_of_the_word) {
