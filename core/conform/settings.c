@@ -23,7 +23,7 @@ kit_status check_settings_take(check *c, kolm_error_t *err) {
     if (!own) return kit_no_memory(err);
     for (size_t i = 0; i < c->options->set_count; i++) {
         const char *one = c->options->set[i], *equals = strchr(one, '=');
-        char key[64];
+        char key[80];
         if (!equals || equals == one || !kit_format(key, sizeof key, "%.*s", (int)(equals - one), one))
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write --set NAME=VALUE", "--set %.60s is not a setting",
                             one);

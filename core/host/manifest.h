@@ -109,7 +109,7 @@ typedef struct host_manifest {
     host_files files;
     host_files more_files; /* backends.NAME.fence of config.json: set by the user, so it needs no grant */
     bool fence_off;        /* ... is "off": the user disabled its fence */
-    char *texts;           /* of the file: settings and makes point into them */
+    char *texts;           /* of the file: settings and options of makes point into them */
 } host_manifest;
 
 /* The key of backends.NAME in config.json that says what the fence around its calls lets through: "off", or an object

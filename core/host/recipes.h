@@ -54,7 +54,8 @@ typedef struct host_recipes {
 
 /* True for a valid recipe name. */
 bool host_recipe_name_ok(const char *name);
-/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. unread: as
+/* Reads the array of a manifest. INVALID_ARGUMENT says which entry and what was expected; out is then empty. The
+ * texts of options are those of the array, which must outlive them; all others are copies. unread: as
  * host_settings_read. */
 kit_status host_recipes_read(const cJSON *array, kit_buf *unread, host_recipes *out_recipes,
                              kolm_error_t *err) KIT_MUST_USE;
