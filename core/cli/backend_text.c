@@ -18,7 +18,7 @@ const char *cli_price_origin(const fleet_backend *b, char *out, size_t capacity)
         kit_format(out, capacity, "live price%s%s", of, b->priced_on);
     else
         kit_format(out, capacity, "reference price%s%s%s", of, b->priced_on,
-                   fleet_backend_detection(b)->offers_asked ? ", as its provider said none when asked" : "");
+                   fleet_backend_detection(b)->offers_asked ? ", because its provider gave no price" : "");
     return out;
 }
 

@@ -50,8 +50,8 @@ typedef struct fleet_detection {
     size_t device_count;
     bool offers_asked; /* with the network, so that it could say what the provider asks for now */
     uint64_t offer_micro_usd_per_hour, offer_micro_usd_once; /* the cheapest that fits; 0 not known, and none */
-    uint64_t offer_min_vram_bytes;                           /* what it had to have; 0: any */
-    char offer_why[200];                                     /* why it was asked in vain, "" not known */
+    uint64_t offer_min_vram_bytes;                           /* memory that it had to have; 0: any */
+    char offer_why[200];                                     /* why there is no offer; "" if not known */
     bool loaded;                                             /* the plugin's table was seen: slots and the rest */
     uint32_t slots;                                          /* HOST_SLOT_* */
     char version[64];

@@ -244,7 +244,7 @@ class Compile(Case):
 
     def said_to_be_a_reference(self):
         for words in (("quote", "--rows", "400"), ("list",), ("info", PROVIDER.name)):
-            self.assertRegex(self.kolm("compute", *words), r"reference price of \d{4}-\d\d-\d\d, as its provider said none when asked")
+            self.assertRegex(self.kolm("compute", *words), r"reference price of \d{4}-\d\d-\d\d, because its provider gave no price")
 
     def test_prices_of_a_provider_that_hangs(self):
         """It costs its time once, and not each command's."""
