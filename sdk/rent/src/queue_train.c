@@ -93,7 +93,9 @@ static kit_status verdict(const kit_queue_task *task, const kit_queue *q, bool e
     if (q->fetched) return KOLM_OK;
     if (q->error.code != KOLM_OK) *err = q->error;
     if (!ended) {
-        (void)kit_fail(err, KOLM_E_CANCELLED, "run any `kolm compute` command: it ends what is left",
+        (void)kit_fail(err, KOLM_E_CANCELLED,
+                       recorded ? "run any `kolm compute` command: it ends what is left"
+                                : "check with the provider whether it still runs, and end it there",
                        "stopped while %s was being ended at %s", q->name, title);
     } else if (left) {
         char remedy[256];
