@@ -255,7 +255,8 @@ static bool put_audit(cJSON *json, const host_audit *audit) {
                                                         .minor = audit->minor,
                                                         .later_bytes = audit->later_bytes,
                                                         .lease_fault = audit->lease_fault,
-                                                        .first_minor = audit->first_minor});
+                                                        .first_minor = audit->first_minor,
+                                                        .halt_at_progress = audit->halt_at_progress});
 }
 
 static bool put_leased(cJSON *json, const char *const *names) {

@@ -186,14 +186,16 @@ typedef struct host_events {
 
 /* Conditions for conformance checks; zero-initialise what is not needed. Not for normal calls. */
 typedef struct host_audit {
-    uint32_t repeats;     /* detect and cost: number of calls before the one that counts */
-    uint16_t minor;       /* the ABI minor that the host claims; 0: its own */
-    bool first_minor;     /* the host is one of ABI 1.0: its minor is 0, and it ends where that ended */
-    uint32_t later_bytes; /* number of bytes by which all records of the host are larger, as in a later kolm; <= 256 */
-    bool bare;            /* no environment at all */
-    const char *home;     /* with bare: HOME is this; NULL: not set */
-    uint32_t lease_fault; /* HOST_LEASE_* */
-    bool any_airgap;      /* airgap_strict also for a backend that is a network service */
+    uint32_t repeats;      /* detect and cost: number of calls before the one that counts */
+    uint16_t minor;        /* the ABI minor that the host claims; 0: its own */
+    bool first_minor;      /* the host is one of ABI 1.0: its minor is 0, and it ends where that ended */
+    uint32_t later_bytes;  /* number of bytes by which all records of the host are larger, as in a later kolm; <= 256 */
+    bool bare;             /* no environment at all */
+    const char *home;      /* with bare: HOME is this; NULL: not set */
+    uint32_t lease_fault;  /* HOST_LEASE_* */
+    bool halt_at_progress; /* the first report of progress returns when the call has been told to stop; the caller must
+                              do that when it hears of it */
+    bool any_airgap;       /* airgap_strict also for a backend that is a network service */
 } host_audit;
 
 #if defined(__linux__)

@@ -47,7 +47,7 @@ RECORD(request);
 static const host_member audit_request_members[] = {
     MEMBER("repeats", repeats),         MEMBER("minor", minor),
     MEMBER("later_bytes", later_bytes), MEMBER("lease_fault", lease_fault),
-    MEMBER("first_minor", first_minor),
+    MEMBER("first_minor", first_minor), MEMBER("halt_at_progress", halt_at_progress),
 };
 RECORD(audit_request);
 #undef T

@@ -59,7 +59,7 @@ typedef struct host_request {
 typedef struct host_audit_request {
     uint64_t repeats, minor, later_bytes; /* as in host_audit */
     uint32_t lease_fault;
-    bool first_minor;
+    bool first_minor, halt_at_progress;
 } host_audit_request;
 
 /* As in host_plugin_hold. */

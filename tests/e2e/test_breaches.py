@@ -300,6 +300,10 @@ class Breaches(Zoo):
         self.write(path[:-2] + "json", json.dumps(offers))
         self.assertEqual(self.report(path, "train")["train.tiny"]["outcome"], "skip")  # it was not said what it makes
 
+    def test_a_job_that_is_done_before_the_stop_could_come(self):
+        checks = self.report(self.add("train-at-once"), "train", needed="train.cancel")
+        self.assertEqual(checks["train.cancel"]["outcome"], "pass", checks)
+
     def test_why_nothing_is_tried_where_detect_fails(self):
         checks = self.report(self.add("error-odd-code"), "train", code=5)
         self.assertEqual(checks["train.tiny"]["reason"], "not available here: the card is away")

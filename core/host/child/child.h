@@ -67,7 +67,7 @@ typedef struct child_request {
     bool audited;
     uint64_t repeats, minor, later_bytes; /* host_audit */
     uint32_t lease_fault;
-    bool first_minor;
+    bool first_minor, halt_at_progress;
     bool network, airgap;
     bool leases;         /* HOST_FD_LEASES is the journal of this call */
     const cJSON *leased; /* names that are on record elsewhere; may be NULL */
@@ -142,6 +142,8 @@ kit_status child_limit(const child_request *request, int request_fd, kolm_error_
 void child_end_if_orphaned(void);
 /* True once the user wants the call to stop, or the caller is gone. */
 bool child_cancelled(void);
+/* Returns when child_cancelled is true, or never can be: the plugin has closed the descriptor that tells it. */
+void child_wait_cancelled(void);
 /* The call is over after the grace, whoever is still there (fit for a signal handler). */
 void child_last_resort(void);
 /* This process was forked to load the plugin: what it was forked by ends what it leaves. */

@@ -124,6 +124,12 @@ bool child_cancelled(void) {
     return poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLIN)) != 0;
 }
 
+void child_wait_cancelled(void) {
+    struct pollfd end = {.fd = request_fd, .events = POLLIN};
+    while (!child_cancelled() && (poll(&end, 1, -1) < 0 || !(end.revents & POLLNVAL))) {
+    }
+}
+
 static kit_status limit(int resource, uint64_t value, const char *what, kolm_error_t *err) {
     struct rlimit now;
     if (value == 0) return KOLM_OK;

@@ -130,6 +130,7 @@ void child_report_progress(void *user, const kolm_progress_t *progress) {
         send_progress();
     }
     pthread_mutex_unlock(&lock);
+    if (asked->halt_at_progress) child_wait_cancelled();
 }
 
 /* ---- Metrics */

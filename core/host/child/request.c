@@ -85,6 +85,7 @@ static bool read_audit(const cJSON *json, child_request *out) {
     out->later_bytes = audit.later_bytes;
     out->lease_fault = audit.lease_fault;
     out->first_minor = audit.first_minor;
+    out->halt_at_progress = audit.halt_at_progress;
     return good;
 }
 
