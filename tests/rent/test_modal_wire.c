@@ -5,8 +5,8 @@
 
 #include "../suite.h"
 
-#define PIECE_BYTES 65536u
-#define PIECES 1000u /* 65 MB in all */
+#define PIECE_BYTES 4096u
+#define PIECES 200u
 
 static void hear(modal_wire *w, uint64_t *sent) {
     static uint8_t bytes[PIECE_BYTES];
@@ -59,7 +59,7 @@ START_TEST(test_a_stream_whose_time_was_over) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("rent-modal-wire");
+    Suite *suite = suite_create("modal-wire");
     TCase *wire = tcase_create("wire");
     tcase_add_test(wire, test_a_reader_that_never_catches_up);
     tcase_add_test(wire, test_a_stream_whose_time_was_over);
