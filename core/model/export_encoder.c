@@ -141,15 +141,15 @@ static kit_status write_readme(const model_handle *model, const char *directory,
         artifact_manifest_sha256(model->artifact));
     kit_buf_str(&text, "It is the sentence encoder `");
     kit_buf_escaped(&text, base, strlen(base));
-    kit_buf_fmt(
-        &text,
-        "` (digest %s), which\n`SentenceTransformer(DIRECTORY)` loads, and in `kolm/` what was learned on it:\n\n"
-        "- `head.bin`: a multinomial logistic regression on the embedding, in 8 bits, and the labels' means\n"
-        "- `linear.bin`: a linear model over words and letters, in 8 bits\n"
-        "- `encoder.json`: what is read of a text that is too long; `labels.json`: the labels, in order\n\n"
-        "    pip install sentence-transformers     # or: transformers and torch\n"
-        "    python3 predict.py \"a text\"\n\n",
-        digest);
+    kit_buf_fmt(&text,
+                "` (digest %s), whose\nfiles are as they were, so that what loaded it loads this directory, such "
+                "as\n`SentenceTransformer(DIRECTORY)`, and in `kolm/` what was learned on it:\n\n"
+                "- `head.bin`: a multinomial logistic regression on the embedding, in 8 bits, and the labels' means\n"
+                "- `linear.bin`: a linear model over words and letters, in 8 bits\n"
+                "- `encoder.json`: what is read of a text that is too long; `labels.json`: the labels, in order\n\n"
+                "    pip install transformers torch     # of static embeddings: tokenizers\n"
+                "    python3 predict.py \"a text\"\n\n",
+                digest);
     kit_buf_str(
         &text,
         "answers as `kolm run` does: both parts together, calibrated, and withheld where the artifact withholds.\n"

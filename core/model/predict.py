@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers with this model without kolm: predict.py TEXT...; without a TEXT each line of standard input.
 
-Embeddings come from sentence-transformers, or where that is not installed from transformers and torch; all else is the
-standard library. A program of its own calls `Model(directory).answer(text, embedding)` with embeddings from anywhere.
+Embeddings come from transformers and torch, those of static encoders from the package tokenizers alone; all else is
+the standard library. A program of its own calls `Model(directory).answer(text, embedding)` with embeddings from
+anywhere, such as sentence-transformers; what they are of is `prefix_of(directory) + text`.
 """
 import collections
 import json
 import math
+import mmap
 import os
 import struct
 import sys
@@ -198,7 +200,7 @@ class Model:
         return self.labels[best], confidence / MICRO, confidence < self.threshold
 
 
-# ---- Embeddings
+# ---- Texts as the encoder gets them
 
 
 def read_json(directory, name):
@@ -220,54 +222,147 @@ def prefix_of(directory):
     return prompts["query"] if isinstance(prompts.get("query"), str) and document else ""
 
 
-def embed_by_sentences(directory, texts, prefix, end):
-    from sentence_transformers import SentenceTransformer
-    model = SentenceTransformer(directory, device="cpu")
-    if end:
-        model.tokenizer.truncation_side = "left"
-    return model.encode([prefix + text for text in texts], prompt="", batch_size=32).tolist()
+def modules_of(directory):
+    """What follows what: pairs of a kind and the directory of its files."""
+    return [(m["type"].rpartition(".")[2], m["path"]) for m in read_json(directory, "modules.json") or ()]
 
 
-def embed_by_transformers(directory, texts, prefix, end):
-    import torch
+def tokenizer_of(directory):
+    path = os.path.join(directory, "tokenizer.json")
+    if os.path.exists(path):
+        import tokenizers
+        tokenizer = tokenizers.Tokenizer.from_file(path)
+    else:
+        import transformers
+        tokenizer = transformers.BertTokenizerFast.from_pretrained(directory).backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def most_tokens(directory, config):
+    """Of a text, its special tokens among them."""
+    most = config["max_position_embeddings"]
+    if config["model_type"] != "bert":  # positions begin behind that of padding
+        most -= (1 if config["model_type"] == "mpnet" else config.get("pad_token_id", 1)) + 1
+    said = read_json(directory, "sentence_bert_config.json").get("max_seq_length")
+    if said is None:
+        said = read_json(directory, "tokenizer_config.json").get("model_max_length")
+    return min(most, int(said)) if said and said >= 1 else most
+
+
+# ---- A transformer
+
+
+def load_transformer(directory):
+    """With every weight from the file: transformers itself would make up what it does not find by its own names."""
+    import safetensors.torch
     import transformers
-    modules = [m.get("type", "").rpartition(".")[2] for m in read_json(directory, "modules.json")]
-    if modules[:1] != ["Transformer"]:
-        raise SystemExit("static embeddings need sentence-transformers: pip install sentence-transformers")
-    path = next(m["path"] for m in read_json(directory, "modules.json") if m["type"].rpartition(".")[2] == "Pooling")
-    pooling, said = read_json(directory, path + "/config.json"), read_json(directory, "sentence_bert_config.json")
+    config = transformers.AutoConfig.from_pretrained(directory)
+    model = transformers.AutoModel.from_config(config, add_pooling_layer=False).float().eval()
+    saved = safetensors.torch.load_file(os.path.join(directory, "model.safetensors"))
+    word = "embeddings.word_embeddings.weight"
+    before = next(p for p in ("", "bert.", "roberta.", "mpnet.", "0.auto_model.") if p + word in saved)
+    named = {}
+    for name, tensor in saved.items():
+        if name.startswith(before):
+            name = name[len(before):].replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+            named[name] = tensor.float()
+    missing = [name for name in model.load_state_dict(named, strict=False).missing_keys if not name.endswith("_ids")]
+    if missing:
+        raise SystemExit("model.safetensors has no %s: is it the file that was exported?" % missing[0])
+    return model
+
+
+def embed_by_transformer(directory, texts, end):
+    import torch
+    path = next(path for kind, path in modules_of(directory) if kind == "Pooling")
+    pooling = read_json(directory, path + "/config.json")
     mode = pooling.get("pooling_mode") or next(k for k, v in pooling.items() if v is True and k.startswith("pooling_mode_"))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, truncation_side="left" if end else "right")
-    model = transformers.AutoModel.from_pretrained(directory).float().eval()
-    most = said.get("max_seq_length") or min(tokenizer.model_max_length, model.config.max_position_embeddings)
-    texts = [prefix + text for text in texts]
-    if said.get("do_lower_case"):
-        texts = ["".join(c.lower() for c in text) for text in texts]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # those of one length together: little padding
-    found = [None] * len(texts)
-    for at in range(0, len(order), 32):
-        some = order[at:at + 32]
-        tokens = tokenizer([texts[i] for i in some], padding=True, truncation=True, max_length=most, return_tensors="pt")
+    tokenizer, model = tokenizer_of(directory), load_transformer(directory)
+    tokenizer.enable_truncation(most_tokens(directory, read_json(directory, "config.json")), direction="left" if end else "right")
+    lower = read_json(directory, "sentence_bert_config.json").get("do_lower_case")
+    prefix = prefix_of(directory)
+    texts = [prefix + ("".join(c.lower() for c in text) if lower else text) for text in texts]
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    # Texts of as many tokens together: none needs padding.
+    order = sorted((i for i in range(len(ids)) if ids[i]), key=lambda i: len(ids[i]))
+    found = [[0.0] * model.config.hidden_size] * len(ids)
+    at = 0
+    while at < len(order):
+        some = [i for i in order[at:at + 32] if len(ids[i]) == len(ids[order[at]])]
+        at += len(some)
         with torch.no_grad():
-            states, mask = model(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(-1)
-        if "cls" in str(mode):
-            state = states[:, 0]
-        elif "max" in str(mode):
-            state = states.masked_fill(mask == 0, float("-inf")).max(1).values
-        else:
-            state = (states * mask).sum(1) / mask.sum(1)
+            states = model(input_ids=torch.tensor([ids[i] for i in some])).last_hidden_state
+        state = states[:, 0] if "cls" in str(mode) else states.max(1).values if "max" in str(mode) else states.mean(1)
         for i, line in zip(some, state.tolist()):
             found[i] = line
     return found
 
 
+# ---- Static embeddings: one vector for each token
+
+
+class Table:
+    """The tensors of a safetensors file, read where they lie."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        size, = struct.unpack_from("<Q", self.data)
+        self.begin, self.tensors = 8 + size, json.loads(self.data[8:8 + size].decode())
+
+    def shape(self, name):
+        return self.tensors[name]["shape"]
+
+    def numbers(self, name, first, count):
+        dtype, at = self.tensors[name]["dtype"], self.begin + self.tensors[name]["data_offsets"][0]
+        if dtype == "BF16":  # the upper half of 32 bits
+            words = struct.unpack_from("<%dH" % count, self.data, at + first * 2)
+            return struct.unpack("<%df" % count, struct.pack("<%dI" % count, *(word << 16 for word in words)))
+        letter = {"F32": "f", "F16": "e", "F64": "d", "I8": "b", "I32": "i", "I64": "q"}[dtype]
+        return struct.unpack_from("<%d%s" % (count, letter), self.data, at + first * struct.calcsize("<" + letter))
+
+
+def ids_of_model2vec(tokenizer, texts, most):
+    """As model2vec reads them: of so many characters the first tokens, and of those the known ones."""
+    vocabulary = tokenizer.get_vocab()
+    lengths = sorted(len(token) for token in vocabulary)
+    median = (lengths[(len(lengths) - 1) // 2] + lengths[len(lengths) // 2]) // 2
+    said = json.loads(tokenizer.to_str())["model"]
+    unknown = said.get("unk_id") if said["type"] == "Unigram" else vocabulary.get(said.get("unk_token"))
+    for encoding in tokenizer.encode_batch([text[:most * median] for text in texts], add_special_tokens=False):
+        yield [token for token in encoding.ids[:most] if token != unknown]
+
+
+def ids_of_static(directory, tokenizer, texts, end):
+    config, most = read_json(directory, "config.json"), 65536
+    if config.get("model_type") == "model2vec":
+        said = config.get("max_length", 512)
+        return ids_of_model2vec(tokenizer, texts, said if said and 0 < said < most else most)
+    encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [encoding.ids[-most:] if end else encoding.ids[:most] for encoding in encodings]
+
+
+def embed_by_table(directory, texts, end):
+    inner = os.path.join(directory, dict(modules_of(directory)).get("StaticEmbedding", ""))
+    table, prefix = Table(os.path.join(inner, "model.safetensors")), prefix_of(directory)
+    name = "embeddings" if "embeddings" in table.tensors else "embedding.weight"
+    columns, found = table.shape(name)[1], []
+    for ids in ids_of_static(directory, tokenizer_of(inner), [prefix + text for text in texts], end):
+        total = [0.0] * columns
+        for token in ids:
+            row = table.numbers("mapping", token, 1)[0] if "mapping" in table.tensors else token
+            weight = table.numbers("weights", token, 1)[0] if "weights" in table.tensors else 1.0
+            total = [t + weight * n for t, n in zip(total, table.numbers(name, row * columns, columns))]
+        found.append(total)  # their mean has the same direction, and only that counts
+    return found
+
+
 def embed(directory, texts):
-    end, prefix = read_json(directory, "kolm/encoder.json").get("read") == "end", prefix_of(directory)
-    try:
-        import sentence_transformers  # noqa: F401
-    except ImportError:
-        return embed_by_transformers(directory, texts, prefix, end)
-    return embed_by_sentences(directory, texts, prefix, end)
+    end, kinds = read_json(directory, "kolm/encoder.json").get("read") == "end", dict(modules_of(directory))
+    static = "StaticEmbedding" in kinds or not kinds  # without modules.json: as model2vec saves it
+    return (embed_by_table if static else embed_by_transformer)(directory, list(texts), end)
 
 
 def main():

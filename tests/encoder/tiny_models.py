@@ -45,10 +45,11 @@ def write_json(path, value):
 class Tiny:
     """One transformer. Sizes divide by nothing that a kernel likes."""
 
-    def __init__(self, family, dtype="F32", pooling="mean", activation="gelu", normalise=True, prefix="", old_names=False, seed=1):
+    def __init__(self, family, dtype="F32", pooling="mean", activation="gelu", normalise=True, prefix="", old_names=False, seed=1,
+                 vocabulary=50):
         self.family, self.dtype, self.pooling, self.activation, self.normalise = family, dtype, pooling, activation, normalise
         self.prefix, self.old_names = prefix, old_names
-        self.hidden, self.heads, self.inner, self.layers, self.vocabulary, self.positions = 20, 4, 43, 2, 50, 44
+        self.hidden, self.heads, self.inner, self.layers, self.vocabulary, self.positions = 20, 4, 43, 2, vocabulary, 44
         self.types = 0 if family == "mpnet" else 2
         self.epsilon = 1e-5
         self.draw = random.Random(seed)
@@ -190,22 +191,22 @@ class Tiny:
 class Static:
     """Static embeddings as model2vec saves them."""
 
-    def __init__(self, dtype="F32", weights=None, mapping=None, normalise=True, seed=2):
+    def __init__(self, dtype="F32", weights=None, mapping=None, normalise=True, seed=2, vocabulary=50):
         draw = random.Random(seed)
-        self.hidden, self.vocabulary, self.normalise = 37, 50, normalise
-        rows = 50 if mapping is None else 20
+        self.hidden, self.vocabulary, self.normalise = 37, vocabulary, normalise
+        rows = vocabulary if mapping is None else 20
         values = [spread_out(draw, 1) for _ in range(rows * self.hidden)]
         if dtype == "I8":
             values = [max(-128, min(127, round(40 * v))) for v in values]
         data, self.table = pack(values, dtype)
         self.files = {"embeddings": (dtype, [rows, self.hidden], data)}
-        self.weights, self.rows = [1.0] * 50, list(range(50))
+        self.weights, self.rows = [1.0] * vocabulary, list(range(vocabulary))
         if weights is not None:
-            data, self.weights = pack([draw.uniform(0.1, 2) for _ in range(50)], weights)
-            self.files["weights"] = (weights, [50], data)
+            data, self.weights = pack([draw.uniform(0.1, 2) for _ in range(vocabulary)], weights)
+            self.files["weights"] = (weights, [vocabulary], data)
         if mapping is not None:
-            data, self.rows = pack([draw.randrange(rows) for _ in range(50)], mapping)
-            self.files["mapping"] = (mapping, [50], data)
+            data, self.rows = pack([draw.randrange(rows) for _ in range(vocabulary)], mapping)
+            self.files["mapping"] = (mapping, [vocabulary], data)
 
     def write(self, directory):
         write_json(os.path.join(directory, "config.json"), {"model_type": "model2vec", "normalize": self.normalise})
