@@ -274,7 +274,8 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
     if (out->safe) drop_pickles(out);
     if (out->count > 0) qsort(out->at, out->count, sizeof *out->at, by_name);
     for (size_t i = 0; i < out->count; i++) {
-        config = config || strcmp(out->at[i].name, "config.json") == 0;
+        /* Static embeddings of sentence-transformers have no config.json. */
+        config = config || strcmp(out->at[i].name, "config.json") == 0 || strcmp(out->at[i].name, MODULES) == 0;
         weights = weights || out->at[i].weights;
     }
     if (status == KOLM_OK && (!config || !weights) && out->adapter)

@@ -51,8 +51,8 @@ typedef struct job_base {
  * looked. The caller frees *out_path. */
 kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* Digests the base at path. memory may be NULL; otherwise an object that gets, or had, the entry. INVALID_ARGUMENT when
- * there is no config.json or no weights. *stop, when stop is not NULL and it is not 0, ends it with CANCELLED. Free
- * with job_base_free in every case. */
+ * there is no config.json or modules.json, or no weights. *stop, if stop is not NULL and it is not 0, ends it with
+ * CANCELLED. Free with job_base_free in every case. */
 kit_status job_base_open(const char *asked, const char *path, cJSON *memory, const volatile sig_atomic_t *stop,
                          job_base *out_base, kolm_error_t *err) KIT_MUST_USE;
 /* OK when the base is what job_base_open digested; DATA_LOSS names the first file that was changed, added, or

@@ -180,6 +180,20 @@ class Exported(Case):
             length = (sum(t * t for t in theirs) * sum(o * o for o in ours)) ** 0.5
             self.assertGreater(sum(t * o for t, o in zip(theirs, ours)), length * (1 - 1e-4), text)
 
+    def test_static_embeddings_of_sentence_transformers(self):
+        for dtype in ("F32", "BF16"):
+            with self.subTest(dtype):
+                self.table(word_pieces(), dtype=dtype)
+                inner = os.path.join(self.base, "0_StaticEmbedding")
+                os.makedirs(inner, exist_ok=True)
+                for name in ("model.safetensors", "tokenizer.json"):
+                    os.replace(os.path.join(self.base, name), os.path.join(inner, name))
+                os.remove(os.path.join(self.base, "config.json"))
+                self.file("modules.json", [{"idx": 0, "name": "0", "path": "0_StaticEmbedding", "type": "sentence_transformers.models.StaticEmbedding"},
+                                           {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.models.Normalize"}])
+                self.compare()
+                self.remove("out")
+
     def remove(self, name):
         harness.shutil.rmtree(os.path.join(self.work, name))
 
