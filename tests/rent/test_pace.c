@@ -108,7 +108,7 @@ START_TEST(test_pause_grows) {
         ck_assert_uint_ge(pause, before);
         before = pause;
     }
-    ck_assert_uint_eq(rent_pace_pause(5000, 0), 500);
+    ck_assert_uint_eq(rent_pace_pause(5000, 0), 250);
     ck_assert_uint_eq(rent_pace_pause(5000, 30000), 10000);
     ck_assert_uint_eq(before, 20000);
     ck_assert_uint_eq(rent_pace_pause(100, 0), 200); /* a setting that asks for less */

@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The pause before the next look at something that has been in its state for age_ms. At first half a second, growing by
- * a quarter of the age up to poll_ms, as much ends within seconds; after a minute four times poll_ms. */
+/* The pause before the next look at something that has been in its state for age_ms. At first a quarter of a second,
+ * growing by two thirds of the age up to twice poll_ms, as much ends within seconds; after a minute four times poll_ms.
+ */
 uint64_t rent_pace_pause(uint64_t poll_ms, uint64_t age_ms);
 
 /* When the next request may be sent. asked_ms, created_ms: when the last request, and the last that creates, was sent;
