@@ -177,6 +177,23 @@ class Jobs:
     def is_look(self, line):
         return re.search(self.look, line) is not None
 
+    def test_another_account_knows_nothing_of_it(self):
+        """kolm is killed, and its next start has a token of another account: "not found" there closes no record."""
+        self.provider.stuck = self.working
+        kolm = self.start_compile()
+        self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
+        kill_all(kolm)
+        kolm.communicate()
+        for kind in ("jobs", "trainings", "files"):  # the other account has none
+            getattr(self.provider, kind, {}).clear()
+        self.provider.token = "another-t0ken-5f21d7"
+        self.env[self.variable] = self.provider.token
+        done = self.run_kolm("compute", "reap", "--yes")
+        while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
+            done = self.run_kolm("compute", "reap", "--yes")
+        self.assertRegex(done.stdout, r"not found in .*, and its record says .*kolm compute reap --forget kolm-")
+        self.assertEqual(len(self.json("compute", "status")["leases"]), 2)
+
     def test_killed_anywhere(self):
         """kill -9 at each request, of kolm alone and of all its processes; then one more command, and nothing is left."""
         self.provider.stuck = self.working
@@ -195,6 +212,10 @@ class Jobs:
         self.wait_for(kolm, lambda: len(self.provider.taken) >= at)
         kill(kolm)
         kolm.communicate()
+        self.settle()
+
+    def settle(self):
+        """More starts of kolm, until nothing is left that it can end."""
         # what was left of that call ends its job itself, and until then the lease is in use
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not self.is_settled():

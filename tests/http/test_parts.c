@@ -158,6 +158,23 @@ static void check_redacted(const kit_secret *const *secrets, size_t count, const
     kit_buf_free(&out);
 }
 
+START_TEST(test_marks) {
+    kit_secret *one = secret("r8_abcdefghijklmnop"), *same = secret("r8_abcdefghijklmnop"),
+               *other = secret("r8_abcdefghijklmnoq");
+    char mark[KIT_SECRET_MARK_BYTES], again[KIT_SECRET_MARK_BYTES];
+    kit_secret_mark(one, mark);
+    ck_assert_uint_eq(strlen(mark), 14);
+    ck_assert(strncmp(mark, "token ", 6) == 0 && strspn(mark + 6, "0123456789abcdef") == 8);
+    kit_secret_mark(same, again);
+    ck_assert_str_eq(mark, again);
+    kit_secret_mark(other, again);
+    ck_assert_str_ne(mark, again);
+    kit_secret_free(one);
+    kit_secret_free(same);
+    kit_secret_free(other);
+}
+END_TEST
+
 START_TEST(test_redact) {
     kit_secret *token = secret("r8_abcdefghijklmnop"), *pin = secret("1234");
     const kit_secret *both[] = {token, NULL, pin};
@@ -491,6 +508,7 @@ int main(void) {
     tcase_add_test(parts, test_backoff);
     tcase_add_test(parts, test_dates);
     tcase_add_test(parts, test_retry_after);
+    tcase_add_test(parts, test_marks);
     tcase_add_test(parts, test_redact);
     tcase_add_test(parts, test_secrets);
     tcase_add_test(parts, test_events);

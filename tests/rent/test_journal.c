@@ -118,6 +118,24 @@ START_TEST(test_prefixes) {
 }
 END_TEST
 
+START_TEST(test_places) {
+    char place[KIT_RENT_PLACE_BYTES];
+    kit_rent_place("Lambda", "token 01234567", place);
+    ck_assert_str_eq(place, "Lambda (token 01234567)");
+    ck_assert(kit_rent_place_is(place, "token 01234567"));
+    ck_assert(!kit_rent_place_is(place, "token 0123456"));
+    ck_assert(!kit_rent_place_is(place, "oken 01234567"));
+    ck_assert(!kit_rent_place_is(place, "token 01234568"));
+    ck_assert(!kit_rent_place_is(place, ""));
+    ck_assert(kit_rent_place_is("Modal, prod (x) (en-1)", "en-1"));
+    ck_assert(!kit_rent_place_is("Modal, prod (en-1) (en-2)", "en-1"));
+    ck_assert(kit_rent_place_is("Lambda", "token 01234567")); /* of an older kolm */
+    ck_assert(kit_rent_place_is("", "x"));
+    kit_rent_place("Lambda", "", place);
+    ck_assert_str_eq(place, "Lambda");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("journal");
     TCase *tests = tcase_create("journal");
@@ -125,6 +143,7 @@ int main(void) {
     tcase_add_test(tests, test_nothing_is_rented_off_the_record);
     tcase_add_test(tests, test_outcomes);
     tcase_add_test(tests, test_prefixes);
+    tcase_add_test(tests, test_places);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

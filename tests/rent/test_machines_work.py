@@ -325,6 +325,44 @@ class Trouble(Case):
             shutil.rmtree(os.path.join(self.job, "model"), True)
 
 
+class Elsewhere(Case):
+    """kolm is killed, and its next start has a token of another account, which knows nothing of what is rented."""
+    def asked(self, said, key, **settings):
+        """What reclaim answers with that token."""
+        (name, handle), = [(name, handle) for name, handle in said.open().items() if name.endswith("-1")]
+        ours, self.cloud.key = self.cloud.key, key
+        answer = self.slot("reclaim", name, handle, "3600", place=said.place(name), **settings)
+        self.cloud.key = ours
+        return name, answer.of("reclaimed")[0]
+
+    def test_another_account_knows_nothing_of_it(self):
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase booting")
+        process.kill()
+        said = self.finish(process, lines)
+        other = PROVIDER.make(key=PROVIDER.token("secret_of-another_0123456789abcdef"), boot=0.2, port=self.cloud.port)
+        other.user = 2
+        self.addCleanup(other.close)
+        name, told = self.asked(said, other.key, api=other.api())
+        self.assertRegex(told, r"^unknown not found in .*, and its record says .*kolm compute reap --forget " + name)
+        self.assertEqual(self.cloud.running(), [name])
+        self.reap(said)
+
+    @unittest.skipUnless(PROVIDER.name == "vast", "does not say whose token it is")
+    def test_another_token_of_the_same_account(self):
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase booting")
+        process.kill()
+        said = self.finish(process, lines)
+        self.cloud.instances[0].end()
+        _, told = self.asked(said, "another-token-of-it-0123456789abcdef")
+        self.assertEqual(told.split(" ")[0], "gone")
+
+    def test_a_record_of_an_older_kolm_says_no_account(self):
+        answer = self.slot("reclaim", "kolm-01234567-60000000-89abcdef-1", "", "86400", place="somewhere")
+        self.assertEqual(answer.of("reclaimed")[0].split(" ")[0], "gone", answer.text)
+
+
 class Tokens(Case):
     def test_what_is_left_and_another_token(self):
         """Whether it is there is not known then, and the sentence says why. A key that is removed is off the record at once."""

@@ -7,7 +7,7 @@
 
 /*
  * https://docs.vast.ai/api-reference, and what its command line vastai 1.9.1 sends. Paths end with a slash.
- *   GET    /api/v0/users/current/        the account, and its credit in USD
+ *   GET    /api/v0/users/current/        the account: its id, and its credit in USD
  *   POST   /api/v0/bundles/              a search: {"offers": [...]}; gpu_ram in MiB of one GPU; dph_total USD an hour, with the storage of
  *                                        allocated_storage GB in it; inet_down_cost and inet_up_cost USD a GB, on top
  *   PUT    /api/v0/asks/{offer}/         {"success": true, "new_contract": id}. cancel_unavail: a refusal, where otherwise a stopped
@@ -28,6 +28,7 @@ extern const kit_vm vast_vm; /* the table: vast.c */
 extern const kit_rent_refusal vast_refusals[];
 bool vast_read_refusal(int http_status, const cJSON *body, kit_rent_said *out);
 kit_status vast_balance(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err) KIT_MUST_USE;
+kit_status vast_scope(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err) KIT_MUST_USE;
 kit_status vast_check(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err) KIT_MUST_USE;
 kit_status vast_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err) KIT_MUST_USE;

@@ -29,6 +29,7 @@ const kit_vm vast_vm = {
     .tokens_per_second_3b = 5000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
     .check = vast_check,
     .balance = vast_balance,
+    .scope = vast_scope,
 };
 
 KIT_VM_SLOTS(vast_vm)

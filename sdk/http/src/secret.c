@@ -2,6 +2,8 @@
 /* Secrets: created, split, wiped, and redacted in texts. */
 #include "internal.h"
 
+#include "kolm/kit/digest.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +85,21 @@ void kit_secret_free(kit_secret *secret) {
     if (secret == NULL) return;
     http_wipe(secret->text, secret->length);
     free(secret);
+}
+
+void kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]) {
+    /* not the plain digest of the token, which others may publish */
+    static const char salt[] = "kolm: which token is it?\n";
+    uint8_t digest[KIT_SHA256_BYTES] = {0};
+    kit_sha256 *state = NULL;
+    kit_status status = kit_sha256_new(&state, NULL);
+    if (status == KOLM_OK) status = kit_sha256_update(state, salt, sizeof salt - 1, NULL);
+    if (status == KOLM_OK) status = kit_sha256_update(state, secret->text, secret->length, NULL);
+    if (status == KOLM_OK) status = kit_sha256_final(state, digest, NULL);
+    kit_sha256_free(state);
+    out[0] = '\0';
+    if (status == KOLM_OK)
+        kit_format(out, KIT_SECRET_MARK_BYTES, "token %02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
 }
 
 /* The longest run from text on that lies anywhere within the secret. */

@@ -59,6 +59,25 @@ static kit_status gone(void *user, const char *name, uint64_t billed_micro_usd, 
 
 const kit_rent_journal kit_rent_host_journal = {.intent = intent, .handle = handle, .gone = gone};
 
+void kit_rent_place(const char *place, const char *which, char out[KIT_RENT_PLACE_BYTES]) {
+    kit_format(out, KIT_RENT_PLACE_BYTES, which[0] != '\0' ? "%.110s (%.80s)" : "%.110s", place, which);
+}
+
+bool kit_rent_place_is(const char *place, const char *which) {
+    const char *open = strrchr(place, '(');
+    size_t n = strlen(which);
+    if (open == NULL || open[strlen(open) - 1] != ')') return true;
+    return strncmp(open + 1, which, n) == 0 && strcmp(open + 1 + n, ")") == 0;
+}
+
+void kit_rent_doubt(const char *name, const char *here, const char *recorded, kolm_reclaim_result_t *out_result) {
+    out_result->outcome = KOLM_RECLAIM_UNKNOWN;
+    kit_format(out_result->summary, sizeof out_result->summary,
+               "not found in %.54s, and its record says %.54s: set token and settings to that one again; or if it has "
+               "ended, kolm compute reap --forget %.40s",
+               here, recorded, name);
+}
+
 kit_status kit_rent_make_prefix(const char *backend, char out[KIT_RENT_PREFIX_BYTES], kolm_error_t *err) {
     uint8_t random[8];
     char digits[2 * sizeof random + 1];

@@ -244,15 +244,6 @@ static void drive(kit_rent *rent, int64_t until_ms) {
         vm_drive_step(rent, until_ms);
 }
 
-/* What is not found where it was not rented may still run: another token, or another setting, finds it. */
-static void doubt(const kolm_reclaim_args_t *args, const char *here, kolm_reclaim_result_t *out_result) {
-    if (out_result->outcome != KOLM_RECLAIM_GONE) return;
-    out_result->outcome = KOLM_RECLAIM_UNKNOWN;
-    kit_format(out_result->summary, sizeof out_result->summary,
-               "not found in %.80s, and its record says %.80s: set token and settings to that one again", here,
-               args->place);
-}
-
 int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
                        kolm_reclaim_result_t *out_result, kolm_error_t *out_error) {
     kit_rent_account account = {0};
@@ -269,10 +260,9 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     if (strncmp(args->handle, KIT_VM_KEY, strlen(KIT_VM_KEY)) == 0) age = INT64_MAX / 4;
     /* Too early to believe that there is nothing: one look, and the next start looks again. */
     if (args->handle[0] == '\0' && age < early) most = most < FIRST_LOOK_MS ? most : FIRST_LOOK_MS;
-    char here[VM_PLACE_BYTES];
-    kit_vm_scope scope;
+    vm_place here;
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);
-    if (status == KOLM_OK) status = vm_place_find(vm, &account, here, &scope, out_error);
+    if (status == KOLM_OK) status = vm_place_find(vm, &account, &here, out_error);
     if (status == KOLM_OK) {
         left = host->time_left_ms(host->user); /* to find the place may have taken some of it */
         most = left - left / 4 < most ? left - left / 4 : most;
@@ -282,7 +272,9 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     if (status == KOLM_OK) {
         drive(&ended, kit_now_ms() + most);
         kit_rent_reclaimed(&ended, out_result);
-        if (!ended.seen && !vm_place_is_in(vm, args->place, &scope)) doubt(args, here, out_result);
+        /* What is not found where it was not rented may still run: another token, or another setting, finds it. */
+        if (out_result->outcome == KOLM_RECLAIM_GONE && !ended.seen && !kit_rent_place_is(args->place, here.which))
+            kit_rent_doubt(args->name, here.text, args->place, out_result);
         if (ended.state != KIT_RENT_GONE && ended.barred.code != KOLM_OK) *out_error = ended.barred;
         if (ended.state != KIT_RENT_GONE) status = ended.barred.code;
     }

@@ -4,23 +4,14 @@
 
 #include "kolm/kit/buf.h"
 
-#include <string.h>
-
-kit_status vm_place_find(const kit_vm *vm, kit_rent_account *account, char out[VM_PLACE_BYTES], kit_vm_scope *out_scope,
-                         kolm_error_t *err) {
-    *out_scope = (kit_vm_scope){.id = ""};
-    kit_copy(out, VM_PLACE_BYTES, vm->place);
-    if (vm->scope == NULL) return KOLM_OK;
-    KIT_TRY(vm->scope(account, out_scope, err));
-    kit_format(out, VM_PLACE_BYTES, "%s, %s (%s)", vm->place, out_scope->name, out_scope->id);
+kit_status vm_place_find(const kit_vm *vm, kit_rent_account *account, vm_place *out, kolm_error_t *err) {
+    kit_vm_scope scope = {.id = ""};
+    char text[KIT_RENT_PLACE_BYTES];
+    if (vm->scope != NULL) KIT_TRY(vm->scope(account, &scope, err));
+    /* The provider does not say whose token it is: then the token alone tells accounts apart. */
+    if (scope.id[0] == '\0') kit_secret_mark(account->token, scope.id);
+    kit_format(text, sizeof text, scope.name[0] != '\0' ? "%s, %s" : "%s", vm->place, scope.name);
+    kit_copy(out->which, sizeof out->which, scope.id);
+    kit_rent_place(text, scope.id, out->text);
     return KOLM_OK;
-}
-
-/* By the id alone: a name may have been changed. */
-bool vm_place_is_in(const kit_vm *vm, const char *place, const kit_vm_scope *scope) {
-    char mark[sizeof scope->id + 4];
-    if (vm->scope == NULL) return true;
-    kit_format(mark, sizeof mark, " (%s)", scope->id);
-    size_t length = strlen(place), n = strlen(mark);
-    return length > n && strcmp(place + length - n, mark) == 0;
 }

@@ -153,9 +153,23 @@ static bool fetch_again(kit_queue_task *task, kit_queue_look *out_seen) {
 
 /* ---- train */
 
+typedef struct place {
+    char text[KIT_RENT_PLACE_BYTES]; /* for the record */
+    char which[KIT_SECRET_MARK_BYTES];
+} place;
+
+/* Another token may be of another account, which knows nothing of the job. */
+static place place_of(const kit_queue_task *task) {
+    place here;
+    kit_secret_mark(task->service.token, here.which);
+    kit_rent_place(task->backend->site->title, here.which, here.text);
+    return here;
+}
+
 static kit_status run_job(kit_queue_task *task, uint64_t *out_billed, kolm_error_t *err) {
     char name[KIT_RENT_PREFIX_BYTES], what[96];
-    kit_rent_host record = {.host = task->host, .kind = "job", .place = task->backend->site->title};
+    const place here = place_of(task);
+    kit_rent_host record = {.host = task->host, .kind = "job", .place = here.text};
     kit_queue_plan plan;
     kit_queue q;
     KIT_TRY(queue_plan_of(task, &plan, err));
@@ -273,7 +287,8 @@ static kit_status sample(kit_queue_task *task, kolm_error_t *err) {
 
 kit_status queue_rehearse(kit_queue_task *task, char *note, size_t capacity, bool *out_left, kolm_error_t *err) {
     char name[KIT_RENT_PREFIX_BYTES];
-    kit_rent_host record = {.host = task->host, .kind = "job", .place = task->backend->site->title};
+    const place here = place_of(task);
+    kit_rent_host record = {.host = task->host, .kind = "job", .place = here.text};
     kit_queue_plan plan;
     kit_queue q;
     *out_left = false;
@@ -298,6 +313,13 @@ kit_status queue_rehearse(kit_queue_task *task, char *note, size_t capacity, boo
 
 /* ---- reclaim */
 
+/* What is found by its name is recorded with its handle; that it is gone is what the slot answers, and may be doubted. */
+static kit_status found(void *user, const char *name, const char *handle, kolm_error_t *err) {
+    return kit_rent_host_journal.handle(user, name, handle, err);
+}
+
+static const kit_rent_journal recalling = {.intent = no_intent, .handle = found, .gone = no_gone};
+
 int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
                          kolm_reclaim_result_t *out_result, kolm_error_t *err) {
     kit_queue_task task;
@@ -310,7 +332,7 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
     kit_status status = queue_task_open(backend, host, NULL, &task, err);
     if (status == KOLM_OK) status = queue_plan_of(&task, &plan, err);
     if (status == KOLM_OK) {
-        plan.journal = &kit_rent_host_journal;
+        plan.journal = &recalling;
         plan.journal_user = &record;
         if (plan.poll_ms == 0 || plan.poll_ms > 1000) plan.poll_ms = 1000;
         status = kit_queue_reclaim(&q, &plan, args->name, args->handle, args->age_seconds * 1000, queue_now(), err);
@@ -321,6 +343,8 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
                            : left < 12000 ? (uint64_t)left - 4000
                                           : 8000,
                            true);
+        const place here = place_of(&task);
+        bool elsewhere = !kit_rent_place_is(args->place, here.which);
         if (ended && q.state == KIT_QUEUE_GONE)
             out_result->outcome = KOLM_RECLAIM_GONE;
         else if (q.state == KIT_QUEUE_CANCELLING || q.state == KIT_QUEUE_REMOVING || q.handle[0] != '\0' ||
@@ -330,6 +354,8 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
         if (q.state == KIT_QUEUE_GONE && q.name[0] == '\0') out_result->billed_micro_usd = 0; /* files */
         kit_copy(out_result->summary, sizeof out_result->summary,
                  q.left.code != KOLM_OK ? q.left.text : kit_queue_state_name(q.state));
+        if (out_result->outcome == KOLM_RECLAIM_GONE && elsewhere && q.seen.word[0] == '\0')
+            kit_rent_doubt(args->name, here.text, args->place, out_result);
         if (q.state != KIT_QUEUE_GONE && q.barred.code != KOLM_OK) *err = q.barred;
         if (q.state != KIT_QUEUE_GONE) status = q.barred.code;
         if (status == KOLM_OK && ended && is_unknowable(&q)) {

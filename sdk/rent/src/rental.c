@@ -23,7 +23,8 @@ typedef struct rental {
     const kolm_host_v1_t *host;
     vm_limits limits;
     char *key_path;
-    char engine[4096], trainer[4096], place[VM_PLACE_BYTES];
+    char engine[4096], trainer[4096];
+    vm_place place;
     kit_rent_host on_record, key_on_record;
     kit_rent_ssh *ssh;
     kit_rent_plan plan;
@@ -192,8 +193,8 @@ static uint64_t time_for(const rental *v, const vm_work *work) {
 }
 
 static void make_plan(rental *v, const vm_work *work) {
-    v->on_record = (kit_rent_host){.host = v->host, .kind = "instance", .place = v->place};
-    v->key_on_record = (kit_rent_host){.host = v->host, .kind = "key", .place = v->place};
+    v->on_record = (kit_rent_host){.host = v->host, .kind = "instance", .place = v->place.text};
+    v->key_on_record = (kit_rent_host){.host = v->host, .kind = "key", .place = v->place.text};
     v->plan = (kit_rent_plan){.provider = &v->keyed.provider,
                               .provider_state = &v->keyed,
                               .work = &kit_rent_ssh_work,
@@ -231,8 +232,7 @@ static kit_status outcome(rental *v, kolm_error_t *err) {
 
 /* Before anything is rented: a record that does not say where is of no use. */
 static kit_status find_place(rental *v, kolm_error_t *err) {
-    kit_vm_scope scope;
-    kit_status status = vm_place_find(v->vm, &v->keyed.account, v->place, &scope, err);
+    kit_status status = vm_place_find(v->vm, &v->keyed.account, &v->place, err);
     if (status != KOLM_OK) tell_cost(v, err);
     return status;
 }

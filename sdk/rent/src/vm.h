@@ -60,12 +60,12 @@ kit_status vm_cheapest(const kit_vm *vm, kit_rent_account *account, kit_rent_off
                        kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- place.c: what a record says about where a machine is */
-#define VM_PLACE_BYTES 200u
-/* The table's place, and its scope if it has one. */
-kit_status vm_place_find(const kit_vm *vm, kit_rent_account *account, char out[VM_PLACE_BYTES], kit_vm_scope *out_scope,
-                         kolm_error_t *err) KIT_MUST_USE;
-/* Whether a recorded place is in that scope. */
-bool vm_place_is_in(const kit_vm *vm, const char *place, const kit_vm_scope *scope);
+typedef struct vm_place {
+    char text[KIT_RENT_PLACE_BYTES]; /* for the record */
+    char which[64];                  /* as in kit_rent_place */
+} vm_place;
+/* The table's place, and its scope; without one, which token it is. */
+kit_status vm_place_find(const kit_vm *vm, kit_rent_account *account, vm_place *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- rental.c: one machine from the offer to its end. */
 typedef struct vm_work {

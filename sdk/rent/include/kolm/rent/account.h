@@ -81,7 +81,8 @@ typedef struct kit_rent_account {
     char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" if nothing is rented */
     char noted
         [KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: a handle for which something has already been done */
-    char app[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what prepare() made */
+    char
+        app[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what prepare() made, or an earlier request said */
     char image[KIT_RENT_HANDLE_BYTES];
     char offer[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what create() was called with */
     uint64_t watch_seconds; /* how long a machine may last, for a provider that ends it by itself then; 0: not said */

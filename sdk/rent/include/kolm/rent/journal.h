@@ -23,6 +23,16 @@ typedef struct kit_rent_host {
 
 extern const kit_rent_journal kit_rent_host_journal;
 
+/* For kit_rent_host.place: PLACE, and in brackets which account, or which part of it. A provider says "not found" of
+ * what is in another account, too: its answer counts only there. which: "" is not recorded. */
+#define KIT_RENT_PLACE_BYTES 200u
+void kit_rent_place(const char *place, const char *which, char out[KIT_RENT_PLACE_BYTES]);
+/* Whether a recorded place has that one at its end, whatever is before it: a name may have been changed. True if the
+ * record has none, as that of an older kolm. */
+bool kit_rent_place_is(const char *place, const char *which);
+/* What reclaim says of something that is not found here, and was recorded in another place. */
+void kit_rent_doubt(const char *name, const char *here, const char *recorded, kolm_reclaim_result_t *out_result);
+
 /* For plan.prefix: BACKEND, '-' and 16 random hexadecimal digits, unique to the job. backend: at most 23 bytes, of
  * those allowed in a prefix. UNKNOWN if the system has no random bytes. */
 #define KIT_RENT_PREFIX_BYTES 41u

@@ -34,8 +34,8 @@ extern "C" {
  *            costs minutes of the cheapest machine
  *   status   machines and keys whose name begins with "kolm-": price and age. prune removes keys that no machine needs,
  *            and machines older than the longest that any job may take; nothing of a job that may still run
- *   reclaim  ends the resource of a record, and reports the outcome: unknown if it is not found, and the table's scope()
- *            is not the one in the record's place
+ *   reclaim  ends the resource of a record, and reports the outcome: unknown if it is not found, and the account is not
+ *            the one in the record's place
  *
  * Nothing is rented without a record: without host->lease (ABI 1.2) train, infer and test refuse.
  *
@@ -62,10 +62,10 @@ typedef struct kit_vm_price {
     uint64_t micro_usd_per_hour;
 } kit_vm_price;
 
-/* Which part of a provider's account the machines are in. */
+/* Which account, or which part of one, the machines are in. */
 typedef struct kit_vm_scope {
-    char id[64];   /* the provider's: no other account has one like it */
-    char name[64]; /* for people */
+    char id[64];   /* the provider's: no other account has one like it; "": it does not say */
+    char name[64]; /* for people; "" if the id says enough */
 } kit_vm_scope;
 
 typedef struct kit_vm {
@@ -93,9 +93,10 @@ typedef struct kit_vm {
      * up and destroyed by the functions for machines, with a handle that begins with KIT_VM_KEY, and cost nothing. */
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err);
-    /* If a setting, or another token, leads to a part of the provider in which the machines of a record are not found:
-     * the part that requests go to now. It is recorded as part of the place, and only there does reclaim treat a
-     * missing one as gone. NULL: all tokens find all machines of the user. */
+    /* The account, and if a setting leads to a part of it in which the machines of a record are not found, the part
+     * that requests go to now. It is recorded as part of the place, and only there does reclaim treat a missing one as
+     * gone. NULL, or an id of "": the provider does not say; then which token it is is recorded in its stead, and with
+     * another one, be it of the same account, reclaim treats nothing as gone that it has not seen. */
     kit_status (*scope)(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err);
 } kit_vm;
 
