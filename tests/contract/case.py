@@ -12,6 +12,7 @@ import unittest
 
 os.umask(0o022)
 LABELS = ("billing", "login", "shipping", "refund")
+NOWHERE = "https://%s.example" % ("n" * 64)  # no resolver asks anybody for a label of 64 letters
 FILLER = ("please", "help", "the", "invoice", "today", "again", "my", "order", "is", "wrong", "since", "monday", "cannot", "why")
 
 

@@ -2,6 +2,7 @@
 """What holds of every provider that takes jobs, whatever goes wrong in which step."""
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "remote"))
 import canary  # noqa: E402
+from case import NOWHERE  # noqa: E402
 from box import kill_all  # noqa: E402
 
 
@@ -177,6 +179,27 @@ class Jobs:
     def is_look(self, line):
         return re.search(self.look, line) is not None
 
+    def test_a_name_that_does_not_resolve_says_nothing(self):
+        """Before anything is submitted there is a sentence; later what is on record stays there, and is ended when the name is back."""
+        self.configure(**{**self.settings, "api": NOWHERE})
+        self.assert_sentence(self.compile(), "does not resolve")
+        self.assertEqual(self.provider.server.connections, 0)
+        self.configure(**self.settings)
+        self.provider.stuck = self.working
+        kolm = self.start_compile()
+        self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
+        kill_all(kolm)
+        kolm.communicate()
+        running, self.provider.now = self.provider.running(), self.provider.now + 1000  # it would be seen by now
+        self.configure(**{**self.settings, "api": NOWHERE})
+        done = self.run_kolm("compute", "reap", "--yes")
+        while "in use" in done.stdout:
+            done = self.run_kolm("compute", "reap", "--yes")
+        self.assertIn("could not be cancelled, or the provider does not say", done.stdout)
+        self.assertEqual((len(self.json("compute", "status")["leases"]), self.provider.running()), (2, running))
+        self.configure(**self.settings)
+        self.settle()
+
     def test_another_account_knows_nothing_of_it(self):
         """kolm is killed, and its next start has a token of another account: "not found" there closes no record."""
         self.provider.stuck = self.working
@@ -213,6 +236,22 @@ class Jobs:
         kill(kolm)
         kolm.communicate()
         self.settle()
+
+    def test_killed_at_random_instants(self):
+        """Of a job that goes well. KOLM_TEST_KILLS is how many."""
+        draw, begun = random.Random(11), time.monotonic()
+        self.assertEqual(self.compile().returncode, 0)
+        whole = time.monotonic() - begun
+        for number in range(int(os.environ.get("KOLM_TEST_KILLS", "4"))):
+            with self.subTest(number):
+                self.again()
+                kolm = self.start_compile()
+                until = time.monotonic() + draw.uniform(0, whole)
+                while kolm.poll() is None and time.monotonic() < until:
+                    self.provider.server.over.wait(0.002)
+                (kill_all if number % 2 else subprocess.Popen.kill)(kolm)
+                kolm.communicate()
+                self.settle()
 
     def settle(self):
         """More starts of kolm, until nothing is left that it can end."""

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import canary  # noqa: E402
-from case import CloudCase, main, tickets  # noqa: E402
+from case import NOWHERE, CloudCase, main, tickets  # noqa: E402
 from fal_cloud import Fal  # noqa: E402
 from server import Authority  # noqa: E402
 
@@ -104,6 +104,13 @@ class FalCase(CloudCase):
         self.configure(endpoints={"another": {"endpoint": "me/router"}})
         self.assert_sentence(self.ask("x"), "no endpoint of fal is named for the model router")
         self.assertEqual(self.provider.submits, 0)
+
+    def test_a_name_that_does_not_resolve(self):
+        self.model()
+        self.configure(api=NOWHERE, endpoints={"router": {"endpoint": "me/router"}})
+        self.assert_sentence(self.ask("x"), "does not resolve")
+        self.assertRegex(self.run_kolm("compute", "detect", "--refresh").stdout, "fal +available .*does not resolve")
+        self.assertEqual(self.provider.server.connections, 0)
 
     def test_tokens(self):
         done = self.run_kolm("compute", "detect", "--refresh")

@@ -14,7 +14,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from case import CloudCase, main, tickets  # noqa: E402
+from case import NOWHERE, CloudCase, main, tickets  # noqa: E402
 from runpod_cloud import RunPod  # noqa: E402
 from runpod_serverless import Serverless  # noqa: E402
 
@@ -302,6 +302,11 @@ class Trouble(Case):
         self.assert_sentence(self.ask("x"), "the time of 10 s is over")
         self.assertEqual(self.provider.running(), [])
         self.assertEqual([job.cancelled is not None for job in self.provider.jobs.values()], [True])
+
+    def test_a_name_that_does_not_resolve(self):
+        self.configure(endpoint_api=NOWHERE)
+        self.assert_sentence(self.ask("x"), "does not resolve")
+        self.assertEqual(self.provider.server.connections, 0)
 
     def test_its_ttl_is_over(self):
         self.provider.stuck, self.provider.tick = True, 200
