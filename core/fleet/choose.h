@@ -21,9 +21,9 @@ typedef struct fleet_choose_options {
     const char *backend; /* value of --backend, or NULL */
     const char *maker; /* who made the model that is to be run: goes before the defaults and the picker when it is here
                           and available, and does not count otherwise. NULL: none */
-    const char
-        *format; /* of that model: only its maker, and who says that it answers with this format, is asked; one that
-                           says nothing, or is not of this machine, only when a person names it. NULL: not about a model */
+    /* Of that model: the candidates are its maker and the backends whose manifest lists this format. A backend that lists
+     * none, or is not on this machine, is a candidate only when the user names it. NULL: not about a model. */
+    const char *format;
     pick_constraints constraints;
     bool airgap_strict; /* constraints.airgap is enforced by the kernel, on detection too */
     bool refresh;       /* do not believe the detection cache */
@@ -35,8 +35,8 @@ typedef struct fleet_choice {
     fleet_backend *backend;   /* who does it */
     fleet_chosen_by by;
     char said[160]; /* "local-cuda (env: KOLM_BACKEND=local-cuda)": follows "using " in the [trainer] line */
-    const char
-        *site; /* FLEET_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the session */
+    /* FLEET_BY_CONFIG: the machine's config.json, where that said it; NULL: the user's. Of the session. */
+    const char *site;
     const char *by_name; /* "flag", "env", "config", "picker", "model": for receipts */
     uint32_t score;      /* of the backend, in PICK_UNITs */
     cJSON *record;       /* owned; the pick record (kolm.compute.pick/1) of this moment, also when a person chose */

@@ -81,8 +81,8 @@ typedef struct fleet_detect_options {
     bool patient;             /* wait an hour, not five seconds: somebody may be looking at it with a debugger */
     const char *only;         /* detect only this backend; NULL: all */
     bool versions;            /* only those that have another version beside them */
-    bool
-        prices; /* ask providers that are billed per hour what they ask for now, unless airgap: those whose token is set */
+    /* Ask providers that are billed per hour for their current prices, unless airgap: those whose token is set. */
+    bool prices;
     const char *prices_of;   /* only this one; NULL: all */
     uint64_t min_vram_bytes; /* what a machine must have for its price to count; 0: any */
     bool priced;             /* detect only those that are billed so */

@@ -216,10 +216,10 @@ typedef struct host_call_options {
                                many */
     bool airgap_strict; /* no sockets at all, enforced by the kernel before the plugin is loaded; network must be false.
                            A backend whose manifest does not say airgap "yes" is not loaded */
-    bool
-        private_only; /* a backend whose airgap is "depends" may be called: detect stays without sockets, and for a call
-                           with network it gets the setting network.private_only, and must itself use only loopback and
-                           private addresses; this is not enforced */
+    /* A backend whose airgap is "depends" may be called: detect stays without sockets, and for a call with network it
+     * gets the setting network.private_only, and must itself use only loopback and private addresses; this is not
+     * enforced. */
+    bool private_only;
     uint64_t memory_limit_bytes; /* 0: 4 GiB for detect and cost, none for the others */
     /* The user's limits for the job, for the settings job.budget_micro_usd, job.max_price_micro_usd (per hour) and
      * job.min_vram_bytes; 0: none. */
@@ -231,9 +231,9 @@ typedef struct host_call_options {
      * value is copied into the pipe and wiped here. NULL: the backend gets none. */
     const char *(*secret)(void *user, const char *name);
     void *secret_user;
-    bool
-        secrets_withheld; /* the backend learns which secrets are set, and the value of none but an address (a name that
-                              ends in _HOST or _ADDRESS): for detect */
+    /* The backend learns which secrets are set, and the value of none but an address (a name that ends in _HOST or
+     * _ADDRESS): for detect. */
+    bool secrets_withheld;
     const host_events *events;
     const host_audit *audit; /* NULL: an ordinary call */
     bool by_path;            /* load the plugin by its path, as a debugger needs it */

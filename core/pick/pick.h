@@ -68,9 +68,9 @@ typedef struct pick_constraints {
     bool airgap;
     bool allow_private_remote; /* under airgap a PICK_AIRGAP_DEPENDS backend with a private target passes */
     bool has_min_vram;
-    uint64_t
-        min_vram_bytes; /* gigabytes of 10^9 bytes, as cards are sold; 0 asks for none, so that everything passes */
-    bool has_budget;    /* --max-price, which was called --budget here once: at most that price an hour */
+    /* Gigabytes of 10^9 bytes, as cards are sold; 0 asks for none, so that everything passes. */
+    uint64_t min_vram_bytes;
+    bool has_budget; /* --max-price, which was called --budget here once: at most that price an hour */
     uint64_t budget_micro_usd_per_hour; /* at 0 a backend whose cost is not known beforehand does not pass */
     bool has_job_budget;                /* --budget of a job; only recorded: the picker knows no job */
     uint64_t job_budget_micro_usd;
@@ -139,8 +139,8 @@ typedef struct pick_result {
     pick_entry *entries; /* one per candidate: the eligible in rank order, then the others by name */
     size_t eligible_count;
     const pick_entry *winner; /* NULL when nothing available passes */
-    const pick_entry
-        *best; /* the first of the ranking: the winner, or the best match that is not available; may be NULL */
+    /* The first of the ranking: the winner, or the best match that is not available; may be NULL. */
+    const pick_entry *best;
     pick_flip *flips;
     size_t flip_count;
 } pick_result;

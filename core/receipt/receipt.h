@@ -113,8 +113,8 @@ typedef struct receipt_compile {
     const char *airgap_profile;
     const char *const *airgap_mechanisms;
     size_t airgap_mechanism_count;
-    const cJSON
-        *fence; /* object: what kept the backend from files and processes that are not its own; NULL leaves it out */
+    /* Object: what kept the backend from files and processes that are not its own; NULL leaves it out. */
+    const cJSON *fence;
 } receipt_compile;
 
 /* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there),
@@ -152,12 +152,12 @@ typedef struct receipt_question {
     const char *envelope_type; /* ARTIFACT_MANIFEST_TYPE */
     const char *signer_pem;    /* artifact_signer_pem */
     size_t signer_pem_length;
-    const char
-        *file_sha256; /* artifact_hash with ARTIFACT_HASH_FILE; "" when there is no sidecar and entries were hashed */
+    /* From artifact_hash with ARTIFACT_HASH_FILE; "" when there is no sidecar and entries were hashed. */
+    const char *file_sha256;
     const char *sidecar; /* the bytes of the .intoto.jsonl; NULL when there is none */
     size_t sidecar_length;
-    const char
-        *chain_path; /* HOME/receipts.jsonl, or NULL: when it is the log that the receipts name, they must be in it */
+    /* HOME/receipts.jsonl, or NULL: when it is the log that the receipts name, they must be in it. */
+    const char *chain_path;
 } receipt_question;
 
 typedef struct receipt_report {

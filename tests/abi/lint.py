@@ -408,7 +408,10 @@ class Lint:
                 self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
 
     def fields(self, path, text):
-        """Of records in the headers that are installed: one a line, so that each has its comment."""
+        """Of records in the headers that are installed: one a line, so that each has its comment. Everywhere: type and name on one line, which
+        clang-format parts where a comment behind them does not fit."""
+        for match in re.finditer(r"\n +(const )?(struct )?[a-z]\w+(\n +\*?\w+(\[\w+\])?| \w+\n +\[\w+\]);", text):
+            self.complain(path, text.count("\n", 0, match.start()) + 2, "a type alone on its line: put the comment of the field above it")
         if not re.match(r"sdk/(\w+/)?include/", path):
             return
         record = False

@@ -157,6 +157,9 @@ class SelfTest(unittest.TestCase):
         self.check(public, head + "    int b[3], c;\n} kit_a;\n", "one field a line")
         self.check(public, head + "    int (*f)(int a,\n             int b);\n    int b; /* a, b; */\n} kit_a;\nint kit_f(int a,\n    int b);\n", None)
         self.check("core/host/a.h", head + "    int b, c;\n} kit_a;\n", None)
+        self.check("core/host/a.h", head + "    const char\n        *b; /* long */\n} kit_a;\n", "put the comment of the field above it")
+        self.check("core/host/a.h", head + "    bool\n        b; /* long */\n} kit_a;\n", "put the comment of the field above it")
+        self.check("core/host/a.h", head + "    char b\n        [SIZE]; /* long */\n} kit_a;\n", "put the comment of the field above it")
 
     def test_headers(self):
         prototype, function = "int host_f(int a);\n", "int host_f(int a) {\n    return a;\n}\n"

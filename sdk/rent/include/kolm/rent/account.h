@@ -55,9 +55,8 @@ typedef struct kit_rent_site {
     const char *base;   /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
     const char *scheme; /* before the token in Authorization: "Bearer " */
     char halves;        /* what separates the two halves of a token, ':'; 0: it has none */
-    uint32_t
-        gap_ms; /* minimum time between two requests, as the provider demands; 0: none. Ignored for http://, which is
-                   this machine */
+    /* Minimum time between two requests, as the provider demands; 0: none. Ignored for http://, which is this machine. */
+    uint32_t gap_ms;
     uint32_t create_gap_ms; /* minimum time between two creations */
     /* Reads a refusal into the zeroed *out. Returns false if body, which may be NULL, is not in the provider's own
      * format: then a proxy sent it. */
@@ -79,12 +78,12 @@ typedef struct kit_rent_account {
     kit_rent_wish wish;
     char key_name[KIT_RENT_NAME_BYTES];    /* name of this rental's key at the provider; "" if nothing is rented */
     char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" if nothing is rented */
-    char noted
-        [KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: a handle for which something has already been done */
-    char
-        app[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what prepare() made, or an earlier request said */
+    /* For the provider, "" at first: a handle for which something has already been done; what prepare() made, or an
+     * earlier request said; what create() was called with. */
+    char noted[KIT_RENT_HANDLE_BYTES];
+    char app[KIT_RENT_HANDLE_BYTES];
     char image[KIT_RENT_HANDLE_BYTES];
-    char offer[KIT_RENT_HANDLE_BYTES]; /* for the provider, "" at first: what create() was called with */
+    char offer[KIT_RENT_HANDLE_BYTES];
     uint64_t watch_seconds; /* how long a machine may last, for a provider that ends it by itself then; 0: not said */
     uint32_t creates;       /* requests that may have created something */
     /* For a provider that does not speak JSON, and makes its requests itself: */

@@ -73,8 +73,8 @@ typedef struct kit_rent_offer {
     char what[96];                  /* for people: "1x H100 80 GB, us-east" */
     uint64_t micro_usd_per_hour;    /* everything that is billed while it exists: machine, disk, address */
     uint64_t micro_usd_once;        /* start-up, minimum */
-    bool
-        is_reference; /* the provider does not say what it costs now: the price is one of a dated list of the backend */
+    /* The provider does not say what it costs now: the price is one of a dated list of the backend. */
+    bool is_reference;
 } kit_rent_offer;
 
 typedef enum kit_rent_life {

@@ -29,9 +29,8 @@ typedef struct kit_service_site {
     const char *base;     /* "https://api.together.ai", no slash at its end */
     const char *scheme;   /* before the token in Authorization: "Bearer " */
     char halves;          /* separator of the two halves of a token, such as ':'; 0: not in two halves */
-    const char
-        *hosts[4]; /* hosts that get the token in addition to that of base; a leading '.' includes all subdomains. NULL:
-        *none */
+    /* Hosts that get the token in addition to that of base; a leading '.' includes all subdomains. NULL: none. */
+    const char *hosts[4];
     const char *setting; /* of the backend: an address that replaces base; NULL: "api" */
 } kit_service_site;
 

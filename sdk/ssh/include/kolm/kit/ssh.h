@@ -47,8 +47,8 @@ typedef struct kit_ssh_options {
     size_t known_hosts_count;
     const char *const *identity_files; /* tried before those of the configuration, like ssh -i */
     size_t identity_file_count;
-    const char
-        *agent_socket; /* NULL: IdentityAgent, else SSH_AUTH_SOCK (not if the process is set-uid); "none": no agent */
+    /* NULL: IdentityAgent, else SSH_AUTH_SOCK (not if the process is set-uid); "none": no agent. */
+    const char *agent_socket;
     uint32_t connect_timeout_ms; /* for name, TCP, handshake and authentication of each hop together; 0: ConnectTimeout,
                                     else 15000 */
     uint32_t idle_timeout_ms;    /* longest time without expected data from the server; 0: 60000 */
