@@ -3,6 +3,7 @@
 #include "compile/report.h"
 
 #include "compile/files.h"
+#include "compile/report_near.h"
 #include "fleet/call.h"
 #include "model/model.h"
 
@@ -136,6 +137,11 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
     answers->train = a->train;
     answers->place = a->request->eval.count > 0 ? "evaluation data" : "data";
     answers->labels = a->rows.closed;
+    report_near_asking near = {a->session, &a->answering, a->request->airgap};
+    if (a->model.artifact != NULL) {
+        answers->near = report_near_by_model;
+        answers->near_user = &near;
+    }
     return report_gather_answers(g, answers, err);
 }
 
@@ -174,12 +180,11 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
     if (!kit_json_get_string(kit_json_get(artifact_manifest(a->model.artifact), "evaluation"), "sha256",
                              &answers.scored_sha256))
         answers.scored_sha256 = NULL;
+    fleet_count_answers(a->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     kit_status status = gather(a, &answers, g, err);
     *out_reason = status == KOLM_E_ABORTED              ? SESSION_REASON_UNJUDGED
                   : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_REASON_INTERNAL
                                                         : SESSION_REASON_BACKEND;
-    if (status == KOLM_OK)
-        fleet_count_answers(a->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     return status;
 }
 

@@ -145,6 +145,11 @@ bool fleet_recipe_runs_alone(const fleet_backend *backend, const char *recipe) {
     return found && !found->needs_runtime;
 }
 
+bool fleet_recipe_nearest(const fleet_backend *backend, const char *recipe) {
+    const host_recipe *found = recipe ? host_recipes_find(made_by(backend), recipe) : NULL;
+    return found && found->nearest && strcmp(backend->offer->kind, "local") == 0;
+}
+
 /* ---- By a base */
 
 static bool has_file(const char *directory, const char *name) {

@@ -26,6 +26,8 @@ kit_status fleet_recipe_check(const fleet_backend *backend, const char *recipe, 
 
 /* Whether the backend's manifest lets the recipe be worked on without the Python runtime that was set up for it. */
 bool fleet_recipe_runs_alone(const fleet_backend *backend, const char *recipe);
+/* Whether models of the recipe say there which rows are nearest to a question, and the rows stay on this machine. */
+bool fleet_recipe_nearest(const fleet_backend *backend, const char *recipe);
 
 /* The recipe that a base is made for: of the backends that may be chosen (the named one, or the default) the first
  * whose manifest names files that the directory at path has, all of them; by is one of these. A recipe with "" as its

@@ -78,7 +78,7 @@ static kit_status read_options(const cJSON *item, kit_buf *unread, host_recipe *
 
 static kit_status read_known_keys(const cJSON *object, const char *name, kit_buf *unread, kolm_error_t *err) {
     static const char *const known[] = {"name",        "summary", "base",    "base_files", "base_hints",
-                                        "embeds_base", "runtime", "outputs", "options"};
+                                        "embeds_base", "nearest", "runtime", "outputs",    "options"};
     for (const cJSON *item = object->child; item; item = item->next) {
         bool found = strncmp(item->string, "x-", 2) == 0;
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -100,7 +100,7 @@ static kit_status read_object(const cJSON *object, kit_buf *unread, host_recipe 
     const cJSON *outputs = kit_json_get(object, "outputs"), *options = kit_json_get(object, "options");
     const cJSON *base_files = kit_json_get(object, "base_files"), *embeds = kit_json_get(object, "embeds_base");
     const cJSON *hints = kit_json_get(object, "base_hints");
-    const cJSON *runtime = kit_json_get(object, "runtime");
+    const cJSON *runtime = kit_json_get(object, "runtime"), *nearest = kit_json_get(object, "nearest");
     KIT_TRY(read_known_keys(object, r->name, unread, err));
     if (summary) KIT_TRY(read_summary(summary, r, err));
     if (base) KIT_TRY(read_base(base, r, err));
@@ -110,6 +110,8 @@ static kit_status read_object(const cJSON *object, kit_buf *unread, host_recipe 
     if (embeds && (!cJSON_IsBool(embeds) || r->base == HOST_BASE_NONE))
         return expected(err, "\"embeds_base\" to be true or false, of a recipe that has a base");
     r->embeds_base = cJSON_IsTrue(embeds);
+    if (nearest && !cJSON_IsBool(nearest)) return expected(err, "\"nearest\" to be true or false");
+    r->nearest = cJSON_IsTrue(nearest);
     if (runtime && !cJSON_IsBool(runtime)) return expected(err, "\"runtime\" to be true or false");
     if (runtime) r->needs_runtime = cJSON_IsTrue(runtime);
     if (outputs) KIT_TRY(read_outputs(outputs, r, err));

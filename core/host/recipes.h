@@ -15,6 +15,8 @@
  *            them and not all base_files is incomplete, which is reported if no --recipe is given
  *   embeds_base  optional, true or false (when absent): whether its models can carry their base, so that they answer where
  *            it is not (`kolm compile --embed-base`)
+ *   nearest  optional, true or false (when absent): whether its models say which rows are nearest to a question
+ *            (near.jsonl in docs/job-protocol.md)
  *   runtime  optional, true (when absent, but for "linear") or false: whether it works in the Python runtime of
  *            `kolm compute setup`, whose files are then looked at before
  *   outputs  optional: "labels" when it learns a closed set of labels only, "any" otherwise
@@ -41,6 +43,7 @@ typedef struct host_recipe {
     char *base_hints[HOST_BASE_FILES_MAX]; /* by which an incomplete one is */
     size_t base_hint_count;
     bool embeds_base;
+    bool nearest;
     bool needs_runtime;
     bool labels_only;
     bool declares_options; /* has "options", which may be empty: only these then, any otherwise */

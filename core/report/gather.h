@@ -18,6 +18,7 @@
 #include "artifact/artifact.h"
 #include "job/dataset.h"
 #include "receipt/receipt.h"
+#include "report/near.h"
 #include "report/report.h"
 #include "score/score.h"
 
@@ -56,6 +57,11 @@ typedef struct report_answers {
     const char *place;         /* what the rows were counted in: "data" or "evaluation data" */
     const char *kept;          /* not asked again, but kept in this directory of a missed gate; NULL: asked again */
     bool labels;               /* the outputs are labels: confusions make sense */
+    /* The rows of train that the model itself finds nearest to each text; *out_known false: it does not say. NULL, or
+     * not known: those that read alike. */
+    kit_status (*near)(void *user, const char *train, const char *const *texts, size_t count,
+                       near_found (*found)[REPORT_NEAR_MAX], bool *out_known, kolm_error_t *err);
+    void *near_user;
 } report_answers;
 /* After report_gather_artifact or report_gather_failed. Errors as score_answers_read; INVALID_ARGUMENT when kept
  * answers do not count up to what their report says. */

@@ -219,16 +219,22 @@ static kit_status put_near(report_gathering *g, const report_answers *asked, kol
     if (asked->train == NULL || count == 0) return KOLM_OK;
     for (size_t i = 0; i < count; i++)
         texts[i] = g->mistakes[i].text != NULL ? g->mistakes[i].text : "";
-    kit_status status = near_find(asked->train, texts, count, asked->question.cancel, found, err);
+    bool known = false;
+    kit_status status =
+        asked->near != NULL ? asked->near(asked->near_user, asked->train, texts, count, found, &known, err) : KOLM_OK;
+    if (status == KOLM_OK && !known) status = near_find(asked->train, texts, count, asked->question.cancel, found, err);
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         for (size_t k = 0; k < REPORT_NEAR_MAX && found[i][k].text != NULL; k++)
             g->mistakes[i].near[g->mistakes[i].near_count++] = (report_near){.text = gather_text(g, found[i][k].text),
                                                                              .label = gather_text(g, found[i][k].label),
                                                                              .likeness = found[i][k].likeness};
     near_free(found, count);
-    g->facts.near_how = "Near is what reads alike: words and threes of letters in common, the rare ones more (the "
-                        "cosine of TF-IDF weights). "
-                        "It is measured on the texts; the model weighs them in its own way.";
+    g->facts.near_how =
+        known ? "Near is what the model's encoder reads alike: the cosine of the embeddings, by which "
+                "the model answers. What has another label there may be wrong in the data."
+              : "Near is what reads alike: words and threes of letters in common, the rare ones more (the "
+                "cosine of TF-IDF weights). "
+                "It is measured on the texts; the model weighs them in its own way.";
     return status;
 }
 

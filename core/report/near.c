@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Nearest training rows by words and threes of characters. */
+/* Nearest training rows by words and threes of characters, and the rows among which a model looks for them. */
 #include "report/near.h"
 
+#include "kolm/kit/json.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <utf8proc.h>
 
 #define LINE_MAX_BYTES (64u << 20)
+#define BINS 1000                           /* of likeness */
 #define FEATURES_MAX (3u * NEAR_TEXT_BYTES) /* a case folded text may have three characters for one */
 
 _Static_assert(REPORT_MISTAKES_MAX <= 32, "a bit of asked for each text");
@@ -26,11 +30,18 @@ typedef struct finder {
     size_t feature_count;
     uint64_t row_count;
     kit_json_walk walk;
-    kit_buf row[2]; /* input and output */
+    kit_buf texts[2]; /* input and output of a row */
     double length[REPORT_MISTAKES_MAX];
     size_t count;
     const volatile sig_atomic_t *cancel;
     near_found (*found)[REPORT_NEAR_MAX];
+    uint64_t row; /* the number of the one that was read */
+    /* Of candidates: how many rows have a likeness of this bin, the bin from which on rows are taken, and of that bin
+     * itself how many more. */
+    uint32_t (*bins)[BINS + 1];
+    uint32_t from[REPORT_MISTAKES_MAX], left[REPORT_MISTAKES_MAX];
+    FILE *out;
+    kit_buf line;
 } finder;
 
 /* ---- Features */
@@ -132,11 +143,11 @@ static kit_status each_row(finder *f, const char *path, row_fn take, kolm_error_
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_status status = kit_lines_open(fd, LINE_MAX_BYTES, &lines, err);
     if (status == KOLM_OK) kit_lines_stop_on(lines, f->cancel);
-    while (status == KOLM_OK) {
+    for (f->row = 1; status == KOLM_OK; f->row++) {
         status = kit_lines_next(lines, &line, &length, err);
         if (status != KOLM_OK || line == NULL) break;
-        status = kit_json_row_texts(&f->walk, line, length, keys, 2, f->row, err);
-        if (status == KOLM_OK) status = take_features(f, kit_buf_text(&f->row[0]), err);
+        status = kit_json_row_texts(&f->walk, line, length, keys, 2, f->texts, err);
+        if (status == KOLM_OK && f->features != NULL) status = take_features(f, kit_buf_text(&f->texts[0]), err);
         if (status == KOLM_OK) status = take(f, err);
     }
     kit_lines_close(lines);
@@ -158,9 +169,9 @@ static kit_status place_row(finder *f, near_found places[REPORT_NEAR_MAX], doubl
     while (at > 0 && (places[at - 1].text == NULL || likeness > places[at - 1].likeness))
         at--;
     if (at == REPORT_NEAR_MAX) return KOLM_OK;
-    near_found found = {.likeness = likeness};
-    KIT_TRY(kit_strdup(kit_buf_text(&f->row[0]), &found.text, err));
-    kit_status status = kit_strdup(kit_buf_text(&f->row[1]), &found.label, err);
+    near_found found = {.likeness = likeness, .row = f->row};
+    KIT_TRY(kit_strdup(kit_buf_text(&f->texts[0]), &found.text, err));
+    kit_status status = kit_strdup(kit_buf_text(&f->texts[1]), &found.label, err);
     if (status != KOLM_OK) {
         free(found.text);
         return status;
@@ -172,7 +183,8 @@ static kit_status place_row(finder *f, near_found places[REPORT_NEAR_MAX], doubl
     return KOLM_OK;
 }
 
-static kit_status compare_row(finder *f, kolm_error_t *err) {
+/* How like the row is to each text. */
+static void measure_row(const finder *f, double likeness[REPORT_MISTAKES_MAX]) {
     double length = 0, common[REPORT_MISTAKES_MAX] = {0};
     for (size_t i = 0; i < f->feature_count; i++) {
         const uint32_t bucket = f->features[i], bits = f->asked[bucket];
@@ -182,10 +194,16 @@ static kit_status compare_row(finder *f, kolm_error_t *err) {
             if ((bits >> k & 1) != 0) common[k] += square;
     }
     for (size_t k = 0; k < f->count; k++) {
-        if (!(common[k] > 0)) continue;
-        const double likeness = common[k] / (sqrt(length) * sqrt(f->length[k]));
-        KIT_TRY(place_row(f, f->found[k], likeness > 1 ? 1 : likeness, err));
+        likeness[k] = common[k] > 0 ? common[k] / (sqrt(length) * sqrt(f->length[k])) : 0;
+        if (likeness[k] > 1) likeness[k] = 1;
     }
+}
+
+static kit_status compare_row(finder *f, kolm_error_t *err) {
+    double likeness[REPORT_MISTAKES_MAX];
+    measure_row(f, likeness);
+    for (size_t k = 0; k < f->count; k++)
+        if (likeness[k] > 0) KIT_TRY(place_row(f, f->found[k], likeness[k], err));
     return KOLM_OK;
 }
 
@@ -200,22 +218,124 @@ static kit_status ask(finder *f, const char *const *texts, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+static kit_status finder_begin(finder *f, kolm_error_t *err) {
+    f->rows = calloc(NEAR_BUCKETS, sizeof *f->rows);
+    f->asked = calloc(NEAR_BUCKETS, sizeof *f->asked);
+    f->features = malloc(FEATURES_MAX * sizeof *f->features);
+    return f->rows != NULL && f->asked != NULL && f->features != NULL ? KOLM_OK : kit_no_memory(err);
+}
+
+static void finder_end(finder *f) {
+    kit_json_walk_free(&f->walk);
+    kit_buf_free(&f->texts[0]);
+    kit_buf_free(&f->texts[1]);
+    kit_buf_free(&f->line);
+    free(f->rows);
+    free(f->asked);
+    free(f->features);
+    free(f->bins);
+}
+
 kit_status near_find(const char *path, const char *const *texts, size_t count, const volatile sig_atomic_t *cancel,
                      near_found (*found)[REPORT_NEAR_MAX], kolm_error_t *err) {
     finder f = {.count = count < REPORT_MISTAKES_MAX ? count : REPORT_MISTAKES_MAX, .cancel = cancel, .found = found};
-    f.rows = calloc(NEAR_BUCKETS, sizeof *f.rows);
-    f.asked = calloc(NEAR_BUCKETS, sizeof *f.asked);
-    f.features = malloc(FEATURES_MAX * sizeof *f.features);
-    kit_status status = f.rows != NULL && f.asked != NULL && f.features != NULL ? KOLM_OK : kit_no_memory(err);
+    kit_status status = finder_begin(&f, err);
     if (status == KOLM_OK) status = each_row(&f, path, count_row, err);
     if (status == KOLM_OK) status = ask(&f, texts, err);
     if (status == KOLM_OK) status = each_row(&f, path, compare_row, err);
-    kit_json_walk_free(&f.walk);
-    kit_buf_free(&f.row[0]);
-    kit_buf_free(&f.row[1]);
-    free(f.rows);
-    free(f.asked);
-    free(f.features);
+    finder_end(&f);
+    return status;
+}
+
+/* ---- For a model */
+
+static kit_status bin_row(finder *f, kolm_error_t *err) {
+    double likeness[REPORT_MISTAKES_MAX];
+    (void)err;
+    measure_row(f, likeness);
+    for (size_t k = 0; k < f->count; k++)
+        f->bins[k][(uint32_t)(likeness[k] * BINS)]++;
+    return KOLM_OK;
+}
+
+/* Of each text the most similar rows, `share` of them. */
+static void choose_bins(finder *f, uint64_t share) {
+    for (size_t k = 0; k < f->count; k++) {
+        uint64_t above = 0;
+        uint32_t bin = BINS;
+        while (bin > 0 && above + f->bins[k][bin] < share)
+            above += f->bins[k][bin--];
+        f->from[k] = bin;
+        f->left[k] = bin > 0 ? (uint32_t)(share - above) : 0; /* what has nothing in common is not like it */
+    }
+}
+
+static bool is_candidate(finder *f) {
+    double likeness[REPORT_MISTAKES_MAX];
+    bool taken = f->bins == NULL; /* all are */
+    if (!taken) measure_row(f, likeness);
+    for (size_t k = 0; f->bins != NULL && k < f->count; k++) {
+        const uint32_t bin = (uint32_t)(likeness[k] * BINS);
+        taken = taken || bin > f->from[k] || (bin == f->from[k] && f->left[k] > 0);
+        if (bin == f->from[k] && f->left[k] > 0) f->left[k]--;
+    }
+    return taken;
+}
+
+static kit_status write_candidate(finder *f, kolm_error_t *err) {
+    if (!is_candidate(f)) return KOLM_OK;
+    kit_buf_clear(&f->line);
+    kit_buf_fmt(&f->line, "{\"id\":\"%" PRIu64 "\",\"input\":", f->row);
+    kit_json_string(&f->line, kit_buf_text(&f->texts[0]), f->texts[0].length);
+    kit_buf_str(&f->line, "}\n");
+    KIT_TRY(kit_buf_ok(&f->line, err));
+    if (fwrite(f->line.data, 1, f->line.length, f->out) == f->line.length) return KOLM_OK;
+    return kit_fail_errno(err, errno, "cannot write the rows to compare");
+}
+
+static kit_status find_bins(finder *f, const char *path, const char *const *texts, uint64_t most, kolm_error_t *err) {
+    KIT_TRY(finder_begin(f, err));
+    KIT_TRY(each_row(f, path, count_row, err));
+    if (f->row_count <= most || f->count == 0) return KOLM_OK;
+    f->bins = calloc(REPORT_MISTAKES_MAX, sizeof *f->bins);
+    if (f->bins == NULL) return kit_no_memory(err);
+    KIT_TRY(ask(f, texts, err));
+    KIT_TRY(each_row(f, path, bin_row, err));
+    choose_bins(f, most / f->count);
+    return KOLM_OK;
+}
+
+kit_status near_candidates(const char *path, const char *const *texts, size_t count, uint64_t most,
+                           const volatile sig_atomic_t *cancel, const char *out_path, kolm_error_t *err) {
+    finder f = {.count = count < REPORT_MISTAKES_MAX ? count : REPORT_MISTAKES_MAX, .cancel = cancel};
+    kit_status status = find_bins(&f, path, texts, most, err);
+    int fd = status == KOLM_OK ? open(out_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+    f.out = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (status == KOLM_OK && f.out == NULL) status = kit_fail_errno(err, errno, "cannot create %s", out_path);
+    if (fd >= 0 && f.out == NULL) close(fd);
+    if (status == KOLM_OK) status = each_row(&f, path, write_candidate, err);
+    if (f.out != NULL && fclose(f.out) != 0 && status == KOLM_OK)
+        status = kit_fail_errno(err, errno, "cannot write %s", out_path);
+    finder_end(&f);
+    return status;
+}
+
+static kit_status take_texts(finder *f, kolm_error_t *err) {
+    for (size_t k = 0; k < f->count; k++)
+        for (size_t i = 0; i < REPORT_NEAR_MAX; i++) {
+            near_found *place = &f->found[k][i];
+            if (place->row != f->row || place->text != NULL) continue;
+            KIT_TRY(kit_strdup(kit_buf_text(&f->texts[0]), &place->text, err));
+            KIT_TRY(kit_strdup(kit_buf_text(&f->texts[1]), &place->label, err));
+        }
+    return KOLM_OK;
+}
+
+kit_status near_texts(const char *path, size_t count, const volatile sig_atomic_t *cancel,
+                      near_found (*found)[REPORT_NEAR_MAX], kolm_error_t *err) {
+    finder f = {.count = count < REPORT_MISTAKES_MAX ? count : REPORT_MISTAKES_MAX, .cancel = cancel, .found = found};
+    kit_status status = each_row(&f, path, take_texts, err);
+    finder_end(&f);
     return status;
 }
 

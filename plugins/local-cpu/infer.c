@@ -13,7 +13,9 @@
 
 #define FLUSH_AT (64u * 1024)
 
-static void put_answer(const model *m, const char *id, const model_answer *answer, kit_buf *out) {
+static void put_answer(const infer_engine *engine, uint64_t number, const char *id, const model_answer *answer,
+                       kit_buf *out) {
+    const model *m = engine->labels;
     uint32_t length;
     const char *label = model_label(m, answer->label, &length);
     kit_buf_str(out, "{\"id\":");
@@ -29,6 +31,7 @@ static void put_answer(const model *m, const char *id, const model_answer *answe
         kit_buf_str(out, ",\"best\":");
         kit_json_string(out, label, length);
     }
+    if (engine->more != NULL) kit_buf_str(out, engine->more(engine->more_self, number));
     kit_buf_str(out, "}\n");
 }
 
@@ -75,7 +78,7 @@ static kit_status answer(stream *s, kolm_error_t *err) {
     if (status == KOLM_OK) status = s->engine->answer(s->engine->self, s->waiting, err);
     const char *id = kit_buf_text(&s->ids);
     for (uint32_t i = 0; i < count && status == KOLM_OK; i++, id += strlen(id) + 1)
-        put_answer(s->engine->labels, id, &s->waiting[i], &s->out);
+        put_answer(s->engine, s->answers + i, id, &s->waiting[i], &s->out);
     kit_buf_clear(&s->ids);
     if (status == KOLM_OK) status = kit_buf_ok(&s->out, err);
     if (status == KOLM_OK) s->answers += count;

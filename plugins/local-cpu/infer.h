@@ -23,6 +23,10 @@ typedef struct infer_engine {
     /* Whether the pending texts are enough work, about a second, to be answered now; NULL: only `most` decides. */
     bool (*full)(const void *self);
     kit_status (*answer)(void *self, model_answer *out, kolm_error_t *err);
+    /* What an answer's line has behind its own members: text of JSON that begins with a comma, or "". number: from 0.
+     * NULL: nothing. */
+    const char *(*more)(void *self, uint64_t number);
+    void *more_self;
 } infer_engine;
 
 /* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing

@@ -4,6 +4,7 @@
 #include "backend.h"
 #include "encoder/answer.h"
 #include "encoder/head.h"
+#include "encoder/nearest.h"
 #include "infer.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
@@ -50,6 +51,10 @@ static void progress(void *user, const char *phase, uint64_t done, uint64_t tota
         t->host->progress(t->host->user, &p);
     }
     pthread_mutex_unlock(&t->lock);
+}
+
+static void compared(void *user, uint64_t count) {
+    progress(user, "comparing", count, KOLM_UNKNOWN_COUNT);
 }
 
 static void answered(void *user, uint64_t answers) {
@@ -369,9 +374,38 @@ int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *arg
 
 /* ---- infer */
 
+/* The rows beside the questions, if kolm put any there. */
+static kit_status find_nearest(tie *t, const kolm_infer_args_t *args, encoder_model *e, int input, nearest **out,
+                               kolm_error_t *err) {
+    const infer_watch watch = {.stop = stop, .step = compared, .user = t};
+    char *path = NULL;
+    KIT_TRY(kit_path_join(args->job_dir, NEAREST_FILE, &path, err));
+    kit_status status = KOLM_OK;
+    if (access(path, F_OK) == 0)
+        status = nearest_make(encoder_model_sentences(e), args->threads, input, path, &watch, out, err);
+    free(path);
+    return status;
+}
+
+static kit_status infer_with_encoder(tie *t, const kolm_infer_args_t *args, encoder_model *e, int input, int output,
+                                     kolm_infer_result_t *out, kolm_error_t *err) {
+    const infer_watch watch = {.stop = stop, .step = answered, .user = t};
+    infer_engine engine = encoder_model_engine(e);
+    nearest *near = NULL;
+    uint32_t most;
+    kit_status status = find_nearest(t, args, e, input, &near, err);
+    const uint64_t cut = encoder_model_cut(e, &most); /* of other texts */
+    engine.more = near != NULL ? nearest_text : NULL;
+    engine.more_self = near;
+    if (status == KOLM_OK) status = infer_run_engine(&engine, input, output, &watch, &out->answers, err);
+    if (status == KOLM_OK) tell_cut(t->host, encoder_model_cut(e, &most) - cut, out->answers, most);
+    nearest_free(near);
+    return status;
+}
+
 /* One of the two models is there. */
 static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, encoder_model *e,
-                              uint64_t *answers, kolm_error_t *err) {
+                              kolm_infer_result_t *out, kolm_error_t *err) {
     tie t = {.host = host, .lock = PTHREAD_MUTEX_INITIALIZER};
     const infer_watch watch = {.stop = stop, .step = answered, .user = &t};
     int input = open(args->input_path, O_RDONLY | O_CLOEXEC);
@@ -382,13 +416,8 @@ static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_
         close(input);
         return status;
     }
-    kit_status status;
-    if (e != NULL) {
-        const infer_engine engine = encoder_model_engine(e);
-        status = infer_run_engine(&engine, input, output, &watch, answers, err);
-    } else {
-        status = infer_run(m, input, output, &watch, answers, err);
-    }
+    kit_status status = e != NULL ? infer_with_encoder(&t, args, e, input, output, out, err)
+                                  : infer_run(m, input, output, &watch, &out->answers, err);
     status = why_stopped(host, status, err);
     close(input);
     if (close(output) != 0 && status == KOLM_OK)
@@ -403,7 +432,7 @@ static kit_status infer_linear(const kolm_host_v1_t *host, const kolm_infer_args
     kit_status status = check_recipe(job, err);
     if (status == KOLM_OK) status = kit_job_model(job, MODEL_FILE, &file, err);
     if (status == KOLM_OK) status = model_open(file->path, file->offset, file->size, &m, err);
-    if (status == KOLM_OK) status = infer_files(host, args, m, NULL, &out->answers, err);
+    if (status == KOLM_OK) status = infer_files(host, args, m, NULL, out, err);
     if (status == KOLM_OK) {
         out->billed_micro_usd = 0;
         local_cpu_device_line(out->device, sizeof out->device);
@@ -416,13 +445,10 @@ static kit_status infer_encoder(const kolm_host_v1_t *host, const kolm_infer_arg
                                 kolm_infer_result_t *out, kolm_error_t *err) {
     encoder_model *m = NULL;
     KIT_TRY(encoder_model_open(job, args->threads, &m, err));
-    kit_status status = infer_files(host, args, NULL, m, &out->answers, err);
+    kit_status status = infer_files(host, args, NULL, m, out, err);
     if (status == KOLM_OK) {
-        uint32_t most;
-        const uint64_t cut = encoder_model_cut(m, &most);
         out->billed_micro_usd = 0;
         local_cpu_device_line(out->device, sizeof out->device);
-        tell_cut(host, cut, out->answers, most);
     }
     encoder_model_close(m);
     return status;

@@ -291,6 +291,38 @@ class Encoder(Case):
             self.assertEqual(self.read("out/" + name), self.read("kept/" + name))
         self.assertEqual(len(self.load_predict("out").labels), len(harness.LABELS))
 
+    # ---- The report
+
+    def nearest(self, text, rows, tiny):
+        """By the embeddings: what the page must have under this mistake."""
+        own = tiny.embed(self.pieces(text))
+        found = [(sum(a * b for a, b in zip(own, tiny.embed(self.pieces(row["input"])))), row) for row in rows]
+        found.sort(key=lambda pair: -pair[0])
+        return [(row["output"], row["input"], likeness) for likeness, row in found[:3]]
+
+    def test_the_nearest_rows_of_a_report_are_those_of_the_embeddings(self):
+        rows, held = tickets(130, noise=0), tickets(60, noise=0, seed=3)
+        wrong = dict(held[0], output=next(label for label in harness.LABELS if label != held[0]["output"]))
+        self.write("tickets.jsonl", jsonl(rows))
+        self.write("held.jsonl", jsonl([wrong] + held[1:]))
+        self.make("--eval", "held.jsonl", "--min-accuracy", "0")
+        done = self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "held.jsonl")
+        self.assertEqual(done.err, "")
+        page = self.read("router-1.0.0.html").decode()
+        self.assertTrue("the cosine of the embeddings" in page)
+        mistakes = re.findall(r'<li class="mistake">(.*?)</ul>', page, re.S)
+        plain = [re.sub(r"<[^>]*>", "", part).replace("\u00a0", " ") for part in mistakes]
+        mine = next(part for part in plain if held[0]["input"] in part)
+        shown = re.findall(r"(?m)^(\w+) (.*) likeness (\d\.\d\d)", mine[mine.index("Nearest"):])
+        expected = self.nearest(held[0]["input"], rows, tiny_models.Tiny("bert"))
+        self.assertEqual([(label, text) for label, text, _ in shown], [(label, text) for label, text, _ in expected])
+        for (_, _, likeness), (_, _, cosine) in zip(shown, expected):
+            self.assertAlmostEqual(float(likeness), cosine, delta=0.0051)
+        # A model without embeddings of its own: what reads alike.
+        self.compile("--eval", "held.jsonl", "--force")
+        self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "held.jsonl", "--force")
+        self.assertTrue("words and threes of letters" in self.read("router-1.0.0.html").decode())
+
     # ---- The base between compile and run
 
     def test_a_base_that_changed_is_refused(self):

@@ -148,6 +148,7 @@ static const struct field bad_fields[] = {
     {"recipes", "[{\"name\":\"nb\",\"embeds_base\":1}]"},
     {"recipes", "[{\"name\":\"nb\",\"runtime\":\"python\"}]"},
     {"recipes", "[{\"name\":\"nb\",\"base\":\"none\",\"embeds_base\":true}]"},
+    {"recipes", "[{\"name\":\"nb\",\"nearest\":1}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_files\":\"modules.json\"}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_files\":[\"modules.json\"],\"base_hints\":[\"../x\"]}]"},
     {"recipes", "[{\"name\":\"nb\",\"base_hints\":[\"modules.json\"]}]"},

@@ -318,7 +318,33 @@ START_TEST(near_is_what_reads_alike) {
     ck_assert(found[0][1].likeness == found[0][2].likeness && found[0][1].likeness < 1);
     for (size_t i = 1; i < 4; i++)
         ck_assert_ptr_null(found[i][0].text);
+    ck_assert_uint_eq(found[0][1].row, 3);
     near_free(found, 4);
+    /* For a model: all rows, or those that read most like the texts; and what it found by their numbers. */
+    static const struct {
+        uint64_t most;
+        const char *lines;
+    } asked[] = {{6, "123456"}, {4, "2"}, {12, "123456"}};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        char *out = NULL, numbers[8] = "";
+        kit_buf lines = {0};
+        ck_assert_int_eq(kit_path_join(base, "near.jsonl", &out, &err), KOLM_OK);
+        ck_assert_msg(near_candidates(path, texts, 4, asked[i].most, NULL, out, &err) == KOLM_OK, "%s", err.text);
+        ck_assert_int_eq(kit_read_file(out, 4096, &lines, &err), KOLM_OK);
+        const char *at = kit_buf_text(&lines);
+        for (size_t k = 0; (at = strstr(at, "{\"id\":\"")) != NULL; k++)
+            numbers[k] = *(at += 7);
+        ck_assert_str_eq(numbers, asked[i].lines);
+        ck_assert_int_eq(unlink(out), 0);
+        kit_buf_free(&lines);
+        free(out);
+    }
+    near_found by_number[1][REPORT_NEAR_MAX] = {{{.row = 5}, {.row = 99}, {.row = 2}}};
+    ck_assert_int_eq(near_texts(path, 1, NULL, by_number, &err), KOLM_OK);
+    ck_assert_str_eq(by_number[0][0].text, "\xf0\x9f\x8d\x95");
+    ck_assert_ptr_null(by_number[0][1].text);
+    ck_assert_str_eq(by_number[0][2].label, "shipping");
+    near_free(by_number, 1);
     free(path);
     ck_assert_int_eq(kit_remove_tree(base, &err), KOLM_OK);
 }

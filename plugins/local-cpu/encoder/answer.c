@@ -220,6 +220,10 @@ infer_engine encoder_model_engine(encoder_model *m) {
     return (infer_engine){.self = m, .labels = m->linear, .most = m->most, .add = add, .full = full, .answer = answer};
 }
 
+sentences *encoder_model_sentences(encoder_model *m) {
+    return m->sentences;
+}
+
 uint64_t encoder_model_cut(const encoder_model *m, uint32_t *out_most) {
     *out_most = enc_described(sentences_encoder(m->sentences))->max_tokens;
     return sentences_cut(m->sentences);

@@ -20,6 +20,7 @@
 #define ENCODER_BASE "base/"
 
 typedef struct encoder_model encoder_model;
+typedef struct sentences sentences;
 
 /* Opens the model files of an infer job, and its base. DATA_LOSS when they are damaged, FAILED_PRECONDITION when they
  * do not belong together. */
@@ -28,6 +29,8 @@ kit_status encoder_model_open(const kit_job *job, uint32_t threads, encoder_mode
 void encoder_model_close(encoder_model *m); /* NULL is fine */
 /* As infer.h has it; m must outlive it. */
 infer_engine encoder_model_engine(encoder_model *m);
+/* What embeds its texts. */
+sentences *encoder_model_sentences(encoder_model *m);
 /* Texts that were longer than the encoder reads, so far, and what that is in tokens. */
 uint64_t encoder_model_cut(const encoder_model *m, uint32_t *out_most);
 

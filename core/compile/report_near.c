@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asks a model for the rows nearest to its mistakes: a second infer job, with the rows beside the questions. */
+#include "compile/report_near.h"
+
+#include "fleet/recipe.h"
+#include "kolm/kit/file.h"
+#include "kolm/kit/json.h"
+#include "kolm/kit/lines.h"
+#include "kolm/kit/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ANSWER_BYTES_MAX (1u << 20)
+
+/* The texts in the place of the held-out rows, whose answers are counted. */
+static kit_status write_questions(const char *path, const char *const *texts, size_t count, kolm_error_t *err) {
+    kit_buf lines = {0};
+    for (size_t i = 0; i < count; i++) {
+        kit_buf_fmt(&lines, "{\"id\":\"%zu\",\"input\":", i + 1);
+        kit_json_string(&lines, texts[i], strlen(texts[i]));
+        kit_buf_str(&lines, "}\n");
+    }
+    kit_status status = kit_buf_ok(&lines, err);
+    if (status == KOLM_OK) status = kit_write_file(path, 0600, kit_buf_text(&lines), lines.length, err);
+    kit_buf_free(&lines);
+    return status;
+}
+
+static kit_status hand_over(const report_near_asking *a, const char *train, const char *const *texts, size_t count,
+                            kolm_error_t *err) {
+    char *rows = NULL, *questions = NULL, *answers = NULL;
+    kit_status status = kit_path_join(a->answering->job.job, "near.jsonl", &rows, err);
+    if (status == KOLM_OK) status = kit_path_join(a->answering->job.job, "eval.jsonl", &questions, err);
+    if (status == KOLM_OK) status = kit_path_join(a->answering->job.job, "predictions.jsonl", &answers, err);
+    if (status == KOLM_OK) status = near_candidates(train, texts, count, REPORT_NEAR_ROWS, a->session->stop, rows, err);
+    if (status == KOLM_OK && unlink(answers) != 0) status = kit_fail_errno(err, errno, "cannot remove %s", answers);
+    if (status == KOLM_OK) status = write_questions(questions, texts, count, err);
+    free(rows);
+    free(questions);
+    free(answers);
+    return status;
+}
+
+/* What one answer says; false when it says nothing. What makes no sense is left out. */
+static bool take_answer(const char *line, size_t length, near_found places[REPORT_NEAR_MAX]) {
+    cJSON *answer = NULL;
+    size_t count = 0;
+    if (kit_json_parse(line, length, &answer, NULL) != KOLM_OK) return false;
+    const cJSON *list = kit_json_get(answer, "near");
+    const bool known = cJSON_IsArray(list);
+    for (const cJSON *one = known ? list->child : NULL; one != NULL && count < REPORT_NEAR_MAX; one = one->next) {
+        const char *id = NULL;
+        near_found found = {0};
+        if (kit_json_get_string(one, "id", &id) && kit_parse_u64(id, &found.row) && found.row > 0 &&
+            kit_json_get_number(one, "likeness", &found.likeness) && found.likeness > 0 && found.likeness <= 1)
+            places[count++] = found;
+    }
+    cJSON_Delete(answer);
+    return known;
+}
+
+static kit_status read_answers(const report_near_asking *a, size_t count, near_found (*found)[REPORT_NEAR_MAX],
+                               bool *out_known, kolm_error_t *err) {
+    char *path = NULL;
+    kit_lines *lines = NULL;
+    const char *line = NULL;
+    size_t length = 0;
+    KIT_TRY(kit_path_join(a->answering->job.job, "predictions.jsonl", &path, err));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    kit_status status = fd >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", path);
+    if (status == KOLM_OK) status = kit_lines_open(fd, ANSWER_BYTES_MAX, &lines, err);
+    *out_known = true;
+    for (size_t i = 0; status == KOLM_OK && *out_known && i < count; i++) {
+        status = kit_lines_next(lines, &line, &length, err);
+        if (status == KOLM_OK) *out_known = line != NULL && take_answer(line, length, found[i]);
+    }
+    kit_lines_close(lines);
+    if (fd >= 0) close(fd);
+    free(path);
+    return status;
+}
+
+/* Places without a text are behind those that have one. */
+static void close_gaps(near_found places[REPORT_NEAR_MAX]) {
+    size_t kept = 0;
+    for (size_t i = 0; i < REPORT_NEAR_MAX; i++) {
+        const near_found one = places[i];
+        places[i] = (near_found){0};
+        if (one.text != NULL) places[kept++] = one;
+    }
+}
+
+kit_status report_near_by_model(void *user, const char *train, const char *const *texts, size_t count,
+                                near_found (*found)[REPORT_NEAR_MAX], bool *out_known, kolm_error_t *err) {
+    report_near_asking *a = user;
+    session_reason reason;
+    const char *recipe = NULL;
+    *out_known = false;
+    if (!kit_json_get_string(artifact_manifest(a->answering->model->artifact), "recipe", &recipe) ||
+        !fleet_recipe_nearest(a->answering->choice->backend, recipe))
+        return KOLM_OK;
+    KIT_TRY(hand_over(a, train, texts, count, err));
+    KIT_TRY(model_answering_rows(a->session, a->answering, a->airgap, count, &reason, err));
+    KIT_TRY(read_answers(a, count, found, out_known, err));
+    if (!*out_known) {
+        memset(found, 0, count * sizeof *found);
+        return KOLM_OK;
+    }
+    KIT_TRY(near_texts(train, count, a->session->stop, found, err));
+    for (size_t i = 0; i < count; i++)
+        close_gaps(found[i]);
+    return KOLM_OK;
+}
