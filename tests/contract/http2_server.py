@@ -21,7 +21,7 @@ class Call:
 
     def __init__(self, link, number):
         self.link, self.number = link, number
-        self.path, self.target, self.headers, self.body = "", "", {}, b""
+        self.path, self.target, self.headers, self.body, self.more = "", "", {}, b"", []
         self.window, self.begun, self.ended = link.initial, False, False
 
     def message(self):
@@ -31,7 +31,7 @@ class Call:
     def begin(self, headers=(), kind="application/grpc"):
         if not self.begun:
             self.begun = True
-            self.link.write_headers(self, [(":status", "200"), ("content-type", kind), *headers], False)
+            self.link.write_headers(self, [(":status", "200"), ("content-type", kind), *self.more, *headers], False)
 
     def send_bytes(self, data):
         self.begin()

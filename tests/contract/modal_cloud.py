@@ -122,6 +122,7 @@ class Modal(MachineCloud):
     # ---- Calls
 
     def take(self, call):
+        call.more = [("date", self.date())]
         with self.lock:
             number = len(self.requests)
             self.requests.append(("POST", call.path))

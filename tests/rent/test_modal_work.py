@@ -135,6 +135,12 @@ class Tokens(machines.Tokens):
         self.cloud.expires = int(time.time()) + 7200 + 60
         self.assertTrue(self.slot("refresh").of("detected")[0].endswith("; the token expires in 2 h"))
 
+    def test_a_token_expires_by_the_clock_of_modal(self):
+        for days in (-3, 3):  # by which its clock is wrong, or this machine's
+            self.cloud.skew = days * 86400
+            self.cloud.expires = int(time.time()) + self.cloud.skew + 7200 + 60
+            self.assertTrue(self.slot("refresh").of("detected")[0].endswith("; the token expires in 2 h"), days)
+
     def test_too_many_requests_are_no_lack_of_a_gpu(self):
         for fault in (Fault(429, 3600), Fault(429)):
             self.cloud.always = lambda call, f=fault: f if call.path.endswith("/TokenInfoGet") else None

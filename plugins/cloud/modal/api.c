@@ -6,7 +6,6 @@
 #include "kolm/kit/text.h"
 
 #include <string.h>
-#include <time.h>
 
 #define PAGES_MOST 100
 #define SUCCESS 1
@@ -16,14 +15,15 @@
 kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) {
     Modal__Empty request = MODAL__EMPTY__INIT;
     ProtobufCMessage *answer = NULL;
-    const modal_call call = {.rpc = "TokenInfoGet", .request = &request.base, .answer = &modal__token_info__descriptor};
+    int64_t now = 0; /* this machine's clock may be wrong, and the token is Modal's */
+    const modal_call call = {
+        .rpc = "TokenInfoGet", .request = &request.base, .answer = &modal__token_info__descriptor, .out_now = &now};
     KIT_TRY(modal_ask(a, &call, &answer, NULL, err));
     const Modal__TokenInfo *token = (const Modal__TokenInfo *)answer;
     const char *name = token->workspace_name;
     bool plain = kit_text_is_plain(name, strlen(name));
-    int64_t left = token->expires_at != NULL && token->expires_at->seconds > 0
-                       ? token->expires_at->seconds - (int64_t)time(NULL)
-                       : INT64_MAX;
+    int64_t left =
+        token->expires_at != NULL && token->expires_at->seconds > 0 ? token->expires_at->seconds - now : INT64_MAX;
     kit_format(out_note, capacity, "workspace %.60s", plain ? name : "?");
     modal_free(answer);
     if (left <= 0)

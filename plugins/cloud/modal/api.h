@@ -36,6 +36,7 @@ typedef struct modal_call {
     /* of a stream; OK ends nothing. NULL: there is one answer, which goes to *out */
     kit_status (*on_message)(void *user, const ProtobufCMessage *message, kolm_error_t *err);
     void *user;
+    int64_t *out_now;     /* seconds since 1970, by Modal's clock if its answer says; NULL: not asked */
     uint64_t deadline_ms; /* 0: 20 s, or 90 s for what creates */
     uint64_t idle_ms;     /* as in kit_http_request; 0: 60 s, or the deadline of a stream */
     /* Of the command router instead; NULL: of the account. The token of the account does not go there */

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SERVICE "/modal.client.ModalClient/"
 #define ROUTER "/modal.task_command_router.TaskCommandRouter/"
@@ -151,6 +152,7 @@ kit_status modal_ask(kit_rent_account *a, const modal_call *call, ProtobufCMessa
         status = send(a, call, &packed, &answer, err);
         if (status != KOLM_OK) status = explain(&answer, call->repeat >= KIT_HTTP_KEYED, status, err);
         if (out_may_exist != NULL) *out_may_exist = answer.may_have_happened;
+        if (call->out_now != NULL) *call->out_now = answer.date > 0 ? answer.date : (int64_t)time(NULL);
     }
     if (status == KOLM_OK && call->on_message == NULL) {
         const uint8_t *bytes = (const uint8_t *)kit_buf_text(&answer.message);

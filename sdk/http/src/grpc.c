@@ -263,6 +263,8 @@ kit_status kit_grpc_send(kit_http *http, const kit_grpc_call *call, kit_grpc_ans
     kit_status status = build(&c, err);
     if (status == KOLM_OK) status = all_tries(&c, err);
     if (status == KOLM_OK) answer->may_have_happened = false;
+    const char *date = kit_http_header_of(&c.heard, "date");
+    if (date == NULL || !kit_http_date(date, &answer->date)) answer->date = 0;
     if (status == KOLM_OK && err != NULL) *err = (kolm_error_t){.struct_size = err->struct_size};
     kit_http_answer_free(&c.heard);
     kit_buf_free(&c.frame);

@@ -72,6 +72,7 @@ typedef struct kit_grpc_answer {
     int status;             /* of gRPC; -1: none came */
     int http_status;        /* 0: none came */
     bool may_have_happened; /* KEYED and CREATE: as in kit_http_answer */
+    int64_t date;           /* of the answer: seconds since 1970 by the service's clock; 0: it does not say */
     kit_buf message;        /* of a call with one answer */
     char said[400];         /* the service's own words (grpc-message), plain text; "" if none */
 } kit_grpc_answer;
