@@ -86,11 +86,12 @@ class Pod(Machine):
 
 class RunPod(MachineCloud):
     """key: the token. limited: six requests a minute, as too many would be there. page: pods of one answer, with nextCursor; None: all. word: what the state of a
-    pod that boots is called, if it is none of the documented words. direct: whether ssh.direct is there, or the ports of the runtime alone."""
+    pod that boots is called, if it is none of the documented words. direct: whether ssh.direct is there, or the ports of the runtime alone.
+    balance: of the account."""
     refusals_are = "application/problem+json"
 
     def __init__(self, key="rpa_kolm-test-0123456789abcdef", boot=0, port=None):
-        self.limited, self.page, self.word, self.direct = False, None, None, True
+        self.limited, self.page, self.word, self.direct, self.balance = False, None, None, True, 25.0
         super().__init__(key, boot, port)
 
     def api(self):
@@ -247,8 +248,16 @@ class RunPod(MachineCloud):
     def get_keys(self, match, request):
         return {"keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== of-its-owner"]}
 
+    def graphql(self, match, request):
+        """As far as it is asked: what REST does not have."""
+        query = "".join(json.loads(request.body).get("query", "").split())
+        if query != "query{myself{clientBalance}}":
+            return {"errors": [{"message": "Cannot query that field"}]}
+        return {"data": {"myself": {"clientBalance": self.balance}}}
+
     # Its owner's keys are replaced by PUT, all of them: nothing here may ask for that.
     routes = [("GET", re.compile("/v2/account/ssh-keys"), get_keys),
+              ("POST", re.compile("/graphql"), graphql),
               ("GET", re.compile("/v2/catalog/gpus"), get_gpus),
               ("GET", re.compile("/v2/pods"), get_pods),
               ("POST", re.compile("/v2/pods"), create),

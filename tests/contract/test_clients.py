@@ -219,6 +219,26 @@ refused = asyncio.run(rp_job.run_job(worker.answer, {"id": "x", "input": {"forma
 assert refused == {"error": "this endpoint has the model aa, and bb was asked for"}, refused
 '''
 
+    BALANCE = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import runpod_bare
+from runpod.api.graphql import run_graphql_query
+for key in ("wrong", sys.argv[1]):
+    try:
+        print(run_graphql_query("query { myself { clientBalance } }", api_key=key)["data"]["myself"]["clientBalance"])
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+    def test_runpod_balance(self):
+        """By the client of RunPod itself: what it does not have in REST v2."""
+        from runpod_cloud import RunPod
+        server = self.serve(RunPod())
+        done = subprocess.run([sys.executable, "-c", self.BALANCE, server.key, os.path.dirname(os.path.abspath(__file__))], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, env={**os.environ, "RUNPOD_API_BASE_URL": server.url()}, timeout=100, check=False)
+        self.assertEqual(done.stdout, "AuthenticationError\n25.0\n")
+
     def test_runpod_endpoints(self):
         """Its own client speaks to endpoints. In a process of its own, as it reads the address when it is imported."""
         from runpod_serverless import Serverless

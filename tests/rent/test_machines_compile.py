@@ -146,12 +146,20 @@ class Compile(Case):
         self.assertIn(PROVIDER.nothing_fits, said)
         self.nothing_left()
 
-    @unittest.skipUnless(PROVIDER.name == "vast", "does not say what the account has")
+    @unittest.skipUnless(PROVIDER.name in ("vast", "runpod"), "does not say what the account has")
     def test_an_account_that_cannot_pay(self):
-        self.cloud.credit = 0.0001
+        self.cloud.credit = self.cloud.balance = 0.0001
         said = self.kolm(*self.compile_words(), code=5)
         self.assertRegex(said, r"the account has 0\.0001 USD, and this job is quoted at 0\.\d+ USD; nothing was rented")
-        self.assertEqual([path for method, path in self.cloud.requests if method == "PUT"], [])
+        self.assertEqual(self.cloud.instances, [])
+
+    @unittest.skipUnless(PROVIDER.name == "runpod", "has one way to say it")
+    def test_an_account_whose_balance_cannot_be_asked_for(self):
+        """When RunPod has ended GraphQL, or the key may not use it."""
+        for status in (403, 410):
+            self.cloud.always = lambda request, s=status: Fault(s) if request.target == "/graphql" else None
+            self.kolm(*self.compile_words())
+        self.assertEqual(len(self.cloud.instances), 4)
 
     def test_least_memory(self):
         self.kolm(*self.compile_words("--min-vram", str(PROVIDER.memory[1][0] // 10**9)))

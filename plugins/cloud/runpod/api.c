@@ -64,6 +64,34 @@ bool runpod_read_refusal(int http_status, const cJSON *body, kit_rent_said *out)
     return true;
 }
 
+/* ---- The account */
+
+/* GraphQL is beside REST: the same host, without "/v2". */
+static kit_status ask_graphql(kit_rent_account *a, const char *query, kit_rent_answer *answer, kolm_error_t *err) {
+    static const char rest[] = "/v2";
+    char base[sizeof a->base];
+    cJSON *body = cJSON_CreateObject();
+    size_t length = strlen(a->base);
+    kit_copy(base, sizeof base, a->base);
+    if (length > strlen(rest) && strcmp(base + length - strlen(rest), rest) == 0) a->base[length - strlen(rest)] = '\0';
+    (void)kit_json_put_string(body, "query", query);
+    kit_status status = kit_rent_send(a, "POST", "/graphql", body, KIT_HTTP_READ, answer, err);
+    kit_copy(a->base, sizeof a->base, base);
+    return status;
+}
+
+kit_status runpod_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_error_t *err) {
+    kit_rent_answer answer = {0};
+    double usd = 0;
+    kit_status status = ask_graphql(a, "query { myself { clientBalance } }", &answer, err);
+    const cJSON *self = kit_json_get(kit_json_get(answer.json, "data"), "myself");
+    if (status == KOLM_OK && !kit_json_get_number(self, "clientBalance", &usd))
+        status = kit_rent_strange(a, "balance", err);
+    *out_micro_usd = usd > 0 ? kit_rent_micro_usd(usd) : 0;
+    kit_rent_answer_free(&answer);
+    return status;
+}
+
 /* ---- What is wanted */
 
 typedef struct wanted {

@@ -13,6 +13,7 @@
  *                          balance; 422 a field that it does not know, or a wrong value
  *   GET    /pods, /pods/{id}   PROVISIONING, STARTING, RUNNING; EXITED (stopped, and its disk billed), ERROR; TERMINATED
  *   DELETE /pods/{id}      204; then 404, or TERMINATED for a while. A stopped pod is never asked for
+ *   POST   https://api.runpod.io/graphql {"query": "query { myself { clientBalance } }"}: {"data": ...} or {"errors": [...]}, in USD
  * Failures are application/problem+json {"title", "status", "detail", "errors"}: a 404 that is none of these is a
  * proxy's. No key against creating twice and no unique names: the name is looked for. The specification has no pages; a
  * `nextCursor` is followed. The public key goes along as the variable PUBLIC_KEY, which RunPod's images put into
@@ -24,6 +25,8 @@ extern const kit_vm runpod_vm; /* the table: runpod.c */
 
 extern const kit_rent_refusal runpod_refusals[];
 bool runpod_read_refusal(int http_status, const cJSON *body, kit_rent_said *out);
+/* By GraphQL, until that ends early in 2027: REST v2 has no such request. */
+kit_status runpod_balance(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err) KIT_MUST_USE;
 kit_status runpod_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
                          kolm_error_t *err) KIT_MUST_USE;
 kit_status runpod_create(void *state, const kit_rent_offer *offer, const char *name,

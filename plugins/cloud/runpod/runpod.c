@@ -28,6 +28,7 @@ const kit_vm runpod_vm = {
     .runtime = "pods over SSH",
     .place = "RunPod",
     .tokens_per_second_3b = 6000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .balance = runpod_balance,
 };
 
 KIT_VM_SLOTS(runpod_vm)
