@@ -332,6 +332,11 @@ class Trouble(Case):
         self.assertEqual((self.provider.submits, self.provider.without_end()), (1, []))
         self.assert_ends()
 
+    def test_ctrl_c_and_a_cancel_that_is_taken_and_not_done(self):
+        self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 10**6
+        self.assertRegex(self.stop(), "the job [0-9a-f-]+u1 is not cancelled yet; RunPod ends it 570 s after it was submitted")
+        self.assert_ends()
+
     def test_ctrl_c_and_a_cancel_that_is_never_answered(self):
         """It is not recorded, so no later start of kolm ends it: a warning says what does."""
         self.provider.stuck, self.provider.tick = True, 0.001

@@ -40,6 +40,7 @@ typedef struct endpoint {
     kit_buf *out;
     cJSON *output; /* of a job that has ended well */
     bool open;     /* a job may wait or run */
+    bool told;     /* RunPod has taken a cancel */
     bool warned;   /* that a job is not cancelled */
 } endpoint;
 
@@ -231,6 +232,19 @@ static kit_queue_life life_of(const char *word) {
     return KIT_QUEUE_UNKNOWN;
 }
 
+/* A call that the user stopped is over after ten seconds, and has no sentence of its own: the warning comes at once. */
+static void warn_of_cancel(kit_queue_task *task, const char *handle) {
+    endpoint *e = task->own;
+    kit_buf line = {0};
+    if (e->warned || task->host->cancelled(task->host->user) == 0) return;
+    e->warned = true;
+    kit_buf_fmt(&line,
+                "runpod: the job %s is not cancelled yet; RunPod ends it %llu s after it was submitted (its ttl)",
+                handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
+    task->host->log(task->host->user, KOLM_LOG_WARNING, kit_buf_text(&line));
+    kit_buf_free(&line);
+}
+
 static kit_status look(void *state, const char *handle, kit_queue_look *out, kolm_error_t *err) {
     kit_queue_task *task = state;
     endpoint *e = task->own;
@@ -246,6 +260,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
         out->life = life_of(out->word);
         read_error(reply.json, out->why, sizeof out->why);
         e->open = out->life < KIT_QUEUE_SUCCEEDED;
+        if (e->open && e->told) warn_of_cancel(task, handle);
         if (out->life == KIT_QUEUE_UNKNOWN) kit_queue_say(task, "the job %s is \"%s\"", handle, out->word);
     }
     if (status == KOLM_OK && out->life == KIT_QUEUE_SUCCEEDED) {
@@ -259,19 +274,6 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     return status;
 }
 
-/* A call that the user stopped is over after ten seconds, and has no sentence of its own: the warning comes at once. */
-static void warn_of_cancel(kit_queue_task *task, const char *handle) {
-    endpoint *e = task->own;
-    kit_buf line = {0};
-    if (e->warned || task->host->cancelled(task->host->user) == 0) return;
-    e->warned = true;
-    kit_buf_fmt(&line,
-                "runpod: the job %s is not cancelled yet; RunPod ends it %llu s after it was submitted (its ttl)",
-                handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
-    task->host->log(task->host->user, KOLM_LOG_WARNING, kit_buf_text(&line));
-    kit_buf_free(&line);
-}
-
 static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     kit_queue_task *task = state;
     char path[KIT_RENT_HANDLE_BYTES + 160];
@@ -280,6 +282,7 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     const kit_service_call call = {.method = "POST", .path = path, .repeat = KIT_HTTP_CHANGE, .deadline_ms = CANCEL_MS};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
     if (status != KOLM_OK) warn_of_cancel(task, handle);
+    ((endpoint *)task->own)->told = status == KOLM_OK;
     kit_service_reply_free(&reply);
     return status;
 }
@@ -383,7 +386,7 @@ static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *
     endpoint *e = task->own;
     e->questions = questions;
     e->out = out;
-    e->open = false;
+    e->open = e->told = false;
     kit_status status = kit_queue_ask(task, &queue, e->seconds * 1000, err);
     cJSON_Delete(e->output);
     e->output = NULL;
