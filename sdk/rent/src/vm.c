@@ -169,19 +169,25 @@ static kit_status check_nothing_left(bench *t, kolm_error_t *err) {
     return status;
 }
 
+static kit_status check_more(bench *t, kolm_error_t *err) {
+    return t->vm->also(t->host, t->note, sizeof t->note, err);
+}
+
 int32_t kit_vm_test(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_test_args_t *args,
                     kolm_test_result_t *out_result, kolm_error_t *out_error) {
-    static const struct {
+    const struct {
         const char *title;
         kit_status (*run)(bench *t, kolm_error_t *err);
     } steps[] = {{"auth check", check_token},
                  {"offers", check_offers},
                  {"rented machine, trainer dry run", check_machine},
-                 {"nothing left", check_nothing_left}};
+                 {"nothing left", check_nothing_left},
+                 {vm->also_title, check_more}};
+    const uint32_t total = vm->also != NULL && vm->also_set(host) ? 5 : 4;
     bench t = {.vm = vm, .host = host};
     bool good = true;
     (void)args, (void)out_error;
-    for (uint32_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    for (uint32_t i = 0; i < total; i++) {
         kolm_error_t err = KIT_ERROR_INIT;
         int64_t begun = kit_now_ms();
         t.note[0] = '\0';
@@ -195,7 +201,7 @@ int32_t kit_vm_test(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_tes
                                                   : good ? KOLM_STEP_OK
                                                          : KOLM_STEP_FAILED,
                                        .number = i + 1,
-                                       .total = sizeof steps / sizeof *steps,
+                                       .total = total,
                                        .duration_us = (uint64_t)(kit_now_ms() - begun) * 1000,
                                        .title = steps[i].title,
                                        .note = note};

@@ -30,8 +30,8 @@ extern "C" {
  *   train    rents a machine, runs the job, fetches the results, ends the machine. out_result->billed_micro_usd is time
  *   infer    multiplied by price, from the request that rents to the end of all machines that were tried. The
  *            provider's bill is authoritative
- *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left. It
- *            costs minutes of the cheapest machine
+ *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left; and
+ *            the table's own. It costs minutes of the cheapest machine
  *   status   machines and keys whose name begins with "kolm-": price and age. prune removes keys that no machine needs,
  *            and machines older than the longest that any job may take; nothing of a job that may still run
  *   reclaim  ends the resource of a record, and reports the outcome: unknown if it is not found, and the account is not
@@ -98,6 +98,11 @@ typedef struct kit_vm {
      * gone. NULL, or an id of "": the provider does not say; then which token it is is recorded in its stead, and with
      * another one, be it of the same account, reclaim treats nothing as gone that it has not seen. */
     kit_status (*scope)(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err);
+    /* test: a step after the others, of what the provider has beside machines. also_set: whether the user has set it
+     * up; without it there is no such step. note: what was found. NULL: there is nothing else. */
+    const char *also_title;
+    bool (*also_set)(const kolm_host_v1_t *host);
+    kit_status (*also)(const kolm_host_v1_t *host, char *out_note, size_t capacity, kolm_error_t *err);
 } kit_vm;
 
 #define KIT_VM_KEY "key:"
