@@ -14,6 +14,8 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "remote"))
+from box import kill_all  # noqa: E402
 from case import NOWHERE, CloudCase, main, tickets  # noqa: E402
 from runpod_cloud import RunPod  # noqa: E402
 from runpod_serverless import Serverless  # noqa: E402
@@ -336,6 +338,51 @@ class Trouble(Case):
         self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 10**6
         self.assertRegex(self.stop(), "the job [0-9a-f-]+u1 is not cancelled yet; RunPod ends it 570 s after it was submitted")
         self.assert_ends()
+
+    def leases(self):
+        return json.loads(self.run_kolm("compute", "status", "--json", stderr=subprocess.DEVNULL).stdout)["leases"]
+
+    def left(self, *faults):
+        """A job that may run for an hour, whose kolm was killed when it was there: what is recorded of it."""
+        self.configure(endpoint_seconds=3600)
+        self.provider.stuck, self.provider.tick = True, 0.001
+        kolm = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "x", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while not any("/status/" in line for line in self.provider.taken):
+            self.assertIsNone(kolm.poll())
+        kill_all(kolm)
+        kolm.communicate()
+
+    def settled(self):
+        while any(lease["state"] == "in use" for lease in self.leases()):
+            pass
+        return self.leases()
+
+    def test_a_job_that_may_run_for_long_is_recorded(self):
+        self.left()
+        self.provider.deaf = 10**6
+        (lease,) = self.settled()
+        self.assertRegex(lease["place"], "^RunPod, ttl [0-9]+ s, endpoint %s " % ENDPOINT)
+        self.assertIn("it is not cancelled yet; RunPod ends it", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.provider.deaf = 0
+        self.configure(endpoint="another")  # its record has the endpoint
+        self.run_kolm("compute", "reap", "--yes")
+        self.assertEqual((self.leases(), self.provider.running()), ([], []))
+
+    def test_a_job_that_may_run_for_long_and_ends_well(self):
+        self.configure(endpoint_seconds=3600)
+        self.assertEqual(self.ask("refund refunds about").returncode, 0)
+        self.assertEqual(self.leases(), [])
+
+    @unittest.skipUnless(shutil.which("faketime"), "no faketime")
+    def test_a_job_whose_submission_was_not_answered_ends_by_its_ttl(self):
+        self.configure(endpoint_seconds=1000)
+        self.provider.fault(RUN, "lost")
+        self.assert_sentence(self.ask("x"), "it is not submitted again", "if it is there, RunPod ends it")
+        self.assertIn("cannot be looked for", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.assertEqual(len(self.leases()), 1)
+        subprocess.run(["faketime", "-f", "+1h", self.kolm, "compute", "reap", "--yes"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+        self.assertEqual(self.leases(), [])
 
     def test_ctrl_c_and_a_cancel_that_is_never_answered(self):
         """It is not recorded, so no later start of kolm ends it: a warning says what does."""

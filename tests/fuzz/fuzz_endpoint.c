@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     task.own = &e;
     must(kit_json_parse(questions, strlen(questions), &asked, &err) == KOLM_OK);
     e.questions = asked;
-    must(kit_service_open(&site, &http_double_host, &task.service, &err) == KOLM_OK);
+    must(kit_service_open(&runpod_serverless_site, &http_double_host, &task.service, &err) == KOLM_OK);
     kit_status status = ask(&task, &err);
     must(status == KOLM_OK || err.text[0] != '\0');
     kit_service_close(&task.service);

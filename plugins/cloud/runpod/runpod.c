@@ -6,6 +6,8 @@
 
 #include "kolm/backend.h"
 
+#include <string.h>
+
 const kit_vm runpod_vm = {
     .machine = {.name = "RunPod",
                 .can = KIT_RENT_CAN_NAME,
@@ -33,6 +35,13 @@ const kit_vm runpod_vm = {
 
 KIT_VM_SLOTS(runpod_vm)
 
+/* A job is one of the endpoint; everything else is a pod. */
+static int32_t reclaim(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args, kolm_reclaim_result_t *out_result,
+                       kolm_error_t *out_error) {
+    return strcmp(args->kind, "job") == 0 ? runpod_serverless_reclaim(host, args, out_result, out_error)
+                                          : vm_reclaim(host, args, out_result, out_error);
+}
+
 static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
                       kolm_error_t *out_error) {
     int32_t status = vm_detect(host, args, out_result, out_error);
@@ -55,5 +64,5 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .homepage = "",           .detect = detect,
     .cost = vm_cost,          .train = vm_train,
     .infer = infer,           .test = vm_test,
-    .status = vm_status,      .reclaim = vm_reclaim,
+    .status = vm_status,      .reclaim = reclaim,
 };

@@ -18,9 +18,10 @@
 #define SECONDS 540u         /* `kolm run` waits 600 s for an answer: a minute is left to cancel */
 #define CANCEL_MS 3000       /* one try of several */
 #define LEAST_SECONDS 10u    /* of a ttl */
+#define RECORDS_MOST 4000u   /* of one call: its journal has no room for many more */
 #define TTL_MORE_SECONDS 30u /* so that the job is still there when it is given up, to be cancelled */
 
-static const kit_service_site site = {
+const kit_service_site runpod_serverless_site = {
     .name = "runpod",
     .title = "RunPod",
     .variable = "KOLM_RUNPOD_TOKEN",
@@ -33,7 +34,7 @@ static const kit_service_site site = {
 
 /* The private part of a task. */
 typedef struct endpoint {
-    char id[128];
+    char id[RUNPOD_ENDPOINT_BYTES];
     char model[KIT_SHA256_HEX];
     uint64_t seconds; /* of a job, from its submission */
     const cJSON *questions;
@@ -42,6 +43,8 @@ typedef struct endpoint {
     bool open;     /* a job may wait or run */
     bool told;     /* RunPod has taken a cancel */
     bool warned;   /* that a job is not cancelled */
+    char place[KIT_RENT_PLACE_BYTES];
+    uint32_t records;
 } endpoint;
 
 static kit_status malformed(const char *what, kolm_error_t *err) {
@@ -107,6 +110,11 @@ static void read_id(const kolm_host_v1_t *host, char *out, size_t capacity, bool
     *out_good = kit_setting(host, "endpoint", "", out, capacity) && (out[0] == '\0' || kit_service_is_id(out));
 }
 
+static kit_status bad_id(kolm_error_t *err) {
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the id that RunPod's console shows for the endpoint",
+                    "endpoint of backends.runpod in config.json cannot be used");
+}
+
 /* No estimate, so no way to keep to a budget: as with every queue. */
 static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
     static const char *const keys[] = {"budget_usd", "job.budget_micro_usd"};
@@ -120,15 +128,25 @@ static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* What may run for longer than some minutes is recorded, with all that is needed to end it. */
+static void record_long(kit_queue_task *task) {
+    endpoint *e = task->own;
+    char text[KIT_RENT_PLACE_BYTES], which[KIT_SECRET_MARK_BYTES];
+    if (e->seconds <= SECONDS) return;
+    kit_format(text, sizeof text, "RunPod, ttl %llu s, endpoint %s",
+               (unsigned long long)(e->seconds + TTL_MORE_SECONDS), e->id);
+    kit_secret_mark(task->service.token, which);
+    kit_rent_place(text, which, e->place);
+    task->place = e->place;
+}
+
 static kit_status open_endpoint(kit_queue_task *task, kolm_error_t *err) {
     endpoint *e = task->own;
     char text[32];
     bool good = false;
     KIT_TRY(refuse_budget(task->host, err));
     read_id(task->host, e->id, sizeof e->id, &good);
-    if (!good || e->id[0] == '\0')
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the id that RunPod's console shows for the endpoint",
-                        "endpoint of backends.runpod in config.json cannot be used");
+    if (!good || e->id[0] == '\0') return bad_id(err);
     e->seconds = SECONDS;
     KIT_TRY(kit_queue_setting(task, "endpoint_seconds", text, sizeof text, err));
     if (text[0] != '\0' && (!kit_parse_u64(text, &e->seconds) || e->seconds < LEAST_SECONDS || e->seconds > 86400))
@@ -138,6 +156,7 @@ static kit_status open_endpoint(kit_queue_task *task, kolm_error_t *err) {
     if (left != INT64_MAX && left / 1000 < (int64_t)e->seconds)
         e->seconds = left / 1000 > (int64_t)LEAST_SECONDS ? (uint64_t)left / 1000 : LEAST_SECONDS;
     kit_format(task->model.model, sizeof task->model.model, "endpoint %s", e->id);
+    record_long(task);
     return digest_model(task->job, e->model, err);
 }
 
@@ -219,7 +238,7 @@ static void read_error(const cJSON *json, char *out, size_t capacity) {
     cJSON_Delete(value);
 }
 
-static kit_queue_life life_of(const char *word) {
+kit_queue_life runpod_serverless_life(const char *word) {
     static const struct {
         const char *word;
         kit_queue_life life;
@@ -257,7 +276,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     if (status == KOLM_OK && !kit_service_text(reply.json, "status", out->word, sizeof out->word))
         status = malformed("a job without a status", err);
     if (status == KOLM_OK) {
-        out->life = life_of(out->word);
+        out->life = runpod_serverless_life(out->word);
         read_error(reply.json, out->why, sizeof out->why);
         e->open = out->life < KIT_QUEUE_SUCCEEDED;
         if (e->open && e->told) warn_of_cancel(task, handle);
@@ -384,6 +403,10 @@ static kit_status say_when_it_ends(const endpoint *e, kolm_error_t *err) {
 
 static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *out, kolm_error_t *err) {
     endpoint *e = task->own;
+    if (task->place != NULL && ++e->records > RECORDS_MOST) {
+        task->place = NULL;
+        e->seconds = SECONDS; /* then it ends soon */
+    }
     e->questions = questions;
     e->out = out;
     e->open = e->told = false;
@@ -394,7 +417,7 @@ static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *
 }
 
 static const kit_queue_backend backend = {
-    .site = &site,
+    .site = &runpod_serverless_site,
     .own_bytes = sizeof(endpoint),
     .open = open_endpoint,
     .answers = answer,
@@ -407,7 +430,7 @@ static const kit_queue_backend backend = {
 
 bool runpod_serverless_answers(const kolm_host_v1_t *host, const char *job_dir) {
     kolm_error_t ignored = KIT_ERROR_INIT;
-    char id[128], *result = NULL;
+    char id[RUNPOD_ENDPOINT_BYTES], *result = NULL;
     if (kit_setting(host, "endpoint", "", id, sizeof id) && id[0] == '\0') return false;
     bool fresh = kit_path_join(job_dir, "result.json", &result, &ignored) == KOLM_OK && access(result, F_OK) == 0;
     free(result);
@@ -429,7 +452,7 @@ static kit_status ask_health(const kolm_host_v1_t *host, const char *id, char *o
     char path[160];
     uint64_t idle = 0, running = 0;
     kit_format(path, sizeof path, "/%s/health", id);
-    kit_status status = kit_service_open(&site, host, &service, err);
+    kit_status status = kit_service_open(&runpod_serverless_site, host, &service, err);
     if (status == KOLM_OK)
         status = kit_service_ask(&service, &(kit_service_call){.path = path, .deadline_ms = 10000}, &reply, err);
     const cJSON *workers = kit_json_get(reply.json, "workers");
@@ -444,7 +467,7 @@ static kit_status ask_health(const kolm_host_v1_t *host, const char *id, char *o
 void runpod_serverless_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args,
                               kolm_detect_result_t *result) {
     kolm_error_t err = KIT_ERROR_INIT;
-    char id[128], before[sizeof result->reason], more[160] = "";
+    char id[RUNPOD_ENDPOINT_BYTES], before[sizeof result->reason], more[160] = "";
     bool good = false;
     read_id(host, id, sizeof id, &good);
     if (good && id[0] == '\0') return;

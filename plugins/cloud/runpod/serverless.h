@@ -4,6 +4,7 @@
 #define RUNPOD_SERVERLESS_H
 
 #include "kolm/backend.h"
+#include "kolm/rent/journal.h"
 #include "kolm/rent/queue_slots.h"
 
 /*
@@ -25,6 +26,13 @@
  * of their names' bytes.
  */
 
+#define RUNPOD_ENDPOINT_BYTES 65u /* of an id */
+
+extern const kit_service_site runpod_serverless_site;
+kit_queue_life runpod_serverless_life(const char *word);
+/* Of a job that was recorded, as those are that may run for long. recall.c */
+int32_t runpod_serverless_reclaim(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
+                                  kolm_reclaim_result_t *out_result, kolm_error_t *err);
 /* Whether the answers of this job come from an endpoint: one is set, and the model was not made in this very job, in
  * which case the endpoint cannot have it. */
 bool runpod_serverless_answers(const kolm_host_v1_t *host, const char *job_dir);

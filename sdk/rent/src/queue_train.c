@@ -224,7 +224,7 @@ int32_t kit_queue_train(const kit_queue_backend *backend, const kolm_host_v1_t *
     return status;
 }
 
-/* ---- One answer by a queue: it ends by itself within minutes, so it is not put on record */
+/* ---- One answer by a queue: most end by themselves within minutes, and are not recorded */
 
 static kit_status no_intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     (void)user, (void)name, (void)offer, (void)err;
@@ -244,19 +244,24 @@ static kit_status no_gone(void *user, const char *name, uint64_t billed_micro_us
 kit_status kit_queue_ask(kit_queue_task *task, const kit_queue_provider *provider, uint64_t most_ms,
                          kolm_error_t *err) {
     static const kit_rent_journal none = {.intent = no_intent, .handle = no_handle, .gone = no_gone};
+    kit_rent_host record = {.host = task->host, .kind = "job", .place = task->place};
+    char name[KIT_RENT_PREFIX_BYTES] = "answer";
     uint64_t poll_ms = 1000;
     kit_queue q;
     KIT_TRY(queue_poll_of(task, 1000, &poll_ms, err));
+    if (task->place != NULL) KIT_TRY(kit_rent_make_prefix("kolm", name, err));
     const kit_queue_plan plan = {.provider = provider,
                                  .provider_state = task,
-                                 .journal = &none,
-                                 .name = "answer",
+                                 .journal = task->place != NULL ? &kit_rent_host_journal : &none,
+                                 .journal_user = &record,
+                                 .name = name,
+                                 .what = "answers",
                                  .deadline_ms = most_ms,
                                  .give_up_ms = 60000,
                                  .poll_ms = poll_ms};
     KIT_TRY(kit_queue_begin(&q, &plan, queue_now(), err));
     bool ended = drive(task, &q, KIT_QUEUE_LOST, 0, true);
-    return verdict(task, &q, ended, false, err);
+    return verdict(task, &q, ended, task->place != NULL && q.handle[0] != '\0', err);
 }
 
 /* ---- test: up to the price, and back */

@@ -68,6 +68,7 @@ typedef struct kit_queue_task {
     kit_service service;
     kit_job *job;       /* train and infer */
     const char *name;   /* train: of the job at the provider */
+    const char *place;  /* kit_queue_ask: where the job is recorded to be; NULL: it is not recorded */
     int rows_fd;        /* train: what row() wrote, open for reading; else -1 */
     uint64_t rows;      /* of that file */
     uint64_t row_bytes; /* of that file */
@@ -171,8 +172,8 @@ kit_status kit_queue_size(kit_queue_task *task, const char *model, kolm_error_t 
 /* Downloads url into model/FILE and fills task->model's file, sha256 and size. */
 kit_status kit_queue_download(kit_queue_task *task, const char *url, const char *file, kolm_error_t *err) KIT_MUST_USE;
 /* For answer(), if an answer is a job too: submits it to a provider without upload, waits, fetches. Such a job ends by
- * itself within minutes, so it is not recorded; all other rules of kit_queue hold: an unclear submit is not repeated,
- * and a job that is given up after most_ms is cancelled until that is final. */
+ * itself within minutes, so it is not recorded unless task->place says where; all other rules of kit_queue hold: an
+ * unclear submit is not repeated, and a job that is given up after most_ms is cancelled until that is final. */
 kit_status kit_queue_ask(kit_queue_task *task, const kit_queue_provider *provider, uint64_t most_ms,
                          kolm_error_t *err) KIT_MUST_USE;
 /* The conversation of a row or a question as {"role","content"} of the roles system, user and assistant, in the order
