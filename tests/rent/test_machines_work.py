@@ -18,6 +18,7 @@ for room in ("contract", "remote"):
 import box as boxes  # noqa: E402
 sys.path.insert(0, HERE)
 from providers import PROVIDERS, Fault  # noqa: E402
+from runpod_serverless import Serverless  # noqa: E402
 
 os.umask(0o022)
 SLOT, ENGINE = (os.path.abspath(word) for word in sys.argv[1:3])
@@ -178,6 +179,25 @@ class Work(Case):
         self.assertEqual(said.of("tested"), ["passed %s is ready for kolm compile" % PROVIDER.name], said.text)
         self.assertEqual([step.split(" ")[0] for step in said.of("step")], ["ok"] * 4)
         self.nothing_left(said)
+
+    @unittest.skipUnless(PROVIDER.name == "runpod", "it has no endpoints")
+    def test_the_test_tries_an_endpoint_that_is_set(self):
+        asked = []
+
+        def worker(job):
+            asked.append(job["input"])
+            return {"model": "ab" * 32, "answers": []} if len(asked) == 1 else {"error": "no such model"}
+        server = Serverless(worker, "abc123", token=self.cloud.key)
+        self.addCleanup(server.close)
+        more = {"endpoint": "abc123", "endpoint_api": server.api()}
+        said = self.slot("test", **more)
+        self.assertEqual([step.split(" ")[0] for step in said.of("step")], ["ok"] * 5)
+        self.assertEqual(said.of("step")[4], "ok serverless endpoint: a worker of abc123 has the model abababababababab...")
+        self.assertEqual(asked, [{"format": 1, "model": "", "rows": []}])
+        said = self.slot("test", **more)
+        self.assertIn("no such model", said.of("step")[4])
+        self.assertEqual(said.of("tested")[0].split(" ")[0], "failed")
+        self.nothing_left()
 
     def test_a_test_with_a_wrong_token_rents_nothing(self):
         self.cloud.key = PROVIDER.token("secret_another")

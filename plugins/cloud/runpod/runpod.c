@@ -31,6 +31,9 @@ const kit_vm runpod_vm = {
     .place = "RunPod",
     .tokens_per_second_3b = 6000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
     .balance = runpod_balance,
+    .also_title = "serverless endpoint",
+    .also_set = runpod_serverless_is_set,
+    .also = runpod_serverless_test,
 };
 
 KIT_VM_SLOTS(runpod_vm)

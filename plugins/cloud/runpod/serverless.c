@@ -18,6 +18,7 @@
 #define SECONDS 540u         /* `kolm run` waits 600 s for an answer: a minute is left to cancel */
 #define CANCEL_MS 3000       /* one try of several */
 #define LEAST_SECONDS 10u    /* of a ttl */
+#define TEST_SECONDS 300u    /* for a worker to start */
 #define RECORDS_MOST 4000u   /* of one call: its journal has no room for many more */
 #define TTL_MORE_SECONDS 30u /* so that the job is still there when it is given up, to be cancelled */
 
@@ -443,6 +444,43 @@ bool runpod_serverless_answers(const kolm_host_v1_t *host, const char *job_dir) 
 int32_t runpod_serverless_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args,
                                 kolm_infer_result_t *out_result, kolm_error_t *err) {
     return kit_queue_infer(&backend, host, args, out_result, err);
+}
+
+/* ---- test: a worker says which model it has */
+
+static kit_status fetch_model(void *state, const char *handle, bool *out_done, kolm_error_t *err) {
+    endpoint *e = ((kit_queue_task *)state)->own;
+    (void)handle;
+    if (!kit_service_text(e->output, "model", e->model, sizeof e->model))
+        return wrong_answers(e, "there is no model in its output", err);
+    *out_done = true;
+    return KOLM_OK;
+}
+
+static const kit_queue_provider asking = {
+    .name = "RunPod", .settle_ms = 5000, .submit = submit, .look = look, .cancel = cancel, .fetch = fetch_model};
+
+bool runpod_serverless_is_set(const kolm_host_v1_t *host) {
+    char id[RUNPOD_ENDPOINT_BYTES];
+    return !kit_setting(host, "endpoint", "", id, sizeof id) || id[0] != '\0';
+}
+
+kit_status runpod_serverless_test(const kolm_host_v1_t *host, char *out_note, size_t capacity, kolm_error_t *err) {
+    endpoint e = {.seconds = TEST_SECONDS};
+    kit_queue_task task = {.backend = &backend, .host = host, .rows_fd = -1, .own = &e};
+    bool good = false;
+    read_id(host, e.id, sizeof e.id, &good);
+    if (!good) return bad_id(err);
+    cJSON *nothing = cJSON_CreateArray();
+    if (nothing == NULL) return kit_no_memory(err);
+    e.questions = nothing;
+    kit_status status = kit_service_open(&runpod_serverless_site, host, &task.service, err);
+    if (status == KOLM_OK) status = kit_queue_ask(&task, &asking, e.seconds * 1000, err);
+    if (status == KOLM_OK) kit_format(out_note, capacity, "a worker of %s has the model %.16s...", e.id, e.model);
+    cJSON_Delete(e.output);
+    cJSON_Delete(nothing);
+    kit_service_close(&task.service);
+    return status;
 }
 
 static kit_status ask_health(const kolm_host_v1_t *host, const char *id, char *out, size_t capacity,

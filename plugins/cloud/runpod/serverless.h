@@ -20,8 +20,8 @@
  * submission: after it RunPod has neither the job nor its output, whatever the state. An output is kept for half an
  * hour. `error` is what the worker said: a text, or the JSON of an exception as a text, with error_message.
  *
- * The worker is kolm_worker.py. The input is {"format": 1, "model": DIGEST, "rows": [...]}, rows as in eval.jsonl,
- * whose ids are numbers from 0 here; the output {"model": DIGEST, "answers": [{"id", "output", "confidence"}, ...]} as
+ * The worker is kolm_worker.py. The input is {"format": 1, "model": DIGEST, "rows": [...]}, DIGEST "" without rows, to
+ * ask which it has; rows are as in eval.jsonl, and their ids numbers from 0 here; the output {"model": DIGEST, "answers": [{"id", "output", "confidence"}, ...]} as
  * predictions.jsonl has them. DIGEST is the SHA-256 of what sha256sum prints for the files of the model, in the order
  * of their names' bytes.
  */
@@ -30,6 +30,11 @@
 
 extern const kit_service_site runpod_serverless_site;
 kit_queue_life runpod_serverless_life(const char *word);
+/* Whether the user has set an endpoint, be it a wrong one. */
+bool runpod_serverless_is_set(const kolm_host_v1_t *host);
+/* One request with no question, which starts a worker: it says which model it has. */
+kit_status runpod_serverless_test(const kolm_host_v1_t *host, char *out_note, size_t capacity,
+                                  kolm_error_t *err) KIT_MUST_USE;
 /* Of a job that was recorded, as those are that may run for long. recall.c */
 int32_t runpod_serverless_reclaim(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
                                   kolm_reclaim_result_t *out_result, kolm_error_t *err);
