@@ -141,8 +141,8 @@ uint64_t fleet_price_once(const fleet_backend *backend);
  * scored by answers of another one, as these are two calls. 0 where nothing is rented, or it is not billed by the
  * hour. */
 uint64_t fleet_second_start(const fleet_backend *backend);
-/* Whether it keeps to the budget of a job itself, although what it bills is not known by the hour: it has a setting for
- * one. */
+/* Whether it keeps to the budget of a job itself, although what it bills is not known by the hour: its manifest promises
+ * that by a setting named budget_usd (backend-author.md). */
 bool fleet_keeps_budget(const fleet_backend *backend);
 /* Takes over the price that the detection, made at that time, has of the provider for machines such as are wanted; the
  * configuration's stays. */
