@@ -74,7 +74,7 @@ class Jobs:
         self.assertIn("could not be checked", away["reason"])
 
     def try_faults(self, step):
-        for kind, good, may_be_left in [row[1:] for row in self.faults if row[0] == step]:
+        for kind, good, may_be_left in self.drawn(row[1:] for row in self.faults if row[0] == step):
             with self.subTest(step=step, kind=kind):
                 self.again()
                 self.provider.fault(step, kind)
@@ -223,7 +223,7 @@ class Jobs:
         kolm = self.start_compile()
         self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
         kill_all(kolm)
-        for at in range(1, len(self.provider.taken) + 1):
+        for at in self.drawn(range(1, len(self.provider.taken) + 1)):
             for kill in (subprocess.Popen.kill, kill_all):
                 with self.subTest(request=at, kill=kill.__name__):
                     self.kill_at(at, kill)

@@ -172,12 +172,12 @@ class Answers(Case):
 class Trouble(Case):
     def test_faults(self):
         good, bad = True, False
-        for where, kind, right in (
+        for where, kind, right in self.drawn((
                 (RUN, "refuse", bad), (RUN, "lost", bad), (RUN, "reset", bad), (RUN, "slow", good), (RUN, "after-500", bad), (RUN, "error-200", bad), (RUN, "malformed", bad),
                 (RUN, "huge", bad), (RUN, "html", bad), (RUN, 400, bad), (RUN, 401, bad), (RUN, 402, bad), (RUN, 403, bad), (RUN, 404, bad), (RUN, 413, bad), (RUN, 500, bad),
                 (RUN, 503, bad), (RUN, (429, (("Retry-After", "0"),)), good), (RUN, 429, good), (RUN, (429, (("Retry-After", "7200"),)), bad),
                 (STATUS, "refuse", good), (STATUS, "lost", good), (STATUS, "reset", good), (STATUS, "slow", good), (STATUS, "malformed", good), (STATUS, "huge", good),
-                (STATUS, "html", good), (STATUS, "error-200", good), (STATUS, 500, good), (STATUS, 503, good), (STATUS, (429, (("Retry-After", "0"),)), good)):
+                (STATUS, "html", good), (STATUS, "error-200", good), (STATUS, 500, good), (STATUS, 503, good), (STATUS, (429, (("Retry-After", "0"),)), good))):
             with self.subTest(where=where, kind=kind):
                 self.provider.faults.clear()
                 self.provider.submits = 0
