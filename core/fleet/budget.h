@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a job may cost at most, by the user's environment. */
+/* The cap on the cost of a job that the user's environment sets. */
 #ifndef KOLM_FLEET_BUDGET_H
 #define KOLM_FLEET_BUDGET_H
 
@@ -10,9 +10,9 @@
 
 #define FLEET_BUDGET_VARIABLE "KOLM_COMPUTE_BUDGET_USD"
 
-/* KOLM_COMPUTE_BUDGET_USD: dollars, at most six decimals, that no job may cost more than, whatever --budget says.
- * *out_set false: it is not set, or empty. INVALID_ARGUMENT for anything else: a cap that is not understood must not be
- * ignored. */
+/* Reads KOLM_COMPUTE_BUDGET_USD: the most that any job may cost, whatever --budget says, in dollars with at most six
+ * decimals. *out_set is false if it is unset or empty. INVALID_ARGUMENT if it cannot be parsed: a malformed cap must
+ * not be ignored. */
 kit_status fleet_budget_cap(bool *out_set, uint64_t *out_micro_usd, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

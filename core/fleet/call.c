@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may be called, what a call of each slot gets, and what its verdict means to a person. */
+/* Who may be called, what a call of each slot gets, and how verdicts become errors for the user. */
 #include "fleet/call.h"
 
 #include "fleet/budget.h"
@@ -9,24 +9,24 @@
 #include <string.h>
 
 #define DEBUGGED_MS 3600000
-#define RECLAIM_GRACE_MS 2000 /* whoever started kolm waits for something else */
-#define LEFT_MS 20000         /* to end what a call has left */
+#define RECLAIM_GRACE_MS 2000 /* the user is waiting for something else */
+#define LEFT_MS 20000         /* to reclaim what a call left behind */
 
 typedef enum may { NEVER, IF_NEEDED, UNLESS_AIRGAP, ALWAYS } may;
 
 static const struct rule {
     uint32_t slot;
-    int64_t timeout_ms; /* 0: the host's own */
+    int64_t timeout_ms; /* 0: the host's default */
     may network, secrets;
     bool rents;
 } rules[] = {
-    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS, false}, /* both withheld, but where it is refreshed: it learns which are set */
+    {HOST_SLOT_DETECT, 0, NEVER, ALWAYS, false}, /* unless refreshed: no network, secrets withheld */
     {HOST_SLOT_COST, 5000, NEVER, NEVER, false}, /* a price needs neither network nor token */
     {HOST_SLOT_TRAIN, 0, UNLESS_AIRGAP, UNLESS_AIRGAP, true},
     {HOST_SLOT_INFER, 0, UNLESS_AIRGAP, UNLESS_AIRGAP, true},
     {HOST_SLOT_TEST, 0, IF_NEEDED, UNLESS_AIRGAP, true},
     {HOST_SLOT_RECLAIM, 8000, UNLESS_AIRGAP, UNLESS_AIRGAP, false},
-    /* all places of one backend, and what is removed there */
+    /* lists, and perhaps prunes, everything a backend keeps */
     {HOST_SLOT_STATUS, 300000, IF_NEEDED, UNLESS_AIRGAP, false},
 };
 
@@ -87,7 +87,7 @@ static void on_progress(void *user, const kolm_progress_t *progress) {
     if (more && more->progress) more->progress(more->user, progress);
 }
 
-/* As text: receipts are signed, and what is signed has no floating-point numbers. The last value of a name counts. */
+/* Stored as text, because signed documents such as receipts contain no floating-point numbers. The last value wins. */
 static void keep_metric(cJSON *metrics, const char *name, double value) {
     cJSON *number = cJSON_CreateNumber(value);
     kit_buf text = {0};
@@ -120,7 +120,7 @@ static void on_holding(void *user, const kolm_holding_t *holding) {
 
 /* ---- The call */
 
-/* needs: what the backend's manifest says of the airgap; of many, what none of them needs. */
+/* needs: the backend's "airgap"; for many, that of a backend that needs no network. */
 static bool may_have(may what, const fleet_call *call, pick_airgap needs, bool own) {
     if (what == NEVER || what == ALWAYS) return what == ALWAYS;
     if (call->airgap != SESSION_AIRGAP_OFF) return own;
@@ -164,7 +164,7 @@ static kit_status make_options(kolm_session *session, fleet_registry *registry, 
         .secret_user = registry,
         .secrets_withheld = call->slot == HOST_SLOT_DETECT && !call->with_secrets,
         .events = &h->events,
-        .by_path = call->debugged, /* where a debugger looks for its symbols */
+        .by_path = call->debugged, /* so that a debugger finds its symbols */
         .model_fd = call->model_fd,
         .private_dir = store_home_path(home),
         .private_names = store_kept_names(),
@@ -193,8 +193,8 @@ static kit_status call_slot(const host_registry *found, const host_backend *row,
 
 /* ---- What it rents */
 
-/* The cap of the environment goes above what the call says. Not *out_allowed, with the verdict, when it allows no cost
- * at all. */
+/* Applies the cap from the environment to the budget of the call. If the cap permits no cost at all, sets *out_allowed
+ * to false and fills the result. */
 static kit_status cap_budget(const fleet_backend *backend, const fleet_call *call, host_call_options *options,
                              host_result *result, bool *out_allowed, kolm_error_t *err) {
     bool capped = false;
@@ -215,7 +215,7 @@ static kit_status cap_budget(const fleet_backend *backend, const fleet_call *cal
 
 typedef struct renting {
     lease_journal *journal;
-    lease_list known; /* what is on record already */
+    lease_list known; /* leases already on record */
     const char **names;
 } renting;
 
@@ -224,7 +224,7 @@ static void renting_free(renting *r) {
     lease_list_free(&r->known);
 }
 
-/* Without a journal the backend can rent nothing, which it is told when it tries. */
+/* Without a journal the backend cannot rent anything: host->lease is refused. */
 static void begin_renting(kolm_session *session, const fleet_backend *backend, const fleet_call *call,
                           host_call_options *options, renting *out) {
     store_home *home = NULL;
@@ -247,7 +247,7 @@ static void begin_renting(kolm_session *session, const fleet_backend *backend, c
     }
 }
 
-/* What is still open costs money from now on without a purpose. */
+/* Reclaims leases that are still open: they cost money and no longer serve a purpose. */
 static kit_status end_renting(kolm_session *session, fleet_registry *registry, const fleet_call *call, renting *r,
                               kolm_error_t *err) {
     lease_list list = {0};
@@ -257,7 +257,7 @@ static kit_status end_renting(kolm_session *session, fleet_registry *registry, c
     if (r->journal) kit_copy(id, sizeof id, lease_journal_id(r->journal));
     kolm_error_t why = KIT_ERROR_INIT;
     kit_status status = KOLM_OK;
-    /* What the call made is not lost for that: the journal stays, and the next start tries again. */
+    /* Not fatal: the journal stays, and the next kolm tries again. */
     if (lease_journal_end(r->journal, &list, &why) != KOLM_OK)
         session_warn(session,
                      "the journal of what was rented cannot be written, and the next start of kolm tries again: %s",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls of cost, test and status: what is asked, and what the verbs get of the answer. */
+/* The calls of cost, test and status, and what the verbs get from their results. */
 #include "fleet/calls.h"
 
 #include "fleet/call.h"

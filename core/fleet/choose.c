@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decides which backend does a job, and refuses rather than replace one that a person named. */
+/* Chooses the backend for a job. Fails rather than replace one that the user named. */
 #include "fleet/choose.h"
 #include "fleet/grants.h"
 #include "session/site.h"
@@ -75,7 +75,7 @@ static void say(fleet_choice *choice) {
     }
 }
 
-/* A named backend: it passes every filter and is available, or the error says which it does not. */
+/* Fails unless the named backend passes every filter and is available. */
 static kit_status check_named(const pick_result *result, const pick_entry *entry, const fleet_choice *choice,
                               session_reason *out_reason, kolm_error_t *err) {
     const char *where[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "kolm compute use", "", ""};
@@ -99,8 +99,8 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
     return KOLM_OK;
 }
 
-/* Who made a model knows its format; the defaults of the user are about where to train. Only a local maker, though:
- * what was made elsewhere is answered here, without a network, unless elsewhere is named. */
+/* The maker of a model knows its format, whereas the user's defaults are about training. Only a local maker counts:
+ * models trained elsewhere run here, without a network, unless the user names another place. */
 static const char *maker_of(const pick_result *result, const fleet_choose_options *options) {
     const pick_entry *entry = options->backend || !options->maker ? NULL : entry_of(result, options->maker);
     const pick_candidate *c = entry ? &result->candidates[entry->candidate] : NULL;
@@ -122,8 +122,8 @@ static bool answers_with(const fleet_backend *b, const fleet_choose_options *opt
            among(b->manifest ? b->manifest->formats : NULL, options->format);
 }
 
-/* Who says that it answers with other formats only; one that says nothing is asked when it is named, as it always
- * was. */
+/* Rejects a named backend that lists only other formats. One that lists none may still be named, as before manifests
+ * had formats. */
 static kit_status check_format(const fleet_backend *named, const fleet_choose_options *options, kolm_error_t *err) {
     if (named->refused || answers_with(named, options) || !named->manifest->formats) return KOLM_OK;
     return kit_fail(
@@ -133,12 +133,12 @@ static kit_status check_format(const fleet_backend *named, const fleet_choose_op
         named->name, named->manifest->formats, options->maker, options->format);
 }
 
-/* What a model says of its maker and its format sends no question away from this machine: only a person does. */
+/* The maker and format in a model never cause questions to leave this machine: only the user can decide that. */
 static bool elsewhere(const fleet_backend *b, const fleet_choose_options *options) {
     return options->format && strcmp(b->offer->kind, "local") != 0;
 }
 
-/* Leaves those that do not know the model, or a recipe of somebody's own, out of what is picked from. */
+/* Excludes backends that cannot run the model, or that do not list a recipe that is not built in. */
 static void narrow(pick_candidate *candidates, const fleet_registry *registry, const fleet_choose_options *options,
                    const char *name) {
     const char *recipe = options->constraints.recipe;
@@ -151,7 +151,7 @@ static void narrow(pick_candidate *candidates, const fleet_registry *registry, c
     }
 }
 
-/* What keeps the maker of the model from answering. */
+/* Appends why the maker of the model cannot run it. */
 static void add_state(const fleet_backend *maker, const fleet_choose_options *options, const pick_result *result,
                       kit_buf *out) {
     const pick_entry *entry = maker ? entry_of(result, maker->name) : NULL;
@@ -226,7 +226,7 @@ static kit_status rank(kolm_session *session, const fleet_choice *choice, const 
     return pick_run(out->candidates, choice->registry->count, constraints, &out->result, err);
 }
 
-/* Nobody named it, so that the command goes on without it; but whoever wrote the setting wanted it to count. */
+/* The command continues without a backend that nobody named, but the user must learn that its settings are wrong. */
 static void warn_left_out(kolm_session *session, const fleet_registry *registry) {
     for (size_t i = 0; i < registry->count; i++) {
         const fleet_backend *b = &registry->backends[i];
@@ -234,7 +234,7 @@ static void warn_left_out(kolm_session *session, const fleet_registry *registry)
     }
 }
 
-/* Every name that a person gave is one that there is. */
+/* Fails unless all backends that the user named exist. */
 static kit_status check_names(const fleet_choice *choice, const fleet_choose_options *options, const char *name,
                               session_reason *out_reason, kolm_error_t *err) {
     const char *source[] = {"--backend", "KOLM_BACKEND", choice->site ? choice->site : "config.json (kolm compute use)",
@@ -255,7 +255,7 @@ static kit_status check_names(const fleet_choice *choice, const fleet_choose_opt
     return KOLM_OK;
 }
 
-/* A model asks for who knows its format; the name of a default, which is about training, gives way to that. */
+/* A model needs a backend that knows its format; that overrides the default backend, which is for training. */
 static kit_status regard_model(fleet_choice *choice, const fleet_choose_options *options, pick_constraints *constraints,
                                const char **name, session_reason *out_reason, kolm_error_t *err) {
     const fleet_backend *named = *name ? fleet_registry_find(choice->registry, *name) : NULL;
@@ -266,7 +266,7 @@ static kit_status regard_model(fleet_choice *choice, const fleet_choose_options 
         if (named->manifest && named->manifest->formats) constraints->recipe = NULL;
         return status;
     }
-    constraints->recipe = NULL; /* who answers need not make them */
+    constraints->recipe = NULL; /* inference does not need the recipe */
     if (named && !answers_with(named, options)) {
         *name = NULL;
         choice->by = FLEET_BY_PICKER;
@@ -282,7 +282,7 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
                                    .airgap_strict = options->airgap_strict,
                                    .allow_private_remote = options->constraints.allow_private_remote};
     pick_constraints constraints = options->constraints;
-    constraints.need_slot = true; /* work is going to be dispatched: a promise is not enough */
+    constraints.need_slot = true; /* the slot will be called: the manifest's promise is not enough */
     KIT_TRY(who(session, options, &name, &choice->by, err));
     if (choice->by == FLEET_BY_CONFIG) choice->site = session_site_said(session, "backend", NULL, NULL);
     KIT_TRY(fleet_registry_open(session, &choice->registry, err));
@@ -290,12 +290,12 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
     if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_reason, err));
     if (name) KIT_TRY(fleet_grant_require(session, choice->registry, name, out_reason, err));
-    /* The price of who is named matters only where there is a limit, and no price where only this machine may
-     * answer. */
+    /* The price of a named backend matters only if there is a limit; without a name, prices do not matter for running a
+     * model, which happens on this machine. */
     detect.prices = name ? constraints.has_budget || constraints.has_job_budget : !options->format;
     detect.prices_of = name;
     detect.min_vram_bytes = constraints.has_min_vram ? constraints.min_vram_bytes : 0;
-    /* The maker of a model does not need the others to be looked at, if it can be used. */
+    /* If the maker of a model can be used, no other backend needs to be detected. */
     const fleet_backend *maker_here = options->maker ? fleet_registry_find(choice->registry, options->maker) : NULL;
     if (!options->backend && maker_here && !elsewhere(maker_here, options)) detect.only = options->maker;
     KIT_TRY(rank(session, choice, options, name, &detect, &constraints, ranked, err));

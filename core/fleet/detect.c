@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Detects backends: through the cache, else by asking each of them. */
+/* Detects backends: from the cache, else by calling each of them. */
 #include "fleet/call.h"
 #include "fleet/detections.h"
 
@@ -12,7 +12,7 @@ static kit_status take_detection(const fleet_registry *registry, fleet_backend *
     b->detection->offers_asked = offers_asked;
     b->detection->offer_min_vram_bytes = offers_asked ? registry->min_vram_bytes : 0;
     fleet_backend_price(registry, b, registry->now);
-    /* Not what did not answer in time: that may be the machine's fault, and the next time it does. */
+    /* A timeout does not count: the machine may have been busy. */
     b->did_not_load = !r->loaded && ((r->verdict == HOST_NOT_LOADED && r->error.code == KOLM_E_FAILED_PRECONDITION) ||
                                      r->verdict == HOST_CRASHED || r->verdict == HOST_NO_REPLY);
     b->from_cache = false;
@@ -25,7 +25,7 @@ static bool has_token(const fleet_registry *registry, const fleet_backend *b) {
     return false;
 }
 
-/* Whether its price is the provider's to say, and may be asked for. */
+/* True if the provider sets its price, and may be asked for it. */
 static bool sells(const fleet_registry *registry, const fleet_backend *b, const fleet_detect_options *o) {
     uint64_t price = b->offer->price_micro_usd_per_hour;
     return !o->airgap && !b->refused && b->offer->airgap == PICK_AIRGAP_NO && price > 0 && price != PICK_UNPRICED &&
@@ -50,11 +50,11 @@ static fleet_call call_of(const fleet_detect_options *o) {
                         .debugged = o->patient};
 }
 
-/* Not of a backend that is outside of an airgap: its token is not looked at. */
+/* Under an airgap, the tokens of backends that need the network are not read. */
 static kit_status read_credentials(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                                    kolm_error_t *err) {
     fleet_detect_options any = *o;
-    any.priced = false; /* which those are is known once they are read */
+    any.priced = false; /* cannot be determined before the credentials are read */
     for (size_t i = 0; i < registry->count; i++) {
         const fleet_backend *b = &registry->backends[i];
         bool possible = !o->airgap || b->offer->airgap == PICK_AIRGAP_YES ||
@@ -65,7 +65,7 @@ static kit_status read_credentials(kolm_session *session, fleet_registry *regist
     return KOLM_OK;
 }
 
-/* The first name under auth of a self-hosted backend is where its machine is. */
+/* For a self-hosted backend, the first name under auth is the address of its machine. */
 static void find_private_targets(fleet_registry *registry, const fleet_detect_options *o) {
     for (size_t i = 0; i < registry->count; i++) {
         fleet_backend *b = &registry->backends[i];
@@ -76,7 +76,7 @@ static void find_private_targets(fleet_registry *registry, const fleet_detect_op
     }
 }
 
-/* What is not called has a detection all the same, which says why. */
+/* A backend that is not called gets a detection with the reason. */
 static kit_status mark_not_called(fleet_backend *b, const kolm_error_t *why, kolm_error_t *err) {
     fleet_state state = b->ungranted ? FLEET_NOT_GRANTED : FLEET_NOT_LOADED;
     return fleet_backend_take(b, fleet_detection_new(state, why->text, why->remedy), err);
@@ -93,7 +93,7 @@ static kit_status detect_now(kolm_session *session, fleet_registry *registry, co
     if (status == KOLM_OK) status = fleet_call_all(session, registry, rows, count, &call, results, err);
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         status = take_detection(registry, missing[i], &results[i], call.with_secrets && !o->airgap, err);
-    /* It says nothing about the backend, and another may be picked for it. */
+    /* Warn: this reveals nothing about the backend, but the picker may choose another one. */
     for (size_t i = 0; status == KOLM_OK && i < count; i++)
         if (results[i].own_fault)
             session_warn(session, "%s could not be queried: %s", missing[i]->name, results[i].error.text);
@@ -102,7 +102,7 @@ static kit_status detect_now(kolm_session *session, fleet_registry *registry, co
     return status;
 }
 
-/* What a detection is kept under; keys[i] stays empty where it cannot be kept. */
+/* Computes the cache keys; keys[i] stays empty if the detection cannot be cached. */
 static void make_keys(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                       const store_home *home, char keys[][STORE_DIGEST_HEX]) {
     uint8_t random_key[STORE_KEY_BYTES];
@@ -117,7 +117,7 @@ static void make_keys(kolm_session *session, fleet_registry *registry, const fle
     explicit_bzero(random_key, sizeof random_key);
 }
 
-/* It was asked in vain: that is kept as an answer is, so that a provider that hangs costs its time once. */
+/* Caches a failed query like an answer, so that a provider that hangs costs its timeout only once. */
 static void note_silence(const fleet_registry *registry, fleet_backend *b, const host_result *r) {
     fleet_detection *d = b->detection;
     if (!d || r->own_fault || r->verdict == HOST_CANCELLED) return;
@@ -127,7 +127,8 @@ static void note_silence(const fleet_registry *registry, fleet_backend *b, const
     kit_copy(d->offer_why, sizeof d->offer_why, r->error.text);
 }
 
-/* Those that must be asked over the network to know a price. What does not answer stays as it was: without one. */
+/* Queries over the network those whose price must be queried. One that does not answer keeps its detection, without a
+ * price. */
 static kit_status ask_prices(kolm_session *session, fleet_registry *registry, const fleet_detect_options *o,
                              fleet_backend **asked, size_t count, kolm_error_t *err) {
     const host_backend **rows = calloc(count, sizeof *rows);
@@ -148,7 +149,7 @@ static kit_status ask_prices(kolm_session *session, fleet_registry *registry, co
     return status;
 }
 
-/* Or knows that it gets none. */
+/* True if the price was already queried, even without success. */
 static bool knows_price(const fleet_registry *registry, const fleet_backend *b) {
     return b->detection->offers_asked && b->detection->offer_min_vram_bytes == registry->min_vram_bytes;
 }
@@ -195,7 +196,7 @@ static kit_status fill_detections(kolm_session *session, fleet_registry *registr
     if (count > 0) KIT_TRY(detect_now(session, registry, o, missing, count, err));
     if (o->prices) KIT_TRY(fill_prices(session, registry, o, &priced, err));
     if (count == 0 && !priced) return KOLM_OK;
-    /* What the fence may have broken says nothing about a day without it. */
+    /* A failure may be caused by the airgap, so it must not be cached. */
     for (size_t i = 0; o->airgap_strict && i < registry->count; i++)
         if (!fleet_backend_available(&registry->backends[i])) keys[i][0] = '\0';
     fleet_detections_keep(registry, home, keys);
@@ -210,7 +211,7 @@ static void take_spare(fleet_registry *registry, fleet_backend *b, const char *r
                    "`kolm backend check FILE` says more; remove it if it is not needed", "it does not load: %s",
                    reason);
     host_registry_pass_over(registry->found, b->row, &why);
-    for (size_t i = 0; i < registry->shadowed_count; i++) /* it trades places with the other */
+    for (size_t i = 0; i < registry->shadowed_count; i++) /* swap the two rows */
         if (registry->shadowed[i].row == spare)
             registry->shadowed[i] = (fleet_shadowed){b->name, b->plugin_path, b->row->why.text, b->row};
     fleet_detection_free(b->detection);
@@ -269,7 +270,7 @@ kit_status fleet_registry_settle(kolm_session *session, fleet_registry *registry
     return KOLM_OK;
 }
 
-/* What the cache knows of an older version says that the newer ones did not load then. */
+/* A cached detection of an older version implies that the newer ones did not load then. */
 static void recall_spare(kolm_session *session, fleet_registry *registry, fleet_backend *b, const uint8_t *random_key) {
     char key[STORE_DIGEST_HEX];
     const host_backend *spare = host_spare(registry->found, b->row);
@@ -297,7 +298,7 @@ static void recall_all(kolm_session *session, fleet_registry *registry) {
     store_home *home = NULL;
     if (session_home(session, &home, &err) != KOLM_OK) return;
     fleet_detections_read(registry, home);
-    /* Without a cache there is nothing to recall, and nothing (not even the random key) must be made. */
+    /* Without a cache there is nothing to recall, and nothing (not even the random key) may be created. */
     if (!registry->cache || !store_cache_key(home, random_key)) return;
     if (!registry->credentials && store_credentials_read(home, &registry->credentials, &err) != KOLM_OK)
         registry->credentials = NULL;

@@ -62,7 +62,7 @@ static fleet_state state_of(const host_result *r) {
     }
 }
 
-/* Without the value of a secret that is there, "absent" and "not given" say no more than that. */
+/* True if the backend reported "absent" or PERMISSION_DENIED only because the value of a secret was withheld. */
 static bool is_blind(const host_result *r) {
     if (!r->withheld[0]) return false;
     if (r->verdict == HOST_OK) return r->detect.state == KOLM_DETECT_ABSENT;

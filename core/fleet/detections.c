@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeps detections in the cache under keys that change with everything they depend on. */
+/* Caches detections under keys that change with everything they depend on. */
 #include "fleet/detections.h"
 #include "host/host.h"
 
@@ -13,20 +13,20 @@ static void add_identity(kit_buf *text, const char *path, const host_file_identi
                 id->size, id->modified_ns, id->changed_ns);
 }
 
-/* A device node or a library that comes or goes. */
+/* Adds a path under requires: a device node or a library may appear or disappear. */
 static void add_path(kit_buf *text, const char *path) {
     struct stat st;
     if (stat(path, &st) != 0)
         kit_buf_fmt(text, "%s absent\n", path);
     else {
-        /* The time of a device node says nothing: reading from it may move it. */
+        /* The time of a device node is meaningless: reading from it may change it. */
         intmax_t changed = S_ISREG(st.st_mode) ? (intmax_t)st.st_mtim.tv_sec : 0;
         kit_buf_fmt(text, "%s %ju %ju %o %jd\n", path, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (unsigned)st.st_mode,
                     changed);
     }
 }
 
-/* Name, whether it is set, and the value with its length: no two settings give the same text. */
+/* Name, whether it is set, and the value with its length: the text is unique for each state. */
 static void add_variable(kit_buf *text, const fleet_registry *registry, const char *name) {
     const char *value = store_secret(registry->credentials, name, NULL);
     if (value)
@@ -35,8 +35,8 @@ static void add_variable(kit_buf *text, const fleet_registry *registry, const ch
         kit_buf_fmt(text, "%s unset\n", name);
 }
 
-/* A runtime that comes, goes or is made anew: its runtime.json is replaced then. One of the user's own is known by its
- * directory of packages only as far as its interpreter tells. */
+/* Adds the Python runtime, whose runtime.json is replaced when it is made again. For a runtime of the user's own only
+ * the interpreter is known, which tells little about its packages. */
 static void add_runtime(kit_buf *text, const cJSON *config, const char *name) {
     const char *python = NULL;
     if (!kit_json_get_string(kit_json_get(config, "runtimes"), name, &python)) return;
@@ -80,14 +80,14 @@ bool fleet_detection_key(const fleet_registry *registry, const fleet_backend *ba
     return good;
 }
 
-/* Whether the entry was made for this key, not too long ago. */
+/* True if the entry has this key and is recent enough. */
 static bool is_current(const cJSON *entry, const char *key, int64_t now) {
     const char *kept_key = NULL;
     uint64_t at = 0;
     if (!kit_json_get_string(entry, "key", &kept_key) || strcmp(kept_key, key) != 0) return false;
     if (!kit_json_get_u64(entry, "at", &at)) return false;
     int64_t age = now - (int64_t)at;
-    /* An entry from the future comes from a clock that was wrong: then or now. */
+    /* An entry from the future means that the clock is or was wrong. */
     return age >= 0 && age < FLEET_DETECTION_SECONDS;
 }
 
@@ -95,8 +95,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp((*(const cJSON *const *)a)->string, (*(const cJSON *const *)b)->string);
 }
 
-/* The entries in the order of their names, so that each is found without a walk over all. Without memory for that there
- * is no cache, which costs time and nothing else. */
+/* Sorts the entries by name for binary search. If out of memory, there is no cache, which only costs time. */
 static void index_cache(fleet_registry *registry) {
     const cJSON *entries = kit_json_get(registry->cache, "entries"), *one;
     size_t count = cJSON_IsObject(entries) ? (size_t)cJSON_GetArraySize(entries) : 0;
@@ -166,9 +165,9 @@ void fleet_detections_keep(const fleet_registry *registry, const store_home *hom
             good = put_entry(entries, registry, backend, keys[i]);
             continue;
         }
-        /* An older answer does not count any more, unless it may be that of an older version, which is asked next. */
+        /* The old entry is outdated, unless it is that of an older version, which is tried next. */
         if (keys[i][0] && backend->detection && !host_spare(registry->found, backend->row)) continue;
-        /* What this command did not look at stays as it was. */
+        /* Keep the entry of a backend that this command did not detect. */
         const cJSON *old = entry_of(registry, backend->name);
         if (old) good = kit_json_put(entries, backend->name, cJSON_Duplicate(old, true));
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads and writes grants.json, and judges rows by it. */
+/* Reads and writes grants.json, and checks rows against it. */
 #include "fleet/grants.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/trust.h"
@@ -17,7 +17,7 @@
 
 struct fleet_grants {
     cJSON *all;           /* {NAME: grant}; NULL: nothing is granted */
-    kolm_error_t fault;   /* why the file is not believed; code KOLM_OK: it is, or there is none */
+    kolm_error_t fault;   /* why the file is not trusted; code KOLM_OK: it is, or there is none */
     fleet_policy *policy; /* the caller's */
 };
 
@@ -40,7 +40,7 @@ static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_err
     return KOLM_OK;
 }
 
-/* NOT_FOUND when there is none. */
+/* NOT_FOUND if there is no such file. */
 static kit_status read_bytes(const char *path, kit_buf *out, kolm_error_t *err) {
     off_t size = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
@@ -180,7 +180,7 @@ static kit_status identify(fleet_policy *policy, const host_backend *row, fleet_
     bool believed = false;
     *out = (fleet_grantee){.signer = ""};
     if (!fleet_policy_signer(policy, row, out->signer, &believed) || !believed) out->signer[0] = '\0';
-    /* Of the bytes that are loaded and that were read, whatever lies under their names by now. */
+    /* The digests are those of the bytes that were read, even if the files have been replaced since. */
     kit_copy(out->manifest, sizeof out->manifest, row->manifest_sha256);
     KIT_TRY(fleet_plugin_libs_digest(row, out->libs, err));
     return host_plugin_digest(row, out->plugin, err);
@@ -263,7 +263,7 @@ kit_status fleet_grants_check(void *user, const host_backend *row, kolm_error_t 
 
 /* ---- Changing */
 
-/* Takes grants and grant; grant NULL: none for this name. */
+/* Takes ownership of grants and grant; grant NULL: removes that name. */
 static kit_status write_all(const char *path, cJSON *grants, const char *name, cJSON *grant, kolm_error_t *err) {
     kit_buf text = {0};
     cJSON *json = cJSON_CreateObject();
@@ -286,7 +286,7 @@ static kit_status write_all(const char *path, cJSON *grants, const char *name, c
     return status;
 }
 
-/* Takes grant; NULL removes. */
+/* Takes ownership of grant; NULL removes. */
 static kit_status change(kolm_session *session, const char *name, cJSON *grant, bool *out_had, kolm_error_t *err) {
     store_home *home = NULL;
     store_lock *lock = NULL;
@@ -331,7 +331,7 @@ static kit_status ask(kolm_session *session, const host_backend *row, bool *out_
     fleet_grantee to;
     *out_yes = false;
     if (!session_can_ask(session)) return KOLM_OK;
-    KIT_TRY(fleet_grantee_of(session, row, &to, err)); /* before it is shown: what is granted is what was looked at */
+    KIT_TRY(fleet_grantee_of(session, row, &to, err)); /* before asking, so that exactly what was shown is granted */
     session_tell(session, &(session_event){.kind = SESSION_GRANT, .row = row, .grantee = &to, .yes = out_yes});
     return *out_yes ? fleet_grant_give(session, row, &to, err) : KOLM_OK;
 }

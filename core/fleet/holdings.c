@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asks the status slot of backends, and shows what they keep elsewhere as rows or as JSON. */
+/* Calls the status slot of backends, and returns what they keep elsewhere as JSON. */
 #include "fleet/holdings.h"
 #include "fleet/grants.h"
 
@@ -42,7 +42,7 @@ static bool note_asked(fleet_holdings *e, const char *backend, const char *key, 
     return good;
 }
 
-/* One that is not set up has nothing elsewhere; that is only worth a word when it was asked for by name. */
+/* A backend that is not set up keeps nothing elsewhere: reported only if it was named. */
 static kit_status ask_one(kolm_session *session, fleet_registry *registry, const fleet_backend *backend,
                           const fleet_holdings_options *options, fleet_holdings *e, kolm_error_t *err) {
     listening l = {.elsewhere = e, .backend = backend->name};

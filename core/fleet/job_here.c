@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm job run: does a job directory with a backend of this machine. */
+/* kolm job run: runs a job directory with a local backend. */
 #include "fleet/job_here.h"
 
 #include "fleet/call.h"
@@ -24,7 +24,7 @@ typedef struct job_here {
 
 #define JOB_TEXT_MAX (64u << 20)
 
-/* Backends of this machine only: a job that came here is not sent on. */
+/* Only local backends: a job that was sent here is never sent to another machine. */
 static kit_status choose(kolm_session *session, const job_here *h, bool trains, fleet_choice **out_choice,
                          session_reason *out_reason, kolm_error_t *err) {
     const fleet_choose_options options = {
@@ -47,11 +47,11 @@ static kit_status work(kolm_session *session, job_here *h, const fleet_choice *c
                              .events = h->events};
     kit_status status = fleet_call_one(session, choice->registry, choice->backend, &call, &h->out->result, err);
     if (status == KOLM_OK) return fleet_verdict(&h->out->result, trains ? "training" : "answering", out_reason, err);
-    *out_reason = session_reason_of(status); /* there was no call, and so no verdict */
+    *out_reason = session_reason_of(status); /* no call was made, so there is no verdict */
     return status;
 }
 
-/* What the backend would open: a pipe of that name would keep it waiting for ever. */
+/* The backend opens these files: it would block on a FIFO of that name. */
 static kit_status check_rows(const char *dir, bool trains, kolm_error_t *err) {
     const char *name = trains ? "train.jsonl" : "eval.jsonl";
     char *path = NULL;
@@ -67,7 +67,7 @@ static kit_status check_rows(const char *dir, bool trains, kolm_error_t *err) {
     return status;
 }
 
-/* What job.json names is what a backend may read: one that was there must not say it for those that come after it. */
+/* job.json determines what a backend may read, so one backend must not change it for the next. */
 static kit_status put_back(const char *path, const kit_buf *text, kolm_error_t *err) {
     kit_buf now = {0};
     struct stat info;

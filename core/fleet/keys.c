@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Changes of the keyring: kolm keys, and kolm backend trust and untrust, without what they print. */
+/* Changes to the keyring: `kolm keys`, `kolm backend trust` and `untrust`, without their output. */
 #include "fleet/keys.h"
 
 #include "fleet/publishers.h"
@@ -21,7 +21,7 @@ static kit_status directory(kolm_session *session, bool create, char **out_dir, 
     return store_home_place(home, STORE_KEYS, out_dir, err);
 }
 
-/* The same, with what an older kolm kept elsewhere moved there. */
+/* The same, after importing the keys that an older kolm stored elsewhere. */
 static kit_status open_ring(kolm_session *session, char **out_dir, kolm_error_t *err) {
     store_home *home = NULL;
     KIT_TRY(session_home(session, &home, err));
@@ -104,7 +104,7 @@ kit_status fleet_key_rotate(kolm_session *session, receipt_public *out_old, rece
 
 /* ---- untrust */
 
-/* The key is not in the user's ring: says whose it is instead. */
+/* The error for a key that is not in the user's ring: names the ring that has it. */
 static kit_status not_ours(fleet_policy *policy, const char *keyid, kolm_error_t *err) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     fleet_publisher *all = NULL;
@@ -124,7 +124,7 @@ static kit_status not_ours(fleet_policy *policy, const char *keyid, kolm_error_t
     return KOLM_E_NOT_FOUND;
 }
 
-/* What a revoked key signed is refused, whether the key is believed or not. */
+/* Plugins signed by a revoked key are refused, whether the key is trusted or not. */
 static bool is_revoked(fleet_policy *policy, const char *keyid) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     fleet_publisher *all = NULL;
@@ -145,7 +145,7 @@ kit_status fleet_key_untrust(kolm_session *session, const char *given, char out_
     if (status == KOLM_OK) status = fleet_policy_load(session, &policy, err);
     if (status == KOLM_OK) status = fleet_policy_whole_keyid(policy, given, out_keyid, err);
     if (status == KOLM_OK)
-        status = fleet_signed_by(session, out_keyid, out_backends, err); /* while it is still known */
+        status = fleet_signed_by(session, out_keyid, out_backends, err); /* before the key is removed */
     *out_revoked = status == KOLM_OK && is_revoked(policy, out_keyid);
     if (status == KOLM_OK) status = receipt_keys_untrust_backends(dir, out_keyid, now(), out_keyid, err);
     if (status == KOLM_E_NOT_FOUND && policy) status = not_ours(policy, out_keyid, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finds the backend that a person named, and says what is wrong with the name, or with the backend for this. */
+/* Finds the backend that the user named, or reports why the name or the backend cannot be used. */
 #include "fleet/named.h"
 
 #include "fleet/grants.h"

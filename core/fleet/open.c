@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scans for backends and makes the registry of what was found; loads none. */
+/* Scans for backends and builds the registry; loads no plugin. */
 #include "fleet/registry.h"
 
 #include "fleet/grants.h"

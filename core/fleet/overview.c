@@ -21,7 +21,7 @@ static kit_status sum_receipts(kolm_session *session, const store_home *home, in
     return status;
 }
 
-/* What is open, and what is over since then. */
+/* Reads the leases that are open, and those that ended since then. */
 static kit_status read_leases(kolm_session *session, const store_home *home, int64_t since, fleet_overview *s,
                               kolm_error_t *err) {
     uint64_t since_ms = since > 0 ? (uint64_t)since * 1000 : 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Puts a question to the picker: with what is detected now, or as a record has it. */
+/* Runs the picker on current detections, or on those in a record. */
 #include "fleet/picked.h"
 
 #define RECORD_MAX (16u << 20)

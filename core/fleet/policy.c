@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads the policy, judges the signature of a plugin, makes one. */
+/* Reads the policy, checks signatures of plugins, and makes them. */
 #include "fleet/policy.h"
 
 #include "host/host.h"
@@ -18,19 +18,19 @@
 #define POLICY_MAX 65536u
 #define SIGNATURE_MAX 65536u
 
-/* HOME/keys; HOME/backend-keys, where kolm kept publishers before there were roles; the machine's. */
+/* HOME/keys; HOME/backend-keys, where kolm stored publishers before keys had roles; the machine's. */
 typedef enum ring { RING_HOME, RING_OLD, RING_MACHINE, RINGS } ring;
 
 typedef struct policy_file {
     char *path;
-    cJSON *json; /* NULL when there is no such file */
+    cJSON *json; /* NULL: no such file */
     bool required;
 } policy_file;
 
 struct fleet_policy {
     policy_file machine, user;
     char *key_dirs[RINGS];
-    receipt_keyring *rings[RINGS]; /* read when the first signature asks for them */
+    receipt_keyring *rings[RINGS]; /* read when the first signature is checked */
     bool rings_read;
 };
 
@@ -65,7 +65,7 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
 
 static kit_status read_file(policy_file *file, kolm_error_t *err) {
     struct stat info;
-    /* lstat: a link whose policy is gone is a policy that cannot be read, not none. */
+    /* lstat: a dangling link is an unreadable policy, not a missing one. */
     if (lstat(file->path, &info) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) return KOLM_OK;
         return kit_fail_errno(err, errno, "cannot determine whether the policy %s exists", file->path);
@@ -145,7 +145,7 @@ static kit_status signature_path(const char *plugin, char **out_path, kolm_error
     return KOLM_OK;
 }
 
-/* {"libfoo.so.1": HEX, ...}: absent where there are none, as in signatures that are older than they. */
+/* {"libfoo.so.1": HEX, ...}: omitted if there are none, as in older signatures. */
 static kit_status put_libs(cJSON *statement, const host_libs *libs, kolm_error_t *err) {
     if (libs->count == 0) return KOLM_OK;
     cJSON *object = cJSON_AddObjectToObject(statement, "libs_sha256");
@@ -203,7 +203,7 @@ kit_status fleet_plugin_sign(kolm_session *session, const char *plugin, char **o
     manifest = kit_buf_take(&path);
     kit_buf_add(&stem, base, (size_t)(dot - base));
     if (status == KOLM_OK) status = kit_buf_ok(&stem, err);
-    char *real = realpath(plugin, NULL); /* a link's libraries lie beside what it leads to */
+    char *real = realpath(plugin, NULL); /* the libraries are next to the file that a link points to */
     if (status == KOLM_OK && real) status = host_libs_read(real, kit_buf_text(&stem), &libs, err);
     free(real);
     if (status == KOLM_OK) status = session_home(session, &home, err);
@@ -239,12 +239,12 @@ static kit_status read_rings(fleet_policy *policy, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* The other two rings are about plugins and nothing else, whatever the roles in them are. */
+/* The other two rings are only for plugins, whatever roles they contain. */
 static bool vouched(ring which, const receipt_trusted *one) {
     return one->backends || (which != RING_HOME && one->trusted);
 }
 
-/* A key that any of the rings revokes is revoked, whichever of them vouches for it. NULL: none does. */
+/* A key revoked in any ring is revoked, even if another ring trusts it. NULL: not revoked. */
 static const receipt_trusted *revoked_as(const fleet_policy *policy, const char *keyid) {
     for (int i = 0; i < RINGS; i++) {
         const receipt_trusted *one = receipt_keyring_find(policy->rings[i], keyid);
@@ -253,8 +253,8 @@ static const receipt_trusted *revoked_as(const fleet_policy *policy, const char 
     return NULL;
 }
 
-/* A signature names its key. Whether it really is that key's cannot be told once only the id of a revoked one is left,
- * and who names one has nothing to gain by it. NULL: it names no revoked key. */
+/* Returns the revoked key that a signature names, or NULL. It cannot be verified if only the id of the revoked key is
+ * known, but naming a revoked key gains an attacker nothing. */
 static const receipt_trusted *names_revoked(const fleet_policy *policy, const kit_buf *text) {
     cJSON *json = NULL;
     const receipt_trusted *found = NULL;
@@ -270,14 +270,14 @@ static const receipt_trusted *names_revoked(const fleet_policy *policy, const ki
 
 typedef struct finding {
     bool there;                    /* a signature file */
-    const receipt_trusted *signer; /* NULL: of a key that nobody here vouched for */
-    bool revoked;                  /* signer is; then it may be one that nobody vouched for */
-    bool dated_out;                /* signer is not believed at this date */
-    bool agrees;                   /* with the files */
+    const receipt_trusted *signer; /* NULL: no ring has the key */
+    bool revoked;                  /* signer is revoked; it may be in no ring as trusted */
+    bool dated_out;                /* signer is not valid at this date */
+    bool agrees;                   /* the statement matches the files */
 } finding;
 
-/* Of several signatures the best counts: one that is believed now, else a revoked one, else one that is believed at
- * other times. */
+/* Of several signatures the first of these counts: one whose key is trusted now, one whose key is revoked, one whose
+ * key is outside its dates. */
 static kit_status find_signer(const fleet_policy *policy, const receipt_envelope *envelope, const kit_buf *text,
                               finding *out, kolm_error_t *err) {
     const int64_t now = (int64_t)time(NULL);
@@ -305,7 +305,7 @@ static kit_status find_signer(const fleet_policy *policy, const receipt_envelope
     return KOLM_OK;
 }
 
-/* The signature beside the name that was found, else beside the file that this name is a link to. */
+/* Reads the signature next to the plugin, or if it is a link, else next to the file it points to. */
 static kit_status read_signature(const host_backend *row, char **out_path, kit_buf *text, kolm_error_t *err) {
     kit_buf named = {0};
     kit_buf_fmt(&named, "%s/%s%s", row->directory, row->stem, HOST_SUFFIX);
@@ -320,7 +320,7 @@ static kit_status read_signature(const host_backend *row, char **out_path, kit_b
     return kit_read_file(*out_path, SIGNATURE_MAX, text, err);
 }
 
-/* Of the bytes that this registry would load, and of the manifest that it has read: no path is looked at again. */
+/* Covers the bytes that this registry would load, and the manifest that it has read: opens no path again. */
 static kit_status statement_of_row(const host_backend *row, kit_buf *out, kolm_error_t *err) {
     char plugin_sha[KIT_SHA256_HEX];
     KIT_TRY(host_plugin_digest(row, plugin_sha, err));
@@ -423,8 +423,8 @@ bool fleet_policy_signer(fleet_policy *policy, const host_backend *row, char out
 
 /* ---- The publishers */
 
-/* Whether ring `which` is the one whose entry of a revoked key is listed: nobody vouches for it any more, but what it
- * signed is refused. */
+/* True if a revoked key is listed from ring `which`: no ring trusts it any more, but plugins that it signed are
+ * refused. */
 static bool revoked_there(const fleet_policy *policy, ring which, const receipt_trusted *one) {
     if (!one->revoked) return false;
     for (int i = 0; i < RINGS; i++) {

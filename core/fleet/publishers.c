@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The publishers of plugins: their keys in the one keyring, and which plugins hang on each. */
+/* The publishers of plugins: moves their keys to the keyring, and lists the plugins that each one signed. */
 #include "fleet/publishers.h"
 #include "fleet/registry.h"
 #include "host/host.h"
@@ -11,14 +11,14 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* One key of the old ring, as the one ring has it from now on. */
+/* Moves a key of the old ring to the keyring. */
 static kit_status move_key(const char *keys, const receipt_trusted *one, int64_t now, kolm_error_t *err) {
     char ignored[KIT_SHA256_HEX];
     if (one->own) return KOLM_OK;
     if (one->revoked) return receipt_keys_revoke(keys, one->key.keyid, one->reason, one->revoked_at, ignored, err);
     kit_status status =
         receipt_keys_trust_backends(keys, &one->key, one->label, one->valid_from, one->valid_to, now, err);
-    /* Revoked there: what the old ring says of it counts no more. */
+    /* Already revoked in the keyring: the old entry no longer counts. */
     return status == KOLM_E_FAILED_PRECONDITION ? KOLM_OK : status;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counts the rows of a job, and asks what it would cost. */
+/* Counts the rows of a job, and gets quotes for it. */
 #include "fleet/quote.h"
 
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #define CHUNK 65536
-#define BYTES_PER_ROW 120 /* assumed where only rows are given: a short ticket */
+#define BYTES_PER_ROW 120 /* assumed if only rows are given: a short ticket */
 
-/* Counts lines that are not blank, and bytes. The price of a job needs no parsing. */
+/* Counts non-blank lines, and bytes. A quote does not need parsing. */
 static kit_status measure(kolm_session *session, const char *path, uint64_t *out_rows, uint64_t *out_bytes,
                           kolm_error_t *err) {
     char *chunk = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asks backends to end what earlier calls left, and puts on record what is gone. */
+/* Asks backends to reclaim leases left by earlier calls, and records which are gone. */
 #include "fleet/reap.h"
 
 #include "fleet/call.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNKNOWN_MOST_MS 600000u /* later than the lists of any provider */
+#define UNKNOWN_MOST_MS 600000u /* longer than the listing of any provider lags behind */
 
 const char *fleet_reap_fate_name(fleet_reap_fate fate) {
     static const char *const names[] = {"left", "running", "unknown", "ended"};
@@ -36,7 +36,7 @@ static void leave(fleet_reaped *r, const char *remedy, const char *why) {
     kit_copy(r->remedy, sizeof r->remedy, remedy);
 }
 
-/* "kolm-1 (i-0abc)", or the line that is damaged. */
+/* "kolm-1 (i-0abc)", or the damaged line. */
 static void name_of(const lease_entry *e, char *out, size_t capacity) {
     if (e->state == LEASE_DAMAGED)
         kit_format(out, capacity, "%s:%llu", e->journal, (unsigned long long)e->line);
@@ -61,7 +61,7 @@ static void leave_without_backend(fleet_reaped *r, const char *why) {
     leave(r, remedy, why);
 }
 
-/* Splits what is on record into what is for the reaper and what still has an owner. */
+/* Separates the leases to reap from those that still have an owner. */
 static kit_status sort_out(const lease_list *list, const char *journal, fleet_reap *out, kolm_error_t *err) {
     out->at = calloc(list->count + 1, sizeof *out->at);
     out->owned.at = calloc(list->count + 1, sizeof *out->owned.at);
@@ -92,7 +92,7 @@ static lease_journal *held_find(const held *h, const char *id) {
     return NULL;
 }
 
-/* UNAVAILABLE: another kolm has it by now. NOT_FOUND: it is settled. */
+/* UNAVAILABLE: another kolm has taken it. NOT_FOUND: already settled. */
 static kit_status hold(const store_home *home, held *h, const char *id, lease_journal **out_journal,
                        kolm_error_t *err) {
     *out_journal = held_find(h, id);
@@ -102,7 +102,7 @@ static kit_status hold(const store_home *home, held *h, const char *id, lease_jo
     return status;
 }
 
-/* Also those in which nothing is open: a kolm that was killed before it settled them. */
+/* Includes journals without open leases, left by a kolm that was killed before it settled them. */
 static kit_status settle(const store_home *home, held *h, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < h->count; i++) {
@@ -134,7 +134,7 @@ static void add(asking *a, fleet_reaped *r, const fleet_backend *backend, const 
                                        .place = r->lease.place};
 }
 
-/* False: another kolm has ended it in the meantime. */
+/* False if another kolm has ended it in the meantime. */
 static bool choose_one(fleet_registry *registry, const fleet_call *call, const store_home *home, fleet_reaped *r,
                        held *h, asking *a) {
     const fleet_backend *backend = fleet_registry_find(registry, r->lease.backend);
@@ -169,7 +169,7 @@ static void choose(fleet_registry *registry, const fleet_call *call, const store
     out->count = kept;
 }
 
-/* Already put on record by the plugin itself? Then with its own bill. */
+/* True if the plugin has already recorded the end itself, with its bill. */
 static bool take_gone(const lease_journal *journal, fleet_reaped *r) {
     lease_list list;
     bool gone = false;
@@ -182,7 +182,7 @@ static bool take_gone(const lease_journal *journal, fleet_reaped *r) {
     return gone;
 }
 
-/* Where even the provider cannot say for so long, only the user can. */
+/* If the provider cannot tell for that long, only the user can. */
 static void point_to_the_user(fleet_reaped *r, const lease_clocks *now) {
     if (r->fate != FLEET_REAP_UNKNOWN || r->remedy[0] || lease_age_ms(&r->lease, now) < UNKNOWN_MOST_MS) return;
     if (!r->why[0]) kit_copy(r->why, sizeof r->why, "the provider does not say whether it is there");
@@ -242,7 +242,7 @@ static kit_status work(kolm_session *session, fleet_registry *registry, const fl
         if (!registry) status = fleet_registry_open(session, &own, err);
         if (status == KOLM_OK) status = ask_all(session, registry ? registry : own, o, home, out, &h, err);
     }
-    /* Whatever went wrong: what is gone is settled, and what is held is let go. */
+    /* Even on failure, settle what is gone and release the journals. */
     kolm_error_t why = KIT_ERROR_INIT;
     if (h.at && settle(home, &h, &why) != KOLM_OK)
         session_warn(session, "what was rented is gone, and stays listed in %s until this can be done: %s%s%s",

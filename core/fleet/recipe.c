@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks through the manifests that were found for a recipe. */
+/* Looks up recipes in the manifests. */
 #include "fleet/recipe.h"
 
 #include "kolm/kit/file.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NAMES_MAX 64 /* recipes that are told of in a message */
+#define NAMES_MAX 64 /* recipes listed in a message */
 #define LABEL "%-14s"
 
 static const host_recipes *made_by(const fleet_backend *b) {
@@ -89,8 +89,8 @@ kit_status fleet_recipe_check(const fleet_backend *backend, const char *recipe, 
     return found ? host_recipe_check(found, backend->name, options, err) : KOLM_OK;
 }
 
-/* Among the backends that may be chosen: the named one, else all. Options are good when one of them takes them; one
- * that does not say what it takes counts where none says it. */
+/* Searches the backends that may be chosen: the named one, else all. It is enough if one of them accepts the options; a
+ * backend that declares none accepts any, but only if no other declares them. */
 static kit_status search(const fleet_registry *registry, const fleet_backend *named, const char *recipe,
                          const cJSON *options, fleet_recipe *out, bool *out_found, kolm_error_t *err) {
     kit_status status = KOLM_OK;
@@ -123,7 +123,7 @@ static kit_status find_in(kolm_session *session, fleet_registry *registry, const
     *out_recipe = usual(recipe);
     KIT_TRY(search(registry, named, recipe, options, out_recipe, &found, err));
     if (found || (named && !named->offer->recipes) || (name && !named))
-        return KOLM_OK; /* the choice says what is wrong */
+        return KOLM_OK; /* choosing the backend will report the error */
     if (named) KIT_TRY(search(registry, NULL, recipe, NULL, out_recipe, &elsewhere, err));
     if (elsewhere || strcmp(recipe, "linear") == 0 || strcmp(recipe, "lora") == 0) return KOLM_OK;
     return unknown_recipe(registry, recipe, err);
@@ -161,14 +161,14 @@ static bool has_file(const char *directory, const char *name) {
     return found;
 }
 
-/* The first of the names that is not there; NULL: all are. */
+/* The first of the names that does not exist; NULL: all exist. */
 static const char *first_missing(char *const *names, size_t count, const char *directory) {
     for (size_t i = 0; i < count; i++)
         if (!has_file(directory, names[i])) return names[i];
     return NULL;
 }
 
-/* What only bases of this kind have, and this one has; NULL: nothing. */
+/* The first of the recipe's base_hints that exists; NULL: none. */
 static const char *first_hint(const host_recipe *recipe, const char *directory) {
     for (size_t i = 0; i < recipe->base_hint_count; i++)
         if (has_file(directory, recipe->base_hints[i])) return recipe->base_hints[i];

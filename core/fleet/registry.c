@@ -121,7 +121,7 @@ bool fleet_target_is_private(const char *target) {
 
 /* ---- Devices */
 
-/* How many there are of this name. */
+/* Number of devices of this name. */
 static size_t count_of(const fleet_detection *d, const char *name) {
     size_t count = 0;
     for (size_t i = 0; i < d->device_count; i++)
@@ -140,7 +140,7 @@ kit_status fleet_backend_describe_device(fleet_backend *b, kolm_error_t *err) {
     if (count > 1) kit_buf_fmt(&text, "%zu x ", count);
     kit_buf_str(&text, device->name);
     if (memory)
-        kit_buf_fmt(&text, " (%" PRIu64 " GB)", (memory + GIB / 2) / GIB); /* as it says on the box */
+        kit_buf_fmt(&text, " (%" PRIu64 " GB)", (memory + GIB / 2) / GIB); /* as advertised */
     else if (device->units)
         kit_buf_fmt(&text, " (%" PRIu32 " cores)", device->units);
     KIT_TRY(kit_buf_ok(&text, err));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeps what tests measured of reproducibility, under the versions that they ran with. */
+/* Caches the reproducibility that tests measured, with the versions that were tested. */
 #include "fleet/repro.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 
 /* ---- From metrics */
 
-/* As metrics write it: their names have no "-". */
+/* The recipe's name in a metric: "-" is not allowed there. */
 static void metric_name(const char *recipe, char *out, size_t capacity) {
     kit_copy(out, capacity, recipe);
     for (char *p = out; *p != '\0'; p++)
@@ -39,7 +39,7 @@ fleet_repro fleet_repro_least(const fleet_repros *all) {
 
 /* ---- Kept */
 
-/* What the measurement holds for. */
+/* The versions that a measurement is valid for. */
 static void versions_of(const fleet_backend *backend, char *out, size_t capacity) {
     const fleet_detection *d = fleet_backend_detection(backend);
     kit_format(out, capacity, "%s / %s", d->version, d->runtime);

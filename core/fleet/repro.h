@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a backend repeats bit for bit: measured by its own test, kept with the versions that it holds for. */
+/* Whether a backend's trainings are reproducible bit for bit, as measured by its own test. */
 #ifndef KOLM_FLEET_REPRO_H
 #define KOLM_FLEET_REPRO_H
 
@@ -7,13 +7,13 @@
 #include "session/session.h"
 
 /*
- * A test that trains the same twice sends the metric test.reproducible.RECIPE, with _ for the - of a recipe's name: 1
- * when the bytes were the same, 0 when not (of several the least counts). It holds for that recipe and no other.
- * test.reproducible alone, as older backends send it, names none: it counts where the backend's manifest offers one
- * recipe, or does not say.
+ * A test that trains the same job twice reports the metric test.reproducible.RECIPE, with each - in the recipe's name
+ * replaced by _: 1 if the bytes were equal, else 0 (of several values the least counts). It applies to that recipe
+ * only. Older backends report just test.reproducible: it counts if the backend's manifest offers only one recipe, or
+ * lists none.
  *
- * HOME/cache/reproducible.json keeps it per backend and recipe, and forgets it when the backend, or the runtime that
- * detect reports, is of another version: it was measured with those.
+ * The result is stored in HOME/cache/reproducible.json per backend and recipe, and expires when the version of the
+ * backend, or of the runtime that detect reports, changes.
  */
 typedef enum fleet_repro { FLEET_REPRO_UNKNOWN, FLEET_REPRO_SAME, FLEET_REPRO_DIFFERENT } fleet_repro;
 
@@ -28,12 +28,12 @@ typedef struct fleet_repros {
     size_t count;
 } fleet_repros;
 
-/* Takes a metric of a test; others than these are ignored. */
+/* Records a metric of a test; other metrics are ignored. */
 void fleet_repro_note(fleet_repros *all, const char *metric, double value);
-/* Of all recipes that were tested: the least. */
+/* The worst result of all tested recipes. */
 fleet_repro fleet_repro_least(const fleet_repros *all);
 
-/* Only HOME is written; a failure is forgotten, as with every cache. */
+/* Writes the result to the cache; errors are ignored. */
 void fleet_repro_keep(kolm_session *session, const fleet_backend *backend, const fleet_repros *measured);
 fleet_repro fleet_repro_known(kolm_session *session, const fleet_backend *backend, const char *recipe);
 /* "measured: the same bytes twice", "measured: different bytes" or "not measured": for people and for receipts. Static.
