@@ -58,12 +58,17 @@ static cJSON *metrics_of(compile *c, const char *step) {
     return c->reported != NULL ? cJSON_AddObjectToObject(c->reported, step) : NULL;
 }
 
-/* The backend read the base by name, after it was digested: the result of another one is invalid. */
-static kit_status check_base(compile *c, kolm_error_t *err) {
-    if (c->base.path == NULL) return KOLM_OK;
-    kit_status status = job_base_unchanged(&c->base, err);
-    if (status != KOLM_OK) c->reason = SESSION_REASON_DATA;
-    return status;
+/* The backend read the base by name, after it was digested: the result of another one is invalid. A backend whose base
+ * changes may fail in any way (one that has mapped a file that is cut short is ended by SIGBUS): then this is the
+ * reason. status: of what it did. */
+static kit_status check_base(compile *c, kit_status status, kolm_error_t *err) {
+    kolm_error_t changed = KIT_ERROR_INIT;
+    if (c->base.path == NULL || status == KOLM_E_CANCELLED) return status;
+    const kit_status found = job_base_unchanged(&c->base, &changed);
+    if (found == KOLM_OK) return status;
+    if (err != NULL) *err = changed;
+    c->reason = SESSION_REASON_DATA;
+    return found;
 }
 
 kit_status compile_train(compile *c, kolm_error_t *err) {
@@ -109,7 +114,7 @@ kit_status compile_train(compile *c, kolm_error_t *err) {
     char what[128];
     kit_format(what, sizeof what, "training on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(&c->trained, what, &c->reason, err);
-    if (status == KOLM_OK) status = check_base(c, err);
+    status = check_base(c, status, err);
     if (status == KOLM_OK) session_tell(c->session, &(session_event){.kind = SESSION_TRAINED, .compile = c});
     return status;
 }
@@ -322,7 +327,7 @@ kit_status compile_answer(compile *c, kolm_error_t *err) {
     status = model_answers_limit_end(&limit, backend->name, ask(c, &limit.reached, err), err);
     if (status == KOLM_E_DATA_LOSS) c->reason = SESSION_REASON_BACKEND;
     if (status == KOLM_OK) status = check_payload(c, err);
-    return status == KOLM_OK ? check_base(c, err) : status;
+    return check_base(c, status, err);
 }
 
 /* ---- Score */

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipe encoder from rows to answers, with an encoder that the test makes."""
 import base64
+import glob
 import hashlib
 import importlib.util
 import json
@@ -343,6 +344,39 @@ class Encoder(Case):
                               "is not the base model of this artifact: ", name + " is not the same")
             self.write(path, kept)
         self.assertEqual(self.answers("refund my order"), before)
+
+    def cut_short(self):
+        os.truncate(os.path.join(self.base, "model.safetensors"), 0)
+
+    def test_a_base_that_is_cut_short_while_it_is_read(self):
+        """The backend has it mapped, and what it reads then ends it with SIGBUS: nobody wants to hear of that."""
+        changed = "the base model %s was changed while it was used: model.safetensors" % self.base
+        with open(os.path.join(self.base, "model.safetensors"), "rb") as source:
+            whole = source.read()
+        self.make()
+        run = self.start("run", "router-1.0.0.kolm", "--jsonl", stdin=subprocess.PIPE)
+        run.stdin.write(jsonl([{"id": "1", "input": "refund my order"}]))
+        run.stdin.flush()
+        self.assertIn(b"refund", run.stdout.readline())
+        self.cut_short()
+        out, err = run.communicate(jsonl([{"id": "2", "input": "login again"}]), timeout=60)
+        self.assertEqual((run.returncode, out), (7, b""))
+        self.assertIn(changed.encode(), err)
+        self.assertNotIn(b"signal", err)
+        self.write(os.path.join(self.base, "model.safetensors"), whole)
+        # While it trains: there are a hundred batches more when the first one is noted.
+        self.write("long.jsonl", jsonl(dict(row, input=row["input"] + " please help" * 20) for row in tickets(30000)))
+        train = self.start("compile", "-t", "router", "-d", "long.jsonl", "--base", "sentences", "--effort", "quick", "--force")
+        noted = os.path.join(self.home, "jobs", "*", "job", "checkpoint", "embedded")
+        self.wait_for(lambda: glob.glob(noted) or train.poll() is not None, "the first batch", 240)
+        self.assertIsNone(train.poll())
+        self.cut_short()
+        err = train.stderr.read()
+        train.stdout.close()
+        train.stderr.close()
+        self.assertEqual(train.wait(240), 6, err)
+        self.assertIn(changed.encode(), err)
+        self.assertNotIn(b"signal", err)
 
     def test_only_the_files_that_are_read_count(self):
         """The same model from two packages is the same model, whatever else lies in one of them."""
