@@ -8,7 +8,7 @@
 #define LOCAL_CPU_RUNTIME "embedded linear 1"
 /* What the bytes of a model depend on besides its data: increment it whenever the same job gives different bytes. */
 #define LOCAL_CPU_TOOLCHAIN "kolm-linear 2"
-#define LOCAL_CPU_ENCODER_TOOLCHAIN "kolm-encoder 2"
+#define LOCAL_CPU_ENCODER_TOOLCHAIN "kolm-encoder 3"
 
 /* The other recipe, lora, is the Python trainer's, where the user has set it up. */
 extern const kit_trainer local_cpu_trainer;

@@ -311,7 +311,7 @@ static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_erro
 
 static kit_status train_embedded(const kolm_host_v1_t *host, const kolm_train_args_t *args, const kit_job *job,
                                  kolm_train_result_t *out, kolm_error_t *err) {
-    char *rows_path = NULL, *model_dir = NULL, *model_path = NULL, *checkpoint = NULL;
+    char *rows_path = NULL, *heldout_path = NULL, *model_dir = NULL, *model_path = NULL, *checkpoint = NULL;
     tie t = {.host = host, .lock = PTHREAD_MUTEX_INITIALIZER};
     train_report report = {0};
     train_encoder encoder = {0};
@@ -319,12 +319,14 @@ static kit_status train_embedded(const kolm_host_v1_t *host, const kolm_train_ar
     if (status == KOLM_OK) status = read_encoder(job, &encoder, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "checkpoint", &checkpoint, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "train.jsonl", &rows_path, err);
+    if (status == KOLM_OK) status = kit_path_join(args->job_dir, "eval.jsonl", &heldout_path, err);
     if (status == KOLM_OK) status = kit_path_join(args->job_dir, "model", &model_dir, err);
     if (status == KOLM_OK) status = kit_path_join(model_dir, MODEL_FILE, &model_path, err);
     bool balanced = false;
     if (status == KOLM_OK) status = read_class_weight(job, &balanced, err);
     if (status == KOLM_OK) status = kit_mkdirs(model_dir, 0700, err);
     if (status != KOLM_OK) goto out;
+    encoder.heldout_path = heldout_path;
     encoder.model_dir = model_dir;
     encoder.checkpoint_dir = checkpoint;
     const train_request request = {.rows_path = rows_path,
@@ -355,6 +357,7 @@ static kit_status train_embedded(const kolm_host_v1_t *host, const kolm_train_ar
 out:
     train_report_free(&report);
     free(rows_path);
+    free(heldout_path);
     free(model_dir);
     free(model_path);
     free(checkpoint);

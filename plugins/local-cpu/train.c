@@ -4,6 +4,7 @@
 #include "encoder/answer.h"
 #include "encoder/embeddings.h"
 #include "encoder/halves.h"
+#include "encoder/same_answers.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/hash.h"
 #include "kolm/kit/json.h"
@@ -247,22 +248,41 @@ static kit_status write_in(const char *directory, const char *name, const void *
     return status;
 }
 
-/* A file of the encoder, in the model by the name that it has in its directory; weights in half as many bytes where
- * that changes none of their numbers. */
-static kit_status embed_file(const char *model_dir, const enc_file *file, kolm_error_t *err) {
-    kit_buf path = {0};
-    kit_buf_fmt(&path, "%s/" ENCODER_BASE "%s", model_dir, file->name);
+/* Weights in half as many bytes where that changes no number, or else no answer to the held-out rows; *out stays empty
+ * where they stay as they are. */
+static kit_status try_halves(const reading *r, const char *head_path, const enc_file *file, kit_buf *out,
+                             kolm_error_t *err) {
+    const train_encoder *e = r->request->encoder;
+    const char *end = strrchr(file->name, '.');
+    bool done = false, same = false;
+    if (end == NULL || strcmp(end, ".safetensors") != 0) return KOLM_OK;
+    KIT_TRY(enc_halve(file, out, &done, &same, err));
+    const enc_file halves = {file->name, (const uint8_t *)out->data, out->length};
+    const same_job job = {.sentences = r->sentences,
+                          .other = &halves,
+                          .read_end = e->read_end,
+                          .rows_path = e->heldout_path,
+                          .linear_path = r->request->model_path,
+                          .head_path = head_path,
+                          .threads = r->request->threads,
+                          .kernels = e->kernels,
+                          .watch = r->request->watch};
+    if (done && !same) KIT_TRY(same_answers(&job, &same, err));
+    if (!same) kit_buf_free(out);
+    return KOLM_OK;
+}
+
+/* A file of the encoder, in the model by the name that it has in its directory. */
+static kit_status embed_file(const reading *r, const char *head_path, const enc_file *file, kolm_error_t *err) {
+    kit_buf path = {0}, halves = {0};
+    kit_buf_fmt(&path, "%s/" ENCODER_BASE "%s", r->request->encoder->model_dir, file->name);
     KIT_TRY(kit_buf_ok(&path, err));
     char *slash = strrchr(path.data, '/');
     *slash = '\0';
     kit_status status = kit_mkdirs(path.data, 0700, err);
     *slash = '/';
-    kit_buf halves = {0};
-    bool halved = false;
-    const char *end = strrchr(file->name, '.');
-    if (status == KOLM_OK && end != NULL && strcmp(end, ".safetensors") == 0)
-        status = enc_halve(file, &halves, &halved, err);
-    if (status == KOLM_OK && halved)
+    if (status == KOLM_OK) status = try_halves(r, head_path, file, &halves, err);
+    if (status == KOLM_OK && halves.length > 0)
         status = kit_write_file(path.data, 0600, halves.data, halves.length, err);
     else if (status == KOLM_OK)
         status = kit_write_file(path.data, 0600, file->bytes, file->size, err);
@@ -272,7 +292,7 @@ static kit_status embed_file(const char *model_dir, const enc_file *file, kolm_e
 }
 
 /* What answering needs of the encoder: its tokenizer, or all of it. */
-static kit_status write_encoder(const reading *r, uint64_t *out_bytes, kolm_error_t *err) {
+static kit_status write_encoder(const reading *r, const char *head_path, uint64_t *out_bytes, kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
     const char *said = e->read_end ? "{\"format\":1,\"read\":\"end\"}\n" : "{\"format\":1,\"read\":\"front\"}\n";
     enc_file files[2];
@@ -286,7 +306,7 @@ static kit_status write_encoder(const reading *r, uint64_t *out_bytes, kolm_erro
         KIT_TRY(write_in(e->model_dir, slash != NULL ? slash + 1 : files[i].name, files[i].bytes, files[i].size, err));
     }
     for (size_t i = 0; e->embed_base && i < enc_files_count(all); i++)
-        KIT_TRY(embed_file(e->model_dir, enc_files_at(all, i), err));
+        KIT_TRY(embed_file(r, head_path, enc_files_at(all, i), err));
     return write_in(e->model_dir, ENCODER_FILE, said, strlen(said), err);
 }
 
@@ -361,7 +381,7 @@ static kit_status add_head(const reading *r, const choose_job *job, train_report
     KIT_TRY(kit_path_join(q->encoder->model_dir, HEAD_FILE, &head_path, err));
     kit_status status = embeddings_make(&embed, &rows_, err);
     if (status == KOLM_OK) status = train_on(r, job, &rows_, head_path, out, err);
-    if (status == KOLM_OK) status = write_encoder(r, &tokenizer_bytes, err);
+    if (status == KOLM_OK) status = write_encoder(r, head_path, &tokenizer_bytes, err);
     if (status == KOLM_OK) status = weigh_reading(r, head_path, tokenizer_bytes, out, err);
     if (status == KOLM_OK) status = name_base_files(r, out, err);
     out->tokens = rows_.tokens;

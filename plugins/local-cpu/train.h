@@ -19,6 +19,7 @@ typedef struct train_encoder {
     const char *base_name;      /* what tells this base from others: its digest; may be "" */
     const char *engine;         /* what tells this engine's embeddings from another version's: its toolchain */
     uint64_t base_bytes;        /* of its weights */
+    const char *heldout_path;   /* eval.jsonl, or NULL: what decides whether the encoder goes into the model as fp16 */
     const char *model_dir;      /* where head.bin, encoder.json and the tokenizer go */
     const char *checkpoint_dir; /* where the embeddings go, for a run that was interrupted */
     bool read_end;              /* of texts that are too long */

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import random
 import re
 import shutil
 import struct
@@ -67,7 +68,7 @@ class Encoder(Case):
             manifest = json.loads(artifact.read("manifest.json"))
             held = [json.loads(line) for line in artifact.read("eval/heldout.jsonl").decode().splitlines()]
         self.assertLessEqual({"model/linear.bin", "model/head.bin", "model/encoder.json", "model/vocab.txt"}, names)
-        self.assertEqual((manifest["recipe"], manifest["toolchain"]), ("encoder", "kolm-encoder 2"))
+        self.assertEqual((manifest["recipe"], manifest["toolchain"]), ("encoder", "kolm-encoder 3"))
         self.assertEqual(manifest["base"]["name"], "sentences")
         report = manifest["report"]
         self.assertEqual((report["dimensions"], report["max_tokens"], report["texts_cut"]), (20, 40, 0))
@@ -218,14 +219,35 @@ class Encoder(Case):
             self.assertEqual(entry["dtype"], "F16")
             self.assertEqual(struct.unpack("<%de" % ((end - first) // 2), inside[begin + first:begin + end]), numbers[name])
         self.assertEqual(manifest["evaluation"], lean["evaluation"])
-        # One number that is no half, and all stays as it is.
-        for value in (1 + 2.0 ** -11, 1e-9, 70000.0):
-            name = "embeddings.LayerNorm.weight"
-            wide[name] = ("F32", wide[name][1], struct.pack("<f", value) + wide[name][2][4:])
-            tiny_models.write_safetensors(os.path.join(self.base, "model.safetensors"), wide)
-            self.make("--embed-base", "--force", "--gate", "0", "--min-accuracy", "0", "--allow-baseline")
+        self.rounded(wide, numbers)
+
+    def rounded(self, wide, numbers):
+        """Numbers that are no halves are rounded where no answer to the held-out rows changes, and else all stays as it is."""
+        name, hidden = "embeddings.word_embeddings.weight", 20
+        draw = random.Random(4)
+        odd = [1 + 2.0 ** -11, 1 + 3 * 2.0 ** -11, -1e-9, 2.0 ** -25, 2.0 ** -25 * 1.01, 3 * 2.0 ** -25, 65519.0, -65519.0, 2.0 ** -14 - 2.0 ** -26, 2047.5 * 2.0 ** -25]
+        odd += [draw.uniform(-2, 2) * 2.0 ** draw.randint(-27, 14) for _ in range(hidden - len(odd))]
+        with open(os.path.join(self.base, "vocab.txt"), encoding="ascii") as file:
+            rows = {word: i for i, word in enumerate(file.read().split("\n"))}
+        for word, value, kept in (("[unused4]", odd, False), ("[unused4]", [65520.0] * hidden, True), ("[unused4]", [float("inf")] * hidden, True),
+                                  ("refund", [v * (1 + 2.0 ** -12) + 0.3 for v in numbers[name][rows["refund"] * hidden:][:hidden]], True)):
+            at = rows[word] * hidden
+            changed = struct.pack("<%df" % hidden, *value)
+            data = wide[name][2]
+            tiny_models.write_safetensors(os.path.join(self.base, "model.safetensors"),
+                                          dict(wide, **{name: ("F32", wide[name][1], data[:at * 4] + changed + data[(at + hidden) * 4:])}))
+            self.make("--force")
             with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
-                self.assertEqual(artifact.read("model/base/model.safetensors"), self.read("sentences/model.safetensors"))
+                lean = json.loads(artifact.read("manifest.json"))
+            self.make("--embed-base", "--force")
+            with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
+                manifest, inside = json.loads(artifact.read("manifest.json")), artifact.read("model/base/model.safetensors")
+            self.assertEqual(manifest["evaluation"], lean["evaluation"])
+            self.assertEqual(inside == self.read("sentences/model.safetensors"), kept, word)
+            if not kept:
+                begin = 8 + struct.unpack("<Q", inside[:8])[0]
+                first = json.loads(inside[8:begin])[name]["data_offsets"][0] + begin + at * 2
+                self.assertEqual(inside[first:first + hidden * 2], struct.pack("<%de" % hidden, *struct.unpack("<%df" % hidden, changed)))
 
     def test_a_base_that_cannot_be_inside(self):
         self.assert_error(self.compile("--embed-base", code=None), "--embed-base puts the base into the artifact, and there is none")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Converts a safetensors file from fp32 to fp16, unless a number would change. */
+/* Converts a safetensors file from fp32 to fp16. */
 #include "halves.h"
 #include "kolm/kit/json.h"
 #include "safetensors.h"
@@ -13,21 +13,29 @@ static kit_status out_of_memory(kolm_error_t *err) {
                     "out of memory while the encoder is put into the model");
 }
 
-/* IEEE 754: a half has 5 bits of exponent and 10 of fraction, and below 2^-14 fewer. False when x is none. */
-static bool half_of(uint32_t x, uint16_t *out) {
-    const uint32_t sign = x >> 16 & 0x8000u, fraction = x & 0x7FFFFFu;
+/* IEEE 754: a half has 5 bits of exponent and 10 of fraction, and below 2^-14 fewer. False for what would be infinite,
+ * and for what is no number. *exact becomes false when it is rounded. */
+static bool half_of(uint32_t x, uint16_t *out, bool *exact) {
+    const uint32_t sign = x >> 16 & 0x8000u;
     const int exponent = (int)(x >> 23 & 255u) - 127;
+    uint32_t whole = (x & 0x7FFFFFu) | 0x800000u;
+    unsigned lost = 13u;
     *out = (uint16_t)sign;
     if ((x & 0x7FFFFFFFu) == 0) return true;
-    if (exponent > 15 || exponent < -24) return false;
-    if (exponent >= -14) {
-        *out = (uint16_t)(sign | (uint32_t)(exponent + 15) << 10 | fraction >> 13);
-        return (fraction & 0x1FFFu) == 0;
+    if (exponent > 15) return false;
+    if (exponent < -25) {
+        *exact = false;
+        return true;
     }
-    const unsigned lost = 13u + (unsigned)(-14 - exponent);
-    const uint32_t whole = fraction | 0x800000u;
-    *out = (uint16_t)(sign | whole >> lost);
-    return (whole & ((1u << lost) - 1u)) == 0;
+    if (exponent < -14) lost += (unsigned)(-14 - exponent);
+    const uint32_t rest = whole & ((1u << lost) - 1u), middle = 1u << (lost - 1);
+    whole >>= lost;
+    if (rest != 0) *exact = false;
+    if (rest > middle || (rest == middle && (whole & 1u) != 0)) whole++;
+    /* The bit before the fraction counts in the exponent, and a carry goes there by itself. */
+    const uint32_t half = (exponent < -14 ? 0u : (uint32_t)(exponent + 14) << 10) + whole;
+    *out = (uint16_t)(sign | half);
+    return half < 0x7C00u;
 }
 
 static uint32_t width_of(const enc_tensor *t) {
@@ -45,7 +53,7 @@ static bool is_worth_it(const enc_tensors *tensors) {
 }
 
 /* The bytes of a tensor in the new file. */
-static bool put_numbers(const enc_tensor *t, kit_buf *out) {
+static bool put_numbers(const enc_tensor *t, kit_buf *out, bool *exact) {
     uint16_t halves[4096];
     if (t->dtype != ENC_F32) {
         kit_buf_add(out, t->data, t->bytes);
@@ -56,7 +64,7 @@ static bool put_numbers(const enc_tensor *t, kit_buf *out) {
         for (; n < sizeof halves / sizeof *halves && at < t->count; n++, at++) {
             uint32_t bits;
             memcpy(&bits, t->data + at * 4, 4);
-            if (!half_of(bits, &halves[n])) return false;
+            if (!half_of(bits, &halves[n], exact)) return false;
         }
         kit_buf_add(out, halves, n * sizeof *halves);
     }
@@ -77,15 +85,15 @@ static bool put_entry(cJSON *header, const enc_tensor *t, uint64_t begin, uint64
 }
 
 /* Wide numbers first, so that each lies at a multiple of its size. */
-static kit_status put_tensors(const enc_tensors *tensors, cJSON *header, kit_buf *data, bool *out_same,
+static kit_status put_tensors(const enc_tensors *tensors, cJSON *header, kit_buf *data, bool *out_fits, bool *out_exact,
                               kolm_error_t *err) {
-    *out_same = true;
-    for (uint32_t width = WIDEST; width > 0 && *out_same; width /= 2)
-        for (size_t i = 0; i < enc_tensors_count(tensors) && *out_same; i++) {
+    *out_fits = *out_exact = true;
+    for (uint32_t width = WIDEST; width > 0 && *out_fits; width /= 2)
+        for (size_t i = 0; i < enc_tensors_count(tensors) && *out_fits; i++) {
             const enc_tensor *t = enc_tensors_at(tensors, i);
             const uint64_t begin = data->length;
             if (width_of(t) != width) continue;
-            *out_same = put_numbers(t, data);
+            *out_fits = put_numbers(t, data, out_exact);
             if (data->failed || !put_entry(header, t, begin, data->length)) return out_of_memory(err);
         }
     return KOLM_OK;
@@ -105,19 +113,19 @@ static kit_status join(const cJSON *header, const kit_buf *data, kit_buf *out, k
     return status == KOLM_OK ? kit_buf_ok(out, err) : status;
 }
 
-kit_status enc_halve(const enc_file *file, kit_buf *out, bool *out_done, kolm_error_t *err) {
+kit_status enc_halve(const enc_file *file, kit_buf *out, bool *out_done, bool *out_exact, kolm_error_t *err) {
     enc_tensors *tensors = NULL;
     kit_buf data = {0};
     cJSON *header = NULL;
-    bool same = false;
-    *out_done = false;
+    bool fits = false;
+    *out_done = *out_exact = false;
     KIT_TRY(enc_tensors_read(file->bytes, file->size, file->name, &tensors, err));
     kit_status status = KOLM_OK;
     if (is_worth_it(tensors)) {
         header = cJSON_CreateObject();
-        status = put_tensors(tensors, header, &data, &same, err);
-        if (status == KOLM_OK && same) status = join(header, &data, out, err);
-        *out_done = status == KOLM_OK && same;
+        status = put_tensors(tensors, header, &data, &fits, out_exact, err);
+        if (status == KOLM_OK && fits) status = join(header, &data, out, err);
+        *out_done = status == KOLM_OK && fits;
     }
     cJSON_Delete(header);
     kit_buf_free(&data);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights in half as many bytes, where that changes no number. */
+/* Weights in half as many bytes. */
 #ifndef LOCAL_CPU_ENCODER_HALVES_H
 #define LOCAL_CPU_ENCODER_HALVES_H
 
 #include "files.h"
 
 /*
- * Many models were trained in 16 bits and saved in 32. A safetensors file whose fp32 numbers are all fp16 numbers is
- * written anew with these as fp16, its other tensors as they are; what is computed from it is the same, byte for byte,
- * on every text. *out_done false: there is a number that would change, or nothing to gain; out is empty then. Memory:
- * the new file.
+ * A safetensors file with its fp32 numbers as fp16, rounded to the nearest, ties to even, and its other tensors as they
+ * are. Many models were trained in 16 bits and saved in 32: then nothing changes (*out_exact), and what is computed is
+ * the same, byte for byte, on every text. *out_done false: a number is too large for fp16 or none, or there is nothing
+ * to gain; out is empty then. Memory: the new file.
  */
-kit_status enc_halve(const enc_file *file, kit_buf *out, bool *out_done, kolm_error_t *err) KIT_MUST_USE;
+kit_status enc_halve(const enc_file *file, kit_buf *out, bool *out_done, bool *out_exact,
+                     kolm_error_t *err) KIT_MUST_USE;
 
 #endif
