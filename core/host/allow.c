@@ -14,10 +14,10 @@
 
 /*
  * Always: the system's programs, libraries and settings to read, /proc and /sys, the usual devices and those of
- * accelerators, the plugin's directory and those of kolm's own programs and trainer, the Python of the backend, scratch
- * to write. The job directory and what job.json names (model files, the base model), if the call has one. What the user
- * put into PATH, LD_LIBRARY_PATH, CUDA_HOME and the like, and into settings that are paths. What the manifest declares
- * and the user granted; what config.json adds.
+ * accelerators, the plugin's directory and those of kolm's own programs and trainer, the Python of the backend, the
+ * scratch directory to write. If the call has a job: its directory, and the files in job.json (model files, the base
+ * model). Paths in PATH, LD_LIBRARY_PATH, CUDA_HOME and the like, and in settings that are paths. Places in the
+ * manifest, if granted, and in config.json.
  *
  * A list can only allow, and an entry covers everything below it. So an entry that would cover KOLM_HOME (or, if only a
  * variable named it, the home directory) is split: into its contents except the path to it.
@@ -70,7 +70,7 @@ static bool is_allowed(const list *l, const char *path, kind k) {
     return false;
 }
 
-/* One of the names that hold secrets, or below it. */
+/* True for a place with secrets, or a path below one. */
 static bool is_secret(const list *l, const char *path) {
     const char *const *names = l->run->options->private_names;
     size_t n = strlen(l->private);
@@ -102,7 +102,7 @@ static void report_hidden(const list *l, const char *path) {
     events->log(events->user, l->run->backend->name, KOLM_LOG_INFO, text);
 }
 
-/* Everything in the directory except the two, and what leads to them. */
+/* Adds everything in the directory except the two holes and their parents. */
 static void split(list *l, kind k, const char *directory, const char *hole, const char *other) {
     DIR *dir = opendir(directory);
     const struct dirent *item;
@@ -119,7 +119,7 @@ static void split(list *l, kind k, const char *directory, const char *hole, cons
     if (dir) closedir(dir);
 }
 
-/* A real path. */
+/* Adds a real path. */
 static void add_real(list *l, kind k, const char *real, origin who) {
     if (strcmp(real, "/") == 0) return;
     const char *home = who == OF_SYSTEM ? l->home : "";
@@ -133,7 +133,7 @@ static void add_real(list *l, kind k, const char *real, origin who) {
         put(l, k, real);
 }
 
-/* A path, links resolved; nothing if it does not exist. */
+/* Adds a path with links resolved, if it exists. */
 static void add(list *l, kind k, const char *path, origin who) {
     char real[PATH_MAX];
     if (path[0] == '/' && realpath(path, real)) add_real(l, k, real, who);
@@ -274,7 +274,7 @@ static void add_backend(list *l) {
 }
 
 /* ---- Paths from manifest and user */
-/* Creates a missing path to write, because a rule needs an existing path. If that fails, it is left out. */
+/* Creates a missing path to write, because a rule needs an existing path. Skips it if that fails. */
 static void make_place(const list *l, const char *path) {
     char parent[PATH_MAX];
     struct stat st;
@@ -298,7 +298,7 @@ static void add_path(list *l, kind k, const char *text, bool make) {
     kit_buf_free(&path);
 }
 
-/* Whether a key is declared as a path; if nothing is declared, whether its value looks like one. */
+/* True if the key is declared as a path, at any depth. */
 static bool is_path_key(const host_settings *settings, const char *key) {
     for (size_t i = 0; i < settings->count; i++) {
         const host_setting *one = &settings->at[i];
@@ -323,7 +323,7 @@ static bool is_wanted(const list *l, const wanted *w, const char *key, const cha
            (!manifest->declares_settings || is_path_key(&manifest->settings, key));
 }
 
-/* Paths in the user's section of this backend, at any depth. */
+/* Adds the paths in the user's section of this backend, at any depth. */
 static void add_settings(list *l, const wanted *w, const cJSON *value, const char *key, int depth) {
     const cJSON *item;
     if (cJSON_IsString(value) && is_wanted(l, w, key, value->valuestring)) {
@@ -501,7 +501,7 @@ static char *key_of(const host_run *run) {
     return kit_buf_take(&key);
 }
 
-/* Takes the key. NULL: no memory. */
+/* Takes ownership of the key. NULL: out of memory. */
 static struct host_common *common_find(const host_run *run, char *key) {
     struct host_common *common = key ? calloc(1, sizeof *common) : NULL;
     if (!common) {

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#define OFFER_USD_MOST 1e6 /* an hour; more is no price */
+#define OFFER_USD_MOST 1e6 /* an hour; more is a mistake */
 #define COPY_TEXT(array, text) ((void)kit_copy(array, sizeof(array), text))
 
 /* ---- Events */
@@ -62,7 +62,7 @@ static void on_holding(const host_run *run, const cJSON *json) {
     events->holding(events->user, &holding);
 }
 
-/* Of dollars; 0 for what is no price. */
+/* Converts dollars; 0 if it is not a valid price. */
 static uint64_t micro_of(double usd) {
     return usd > 0 && usd < OFFER_USD_MOST ? (uint64_t)(usd * 1e6 + 0.5) : 0;
 }
@@ -229,7 +229,7 @@ static bool on_done(host_run *run, const cJSON *json) {
     return true;
 }
 
-/* Reports of a slot while it works. */
+/* Events that a slot sends while it runs. */
 static bool on_work(host_run *run, host_event event, const cJSON *json) {
     switch (event) {
     case HOST_EVENT_LOG:
@@ -491,8 +491,7 @@ static void hint_fence(host_run *run) {
     if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
 }
 
-/* cancelled() answers 1 after a SIGTERM, whoever sent it, and "as it was asked to" is then believed to be about the
- * user. */
+/* cancelled() returns 1 after any SIGTERM, whoever sent it. Do not let the error suggest that the user did. */
 static void hint_who_stopped(const host_run *run) {
     const host_call_options *options = run->options;
     kolm_error_t *error = &run->result->error;

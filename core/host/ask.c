@@ -90,7 +90,7 @@ void host_environment_free(char **env) {
     free(env);
 }
 
-/* Appends NAME=value. */
+/* Adds NAME=value. */
 static kit_status add_variable(char **env, size_t *count, const char *name, const char *value, kolm_error_t *err) {
     kit_buf entry = {0};
     kit_buf_fmt(&entry, "%s=%s", name, value);

@@ -96,7 +96,7 @@ static kit_status call_one(const host_registry *registry, host_run *run, cJSON *
     else
         cJSON_Delete(args);
     if (prepared != KOLM_OK) run->prepared = false;
-    kit_status status = host_run_all(registry->program, run, 1, err); /* also frees a run that is not to be started */
+    kit_status status = host_run_all(registry->program, run, 1, err); /* also frees a run that was not prepared */
     host_scratch_end(&scratch);
     return prepared != KOLM_OK ? prepared : status;
 }
@@ -248,7 +248,7 @@ static kit_status call_runs(const host_registry *registry, host_run *runs, cJSON
     return status != KOLM_OK ? status : ran;
 }
 
-/* Room for that many; false, and nothing to free, when there is none. */
+/* Allocates that many; false, with nothing to free, if out of memory. */
 static bool make_runs(size_t count, host_run **out_runs, cJSON ***out_args) {
     *out_runs = calloc(count > 0 ? count : 1, sizeof **out_runs);
     *out_args = calloc(count > 0 ? count : 1, sizeof **out_args);

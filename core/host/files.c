@@ -25,7 +25,7 @@ static bool has_dots(const char *path) {
     return false;
 }
 
-/* A path that is neither the whole file system nor the whole home. */
+/* True unless the path is / or the home directory. */
 static bool good_path(const char *s) {
     if (s[0] == '/' || (s[0] == '~' && s[1] == '/')) {
         const char *rest = s + (s[0] == '~');
@@ -106,7 +106,7 @@ static size_t add_home(const char *text, kit_buf *out) {
     return length;
 }
 
-/* Appends the value of ${NAME} at text; its length, 0 when it is not set. */
+/* Appends the value of ${NAME} at text; returns the length of ${NAME}, 0 if it is not set. */
 static size_t add_value_of(const char *text, kit_buf *out) {
     char name[80];
     size_t length = strcspn(text, "}");

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ANSWER_MS 2000 /* for a copy; it takes a tenth of a millisecond */
+#define ANSWER_MS 2000 /* timeout for a copy, which takes a tenth of a millisecond */
 
 /* Starting and linking is half of the cost of a detect. A fork of a process that has done only that is equivalent: it
  * is our child, in a session of its own, with the descriptors and variables of its own call, and its fence is set up
@@ -31,7 +31,7 @@ static bool is_worthwhile(const host_run *runs, size_t count) {
 
 void host_fork_server_open(host_fork_server *server, const char *program, const host_run *runs, size_t count) {
     static const host_manifest empty = {.name = NULL};
-    char place[HOST_FORK_SERVER_NAME + 1]; /* each copy writes its own name there, for those who list processes */
+    char place[HOST_FORK_SERVER_NAME + 1]; /* each copy writes its own name there, for ps(1) */
     char *argv[] = {(char[]){"kolm-host"}, place, NULL};
     char **env = NULL;
     int ends[2];
@@ -111,7 +111,7 @@ static bool send_order(int to, const host_fork_order *order, const kit_spawn_fd 
     return sent == (ssize_t)piece.iov_len;
 }
 
-/* The number of the copy; 0: there is none. */
+/* Returns the pid of the copy; 0: none. */
 static pid_t receive_pid(int from) {
     struct pollfd fd = {.fd = from, .events = POLLIN};
     int32_t number = 0;

@@ -11,11 +11,10 @@
 #define HOST_FORK_SERVER_FDS 9
 #define HOST_FORK_SERVER_TEXTS 98304
 
-/* What is sent to it for a copy, with the descriptors beside it. The answer is the number of the process, an int32_t;
- * 0: none. */
+/* The request for a copy, sent together with its descriptors. The reply is the pid of the copy, an int32_t; 0: none. */
 typedef struct host_fork_order {
     uint32_t count;                      /* descriptors */
-    int32_t child[HOST_FORK_SERVER_FDS]; /* the number of each in the copy */
+    int32_t child[HOST_FORK_SERVER_FDS]; /* the number of each descriptor in the copy */
     uint32_t length;                     /* of the texts: the name and the environment, each with its NUL */
     char texts[HOST_FORK_SERVER_TEXTS];
 } host_fork_order;
@@ -31,7 +30,7 @@ void host_fork_server_open(host_fork_server *server, const char *program, const 
 /* Returns the process, a child of this one; 0: start it another way. */
 pid_t host_fork_server_start(host_fork_server *server, const char *name, char *const *env, const kit_spawn_fd *fds,
                              size_t count);
-/* No more orders. */
+/* Closes its socket: it accepts no more orders. */
 void host_fork_server_close(host_fork_server *server);
 /* Reaps it; its pid may be reused afterwards. */
 void host_fork_server_reap(host_fork_server *server);

@@ -51,16 +51,16 @@ int64_t host_deadline_of(pid_t pid, int64_t started_ms, int64_t timeout_ms);
 /* ---- Names of files without their suffix: "acme", "acme-1.2.0" (versions.c) */
 /* "1.2.0" within the stem; NULL when it has none. */
 const char *host_stem_version(const char *stem);
-/* Length of the backend's name in it. */
+/* Length of the backend's name in the stem. */
 size_t host_stem_name(const char *stem);
-/* For qsort of char *: by name; of one name the one without a version first, then the newest. */
+/* For qsort of char *: by name; of equal names the one without a version first, then the newest. */
 int host_stems_order(const void *left, const void *right);
 
 /* ---- manifest.c: the fields of a manifest, the version first */
 typedef struct host_field {
     const char *key;
     bool optional;
-    unsigned override; /* HOST_OVERRIDE_*, 0 for what only the manifest says */
+    unsigned override; /* HOST_OVERRIDE_*; 0: cannot be overridden */
     kit_status (*read)(const cJSON *item, host_manifest *m, kolm_error_t *err); /* item is never NULL */
 } host_field;
 #define HOST_FIELDS 22
@@ -69,7 +69,7 @@ extern const host_field host_fields[HOST_FIELDS];
 /* ---- names.c */
 #define HOST_ROWS_MAX 4096 /* over all directories; of one directory at most four times as many files are examined */
 typedef struct host_names {
-    char **at; /* without suffix, each once, in the order of host_stems_order */
+    char **at; /* stems, each once, sorted by host_stems_order */
     size_t count;
     char **beside; /* whole names of signatures and of directories of libraries, sorted */
     size_t beside_count;

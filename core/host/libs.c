@@ -40,7 +40,7 @@ static kit_status read_names(host_libs *out, kolm_error_t *err) {
     return status;
 }
 
-/* What changes when any of them does. */
+/* Combines identities so that the sum changes if any of them does. */
 static void add_identity(host_file_identity *sum, const host_file_identity *one) {
     sum->device = one->device;
     sum->inode = sum->inode * 31 + one->inode;

@@ -59,8 +59,8 @@ static bool integer(const cJSON *item, double least, double most, uint32_t *out)
     return true;
 }
 
-/* A decimal of at most `decimals` digits after the point, in units of 10^-decimals. Below 10^11 units a double is
- * within 10^-5 of a unit of the decimal it was read from, so a further digit that is not zero shows. */
+/* Reads a decimal in units of 1/units; false if it has more digits. Below 10^11 units a double is within 10^-5 units of
+ * the decimal it was parsed from, so that a further non-zero digit is detected. */
 static bool decimal(const cJSON *item, double most, double units, uint64_t *out) {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > most) return false;
     double scaled = item->valuedouble * units;
@@ -175,7 +175,7 @@ static kit_status read_perf(const cJSON *item, host_manifest *m, kolm_error_t *e
     return KOLM_OK;
 }
 
-/* Lower case too: http_proxy is read in no other way. */
+/* Lower case is allowed, too: some programs read only http_proxy. */
 static bool environment_name(const cJSON *item) {
     if (!cJSON_IsString(item) || isdigit((unsigned char)item->valuestring[0])) return false;
     const char *s = item->valuestring;
@@ -203,7 +203,7 @@ static kit_status read_names(const cJSON *item, char ***out, size_t *out_count, 
     return KOLM_OK;
 }
 
-/* "A, B": what is compared with and shown. */
+/* Appends to "A, B", the form that is compared and shown. */
 static kit_status add_word(kit_buf *text, const char *word, char **out, bool last, kolm_error_t *err) {
     kit_buf_fmt(text, "%s%s", text->length > 0 ? ", " : "", word);
     if (!last) return KOLM_OK;
@@ -364,7 +364,7 @@ static kit_status unknown_field(const cJSON *item, host_manifest *m, kolm_error_
     return KOLM_OK;
 }
 
-/* HOST_FIELDS: none. */
+/* Returns the index of the field; HOST_FIELDS: none. */
 static size_t field_of(const char *key) {
     size_t i = 0;
     while (i < HOST_FIELDS && (host_fields[i].key[0] != key[0] || strcmp(host_fields[i].key, key) != 0))
@@ -372,7 +372,7 @@ static size_t field_of(const char *key) {
     return i;
 }
 
-/* The second column of `list` when a manifest gives none. */
+/* The default for the second column of `list`. */
 static kit_status default_hint(host_manifest *m, kolm_error_t *err) {
     kit_buf text = {0};
     for (size_t i = 0; i < m->auth_count; i++) {
@@ -406,7 +406,7 @@ static kit_status check_settings(const host_manifest *m, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* "@KEY" is the path that a setting gives. */
+/* Each "@KEY" must name a declared setting. */
 static kit_status check_places(const host_manifest *m, char *const *places, size_t count, kolm_error_t *err) {
     for (size_t i = 0; i < count; i++) {
         char key[80];

@@ -26,7 +26,7 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Takes name, also when it fails. */
+/* Takes ownership of name, also on failure. */
 static kit_status append(char ***list, size_t *count, char *name, kolm_error_t *err) {
     if (name && (*count & (*count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
         char **grown = realloc(*list, (*count > 0 ? 2 * *count : 16) * sizeof *grown);

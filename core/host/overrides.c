@@ -11,7 +11,7 @@ const char *host_config_file(const host_config *config, const char *section, con
     return config->file ? config->file : "config.json";
 }
 
-/* backends.NAME of config, NULL when there is none. */
+/* Finds backends.NAME in config; NULL: none. */
 static kit_status find_section(const host_manifest *manifest, const host_config *config, const cJSON **out_section,
                                kolm_error_t *err) {
     const cJSON *backends = kit_json_get(config->json, "backends");
@@ -62,7 +62,7 @@ kit_status host_manifest_override(host_manifest *manifest, const host_config *co
     return KOLM_OK;
 }
 
-/* A user who can change it can run anything as this user. */
+/* Whoever can change the interpreter can run anything as this user. */
 static kit_status check_python(const char *name, const char *python, const char *file, kolm_error_t *err) {
     char otherwise[160];
     kit_format(otherwise, sizeof otherwise, "name another Python: kolm compute setup %s --use PATH", name);
@@ -70,7 +70,7 @@ static kit_status check_python(const char *name, const char *python, const char 
     return status == KOLM_OK ? status : kit_fail_context(err, "%s: runtimes.%s", file, name);
 }
 
-/* Key by key, because each may be from another file. */
+/* Checks key by key, because each may come from a different file. */
 static kit_status check_section(const host_manifest *manifest, const host_config *config, const cJSON *section,
                                 const char *const *overrides, kolm_error_t *err) {
     char where[256];

@@ -42,7 +42,7 @@ static void own_directory(char out[PATH_MAX]) {
         out[0] = '\0';
 }
 
-/* Cuts "/suffix" off; false when path does not end so. */
+/* Cuts "/suffix" off; false if path does not end with it. */
 static bool cut_suffix(char *path, const char *suffix) {
     size_t n = strlen(path), m = strlen(suffix);
     if (n <= m || path[n - m - 1] != '/' || strcmp(path + n - m, suffix) != 0) return false;
@@ -50,7 +50,7 @@ static bool cut_suffix(char *path, const char *suffix) {
     return true;
 }
 
-/* Two directories up, where that is the root of a build. */
+/* Goes two directories up; true if that is the root of a build tree. */
 static bool cut_build(char *path) {
     char program[PATH_MAX];
     for (int up = 0; up < 2; up++) {
@@ -75,7 +75,7 @@ static bool is_directory(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* Every directory below `path`, and below those, that holds a manifest. */
+/* Adds every directory up to two levels below `path` that contains a manifest. */
 static kit_status add_build_dirs(host_places *places, const char *path, int depth, kolm_error_t *err) {
     struct dirent **names = NULL;
     int count = scandir(path, &names, NULL, alphasort);
@@ -99,7 +99,7 @@ static kit_status add_build_dirs(host_places *places, const char *path, int dept
     return status;
 }
 
-/* BUILD/x/y/program with BUILD/core/host/kolm-host: places->program stays NULL when this is no build tree. */
+/* BUILD/x/y/program with BUILD/core/host/kolm-host: places->program stays NULL if this is not a build tree. */
 static kit_status find_build(host_places *places, const char *self, kolm_error_t *err) {
     char root[PATH_MAX];
     char *program = NULL, *plugins = NULL;

@@ -18,7 +18,7 @@
 #define SEALED_MOST (64u << 20)      /* bytes; a larger plugin stays in its file */
 #define PLUGIN_MOST ((off_t)4 << 30) /* bytes; larger files would take too long to read */
 #define PIECE 131072u
-#define OVERLAP 16u /* so that a word across two pieces is seen */
+#define OVERLAP 16u /* so that a word across two pieces is found */
 #define TRIES 3
 
 #ifndef MFD_NOEXEC_SEAL
@@ -28,8 +28,8 @@
 struct host_plugin {
     pthread_mutex_t lock;
     unsigned users;
-    bool kept;     /* until the registry is freed, whoever uses it */
-    int file;      /* what was read; -1 when it is not needed any more */
+    bool kept;     /* until the registry is freed, even if unused */
+    int file;      /* the file that was read; -1 if no longer needed */
     int sealed;    /* a sealed copy of it in memory; -1: none */
     bool searches; /* it uses $ORIGIN: its own libraries are next to it */
     host_file_identity identity;
@@ -63,8 +63,8 @@ void host_plugin_free(host_plugin *plugin) {
 /* Sealable, executable memory; -1 if unavailable, or if the loader has no path to it. */
 static int open_memory(const char *name) {
 #if defined(__linux__)
-    /* The file itself need not be executable, which a system may forbid: only its pages are. Older kernels do not know
-     * that. */
+    /* The file itself need not be executable, which a system may forbid: only its mapping is. Older kernels lack this
+     * flag. */
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     return fd;
@@ -74,7 +74,7 @@ static int open_memory(const char *name) {
 #endif
 }
 
-/* Closes fd and gives -1 when it cannot be used. */
+/* Returns fd, or closes it and returns -1 if it cannot be sealed. */
 static int seal(int fd) {
 #if defined(__linux__)
     bool good = fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
@@ -114,7 +114,7 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     if (status == KOLM_OK && fstat(file, &info) != 0) status = kit_fail_errno(err, errno, "cannot access %s", path);
     if (status == KOLM_OK && info.st_size > PLUGIN_MOST)
         status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "install it again", "%s is larger than 4 GiB: no plugin is", path);
-    size_t kept = 0; /* bytes of the piece before that lie in front of this one */
+    size_t kept = 0; /* bytes of the previous piece, in front of this one */
     for (off_t at = 0; status == KOLM_OK;) {
         ssize_t n = pread(file, piece, PIECE, at);
         if (n < 0 && errno == EINTR) continue;
@@ -135,7 +135,7 @@ static kit_status read_all(int file, const char *path, int *memory, char sha256[
     return status;
 }
 
-/* Whether the bytes must be the same: link count and permissions may differ. */
+/* True if the content must be the same: link count and permissions may differ. */
 static bool same_content(const host_file_identity *a, const host_file_identity *b) {
     return a->device == b->device && a->inode == b->inode && a->size == b->size && a->modified_ns == b->modified_ns;
 }
@@ -205,7 +205,7 @@ kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA25
 
 /* ---- Holding */
 
-/* The file at the row's path now; false if that cannot be determined, which says nothing about the file. */
+/* Checks the file that is now at the row's path; false if that is not possible, so that its fate is unknown. */
 static bool check_file(const host_backend *row, host_file_identity *out_now, host_plugin_fate *out_fate) {
     struct stat st;
     *out_fate = HOST_PLUGIN_THERE;
@@ -219,7 +219,7 @@ static bool check_file(const host_backend *row, host_file_identity *out_now, hos
     return true;
 }
 
-/* Whether the file from which it was or will be loaded has the bytes that were read. */
+/* Checks that the file that was or will be loaded still has the bytes that were read. */
 static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     const host_plugin *plugin = row->bytes;
     struct stat st;
@@ -246,7 +246,7 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
  * from the open descriptor. */
 static kit_status choose(const host_backend *row, bool by_path, host_plugin_hold *out, kolm_error_t *err) {
     const host_plugin *plugin = row->bytes;
-    host_file_identity now = {0}; /* as it stays when the file is gone */
+    host_file_identity now = {0}; /* stays zero if the file is gone */
     *out = (host_plugin_hold){.row = row, .fd = plugin->sealed, .beside = plugin->searches, .named = by_path};
     kit_copy(out->sha256, sizeof out->sha256, plugin->sha256);
     if (plugin->sealed >= 0 && !plugin->searches && !by_path) return KOLM_OK;

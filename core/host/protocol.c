@@ -264,7 +264,7 @@ RECORD(done);
 static const host_member detect_result_members[] = {
     MEMBER("state", state),
     MEMBER("reason", reason),
-    MEMBER("detect_remedy", remedy), /* "remedy" is that of an error */
+    MEMBER("detect_remedy", remedy), /* "remedy" is taken by errors */
     MEMBER("runtime", runtime),
 };
 RECORD(detect_result);
@@ -350,7 +350,7 @@ static const void *field_of(const host_member *member, const void *record) {
 
 #define VALUE(type, member, record) (*(type const *)field_of(member, record))
 
-/* Of a text: a plugin may have left it NULL, and an array without its NUL. */
+/* Returns a text; a plugin may have left a pointer NULL, or an array without its NUL. */
 static const char *text_of(const host_member *member, const void *record, size_t *length) {
     const bool is_array = member->kind == HOST_KIND_ARRAY;
     const char *text = is_array ? field_of(member, record) : VALUE(char *, member, record);
@@ -363,7 +363,7 @@ static void write_text(kit_buf *out, const host_member *member, const void *reco
     kit_buf shown = {0};
     char cut[HOST_LOG_MAX + 1];
     size_t length;
-    if (member->most > 0) { /* at most that much of it is read */
+    if (member->most > 0) { /* do not read beyond this limit */
         const char *whole = VALUE(char *, member, record);
         kit_copy(cut, member->most + 1, whole ? whole : "");
         kit_buf_escaped(&shown, cut, strlen(cut));

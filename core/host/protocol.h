@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The private protocol between kolm and kolm-host: every name in it, defined once for both sides.
  *
- * kolm writes one JSON object on one line, the request. kolm-host answers with lines of JSON objects, each of which has
- * an event; the last one is "done", and carries the result of the slot among its own members. The two are always of one
- * build, so the protocol has no version.
+ * kolm writes the request, one JSON object on one line. kolm-host answers with lines, each a JSON object with an event;
+ * the last one is "done", and also has the members of the slot's result. Both are always from the same build, so the
+ * protocol has no version.
  *
  * A record is a C struct and the list of its members (protocol.c). Both sides read and write it through that list and
  * the same struct: a member cannot be renamed, or change its type, on one side only. Names that belong to no record are
- * HOST_KEY_* below. No other file of this room spells one (tests/abi/lint.py). */
+ * HOST_KEY_* below. No other file of this room contains these names as literals (tests/abi/lint.py). */
 #ifndef KOLM_HOST_PROTOCOL_H
 #define KOLM_HOST_PROTOCOL_H
 
@@ -31,7 +31,7 @@
 bool host_call_is_light(const char *slot);
 
 /* ---- Request: the members of host_request, and these. */
-#define HOST_KEY_SETTINGS "settings" /* object of strings: what the plugin may ask for */
+#define HOST_KEY_SETTINGS "settings" /* object of strings: those that the plugin may request */
 #define HOST_KEY_DECLARED "declared" /* array: the settings that the manifest declares; absent: it declares none */
 #define HOST_KEY_SECRETS "secrets"   /* object: a string; true: set but withheld; null: not set */
 #define HOST_KEY_ARGS "args"         /* object: the arguments of the slot, a record */
@@ -68,7 +68,7 @@ typedef struct host_plugin_source {
     uint64_t device, inode, size, modified_ns, changed_ns;
 } host_plugin_source;
 
-/* ---- Reply: X(upper, lower, struct), one an event. Texts are borrowed, on both sides. */
+/* ---- Reply: X(upper, lower, struct), one for each event. Texts are borrowed, on both sides. */
 #define HOST_KEY_EVENT "event"
 #define HOST_EVENTS(X)                                                                                                 \
     X(SANDBOX, sandbox, host_sandbox_line)                                                                             \
@@ -140,7 +140,7 @@ typedef enum host_event {
 const char *host_event_name(host_event event);
 host_event host_event_of(const char *name); /* HOST_EVENT_COUNT: there is no such event */
 
-/* ---- Arguments and results of the slots, as kolm/backend.h has them. */
+/* ---- Arguments and results of the slots, as in kolm/backend.h. */
 #define HOST_CALL_RECORDS(X)                                                                                           \
     X(COST_ARGS, cost_args, kolm_cost_args_t)                                                                          \
     X(TRAIN_ARGS, train_args, kolm_train_args_t)                                                                       \
@@ -156,8 +156,8 @@ host_event host_event_of(const char *name); /* HOST_EVENT_COUNT: there is no suc
     X(STATUS_RESULT, status_result, kolm_status_result_t)                                                              \
     X(RECLAIM_RESULT, reclaim_result, kolm_reclaim_result_t)
 
-/* ---- One line of a journal of leases (lease/lease.h): not sent to kolm, but written by kolm-host into the file that
- * it was given. One object per line. */
+/* ---- One line of a lease journal (lease/lease.h), a JSON object: kolm-host does not send it to kolm, but writes it to
+ * the journal. */
 typedef struct host_lease_line {
     uint64_t at_ms;                    /* since 1970 */
     const char *event;                 /* "intent", "handle", "gone" */
@@ -165,8 +165,7 @@ typedef struct host_lease_line {
     uint64_t billed_micro_usd;         /* UINT64_MAX: unknown, or no "gone" */
     const char *name, *handle, *kind, *place, *note;
 } host_lease_line;
-/* After these members, which every line has: milliseconds since the start of the machine, a decimal string; older kolms
- * write none. */
+/* An additional member: milliseconds since boot, a decimal string. Missing in lines of older kolms. */
 #define HOST_LEASE_UP "up"
 
 #define HOST_REQUEST_RECORDS(X)                                                                                        \
@@ -178,7 +177,7 @@ typedef struct host_lease_line {
 /* ---- Reading and writing */
 typedef enum host_kind {
     HOST_KIND_U32,    /* a number */
-    HOST_KIND_U64,    /* a decimal string, which no reader of JSON can round */
+    HOST_KIND_U64,    /* a decimal string, so that no JSON parser rounds it */
     HOST_KIND_DOUBLE, /* null when not finite */
     HOST_KIND_BOOL,
     HOST_KIND_TEXT,  /* const char *; NULL is written as "" */
@@ -189,7 +188,7 @@ typedef struct host_member {
     const char *name;
     host_kind kind;
     size_t offset, size;
-    size_t most; /* HOST_KIND_TEXT: cut at so many bytes; 0: not cut */
+    size_t most; /* HOST_KIND_TEXT: truncated to this many bytes; 0: not truncated */
 } host_member;
 
 typedef struct host_record {
@@ -201,8 +200,8 @@ typedef struct host_record {
 void host_record_write(kit_buf *out, const host_record *record, const void *from);
 /* Puts each member into the object, texts as they are. False: out of memory. */
 bool host_record_add(cJSON *object, const host_record *record, const void *from);
-/* Reads each member; one that is missing or of another type is 0, NaN, false or "". Texts are borrowed from the object,
- * or cut to the size of their array. True: nothing was missing. */
+/* Reads each member; one that is missing or has another type becomes 0, NaN, false or "". Texts are borrowed from the
+ * object, or copied to their array and truncated to its size. True if nothing was missing. */
 bool host_record_read(const cJSON *object, const host_record *record, void *to);
 
 /* host_write_progress(out, &progress), host_add_request(object, &request), host_read_progress(object, &progress),

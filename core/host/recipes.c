@@ -168,7 +168,7 @@ const host_recipe *host_recipes_find(const host_recipes *recipes, const char *na
 
 /* ---- Options */
 
-/* The text as a value of the kinds that the option may have. NULL: memory is out. */
+/* Converts the text to a value of a type that the option may have. NULL: out of memory. */
 static cJSON *value_of(const host_setting *option, const char *text) {
     if ((option->types & 1u << HOST_SETTING_BOOLEAN) && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
         return cJSON_CreateBool(*text == 't');
@@ -188,7 +188,7 @@ static bool fits(const host_setting *option, const cJSON *value) {
     return host_setting_fits(option, value);
 }
 
-/* "rank (a whole number from 1 to 1024), ..." where there is room for it, else the names. */
+/* "rank (a whole number from 1 to 1024), ..." if there is room, else only the names. */
 static void list_options(const host_recipe *recipe, const char *backend, char *out, size_t capacity) {
     kit_buf all = {0}, names = {0};
     for (size_t i = 0; i < recipe->options.count; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The recipes that a manifest offers: what each needs, and the options that `kolm compile --set` may give it. */
+/* The recipes in a manifest: what each needs, and its options for `kolm compile --set`. */
 #ifndef KOLM_HOST_RECIPES_H
 #define KOLM_HOST_RECIPES_H
 
@@ -9,22 +9,22 @@
  *   name     [a-z][a-z0-9_-]{0,31}, each once; "auto" is not allowed
  *   summary  optional: one sentence, 1..240 bytes
  *   base     optional: "none", "optional" or "required": whether it starts from a base model (`kolm compile --base`)
- *   base_files  optional array of 1 to 8 relative names such as "modules.json": a base that has all of these files is one
- *            that the recipe is made for, so that `kolm compile --base` without --recipe takes it
- *   base_hints  optional array of the same form, with base_files: files that only bases of this kind have. One that has any of
- *            them and not all base_files is incomplete, which is reported if no --recipe is given
- *   embeds_base  optional, true or false (when absent): whether its models can carry their base, so that they answer where
- *            it is not (`kolm compile --embed-base`)
- *   nearest  optional, true or false (when absent): whether its models say which rows are nearest to a question
- *            (near.jsonl in docs/job-protocol.md)
- *   runtime  optional, true (when absent, but for "linear") or false: whether it works in the Python runtime of
- *            `kolm compute setup`, whose files are then looked at before
- *   outputs  optional: "labels" when it learns a closed set of labels only, "any" otherwise
- *   options  optional array of settings (settings.h) of the types string, boolean, integer and number, at most 64: what
- *            --set may say. Absent: any NAME=TEXT. An empty array: nothing
+ *   base_files  optional array of 1 to 8 relative names such as "modules.json": the recipe is made for bases that have
+ *            all of these files, and `kolm compile --base` without --recipe selects it for them
+ *   base_hints  optional array of the same form, with base_files: files that only bases of this kind have. A base with
+ *            any of them but not all base_files is incomplete, which is reported if no --recipe is given
+ *   embeds_base  optional bool, default false: whether its models can contain their base, so that they run where the
+ *            base is not available (`kolm compile --embed-base`)
+ *   nearest  optional bool, default false: whether its models report which rows are nearest to a question (near.jsonl
+ *            in docs/job-protocol.md)
+ *   runtime  optional bool, default true except for "linear": whether it runs in the Python runtime of
+ *            `kolm compute setup`, whose files are then checked first
+ *   outputs  optional: "labels" if it learns only a closed set of labels, else "any"
+ *   options  optional array of settings (settings.h) of the types string, boolean, integer and number, at most 64: the
+ *            options that --set accepts. Absent: any NAME=TEXT. An empty array: none
  *
- * Where base and outputs are absent, "linear" has no base and learns labels, "lora" requires a base, and any other may
- * have one; outputs are any. Keys that begin with x- are ignored.
+ * If base and outputs are absent, "linear" has no base and learns labels, "lora" requires a base, and for any other a
+ * base is optional; outputs are "any". Keys that begin with x- are ignored.
  */
 
 #include "host/settings.h"
@@ -38,21 +38,21 @@ typedef struct host_recipe {
     char *name;
     char *summary; /* NULL: none */
     host_recipe_base base;
-    char *base_files[HOST_BASE_FILES_MAX]; /* by which a base is recognised */
-    size_t base_file_count;                /* 0: by none */
-    char *base_hints[HOST_BASE_FILES_MAX]; /* by which an incomplete one is */
+    char *base_files[HOST_BASE_FILES_MAX]; /* identify a base */
+    size_t base_file_count;                /* 0: none */
+    char *base_hints[HOST_BASE_FILES_MAX]; /* identify an incomplete base */
     size_t base_hint_count;
     bool embeds_base;
     bool nearest;
     bool needs_runtime;
     bool labels_only;
-    bool declares_options; /* has "options", which may be empty: only these then, any otherwise */
+    bool declares_options; /* has "options", which may be empty: only these are accepted; else any */
     host_settings options;
 } host_recipe;
 
 typedef struct host_recipes {
     host_recipe *at;
-    size_t count; /* 0: the manifest does not say */
+    size_t count; /* 0: not in the manifest */
 } host_recipes;
 
 /* True for a valid recipe name. */

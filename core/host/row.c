@@ -27,7 +27,7 @@ const char *host_rule_text(host_rule rule) {
     return rule < HOST_RULES ? texts[rule] : NULL;
 }
 
-/* Not by printf: this is done twice for each backend. */
+/* Avoids printf, which is slow: called twice for each backend. */
 static bool file_of(char out[NAME_MAX + 1], const char *stem, const char *suffix) {
     size_t n = strlen(stem), m = strlen(suffix);
     if (n + m > NAME_MAX) return false;
@@ -36,7 +36,7 @@ static bool file_of(char out[NAME_MAX + 1], const char *stem, const char *suffix
     return true;
 }
 
-/* Finds NAME+suffix in a trusted directory: NOT_FOUND when there is none, PERMISSION_DENIED when it is not trusted. */
+/* Finds NAME+suffix in a trusted directory. NOT_FOUND if there is none, PERMISSION_DENIED if it is not trusted. */
 static kit_status find_file(const host_directory *dir, const char *stem, const char *suffix, char **out_path,
                             host_file_identity *out_identity, kolm_error_t *err) {
     char file[NAME_MAX + 1];
@@ -92,7 +92,7 @@ static kit_status open_manifest(const host_directory *dir, const char *stem, hos
     return KOLM_OK;
 }
 
-/* A file that was found to have so many bytes. */
+/* Reads a file that is known to have `size` bytes. */
 static kit_status read_open(int fd, const char *path, uint64_t size, kit_buf *out, kolm_error_t *err) {
     char piece[8192];
     for (;;) {

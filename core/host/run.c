@@ -111,7 +111,7 @@ static kit_status take_plugin(host_run *run, kolm_error_t *err) {
     if (err && status == KOLM_E_RESOURCE_EXHAUSTED) *err = *why;
     if (status == KOLM_E_RESOURCE_EXHAUSTED) return status;
     run->result->verdict = HOST_NOT_LOADED;
-    run->result->own_fault = status == KOLM_E_UNKNOWN; /* a disk that fails, say */
+    run->result->own_fault = status == KOLM_E_UNKNOWN; /* a disk error, for example */
     run->ended = true;
     return KOLM_OK;
 }
@@ -290,7 +290,7 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
     now = kit_now_ms();
     for (size_t i = 0; i < count; i++) {
         host_run *run = active[i];
-        bool woken = run->exit_fd < 0; /* whose end cannot be polled */
+        bool woken = run->exit_fd < 0; /* no pidfd: its exit cannot be polled */
         for (nfds_t j = first[i]; j < first[i + 1]; j++)
             woken = woken || fds[j].revents != 0;
         if (!woken) continue;
@@ -303,10 +303,10 @@ static void listen_once(host_run **active, size_t count, struct pollfd *fds, int
 /* ---- End */
 typedef enum orphans { ORPHANS_NONE, ORPHANS_SOME, ORPHANS_UNKNOWN } orphans;
 
-/* Whether every child that is not a host must be an orphan of a plugin. Decided once per process, before it starts the
+/* True if every child that is not a host must be an orphan of a plugin. Decided once per process, before it starts the
  * first one; only then are orphans adopted. Otherwise only the session identifies processes of a plugin. */
 static struct {
-    pid_t process; /* for which it was decided; 0: none */
+    pid_t process; /* the process this was decided for; 0: none */
     bool all;
 } own_children;
 
@@ -316,7 +316,7 @@ static bool is_host(long pid) {
     return false;
 }
 
-/* Looks at the thread's children (proc(5): /proc/PID/task/TID/children); end: kills and buries the orphans among them.
+/* Examines the thread's children (proc(5): /proc/PID/task/TID/children); end: kills and reaps the orphans among them.
  * Under the lock. */
 static orphans orphans_of(const char *thread, bool end) {
     char path[64], text[4096], *next;
@@ -456,7 +456,7 @@ static void give_up(host_run *run, kit_child_stop why) {
 }
 
 /* Limits the number that start at once, so that each one's time is spent on its own work; one that only waits, or
- * hangs, does not delay the others. *wake: when the next may start, INT64_MAX when that is now. */
+ * hangs, does not delay the others. *wake: when the next may start; INT64_MAX: now. */
 static bool may_start(host_run *const *active, size_t running, long processors, int64_t now, int64_t *wake) {
     size_t most = processors > YOUNG_LEAST / 2 ? 2 * (size_t)processors : YOUNG_LEAST, young = 0;
     *wake = INT64_MAX;

@@ -126,7 +126,7 @@ typedef struct batch {
     char *const *stems;
     struct read_row {
         host_backend row;
-        kit_status made; /* not OK: memory is out, and there is no row */
+        kit_status made; /* not OK: out of memory, and there is no row */
         kit_status filled;
     } * rows;
 } batch;
@@ -147,7 +147,7 @@ static kit_status admit_row(const host_scan_options *options, host_backend *row)
     return KOLM_OK;
 }
 
-/* Takes the row. */
+/* Takes ownership of the row. */
 static kit_status add_row(host_registry *registry, const host_directory *dir, const struct read_row *read,
                           kolm_error_t *err) {
     host_backend row = read->row;

@@ -87,7 +87,7 @@ typedef struct host_file_identity {
     int64_t changed_ns;
 } host_file_identity;
 
-/* The bytes of a plugin, once read (plugin.c). */
+/* The bytes of a plugin, once they have been read (plugin.c). */
 typedef struct host_plugin host_plugin;
 
 /* Libraries of a plugin's own, in NAME.libs beside NAME.so: files, or links to files, and nothing else. The plugin is
@@ -117,7 +117,7 @@ typedef struct host_backend {
     host_manifest *manifest; /* NULL when it could not be read; overrides are applied */
     host_file_identity plugin;
     host_file_identity manifest_file;
-    bool no_signature;                    /* there was none when the directory was read, and it is the plugin's own */
+    bool no_signature;                    /* none existed when the directory, that of the real file, was read */
     char manifest_sha256[KIT_SHA256_HEX]; /* of the bytes that were parsed; "" if none were, or if nothing is signed and
                                            * nothing has to be granted */
     host_plugin *bytes;

@@ -114,7 +114,7 @@ static bool is_path(const char *text) {
     return text[0] == '/' || text[0] == '~' || (text[0] == '$' && text[1] == '{');
 }
 
-/* Whether a text or a number conforms to its declaration; lists and maps are checked elsewhere. */
+/* True if a text or a number conforms to its declaration; lists and maps are checked elsewhere. */
 static bool scalar_fits(const host_setting *setting, unsigned types, const cJSON *item) {
     if (cJSON_IsBool(item)) return (types & BIT(HOST_SETTING_BOOLEAN)) != 0;
     if (cJSON_IsNumber(item)) {
@@ -156,7 +156,7 @@ static kit_status wrong_value(const host_setting *setting, const cJSON *item, co
     return status;
 }
 
-/* "WHERE.KEY", with a key that came from a file made harmless, and cut. */
+/* Formats "WHERE.KEY", with a key from a file escaped and truncated. */
 static void place(const char *where, const char *key, char out[WHERE_MAX]) {
     kit_buf shown = {0};
     kit_buf_escaped(&shown, key, strnlen(key, 80));

@@ -8,11 +8,12 @@
  * config.json and that the plugin may read with host->setting:
  *
  *   key       [a-z][a-z0-9_]{0,63}, each once; not one of the four fields that config.json may override
- *   type      one of the words below, or an array of different ones when several will do
- *               string   a text that is not empty
- *               path     a text that begins with /, ~ or ${VARIABLE} and names a file of this machine. The plugin gets it
- *                        with the home directory in place of ~ or ~user, and the values of variables; what cannot be
- *                        replaced, and what stands inside a list or map, stays as it is
+ *   type      one of the words below, or an array of different ones if several are allowed
+ *               string   a non-empty text
+ *               path     a text that begins with /, ~ or ${VARIABLE} and names a file on this machine. The plugin gets
+ *               it
+ *                        with ~, ~user and variables expanded; what cannot be expanded, and paths inside a list or
+ *                        map, are passed unchanged
  *               boolean  true or false
  *               integer  a whole number of at most 2^53 - 1
  *               number   any number
@@ -20,18 +21,18 @@
  *               map      an object whose keys the user chooses (names of machines, say) and whose values are objects
  *                        of `fields`
  *   summary   one sentence, 1..240 bytes
- *   default   optional: what counts when the key is absent, for people to read; of the type
- *   required  optional bool: the key may not be absent from a map's or list's object, nor from a section that is there
+ *   default   optional: the value used if the key is absent, of that type; only shown to the user
+ *   required  optional bool: the key must be in each object of a map or list, and in the section if there is one
  *   values    optional array of 1..32 texts: a string must be one of them (a path may be one of them instead of a
- *             path); one that ends in * stands for every text that begins so ("SHA256:*")
+ *             path); one that ends in * matches every text with that prefix ("SHA256:*")
  *   min, max  optional: range of an integer or number, bytes of a string or path, entries of a list or map
- *   items     of a list: the type of its items, string when absent; no list or map
- *   fields    of a list or map: settings in this same format, which may hold lists but no further fields
- *   inherits  optional bool, of a list or map with fields: every other setting of the outer list that is no map may stand
- *             in an object too, and counts there instead
+ *   items     of a list: the type of its items, default string; not list or map
+ *   fields    of a list or map: settings in this same format, which may be lists but have no further fields
+ *   inherits  optional bool, of a list or map with fields: an object may also contain every other setting of the outer
+ *             list that is not a map, and overrides it there
  *
- * At most 64 settings. A manifest without "settings" leaves the section free: any key, any value. One with an empty
- * array declares that there are none. In a section, keys that begin with x- are ignored and always allowed.
+ * At most 64 settings. Without "settings" in the manifest, any key and value is allowed in the section; with an empty
+ * array, none. In a section, keys that begin with x- are always allowed and ignored.
  */
 
 #include "kolm/kit/json.h"
@@ -62,7 +63,7 @@ typedef struct host_setting {
     unsigned types; /* 1u << host_setting_type, at least one */
     const char *summary;
     const char *default_text; /* the default as text; NULL: none */
-    char *default_made;       /* that text, where the array has none of it */
+    char *default_made;       /* owns that text if it is not in the array */
     bool required;
     const char **values; /* NULL: any */
     size_t value_count;
@@ -82,7 +83,7 @@ kit_status host_settings_read(const cJSON *array, kit_buf *unread, host_settings
                               kolm_error_t *err) KIT_MUST_USE;
 void host_settings_free(host_settings *settings);
 const host_setting *host_settings_find(const host_settings *settings, const char *key);
-/* Whether item, a text, a number or true or false, is one of those that the setting may have. */
+/* True if item, a text, number or bool, is a valid value of the setting. */
 bool host_setting_fits(const host_setting *setting, const cJSON *item);
 
 /* Checks that a section (an object) holds what is declared and nothing else; where: its name in messages, "config.json:

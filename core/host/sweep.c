@@ -50,7 +50,7 @@ bool host_run_sweep(const host_run *runs, size_t count, bool end) {
             if (!runs[i].started || found.session != (long)runs[i].life.pid || pid == (uint64_t)runs[i].life.pid)
                 continue;
             if (found.state == 'Z' || found.state == 'X') {
-                (void)waitpid((pid_t)pid, NULL, WNOHANG); /* ours since adopt() */
+                (void)waitpid((pid_t)pid, NULL, WNOHANG); /* our child since adopt() */
                 continue;
             }
             any = true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decides whether only root and the user can change a path, from the file up to the root directory. */
+/* Checks that only root and the user can change a path, from the file up to the root directory. */
 #include "host/internal.h"
 #include "host/scan.h"
 
@@ -129,7 +129,7 @@ kit_status host_trust_stat(const struct stat *st, const char *path, bool above, 
     return trust_stat(st, path, above, move_it, err);
 }
 
-/* Checks the directory at `path` (real, absolute; changed and put back) and every one above it. */
+/* Checks the directory at `path` (real, absolute; modified temporarily) and every one above it. */
 static kit_status check_upwards(char *path, bool above, const char *otherwise, kolm_error_t *err) {
     for (;;) {
         struct stat st;
@@ -211,7 +211,7 @@ kit_status host_trust_kept(const char *path, const char *otherwise, kolm_error_t
     return trust_file(path, otherwise, NULL, NULL, NULL, err);
 }
 
-/* The directory that holds path, "/" for one in the root. */
+/* Returns the parent directory of path; "/" for one in the root. */
 static bool holder(char out[PATH_MAX], const char *path) {
     if (!kit_copy(out, PATH_MAX, path)) return false;
     char *slash = strrchr(out, '/');
@@ -246,7 +246,7 @@ static kit_status trust_links(const char *path, const char *otherwise, kolm_erro
         if (!holder(above, at)) return kit_fail_errno(err, ENAMETOOLONG, "%s", at);
         KIT_TRY(trust_directory(above, false, otherwise, NULL, err));
         ssize_t length = readlink(at, target, sizeof target - 1);
-        if (length < 0) return KOLM_OK; /* no link: trust_file asks for the rest */
+        if (length < 0) return KOLM_OK; /* not a link: trust_file checks the rest */
         target[length] = '\0';
         bool fits =
             target[0] == '/' ? kit_copy(at, sizeof at, target) : kit_format(at, sizeof at, "%s/%s", above, target);

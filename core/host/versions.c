@@ -27,7 +27,7 @@ size_t host_stem_name(const char *stem) {
     return version ? (size_t)(version - stem) - 1 : strlen(stem);
 }
 
-/* Number by number, of any length; what is missing counts as 0. */
+/* Compares number by number, of any length; missing ones count as 0. */
 static int compare_versions(const char *a, const char *b) {
     while (*a || *b) {
         a += strspn(a, "0"), b += strspn(b, "0");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a slot leaves behind in its process: threads and processes; on request, descriptors and growing memory. */
+/* Detects what a slot leaves behind in its process: threads and processes; on request, descriptors and heap growth. */
 #include "host/child/child.h"
 
 #include <dirent.h>
@@ -14,14 +14,14 @@
 #endif
 
 static struct {
-    const child_request *request; /* NULL: not asked */
+    const child_request *request; /* NULL: not requested */
     uint32_t descriptors, threads;
-    uint32_t before;       /* threads, when the slot was called */
-    uint64_t rounds, half; /* bytes in use when half of the rounds were done */
+    uint32_t before;       /* threads before the slot was called */
+    uint64_t rounds, half; /* half: bytes in use after half of the rounds */
     uint64_t bytes_per_round;
 } audit;
 
-/* Entries of a directory of /proc/self, the one that reads it included; 0 where there is none. */
+/* Number of entries in a directory of /proc/self, including the descriptor that reads it; 0 if there is none. */
 static uint32_t entries(const char *path) {
     DIR *dir = opendir(path);
     uint32_t n = 0;
@@ -41,13 +41,13 @@ static uint64_t heap_in_use(void) {
 #endif
 }
 
-/* Each thread is a directory there, so one stat suffices; 0 if not. */
+/* Each thread is a subdirectory, so the link count has their number; 0 if unavailable. */
 static uint32_t threads_now(void) {
     struct stat st;
     return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 0;
 }
 
-/* True while a child lives; those that ended are buried and counted. */
+/* True while a child lives; reaps and counts those that have exited. */
 static bool has_children(uint32_t *buried) {
     pid_t ended;
     while ((ended = waitpid(-1, NULL, WNOHANG)) > 0)
@@ -89,7 +89,7 @@ void child_audit_left(void) {
 
 void child_audit_begin(const child_request *request) {
 #if defined(__linux__)
-    /* What a process that ended leaves behind is a child of ours, and not of somebody who does not know whose it is. */
+    /* Become the parent of orphans, so that they are recognised as the plugin's. */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 #endif
     audit.before = threads_now();

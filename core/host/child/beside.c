@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stands in for the directory of a plugin whose file was replaced or removed: $ORIGIN must still lead to its
- * libraries. */
+/* Replaces the directory of a plugin whose file was replaced or removed: $ORIGIN must still lead to its libraries. */
 #include "host/child/child.h"
 
 #include <dirent.h>
@@ -25,7 +24,7 @@ static kit_status link_to(const char *target, const char *dir, const char *name,
     return status;
 }
 
-/* A link in `to` for everything in the directory `from` but `except`. */
+/* Creates a link in `to` for every entry of the directory `from` except `except`. */
 static kit_status link_all(const char *from, const char *except, const char *to, kolm_error_t *err) {
     DIR *dir = opendir(from);
     const struct dirent *entry;
@@ -42,7 +41,7 @@ static kit_status link_all(const char *from, const char *except, const char *to,
     return status;
 }
 
-/* Cuts the last name off path, and gives it. */
+/* Cuts the last component off path, and returns it. */
 static const char *cut(char *path) {
     char *slash = strrchr(path, '/');
     *slash = '\0';

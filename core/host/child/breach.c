@@ -16,13 +16,13 @@ static struct {
     const char *slot;
     uint64_t said[SAID_MAX];
     size_t count;
-} state; /* slot: NULL as long as the table is looked at */
+} state; /* slot: NULL while the table is being checked */
 
 void child_breach_begin(const char *slot) {
     state.slot = slot;
 }
 
-/* FNV-1a: the texts may be of the plugin's and gone soon. */
+/* FNV-1a: hashed, because the texts may belong to the plugin and disappear. */
 static uint64_t digest(uint64_t sum, const char *text) {
     for (; *text; text++)
         sum = (sum ^ (unsigned char)*text) * 1099511628211u;
@@ -75,7 +75,7 @@ void child_breach_mild(host_breach_kind kind, const char *about, const char *rem
 
 /* ---- Texts */
 
-/* The first control character of a text that is UTF-8; length when there is none. */
+/* Offset of the first control character of a UTF-8 text; length if there is none. */
 static size_t control_of(const char *text, size_t length) {
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F) return i;

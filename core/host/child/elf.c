@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Errors that the loader does not report, or reports wrongly: "No such file or directory" of a plugin for another
- * processor, a bus error of a file that is cut off, and nothing at all of a function, or a thread's own copy, where the
- * table should be. */
+/* Detects errors that the loader does not report, or reports wrongly: "No such file or directory" for a plugin of
+ * another architecture, a bus error for a truncated file, and nothing at all if the table's symbol is a function or
+ * thread-local. */
 #include "host/child/child.h"
 
 #if defined(__ELF__) && defined(__GLIBC__)
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden"))); /* of this very program, by the linker */
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden"))); /* of this program; defined by the linker */
 
 static const char *machine_name(unsigned machine, char room[32]) {
     static const struct {
@@ -32,7 +32,7 @@ static kit_status check_machine(const ElfW(Ehdr) * theirs, const char *path, kol
     static const char remedy[] = "install the package for this machine";
     const ElfW(Ehdr) *own = &__ehdr_start;
     char a[32], b[32];
-    /* A field of two bytes, at the same place in all kinds of ELF. */
+    /* Two bytes, at the same offset in all kinds of ELF. */
     unsigned machine = theirs->e_machine;
     bool other_order = theirs->e_ident[EI_DATA] != own->e_ident[EI_DATA];
     if (other_order) machine = (machine >> 8 | machine << 8) & 0xffffu;
@@ -82,8 +82,8 @@ kit_status child_check_symbol(const void *symbol, const char *path, kolm_error_t
     const char *what = NULL;
     Dl_info info;
     const ElfW(Sym) *entry = NULL;
-    /* A symbol of data lies where its entry says, in the object that was loaded. A thread's own copy lies in none; what
-     * an indirect function returns has no entry, or has that of a function. */
+    /* A data symbol is at the address of its entry, in the object that was loaded. A thread-local one is in no object;
+     * the result of an indirect function has no entry, or that of a function. */
     if (!dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT))
         what = "thread-local";
     else if (!entry || info.dli_saddr != symbol)

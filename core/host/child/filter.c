@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs of seccomp(2). */
+/* Compiles the rules to a program for seccomp(2). */
 #include "host/child/filter.h"
 
 #if defined(__linux__)
@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The name of the kernel for the calls that this program makes. Calls of another kind (32-bit ones of a 64-bit machine,
- * and x32) have other numbers for the same things: they end the process. */
+/* The kernel's constant for this program's system call convention. Other conventions (32-bit calls on a 64-bit machine,
+ * and x32) have different numbers: using one kills the process. */
 #if defined(__x86_64__) && !defined(__ILP32__)
 #define OWN_ARCH AUDIT_ARCH_X86_64
 #define X32_BIT 0x40000000u
@@ -35,13 +35,13 @@
 
 #ifdef OWN_ARCH
 #define PROGRAM_MOST 512
-#define CHUNK 6 /* numbers that are compared one by one */
+#define CHUNK 6 /* numbers that are compared linearly */
 #define JUMP_MOST 255
 
 typedef struct program {
     struct sock_filter at[PROGRAM_MOST];
     size_t count;
-    bool failed; /* it has no room for more, or a jump is too long */
+    bool failed; /* the program is full, or a jump is too long */
 } program;
 
 static void put(program *p, unsigned code, uint32_t value, size_t if_so, size_t if_not) {
@@ -51,7 +51,7 @@ static void put(program *p, unsigned code, uint32_t value, size_t if_so, size_t 
         p->at[p->count++] = (struct sock_filter){(uint16_t)code, (uint8_t)if_so, (uint8_t)if_not, value};
 }
 
-/* How far it is from behind the instruction at `from` to what is put next. */
+/* Makes the jump at `from` lead to the next instruction. */
 static void land(program *p, size_t from, bool if_so) {
     size_t distance = p->count - from - 1;
     p->failed = p->failed || distance > JUMP_MOST;
@@ -74,7 +74,7 @@ static uint32_t denial(const child_rule *rule) {
     return SECCOMP_RET_ERRNO | (rule->error & SECCOMP_RET_DATA);
 }
 
-/* A half of an argument. */
+/* Offset of one half of an argument. */
 static size_t half_of(unsigned argument, bool upper) {
     size_t at = offsetof(struct seccomp_data, args) + argument * sizeof(uint64_t);
     const bool big = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
@@ -85,9 +85,9 @@ static size_t length_of(const child_when *when) {
     return when->wide ? 4 : 3;
 }
 
-/* Denied when all of it is so, else it goes on behind. */
+/* Denies the call if all conditions hold, else continues after the denial. */
 static void put_conditions(program *p, const child_rule *rule) {
-    size_t left = 1; /* the denial, which is jumped over as soon as one is not so */
+    size_t left = 1; /* the denial: skipped if a condition does not hold */
     for (size_t i = 0; i < rule->when_count; i++)
         left += length_of(&rule->when[i]);
     for (size_t i = 0; i < rule->when_count; i++) {
@@ -95,7 +95,7 @@ static void put_conditions(program *p, const child_rule *rule) {
         left -= length_of(when);
         load(p, half_of(when->argument, false));
         if (when->wide) {
-            put(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2); /* not null: on to the next condition */
+            put(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2); /* not NULL: check the next condition */
             load(p, half_of(when->argument, true));
             put(p, BPF_JMP | BPF_JEQ | BPF_K, 0, left, 0);
             continue;
@@ -106,7 +106,7 @@ static void put_conditions(program *p, const child_rule *rule) {
     answer(p, denial(rule));
 }
 
-/* All rules of the number of the first of them; gives how many those were. */
+/* Adds all rules with the same number as the first; returns how many there were. */
 static size_t put_number(program *p, const child_rule *rules, size_t count) {
     size_t n = 1, compare = p->count;
     while (n < count && rules[n].number == rules[0].number)
@@ -119,8 +119,8 @@ static size_t put_number(program *p, const child_rule *rules, size_t count) {
     return n;
 }
 
-/* The kernel runs the program for every number there is when it takes it, to know those that are always allowed: so a
- * number is compared with the few that are near it, and not with all. */
+/* When installing a program, the kernel runs it for every number to find those that are always allowed. So a number is
+ * compared only with the few in its range, not with all. */
 static void put_rules(program *p, const child_rule *rules, size_t count) {
     for (size_t at = 0; at < count && !p->failed;) {
         size_t end = at, numbers = 0;
@@ -144,7 +144,7 @@ static void put_start(program *p) {
     answer(p, SECCOMP_RET_KILL_PROCESS);
     load(p, offsetof(struct seccomp_data, nr));
 #ifdef X32_BIT
-    put(p, BPF_JMP | BPF_JEQ | BPF_K, UINT32_MAX, 2, 0); /* a tracer's word for none */
+    put(p, BPF_JMP | BPF_JEQ | BPF_K, UINT32_MAX, 2, 0); /* set by a tracer: no system call */
     put(p, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
     answer(p, SECCOMP_RET_KILL_PROCESS);
 #endif
@@ -166,7 +166,7 @@ int child_filter_load(child_filter *filter) {
     if (p.failed) return E2BIG;
     const struct sock_fprog whole = {.len = (unsigned short)p.count, .filter = p.at};
     long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &whole);
-    return result == 0 ? 0 : result > 0 ? ESRCH : errno; /* > 0: a thread that could not be brought in */
+    return result == 0 ? 0 : result > 0 ? ESRCH : errno; /* > 0: a thread that could not be synchronised */
 }
 #else
 int child_filter_load(child_filter *filter) {
@@ -189,10 +189,10 @@ void child_filter_deny_when(child_filter *filter, int number, const child_when *
     child_rule rule = {.number = (uint32_t)number, .error = EPERM, .when_count = count};
     for (size_t i = 0; i < count && i < CHILD_FILTER_WHEN; i++)
         rule.when[i] = when[i];
-    if (count > CHILD_FILTER_WHEN) filter->count = CHILD_FILTER_RULES + 1; /* refused when it is loaded */
+    if (count > CHILD_FILTER_WHEN) filter->count = CHILD_FILTER_RULES + 1; /* rejected by child_filter_load */
     add(filter, &rule);
 }
 #else
-/* Another system: nothing here is called. */
+/* Not Linux: nothing here is called. */
 typedef int child_filter_nothing;
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process that is copied for each call of a batch: host/fork_server.h. */
+/* The process that is forked for each call of a batch: host/fork_server.h. */
 #include "host/fork_server.h"
 #include "host/child/child.h"
 
@@ -23,7 +23,7 @@ extern char **environ;
 typedef struct order {
     host_fork_order text;
     int fds[HOST_FORK_SERVER_FDS];
-    size_t count; /* that came */
+    size_t count; /* received descriptors */
 } order;
 
 static void take_descriptors(const struct msghdr *message, order *out) {
@@ -36,7 +36,7 @@ static void take_descriptors(const struct msghdr *message, order *out) {
     }
 }
 
-/* False when there are no more. */
+/* False if there are no more orders. */
 static bool receive(int from, order *out) {
     union {
         char room[CMSG_SPACE(HOST_FORK_SERVER_FDS * sizeof(int))];
@@ -57,8 +57,8 @@ static bool receive(int from, order *out) {
     return text->length == (size_t)got - head && text->texts[text->length - 1] == '\0' && text->count == out->count;
 }
 
-/* As fork(2), but a child of our parent's, which waits for it. What fork() of the C library does beyond that is done
- * here: its note of the thread's number, and the kernel's of its robust mutexes. */
+/* Like fork(2), but the new process is a child of our parent, which waits for it. Also does what the C library's fork()
+ * does: updates its cached thread id, and registers the list of robust mutexes. */
 static pid_t copy(void) {
     int *number = NULL;
     void *robust = NULL;
@@ -87,7 +87,7 @@ static void close_from(unsigned first, unsigned last) {
         close((int)fd);
 }
 
-/* In the copy: the descriptors at the numbers that they are to have, and no others. */
+/* In the copy: moves the descriptors to the requested numbers, and closes all others. */
 static bool place_descriptors(const order *o) {
     int moved[HOST_FORK_SERVER_FDS], highest = 2;
     for (size_t i = 0; i < o->count; i++) {
@@ -105,7 +105,7 @@ static bool place_descriptors(const order *o) {
     return true;
 }
 
-/* The name, for those who list processes, and the variables of this call in the place of those that all have. */
+/* Sets the process name, for ps(1) and the like, and replaces the environment by that of this call. */
 static bool take_texts(const order *o, char *shown) {
     static char *variables[1024];
     const char *at = o->text.texts, *end = at + o->text.length;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fence around files: Landlock with what the request allows, and nothing else, before the plugin is loaded. */
+/* The fence around files: Landlock, which allows only what the request lists, before the plugin is loaded. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -12,8 +12,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* The kernel's words, from include/uapi/linux/landlock.h, which the headers that we build with know only in part: each
- * right with the version of the interface that brought it. System calls have the same numbers on every architecture. */
+/* Constants from the kernel's include/uapi/linux/landlock.h, which older headers lack in part: each right with the ABI
+ * version that added it. The system calls have the same numbers on every architecture. */
 #define LL_CREATE_RULESET 444
 #define LL_ADD_RULE 445
 #define LL_RESTRICT_SELF 446
@@ -73,12 +73,11 @@ static kit_status add_fd(int rules, int fd, uint64_t rights, uint64_t known, con
     if (fstat(fd, &st) != 0) return cannot(err, "fstat", path);
     if (!S_ISDIR(st.st_mode)) rule.allowed &= RIGHTS_OF_FILES;
     if (rule.allowed == 0 || syscall(LL_ADD_RULE, rules, LL_RULE_PATH_BENEATH, &rule, 0) == 0) return KOLM_OK;
-    if (errno == EBADFD) return KOLM_OK; /* a file in memory alone: Landlock lets those be opened */
+    if (errno == EBADFD) return KOLM_OK; /* a memory file: Landlock does not restrict those */
     return cannot(err, "landlock_add_rule", path);
 }
 
-/* The caller has resolved the path and looked at what it leads to. A link that took its place since then leads
- * nowhere. */
+/* The caller has resolved and checked the path. A link that has replaced it since is not followed. */
 int child_open_place(const char *path) {
     const struct how how = {.flags = O_PATH | O_CLOEXEC, .resolve = HOW_NO_SYMLINKS};
     int fd = (int)syscall(LL_OPENAT2, AT_FDCWD, path, &how, sizeof how);
@@ -99,7 +98,7 @@ static kit_status add_paths(const child_request *request, int rules, const char 
     return KOLM_OK;
 }
 
-/* A file that came as a descriptor is opened again by its name in /proc/self/fd. */
+/* Allows reopening a file that was passed as a descriptor, through /proc/self/fd. */
 static kit_status add_descriptor(int rules, int number, uint64_t rights, uint64_t known, kolm_error_t *err) {
     struct stat st;
     char name[32];
@@ -124,7 +123,7 @@ static struct ruleset_attr attributes(const child_request *request, long abi) {
     struct ruleset_attr all = {.files = LL_ALL_1};
     if (abi >= 2) all.files |= LL_REFER;
     if (abi >= 3) all.files |= LL_TRUNCATE;
-    /* Not of what trains: processes that do so together talk to each other by TCP on this machine. */
+    /* Only for detect and cost: processes of a distributed training talk to each other over local TCP. */
     bool light = host_call_is_light(request->slot);
     if (abi >= 4 && light && !request->network) all.net = LL_NET_BIND_TCP | LL_NET_CONNECT_TCP;
     if (abi >= 5) all.files |= LL_IOCTL_DEV;
@@ -133,25 +132,24 @@ static struct ruleset_attr attributes(const child_request *request, long abi) {
     return all;
 }
 
-/* Missing kernel features that a plugin could exploit, as named in the receipt. What version 2 and 5 brought is not
- * among it: before, moving between directories was always denied, and the devices that may be opened are those that may
- * be controlled. */
+/* Missing kernel features that a plugin could exploit, as named in the receipt. Versions 2 and 5 do not matter: before
+ * 2, moving files between directories was always denied, and every device that may be opened may also be controlled. */
 static void report_lacks(const child_request *request, long abi, child_proof *proof) {
     static const struct {
         long since;
         const char *name;
     } parts[] = {{1, "landlock"}, {3, "landlock_truncate"}, {6, "landlock_processes"}, {9, "landlock_unix_sockets"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (abi >= parts[i].since || (parts[i].since == 9 && request->airgap)) continue; /* there are no sockets then */
+        if (abi >= parts[i].since || (parts[i].since == 9 && request->airgap)) continue; /* sockets are denied */
         child_proof_add(&proof->lacks, parts[i].name);
         if (abi < 1) return;
     }
 }
 
-/* Root's privileges that reach past Landlock: reading another process's memory map and environment (CAP_PERFMON),
- * tracing, mounting, modules, raw devices and the rest. Those over files stay: the list above bounds what they can be
- * used on. Others than root have none, but in a user namespace of their own, where nothing needs them. Numbers are
- * those of include/uapi/linux/capability.h. */
+/* Drops the capabilities of root that bypass Landlock: reading another process's memory map and environment
+ * (CAP_PERFMON), tracing, mounting, modules, raw devices and the rest. Those for files are kept: Landlock limits the
+ * files they apply to. Other users have capabilities only in a user namespace, where none are needed. Numbers are those
+ * of include/uapi/linux/capability.h. */
 static kit_status drop_privileges(const child_proof *proof, kolm_error_t *err) {
     static const int kept[] = {0 /* chown */,  1 /* dac_override */,      2 /* dac_read_search */, 3 /* fowner */,
                                4 /* fsetid */, 10 /* net_bind_service */, 14 /* ipc_lock */,       23 /* sys_nice */};

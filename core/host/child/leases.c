@@ -24,7 +24,7 @@ static struct {
     const child_request *request;
     bool reclaims;
     int fd;         /* -1: this call has no journal */
-    bool whole;     /* what was written last ends with its LF; unknown when nothing was written yet */
+    bool whole;     /* the last line written ends with its LF; unknown before the first */
     entry *entries; /* of this call, in the order of their INTENT */
     uint32_t count;
 } state = {.fd = -1};
@@ -93,7 +93,7 @@ static bool is_amount(uint64_t value) {
     return value <= INT64_MAX || value == UINT64_MAX;
 }
 
-/* The first field that breaks the rules of kolm_lease_t, and the rule; NULL: none. */
+/* Returns the first field that breaks the rules of kolm_lease_t, and the rule; NULL: none. */
 static const char *fault_of(const kolm_lease_t *l, const char **out_rule) {
     const bool intent = l->event == KOLM_LEASE_INTENT, handle = l->event == KOLM_LEASE_HANDLE;
     const struct {
@@ -124,7 +124,7 @@ static bool ends_in(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* The secrets that it was given, by value, except addresses. */
+/* Finds a secret of the backend, other than an address, in the lease. */
 static const char *secret_in(const kolm_lease_t *l) {
     const char *const texts[] = {l->name, l->handle, l->place, l->note};
     for (size_t i = 0; i < state.request->secret_count; i++) {
@@ -155,7 +155,7 @@ static kit_status check_record(const kolm_lease_t *l, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, rule, "the %s of the lease is not valid: it was not recorded", field);
 }
 
-/* Whether the event is valid after those recorded. */
+/* Checks that the event may follow those already recorded. */
 static kit_status check_order(const kolm_lease_t *l, const entry *known, kolm_error_t *err) {
     static const char *const events[] = {"an intent", "a handle", "its end"};
     static const char out_of_turn[] = "record the INTENT before anything is created, then the HANDLE, then GONE";
@@ -200,7 +200,7 @@ static kit_status write_line(const kolm_lease_t *l, kolm_error_t *err) {
                                     .kind = l->kind,
                                     .place = l->place,
                                     .note = l->note};
-    /* A line left incomplete by a full disk or a dead process stays separate. */
+    /* Start a new line after one left incomplete by a full disk or a dead process. */
     kit_buf_str(&line, state.whole ? "{" : "\n{");
     host_write_lease_line(&line, &record);
     clock_gettime(CLOCK_BOOTTIME, &now);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits for this process, and its end when its caller has died. */
+/* Resource limits of this process, and its termination when the caller has died. */
 #include "host/child/child.h"
 
 #include <errno.h>
@@ -16,12 +16,12 @@
 #endif
 
 #define HIGH_FD 200
-#define LAST_RESORT_SECONDS 5 /* added to the grace: the caller, if it lives, is faster */
+#define LAST_RESORT_SECONDS 5 /* added to the grace period, so that a living caller acts first */
 
 static int request_fd = -1;
 static unsigned last_resort;
 static volatile sig_atomic_t stop_wanted;
-static pid_t parent; /* 0: not known yet */
+static pid_t parent; /* 0: unknown */
 
 int child_fd_high(int fd) {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
@@ -32,7 +32,7 @@ int child_fd_high(int fd) {
 
 /* ---- The end of the session, from a signal handler: with nothing but system calls */
 #if defined(__linux__)
-/* The session of a process as proc(5) tells it, -1 when it has ended. */
+/* The session of a process from proc(5); -1 if it has exited. */
 static long session_of(const char *number) {
     char path[32] = "/proc/", text[512];
     size_t n = strlen(number);
@@ -52,7 +52,7 @@ static long session_of(const char *number) {
     return strtol(at, NULL, 10);
 }
 
-/* Kills the others in this session once; true when there were any. */
+/* Kills the other processes in this session, once; true if there were any. */
 static bool kill_others(long own) {
     static char entries[8192];
     bool any = false;
@@ -76,7 +76,7 @@ static bool kill_others(long own) {
 }
 #endif
 
-/* The caller is gone: kill the session ourselves; children of the backend may have groups of their own. */
+/* The caller is gone: kill the whole session, because children of the backend may have their own process groups. */
 static void end_session(void) {
 #if defined(__linux__)
     long own = (long)getpid();
@@ -113,7 +113,7 @@ void child_is_worker(void) {
     parent = 0;
 #if defined(__linux__)
     prctl(PR_SET_PDEATHSIG, SIGRTMAX);
-    if (getppid() == 1) on_stop(SIGRTMAX); /* it has ended already */
+    if (getppid() == 1) on_stop(SIGRTMAX); /* the parent has already exited */
 #endif
 }
 
@@ -138,7 +138,7 @@ static kit_status limit(int resource, uint64_t value, const char *what, kolm_err
     bool lower = now.rlim_max != RLIM_INFINITY && now.rlim_max <= wanted;
     if (lower) wanted = now.rlim_max;
     now.rlim_cur = now.rlim_max = wanted;
-    /* One second more for the signal that says why: at the hard limit the kernel only kills. */
+    /* One second more for SIGXCPU, which tells the reason: at the hard limit the kernel sends SIGKILL. */
     if (resource == RLIMIT_CPU && !lower) now.rlim_max = wanted + 1;
     return setrlimit(resource, &now) == 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot limit %s", what);
 }
@@ -153,7 +153,7 @@ kit_status child_limit(const child_request *request, int fd, kolm_error_t *err) 
     request_fd = child_fd_high(fd);
     parent = (pid_t)request->parent;
     last_resort = (unsigned)(request->grace_ms / 1000) + LAST_RESORT_SECONDS;
-    handle(SIGPIPE, SIG_IGN); /* a backend whose caller died still has to give back what it rented */
+    handle(SIGPIPE, SIG_IGN); /* a backend whose caller died must still end what it rented */
     handle(SIGTERM, on_stop);
     handle(SIGALRM, on_alarm);
 #if defined(__linux__)
@@ -161,15 +161,15 @@ kit_status child_limit(const child_request *request, int fd, kolm_error_t *err) 
     handle(SIGRTMAX, on_stop);
     prctl(PR_SET_PDEATHSIG, SIGRTMAX);
     if (getppid() != (pid_t)request->parent) on_stop(SIGRTMAX);
-    prctl(PR_SET_DUMPABLE, 0); /* execve has set it to 1 again: no ptrace, no core, no reading of memory by others */
+    prctl(PR_SET_DUMPABLE, 0); /* no ptrace, core or access to memory by others; execve had reset it to 1 */
 #endif
-    /* 1 and not 0: a core that goes to a pipe ignores 0. */
+    /* 1, not 0: 0 does not prevent piping a core dump to a program. */
     KIT_TRY(limit(RLIMIT_CORE, 1, "core dumps", err));
     KIT_TRY(limit(RLIMIT_FSIZE, request->file_limit_bytes, "the size of files", err));
     KIT_TRY(limit(RLIMIT_CPU, request->cpu_limit_seconds, "processor time", err));
 #if KOLM_FP_SANITIZER == 0 && defined(RLIMIT_DATA)
-    /* Data and not address space: GPU runtimes reserve far more addresses than there is memory. A sanitizer's shadow
-     * would count as data. */
+    /* RLIMIT_DATA, not RLIMIT_AS: GPU runtimes reserve far more address space than there is memory. A sanitizer's
+     * shadow memory would count as data. */
     KIT_TRY(limit(RLIMIT_DATA, request->memory_limit_bytes, "memory", err));
 #endif
     return KOLM_OK;

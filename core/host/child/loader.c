@@ -17,14 +17,14 @@
 /* The loader table's types; Debian keeps them in a directory of their own. */
 #include <libltdl/lt_dlloader.h>
 
-/* libltdl's stock loader binds lazily (a missing symbol would end a training run in the middle) and libltdl forgets why
- * a file did not load ("file not found" for everything). So the stock loader is taken out, and this one does the work.
+/* libltdl's stock loader binds lazily (a missing symbol would abort a training run halfway), and libltdl loses the
+ * reason why a file did not load ("file not found" for everything). So this loader replaces the stock one.
  * lt_dlopenext, search paths and .la files are not used at all: libltdl honours LTDL_LIBRARY_PATH even when set-uid. */
 static char why_not[512];
 static const char
-    *load_from; /* what is loaded under the plugin's name: libltdl knows the path, and the loader what is held */
+    *load_from; /* the file to load: libltdl gets the plugin's path, the loader may use a held descriptor */
 
-/* The loader's error, with the file's own name. */
+/* Stores the loader's error, with the name of the plugin. */
 static void keep_error(const char *words, const char *path) {
     size_t length = strlen(load_from);
     bool about = words && strncmp(words, load_from, length) == 0;
@@ -32,7 +32,7 @@ static void keep_error(const char *words, const char *path) {
                words ? words + (about ? length : 0) : "no reason was given");
 }
 
-/* Debuggers, sanitizers and dladdr() ask the loader for the path; what it was given is gone when they look. */
+/* Debuggers, sanitizers and dladdr() get the path from the loader; the one that was loaded no longer exists then. */
 static void name_it(void *module, const char *path) {
 #if defined(__GLIBC__)
     struct link_map *map = NULL;
@@ -77,7 +77,7 @@ static const lt_dlvtable loader = {
     .priority = LT_DLLOADER_PREPEND,
 };
 
-/* Checks that it is the file that kolm read. */
+/* Checks that this is the file that kolm read. */
 static kit_status check_same(const child_request *request, const host_file_identity *now, kolm_error_t *err) {
     const host_file_identity *wanted = &request->plugin.file;
     if (now->device == wanted->device && now->inode == wanted->inode && now->size == wanted->size &&
@@ -116,7 +116,7 @@ static kit_status load(const char *path, const void **out_symbol, kolm_error_t *
     return child_check_symbol(*out_symbol, path, err);
 }
 
-/* Before the loader, which would run its constructors. */
+/* Done before loading, which would run its constructors. */
 static kit_status check_path(const char *path, const char *shown, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", shown);
@@ -140,9 +140,8 @@ static kit_status load_checked(const child_request *request, const char *path, c
 #define LOOK_ONLY O_RDONLY
 #endif
 
-/* From inside its directory: a file that is renamed there has another time afterwards, but none in a directory that is
- * renamed itself, with another one in its place while the loader looks. The loader takes $ORIGIN from where this
- * process is. */
+/* Loads from inside the plugin's directory. Renaming the file would change its ctime, but replacing the whole directory
+ * during loading would not. The loader derives $ORIGIN from the current directory. */
 static kit_status load_inside(const child_request *request, const void **out_symbol, kolm_error_t *err) {
     const char *slash = strrchr(request->path, '/');
     char above[PATH_MAX], name[NAME_MAX + 3];
@@ -176,7 +175,7 @@ kit_status child_load(const child_request *request, const void **out_symbol, kol
     load_from = beside ? beside : held;
     kit_status status = child_check_elf(fd, request->path, err);
     if (status == KOLM_OK) status = load(request->path, out_symbol, err);
-    close(fd); /* what is mapped stays */
+    close(fd); /* the mapping stays */
     free(beside);
     return status;
 }

@@ -21,7 +21,7 @@ static void report_loaded(const kolm_backend_v1_t *table) {
                                       .homepage = table->homepage});
 }
 
-/* The fence is complete before the plugin's first instruction. */
+/* Sets up the fence, before the plugin's first instruction. */
 static kit_status close_off(const child_request *request, kolm_error_t *err) {
     child_proof proof = {0};
     const char *profile = request->airgap ? "strict" : "fence";
@@ -36,7 +36,7 @@ static kit_status close_off(const child_request *request, kolm_error_t *err) {
         child_proof_add(&proof.lacks, "fence_off_in_config");
     } else if (status == KOLM_OK) {
         if (!host_call_is_light(request->slot))
-            status = child_separate(request, &proof, err); /* those have milliseconds */
+            status = child_separate(request, &proof, err); /* not for detect and cost, which take milliseconds */
         child_selftest_begin();
         if (status == KOLM_OK) status = child_landlock(request, &proof, err);
         if (status == KOLM_OK) status = child_unseen(request, &proof, err);

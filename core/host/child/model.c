@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gives a plugin that cannot read slices of a file whole files: copies below JOB_DIR/model, and a job.json that names
- * them. */
+/* For a plugin that cannot read slices of a file: copies them to files below JOB_DIR/model, and names those in
+ * job.json. */
 #include "host/child/child.h"
 #include "kolm/kit/job.h"
 
@@ -58,7 +58,7 @@ static kit_status place_file(const char *model_dir, const kit_job_model_file *fi
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "job.json: the model file name %s leaves its directory",
                         file->name);
     KIT_TRY(kit_path_join(model_dir, file->name, &to, err));
-    /* A file that lies there whole already is its own copy. */
+    /* A whole file that is already there need not be copied. */
     bool in_place = file->offset == 0 && strcmp(file->path, to) == 0;
     kit_status status = in_place ? KOLM_OK : copy_file(file, to, err);
     cJSON *entry = cJSON_CreateObject();

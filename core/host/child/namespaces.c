@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Processes and mounts of its own for a call that works: the plugin runs in a child that sees no process but its
- * own. */
+/* Separate processes and mounts for calls other than detect and cost: the plugin runs in a child that sees only its own
+ * processes. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -20,22 +20,22 @@
 #include <unistd.h>
 
 /*
- * kolm-host (the process that kolm started and waits for) makes the namespaces and two children in them: number 1,
- * which ends everything in the namespace by ending, and buries orphans; and number 2, whose child, the worker, goes on
- * to load the plugin. The worker is not the first, because that one ignores signals with a default action: abort,
- * alarm. Number 2 and what remains of kolm-host pass on the wish to stop, wait, and end as the worker ended, so that
+ * kolm-host (the process that kolm started and waits for) creates the namespaces and two children in them: PID 1, which
+ * reaps orphans, and whose exit kills everything in the namespace; and PID 2, whose child, the worker, continues and
+ * loads the plugin. The worker is not PID 1, because PID 1 ignores signals with the default action, such as those of
+ * abort and alarm. PID 2 and the original kolm-host forward stop requests, wait, and exit as the worker exited, so that
  * kolm sees no difference.
  *
- * When kolm has died both end at once: the worker has another parent then, by which plugins tell that nobody listens
- * any more, and number 1 waits for it, for as long as the grace allows.
+ * If kolm has died, both exit at once. The worker is then reparented, by which plugins can tell that nobody listens any
+ * more, and PID 1 waits for it until the end of the grace period.
  *
- * An unprivileged user gets all this through a user namespace that maps him and nobody else. Files of others show an
- * owner that is not mapped there: who is to be believed was decided before.
+ * An unprivileged user gets all this through a user namespace that maps only that user. Files of other users appear
+ * with an unmapped owner in there, so trust was decided before.
  *
- * The new mounts hide where programs of the user and of the system listen (/run, /tmp: D-Bus, container engines, X11,
- * agents), but for what the list of the call names. Shared memory is its own. Landlock alone cannot do that: connecting
- * to a socket with a path opens no file. Nor does it see chmod, chown, times and attributes, by which a file can be
- * opened to others, or be run as its owner: so all that the call may not write is mounted read-only.
+ * The new mounts hide the directories in which programs of the user and of the system listen (/run, /tmp: D-Bus,
+ * container engines, X11, agents), except paths in the call's list. Shared memory is private. Landlock alone cannot do
+ * that: connecting to a socket by path opens no file. Nor does it cover chmod, chown, times and attributes, which could
+ * make a file readable by others or set-uid: so everything that the call may not write is mounted read-only.
  */
 
 static const char *const covered[] = {"/run", "/tmp"};
@@ -73,7 +73,7 @@ static bool make_point(const char *path, bool directory) {
     if (directory) return mkdir(copy, 0755) == 0 || errno == EEXIST;
     int fd = open(copy, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd >= 0) close(fd);
-    return fd >= 0 || access(copy, F_OK) == 0; /* a socket, say, that came with its directory */
+    return fd >= 0 || access(copy, F_OK) == 0; /* a socket, for example, that exists in its directory */
 }
 
 typedef struct place {
@@ -104,7 +104,7 @@ typedef struct links {
     size_t count;
 } links;
 
-/* Links that stand in the directory itself: some systems keep the way to their programs there. */
+/* Reads the symbolic links in the directory: some systems link to their programs from there. */
 static void read_links(const char *directory, links *out) {
     DIR *dir = opendir(directory);
     const struct dirent *item;
@@ -125,7 +125,7 @@ static bool bring_back(const place *p) {
     return make_point(p->path, p->directory) && mount(from, p->path, NULL, MS_BIND | MS_REC, NULL) == 0;
 }
 
-/* The call has all of it: there is nothing to hide. */
+/* True if the call may use the whole directory, so that there is nothing to hide. */
 static bool is_given(const child_request *request, const char *directory) {
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const cJSON *item;
@@ -141,7 +141,7 @@ static bool cover(const child_request *request, const char *directory) {
     static links kept;
     struct stat st;
     char path[PATH_MAX];
-    if (lstat(directory, &st) != 0 || !S_ISDIR(st.st_mode)) return true; /* a link leads to one that is covered too */
+    if (lstat(directory, &st) != 0 || !S_ISDIR(st.st_mode)) return true; /* a link: its target is covered, too */
     if (is_given(request, directory)) return true;
     size_t count = open_places(request, directory, places);
     read_links(directory, &kept);
@@ -157,7 +157,7 @@ static bool cover(const child_request *request, const char *directory) {
     return good;
 }
 
-/* Of its own, but for what the call is about: a home may lie there. */
+/* Makes /dev/shm private, except paths in the call's list: kolm's home may be there. */
 static bool cover_shared_memory(const child_request *request) {
     static place places[PLACES_MOST];
     struct stat st;
@@ -180,7 +180,7 @@ static bool make_mounts(const child_request *request) {
 
 /* ---- What may be written */
 typedef struct writable {
-    int place, tree; /* where it is, and its mounts as they were */
+    int place, tree; /* its location, and a copy of its mounts */
 } writable;
 
 static void close_writable(const writable *all, size_t count) {
@@ -190,7 +190,7 @@ static void close_writable(const writable *all, size_t count) {
     }
 }
 
-/* A copy of the mounts of path, apart from all others. False when it cannot be made: what is not there needs none. */
+/* Makes a detached copy of the mounts below path. False if that fails; a missing path is skipped. */
 static bool keep_writable(const char *path, writable *all, size_t *count) {
     int where = child_open_place(path);
     if (where < 0) return true;
@@ -205,13 +205,13 @@ static bool keep_writable(const char *path, writable *all, size_t *count) {
     return true;
 }
 
-/* Everything read-only but what the call may write. *out_status: it could be done by half only. */
+/* Makes everything read-only that the call may not write. *out_status: an error halfway. */
 static bool make_read_only(const child_request *request, kolm_error_t *err, kit_status *out_status) {
     static writable all[PLACES_MOST];
     const struct { uint64_t set, clear, propagation, user; } attributes = {.set = MOUNT_READ_ONLY};
     size_t count = 0;
     const cJSON *item;
-    /* As a whole, but where kolm's home lies in it. */
+    /* As a whole, unless kolm's home is in it. */
     bool good = !is_given(request, "/dev/shm") || keep_writable("/dev/shm", all, &count);
     cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_WRITE)) {
         if (good && cJSON_IsString(item) && strcmp(item->valuestring, "/dev/shm") != 0)
@@ -233,7 +233,7 @@ static bool write_once(const char *path, const char *text) {
     return good;
 }
 
-/* The files that hold the map belong to root in a process that is not dumpable. */
+/* In a process that is not dumpable, the map files are owned by root. */
 static bool map_user(uid_t uid, gid_t gid) {
     char user[64], group[64];
     kit_format(user, sizeof user, "%lu %lu 1", (unsigned long)uid, (unsigned long)uid);
@@ -245,7 +245,7 @@ static bool map_user(uid_t uid, gid_t gid) {
     return good;
 }
 
-/* *out_failed: there are namespaces, but nothing can be done in them. */
+/* False: namespaces are unavailable. *out_status: they were created, but cannot be used. */
 static bool enter(const child_request *request, bool *out_user, kolm_error_t *err, kit_status *out_status) {
     int wanted = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | (request->airgap ? CLONE_NEWNET : 0);
     uid_t uid = geteuid();
@@ -261,9 +261,9 @@ static bool enter(const child_request *request, bool *out_user, kolm_error_t *er
 }
 
 /* ---- Processes */
-#define WORKER 3 /* its number in the namespace */
+#define WORKER 3 /* its PID in the namespace */
 
-static pid_t caller, first, next; /* next: whom this process waits for */
+static pid_t caller, first, next; /* next: the process to wait for */
 
 static void on(int number, void (*handler)(int)) {
     struct sigaction action = {.sa_handler = handler};
@@ -273,9 +273,9 @@ static void on(int number, void (*handler)(int)) {
 
 static void pass_on(int number) {
     (void)number;
-    if (caller != 0 && getppid() != caller) _exit(0); /* nobody is there to be told how it ends */
+    if (caller != 0 && getppid() != caller) _exit(0); /* nobody is waiting for the result */
     if (caller != 0) child_last_resort();
-    kill(next, SIGRTMAX); /* plugins change what SIGTERM does */
+    kill(next, SIGRTMAX); /* plugins change the handler of SIGTERM */
 }
 
 static void end_all(int number) {
@@ -284,8 +284,8 @@ static void end_all(int number) {
     kill(0, SIGKILL);
 }
 
-/* From here on a signal tells that the maker of the namespace has died, for which this process learns nothing else: its
- * parent has number 0 in here, dead or alive. It waits in start_first until it reads this, or has died before. */
+/* Requests a signal for the death of the process that created the namespace. This process cannot detect that otherwise:
+ * getppid() is 0 in here, whether the parent lives or not. The parent waits in start_first for the byte. */
 static void await_death_signal(const int ready[2]) {
     prctl(PR_SET_PDEATHSIG, SIGRTMAX);
     close(ready[0]);
@@ -296,20 +296,20 @@ static bool is_alone(void) {
     return kill(-1, 0) != 0 && errno == ESRCH;
 }
 
-/* Ends when the worker does that nobody waits for any more, or takes longer than the grace; orphans are buried. */
+/* PID 1: reaps orphans. Exits when a worker without a parent has exited, or has exceeded the grace period. */
 static _Noreturn void be_first(const int ready[2]) {
     static const struct timespec moment = {.tv_nsec = 50000000};
     sigset_t all;
     bool orphan = false;
     sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL); /* what is not blocked would be ignored */
+    sigprocmask(SIG_SETMASK, &all, NULL); /* PID 1 ignores unblocked signals without a handler */
     await_death_signal(ready);
-    if (child_cancelled()) child_last_resort(); /* it came too early to be heard */
+    if (child_cancelled()) child_last_resort(); /* a request that came before the signal was set up */
     if (syscall(SYS_CLOSE_RANGE, 0u, ~0u, 0u) != 0)
         for (int fd = 0; fd < 1024; fd++)
             close(fd);
     for (;;) {
-        /* The end of number 2 is not seen here, and when that was before there was a worker, no other will come. */
+        /* PID 2 is not our child: if it exits before there is a worker, no SIGCHLD arrives. */
         int number = orphan ? sigtimedwait(&all, NULL, &moment) : sigwaitinfo(&all, NULL);
         if (number == SIGRTMAX) {
             orphan = true;
@@ -322,7 +322,7 @@ static _Noreturn void be_first(const int ready[2]) {
     }
 }
 
-/* Waits for `next`, and ends as it did. */
+/* Waits for `next`, and exits as it did. */
 static _Noreturn void follow(const child_request *request) {
     siginfo_t how = {0};
     for (size_t i = 0; i < request->secret_count; i++)
@@ -330,11 +330,11 @@ static _Noreturn void follow(const child_request *request) {
     on(SIGTERM, pass_on);
     on(SIGRTMAX, pass_on);
     on(SIGALRM, caller != 0 ? end_all : SIG_IGN);
-    if (child_cancelled()) pass_on(SIGTERM); /* before the handlers were there */
+    if (child_cancelled()) pass_on(SIGTERM); /* requested before the handlers were installed */
     while (waitid(P_PID, (id_t)next, &how, WEXITED) != 0 && errno == EINTR) {
     }
     if (caller != 0) {
-        kill(first, SIGKILL); /* and with it everything that is left */
+        kill(first, SIGKILL); /* kills everything left in the namespace */
         while (waitpid(first, NULL, 0) < 0 && errno == EINTR) {
         }
     }
@@ -400,7 +400,7 @@ kit_status child_separate(const child_request *request, child_proof *proof, kolm
     KIT_TRY(split(request, err));
     proof->separate = true;
     proof->user_namespace = user;
-    /* Refused in a container that hides parts of /proc; the old one shows more processes, and Landlock guards them. */
+    /* Fails in a container that hides parts of /proc. The old one shows more processes, which Landlock protects. */
     bool own_proc = mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
     if (user) child_proof_add(&proof->mechanisms, "user_namespace");
     child_proof_add(&proof->mechanisms, own_proc ? "pid_namespace" : "pid_namespace_old_proc");

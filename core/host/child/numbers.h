@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Numbers of system calls that the headers we build with may be too old for; the same on every processor that filter.c
- * knows. */
+/* System call numbers that older headers lack; the same on every architecture that filter.c knows. */
 #ifndef KOLM_HOST_CHILD_NUMBERS_H
 #define KOLM_HOST_CHILD_NUMBERS_H
 

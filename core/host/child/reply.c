@@ -32,8 +32,8 @@ void child_reply_send(host_event event, const kit_buf *members) {
     kit_buf_free(&line);
 }
 
-/* The most memory that this process and the children it waited for ever had, in bytes; 0 when /proc does not say. The
- * kernel's ru_maxrss will not do: it begins with the size of the process that started this one. */
+/* Peak memory of this process and the children it waited for, in bytes; 0 if /proc does not report it. ru_maxrss cannot
+ * be used: it starts with the size of the parent process. */
 static uint64_t peak_memory(void) {
     kit_buf text = {0};
     uint64_t kib = 0;
@@ -62,6 +62,6 @@ _Noreturn void child_done(host_verdict verdict, const kolm_error_t *error, bool 
     if (result) kit_buf_add(&members, kit_buf_text(result), result->length);
     child_reply_send(HOST_EVENT_DONE, &members);
     child_end_if_orphaned();
-    /* Not exit: no destructor and no atexit function of a plugin may hang, or change what was said. */
+    /* Not exit: a destructor or atexit function of the plugin could hang, or change the reply. */
     _exit(0);
 }

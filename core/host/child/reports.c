@@ -29,7 +29,7 @@ static struct {
     bool progress_waits;
     kolm_progress_t progress;
     char phase[KOLM_PHASE_BYTES_MAX + 1];
-    metric *metrics; /* KOLM_METRICS_MAX places once there is one */
+    metric *metrics; /* KOLM_METRICS_MAX entries, allocated with the first */
     uint32_t metric_count, devices, holdings, steps;
     char ids[IDS_MAX][KOLM_DEVICE_ID_BYTES_MAX + 1];
     uint32_t announced, failed; /* of a test: total of its first step; number of the first that failed */
@@ -48,8 +48,8 @@ void child_reports_again(bool counts) {
     pthread_mutex_unlock(&lock);
 }
 
-/* True when the report may be read: it is long enough for what ABI 1.0 has in it, no longer than ours can tell, and
- * this is the slot for it. slot: NULL for any. */
+/* True if the report may be read: its size is at least that of ABI 1.0 and plausible, and it is allowed in this slot.
+ * slot: NULL for any. */
 static bool may_take(const char *about, const char *slot, const void *record, size_t least) {
     uint32_t size = 0;
     if (slot && strcmp(asked->slot, slot) != 0)
@@ -68,7 +68,7 @@ static bool may_take(const char *about, const char *slot, const void *record, si
 #define MAY_TAKE(about, slot, type, record, last)                                                                      \
     may_take(about, slot, record, offsetof(type, last) + sizeof((record)->last))
 
-/* One more than the host takes. */
+/* True if the plugin reports more than the host accepts. */
 static bool is_full(const char *about, uint32_t count, uint32_t most) {
     if (count < most) return false;
     child_breach(HOST_BREACH_RECORD, about, "report no more than that", "was left out: kolm takes %u of them", most);
@@ -113,7 +113,7 @@ void child_report_progress(void *user, const kolm_progress_t *progress) {
     (void)user;
     kolm_progress_t copy = {0};
     if (!MAY_TAKE("progress", NULL, kolm_progress_t, progress, phase)) return;
-    /* As much as the plugin's own header knew, and no more than ours does. */
+    /* Copy what both the plugin's header and ours have. */
     memcpy(&copy, progress, progress->struct_size < sizeof copy ? progress->struct_size : sizeof copy);
     check_progress(&copy);
     pthread_mutex_lock(&lock);
@@ -172,7 +172,7 @@ static void send_metric(metric *m, int64_t now) {
     m->told_ms = now;
 }
 
-/* Under the lock. NULL: there is no place for one more. */
+/* Under the lock. NULL: no room for another. */
 static metric *metric_of(const char *name) {
     for (uint32_t i = 0; i < state.metric_count; i++)
         if (strcmp(state.metrics[i].name, name) == 0) return &state.metrics[i];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The strict airgap: no sockets but pairs, nor equivalents, and a self-test from inside. */
+/* The strict airgap: no sockets except pairs, no equivalents, and a self-test from inside. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -21,7 +21,7 @@
 
 /* Denied with EPERM. Calls that an architecture lacks are left out. */
 static const int denied[] = {
-    /* every way to have a socket that leads anywhere; what pairs are used with is not among them */
+    /* every way to get a connected socket; not the calls that socket pairs need */
     SYS_socket,
     SYS_connect,
     SYS_bind,
@@ -40,11 +40,11 @@ static const int denied[] = {
     SYS_process_madvise,
     SYS_pidfd_getfd,
     SYS_kcmp,
-    /* keys: request_key may start a DNS query in the kernel's name */
+    /* keys: request_key may start a DNS query by the kernel */
     SYS_add_key,
     SYS_request_key,
     SYS_keyctl,
-    /* programs in the kernel, and faults that a program serves */
+    /* BPF programs, and page faults handled in user space */
     SYS_bpf,
     SYS_perf_event_open,
     SYS_userfaultfd,
@@ -104,8 +104,8 @@ static const int denied[] = {
 /* Answered with ENOSYS, so that libraries fall back. */
 static const int absent[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_clone3};
 
-/* A pair of stream sockets leads from this process and its children to themselves: worker processes of Python's talk
- * through them. A pair of datagram sockets can be sent from to any socket that has a name, so there are none. */
+/* Stream socket pairs connect only this process and its children: Python's worker processes use them. Datagram socket
+ * pairs are denied, because they can send to any named socket. */
 static void deny_pairs(child_filter *filter) {
     const child_when other = {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX};
     child_filter_deny_when(filter, SYS_socketpair, &other, 1);
@@ -183,7 +183,7 @@ static void probe_sockets(child_proof *proof) {
         child_probe(proof, opened, "socketpair", datagrams[i]);
         if (opened) close(pair[0]), close(pair[1]);
     }
-    /* On a descriptor that is no descriptor: EPERM is the filter's word, EBADF would be the kernel's own. */
+    /* With an invalid descriptor, the filter returns EPERM, the kernel itself EBADF. */
     child_probe(proof, connect(-1, NULL, 0) != -1 || errno != EPERM, "connect", 0);
     child_probe(proof, bind(-1, NULL, 0) != -1 || errno != EPERM, "bind", 0);
     child_probe(proof, accept(-1, NULL, NULL) != -1 || errno != EPERM, "accept", 0);

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #endif
 
-#define SCOPED 6 /* the version of Landlock that keeps signals and abstract sockets inside */
+#define SCOPED 6 /* the version of Landlock that restricts signals and abstract sockets */
 
 void child_proof_add(kit_buf *names, const char *name) {
     kit_buf_fmt(names, "\"%s\",", name);
@@ -54,7 +54,7 @@ static socklen_t outside_length;
 void child_selftest_begin(void) {
     outside = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (outside < 0) return;
-    outside_name = (struct sockaddr_un){.sun_family = AF_UNIX}; /* no name: the kernel draws an abstract one */
+    outside_name = (struct sockaddr_un){.sun_family = AF_UNIX}; /* no name: the kernel chooses an abstract one */
     outside_length = sizeof outside_name;
     if (bind(outside, (struct sockaddr *)&outside_name, offsetof(struct sockaddr_un, sun_path)) == 0 &&
         listen(outside, 1) == 0 && getsockname(outside, (struct sockaddr *)&outside_name, &outside_length) == 0)
@@ -83,7 +83,7 @@ static void probe_reading(const child_request *request, child_proof *proof) {
     }
 }
 
-/* A new file in directories where none may be made. */
+/* Tries to create a file in directories where that must be denied. */
 static void probe_writing(const child_request *request, child_proof *proof) {
     const cJSON *item;
     cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_NO_WRITE)) {
@@ -99,7 +99,7 @@ static void probe_writing(const child_request *request, child_proof *proof) {
     }
 }
 
-/* Modes of directories in which nothing may be made: set to what they are, should that be possible. */
+/* Tries to set the mode of such directories, to its current value in case that succeeds. */
 static void probe_attributes(const child_request *request, child_proof *proof) {
     const cJSON *item;
     cJSON_ArrayForEach(item, kit_json_get(request->fence, HOST_KEY_NO_WRITE)) {
@@ -109,8 +109,8 @@ static void probe_attributes(const child_request *request, child_proof *proof) {
     }
 }
 
-/* The caller: a process of the same user, outside; where no process of outside is to be seen, the first of the
- * namespace, which is outside of Landlock. A process that has ended, or that cannot be seen, is closed as well. */
+/* Tries to access the caller, a process of the same user outside the fence, or in a PID namespace its PID 1, which is
+ * outside of Landlock. A process that has exited or is invisible counts as inaccessible. */
 static void probe_caller(const child_request *request, child_proof *proof) {
     static const struct {
         const char *name;

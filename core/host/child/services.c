@@ -34,7 +34,7 @@ static void report_dropped(void) {
     send_log(KOLM_LOG_WARNING, text);
 }
 
-/* What is long is cut, as the header says. */
+/* Long texts are truncated, as the header says. */
 static void check_log(uint32_t level, const char *text) {
     size_t length = text ? strnlen(text, HOST_LOG_MAX) : 0, valid = text ? kit_utf8_valid(text, length) : 0;
     if (!text)
@@ -77,7 +77,7 @@ static int64_t service_time_left(void *user) {
     (void)user;
     if (asked->deadline_ms == INT64_MAX) return INT64_MAX;
     int64_t now = kit_now_ms(), left = asked->deadline_ms - now;
-    /* The caller does the same. */
+    /* The caller extends it in the same way. */
     if (left <= 0 && asked->timeout_ms > 0)
         left = host_deadline_of(getpid(), asked->deadline_ms - asked->timeout_ms, asked->timeout_ms) - now;
     return left > 0 ? left : 0;
@@ -91,7 +91,7 @@ static int32_t give(const char *value, char *buffer, uint64_t capacity, uint64_t
     return KOLM_OK;
 }
 
-/* Whether it is set is not secret: with capacity 0 only that is returned. */
+/* Whether it is set is not secret, so capacity 0 is allowed, which returns only that. */
 static int32_t withhold(const char *name, uint64_t capacity, uint64_t *out_length) {
     if (out_length) *out_length = 0;
     if (capacity == 0) return KOLM_E_OUT_OF_RANGE;
@@ -119,7 +119,7 @@ static int32_t service_secret(void *user, const char *name, char *buffer, uint64
     return KOLM_E_PERMISSION_DENIED;
 }
 
-/* Those of kolm itself (runtime.python, network.private_only) are every backend's. */
+/* Settings of kolm itself (runtime.python, network.private_only) are available to every backend. */
 static bool is_declared(const char *key) {
     const cJSON *one;
     if (!asked->declared || strchr(key, '.')) return true;

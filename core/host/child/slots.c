@@ -8,7 +8,7 @@
 
 #define SIZE_OF(record) (uint32_t)(sizeof(record).now + request->later_bytes)
 
-/* After a success nothing that costs money may be left. After a failure it may have been impossible to end it. */
+/* After success, no lease may be left open. After a failure it may have been impossible to end it. */
 static void check_leases(int32_t code) {
     const char *name;
     uint32_t left = code == KOLM_OK ? child_leases_left(&name) : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Denies what Landlock does not cover, because it opens no file: modes, owners and times of files, keys, limits of
- * other processes, what System V and POSIX keep without a file. */
+/* Denies what Landlock does not cover because it opens no file: modes, owners and times of files, keys, limits of other
+ * processes, System V and POSIX IPC. */
 #include "host/child/child.h"
 
 #if defined(__linux__)
@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* For every call. Keys of the user's are not the backend's; a handle names a file without a way to it. */
+/* For every call. A backend must not use the user's keys; a file handle bypasses paths. */
 static const int never[] = {SYS_add_key, SYS_request_key, SYS_keyctl, SYS_open_by_handle_at};
 
-/* For a call without mounts and shared memory of its own, which detect and cost have no time for. Others write files
- * that are to have modes and times; where they have no mounts of their own either, proof->lacks says so. What a
- * processor does not have is left out. */
+/* For detect and cost, which have no mounts and shared memory of their own, because that takes too long. Other calls
+ * need to set modes and times of files; if they lack their own mounts too, proof->lacks reports that. Calls that an
+ * architecture lacks are omitted. */
 static const int attributes[] = {
     SYS_fchmod,
     SYS_fchmodat,
@@ -86,20 +86,21 @@ static const int attributes[] = {
 #endif
 };
 
-/* For the same: a ring is given orders that no filter sees, and setting attributes (with them, who may read) is one.
- * Answered with ENOSYS, so that libraries take their older road. */
+/* Also for detect and cost: filters do not see the operations of io_uring, which can set attributes such as access
+ * control lists. Answered with ENOSYS, so that libraries fall back. */
 static const int rings[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register};
 
-/* Limits of another process: kolm could be ended by them. What sets none only looks, 0 is this process itself. */
+/* Denies setting the limits of another process, which could kill kolm. Reading limits (no new value), and setting those
+ * of this process (0), is allowed. */
 static void deny_limits(child_filter *filter) {
     static const child_when others[] = {{.argument = 0, .differs = true, .mask = UINT32_MAX, .value = 0},
                                         {.argument = 2, .wide = true}};
     child_filter_deny_when(filter, SYS_prlimit64, others, sizeof others / sizeof *others);
 }
 
-/* Orders to a file system, for which a file that is open to be read is enough: flags, such as that nobody may change
- * it, seals, keys, volumes in a directory. By the letter of who takes them and not one by one, as each file system has
- * its own; but one by one where drivers of devices might have chosen the same letter. */
+/* Denies ioctls of file systems that work on a descriptor open for reading: flags such as immutable, seals, keys,
+ * subvolumes. Denied by ioctl type, because each file system has its own, except single ones whose type device drivers
+ * may use too. */
 static void deny_orders(child_filter *filter) {
     static const struct {
         uint32_t mask, value;
@@ -115,8 +116,8 @@ static void deny_orders(child_filter *filter) {
     }
 }
 
-/* Landlock knows TCP alone, and that only by connect(2): MPTCP, a connection with the first words, datagrams and
- * machines beside this one are none to it. What is left names no other machine. */
+/* Landlock restricts only TCP, and only bind(2) and connect(2): not MPTCP, TCP Fast Open, datagrams and other
+ * protocols. The remaining socket families cannot reach other machines. */
 static void deny_network(child_filter *filter) {
     static const child_when others[] = {{.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_UNIX},
                                         {.argument = 0, .differs = true, .mask = UINT32_MAX, .value = AF_NETLINK}};
