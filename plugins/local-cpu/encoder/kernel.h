@@ -18,6 +18,25 @@ typedef struct W(stretch) {
     const float *start;
 } W(stretch);
 
+/* The next number of every row by that of every token. */
+INLINE void W(step)(const int rows, const int vectors, const float **at, size_t stride, const float *x,
+                    V sum[ROWS][2]) {
+    V part[2];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++)
+        part[v] = W(load)(x + v * LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+        const V weight = SPLAT(at[r / 3][(size_t)(r % 3) * stride]);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = W(fma)(weight, part[v], sum[r][v]);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r += 3)
+        at[r / 3]++;
+}
+
 INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, const float *x, float *y) {
     const size_t stride = s->stride;
     const float *const start = s->start;
@@ -33,27 +52,16 @@ INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, con
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r += 3)
         at[r / 3] = s->w + (size_t)r * stride;
-    for (uint32_t k = 0; k < s->count; k++) {
-        if (k % 16 == 0)
+    uint32_t k = 0;
+    /* Fetched one line at a time: a dozen at once would wait for each other, and what is needed now for them. */
+    for (; k + 16 <= s->count; k += 16)
 #pragma GCC unroll 16
-            for (int r = 0; r < rows; r++)
-                __builtin_prefetch(at[r / 3] + (size_t)(r % 3) * stride + s->ahead, 0, 2);
-        V part[2];
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            part[v] = W(load)(x + v * LANES);
-        x += PANEL;
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            const V weight = SPLAT(at[r / 3][(size_t)(r % 3) * stride]);
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                sum[r][v] = W(fma)(weight, part[v], sum[r][v]);
+        for (int j = 0; j < 16; j++, x += PANEL) {
+            if (j < rows) __builtin_prefetch(at[j / 3] + (size_t)(j % 3) * stride + s->ahead, 0, 2);
+            W(step)(rows, vectors, at, stride, x, sum);
         }
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r += 3)
-            at[r / 3]++;
-    }
+    for (; k < s->count; k++, x += PANEL)
+        W(step)(rows, vectors, at, stride, x, sum);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
