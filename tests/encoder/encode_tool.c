@@ -17,8 +17,8 @@
  * usage: encode_tool DIR IDS OUT WIDTH THREADS BATCH REPEATS
  *
  * IDS: a text a line, its token ids in decimal with blanks between. OUT gets the embeddings as floats, little endian.
- * WIDTH is 16, 8 or 4 lanes, 0 for the widest, "plain" for C alone. BATCH: texts a call, 0 for all. Prints one line:
- * dimensions, vectors, seconds, processor seconds of the fastest repeat, and the most memory in KiB.
+ * WIDTH is 16, 8 or 4 lanes, 0 for what the encoder chooses, "plain" for C alone. BATCH: texts a call, 0 for all.
+ * Prints one line: dimensions, vectors, seconds, processor seconds of the fastest repeat, and the most memory in KiB.
  */
 typedef struct ids {
     uint32_t *tokens;
@@ -97,7 +97,7 @@ int main(int argc, char **argv) {
     const enc_kernels *kernels = plain ? enc_kernels_plain() : enc_kernels_find((uint32_t)width);
     if (kernels == NULL) return 77; /* this processor has no such vectors */
     if (enc_open(argv[1], &e, &err) != KOLM_OK) die(&err);
-    enc_use(e, kernels);
+    if (plain || width != 0) enc_use(e, kernels);
     ids all = read_ids(argv[2], &err);
     float *out = malloc(all.text_count * enc_dimensions(e) * sizeof *out + 1);
     double wall = 1e30, cpu = 1e30;

@@ -78,6 +78,8 @@ kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
     }
     e->files = files;
     e->kernels = enc_kernels_find(0);
+    e->few = enc_kernels_find(8);
+    if (e->few == NULL) e->few = e->kernels;
     kit_status status = enc_describe(files, &e->is, err);
     if (status == KOLM_OK) status = read_weights(e, err);
     if (status != KOLM_OK) {
@@ -123,7 +125,7 @@ const char *enc_vectors(const encoder *e) {
 }
 
 void enc_use(encoder *e, const enc_kernels *kernels) {
-    e->kernels = kernels;
+    e->kernels = e->few = kernels;
 }
 
 /* ---- Packing */
@@ -282,9 +284,19 @@ static kit_status check_finite(const batch *b, kolm_error_t *err) {
     return KOLM_OK;
 }
 
+/* Every width gives the same bits, and the widest is not the fastest for a short text: what does not fit into the
+ * processor's cache is waited for, and its widest products slow it down. */
+static const encoder *for_tokens(const encoder *e, uint64_t tokens, encoder *room) {
+    if (e->few == e->kernels || tokens > e->few->lanes) return e;
+    *room = *e;
+    room->kernels = e->few;
+    return room;
+}
+
 kit_status enc_embed(const encoder *e, const enc_text *texts, size_t count, uint32_t threads, float *out,
                      kolm_error_t *err) {
     batch b = {.e = e, .texts = texts, .count = count, .out = out};
+    encoder room;
     uint64_t tokens = 0;
     if (count > UINT32_MAX / 2)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give fewer texts at a time", "%zu texts are too many at once",
@@ -292,6 +304,7 @@ kit_status enc_embed(const encoder *e, const enc_text *texts, size_t count, uint
     if (threads < 1) threads = 1;
     KIT_TRY(check_texts(&b, &tokens, err));
     if (count == 0) return KOLM_OK;
+    b.e = for_tokens(e, tokens, &room);
     kit_status status = e->is.family == ENC_STATIC
                             ? pool_run(threads, (uint32_t)((count + 255) / 256), run_static, &b, err)
                             : run_transformer(&b, tokens, threads, err);

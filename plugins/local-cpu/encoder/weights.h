@@ -38,7 +38,8 @@ struct encoder {
     enc_description is;
     enc_weights weights;
     const enc_kernels *kernels;
-    char *shown; /* the file of weights, for sentences */
+    const enc_kernels *few; /* for as many tokens as its vectors have lanes, or fewer */
+    char *shown;            /* the file of weights, for sentences */
 };
 
 #define ENC_VECTOR_MOST 16u /* lanes of the widest vectors */
