@@ -74,12 +74,29 @@ static bool unescape(json_scan *s, const char *from, const char **out, size_t *o
     return true;
 }
 
+/* The first byte that a string does not simply contain, or end. */
+static const char *find_special(const char *p, const char *end) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (uint64_t word; end - p >= 8; p += 8) {
+        memcpy(&word, p, 8);
+        /* A byte less than the subtrahend has its top bit set; the lowest one that has is exact, those above it may
+         * have borrowed. */
+        const uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
+        const uint64_t found =
+            (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & tops;
+        if (found != 0) return p + __builtin_ctzll(found) / 8;
+    }
+#endif
+    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+        p++;
+    return p;
+}
+
 bool scan_string(json_scan *s, const char **out, size_t *out_length) {
     if (!scan_take(s, '"')) return false;
     const char *from = s->p;
-    const char *p = from;
-    while (p < s->end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
-        p++;
+    const char *p = find_special(from, s->end);
     if (p < s->end && *p == '\\') return unescape(s, from, out, out_length);
     if (p >= s->end || *p != '"') return false;
     *out = from;
