@@ -285,7 +285,11 @@ static kit_status choose(kolm_session *session, const fleet_choose_options *opti
     constraints.need_slot = true; /* the slot will be called: the manifest's promise is not enough */
     KIT_TRY(who(session, options, &name, &choice->by, err));
     if (choice->by == FLEET_BY_CONFIG) choice->site = session_site_said(session, "backend", NULL, NULL);
-    KIT_TRY(fleet_registry_open(session, &choice->registry, err));
+    if (options->registry) {
+        choice->registry = *options->registry;
+        *options->registry = NULL;
+    }
+    if (!choice->registry) KIT_TRY(fleet_registry_open(session, &choice->registry, err));
     KIT_TRY(check_names(choice, options, name, out_reason, err));
     if (!name) warn_left_out(session, choice->registry);
     KIT_TRY(regard_model(choice, options, &constraints, &name, out_reason, err));

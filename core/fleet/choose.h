@@ -25,9 +25,10 @@ typedef struct fleet_choose_options {
      * backend that lists none, or is not on this machine, is a candidate only if the user names it. NULL: no model. */
     const char *format;
     pick_constraints constraints;
-    bool airgap_strict; /* the kernel enforces constraints.airgap, during detection too */
-    bool refresh;       /* ignore the detection cache */
-    bool picker_only;   /* ignore the user's defaults: use only backend or the picker */
+    bool airgap_strict;        /* the kernel enforces constraints.airgap, during detection too */
+    bool refresh;              /* ignore the detection cache */
+    fleet_registry **registry; /* a registry opened earlier, which is taken; NULL, or pointing to NULL: open one */
+    bool picker_only;          /* ignore the user's defaults: use only backend or the picker */
 } fleet_choose_options;
 
 typedef struct fleet_choice {

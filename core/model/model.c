@@ -12,6 +12,7 @@
 #include "model/path.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,6 +62,40 @@ static kit_status load_ring(kolm_session *session, receipt_keyring **out_ring, c
     return status;
 }
 
+/* ---- Hashing, which takes longer than all else that a short answer needs beside it */
+
+#define HASHED_ASIDE 262144u /* bytes that are worth a thread */
+
+typedef struct hashing {
+    model_handle *model;
+    kolm_session *session;
+    unsigned what;
+    kit_status status;
+    kolm_error_t *err;
+} hashing;
+
+static void *hash(void *user) {
+    hashing *h = user;
+    h->status = artifact_hash(h->model->artifact, h->what, stop, h->session, h->model->file_sha256, h->err);
+    return NULL;
+}
+
+/* Meanwhile the backends are looked at, one of which will use the model. That says nothing about it: nothing is chosen
+ * or started before it is verified, and an error is said when the backends are needed. */
+static kit_status hash_aside(hashing *h) {
+    pthread_t thread;
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    const bool aside = (h->what & ARTIFACT_KEEP) != 0 && h->model->registry == NULL &&
+                       artifact_size(h->model->artifact) >= HASHED_ASIDE && pthread_create(&thread, NULL, hash, h) == 0;
+    if (!aside) {
+        hash(h);
+        return h->status;
+    }
+    if (fleet_registry_open(h->session, &h->model->registry, &ignored) != KOLM_OK) h->model->registry = NULL;
+    pthread_join(thread, NULL);
+    return h->status;
+}
+
 static kit_status look_and_judge(kolm_session *session, model_handle *m, model_trust trust, bool hashed,
                                  kolm_error_t *err) {
     char *chain = NULL;
@@ -76,7 +111,8 @@ static kit_status look_and_judge(kolm_session *session, model_handle *m, model_t
                                               : ARTIFACT_HASH_ENTRIES;
     if (trust == MODEL_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
     hashed = hashed && !m->has_sidecar;                      /* receipts are about the whole file */
-    if (status == KOLM_OK && !hashed) status = artifact_hash(m->artifact, what, stop, session, m->file_sha256, err);
+    hashing h = {.model = m, .session = session, .what = what, .err = err};
+    if (status == KOLM_OK && !hashed) status = hash_aside(&h);
     if (status == KOLM_OK) {
         status = judge(m, ring, &lines, with_receipts ? chain : NULL, err);
         m->unjudged = status != KOLM_OK;
@@ -136,6 +172,7 @@ kit_status model_open_known(kolm_session *session, const char *path, model_trust
 void model_handle_close(model_handle *model) {
     receipt_report_free(&model->report);
     artifact_close(model->artifact);
+    fleet_registry_free(model->registry);
     free(model->path);
     free(model->sidecar_path);
     *model = (model_handle){0};
@@ -332,9 +369,9 @@ void model_format(const model_handle *model, char *out, size_t capacity) {
     kit_format(out, capacity, "%.*s", (int)strcspn(text, " ,;/"), text);
 }
 
-kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
-                                 const char *base, session_airgap airgap, model_answering *out_answering,
-                                 session_reason *out_reason, kolm_error_t *err) {
+kit_status model_answering_begin(kolm_session *session, model_handle *model, const char *backend, const char *base,
+                                 session_airgap airgap, model_answering *out_answering, session_reason *out_reason,
+                                 kolm_error_t *err) {
     *out_answering = (model_answering){.model = model, .job = {.lock_fd = -1}};
     *out_reason = SESSION_REASON_DATA;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -345,6 +382,7 @@ kit_status model_answering_begin(kolm_session *session, const model_handle *mode
     fleet_choose_options options = {.backend = backend,
                                     .maker = maker,
                                     .format = format,
+                                    .registry = &model->registry,
                                     .airgap_strict = airgap == SESSION_AIRGAP_STRICT,
                                     .constraints = {.infer = true, .airgap = airgap != SESSION_AIRGAP_OFF}};
     if (!kit_json_get_string(artifact_manifest(model->artifact), "recipe", &options.constraints.recipe))

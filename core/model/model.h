@@ -20,6 +20,7 @@ typedef struct model_handle {
     bool unjudged;                    /* unknown: the error is not about the artifact's bytes */
     char file_sha256[KIT_SHA256_HEX]; /* "" unless the whole file was hashed */
     bool allow_pickle;                /* --allow-pickle: set by the verb, never by the model */
+    fleet_registry *registry; /* the backends, looked at while the file was hashed; NULL: not. Who answers takes it */
 } model_handle;
 
 /* How much of the file is read for verification. */
@@ -93,9 +94,9 @@ typedef struct model_answering {
 /* Chooses a backend that infers, finds the model's base, and describes the job; the payload is not copied: the backend
  * gets the descriptor of the artifact. The model must outlive the call. base: where the base is, as the user says;
  * NULL: found by its digest. */
-kit_status model_answering_begin(kolm_session *session, const model_handle *model, const char *backend,
-                                 const char *base, session_airgap airgap, model_answering *out_answering,
-                                 session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
+kit_status model_answering_begin(kolm_session *session, model_handle *model, const char *backend, const char *base,
+                                 session_airgap airgap, model_answering *out_answering, session_reason *out_reason,
+                                 kolm_error_t *err) KIT_MUST_USE;
 /* input_fd, output_fd as host_infer. Also fails if the model or its base was changed before the last answer. */
 kit_status model_answering_run(kolm_session *session, model_answering *answering, session_airgap airgap, int input_fd,
                                int output_fd, session_reason *out_reason, kolm_error_t *err) KIT_MUST_USE;
