@@ -33,6 +33,8 @@ struct host_plugin {
     int sealed;    /* a sealed copy of it in memory; -1: none */
     bool searches; /* it uses $ORIGIN: its own libraries are next to it */
     host_file_identity identity;
+    pthread_t reader;
+    bool read_ahead;             /* reader is to be joined */
     char sha256[KIT_SHA256_HEX]; /* kept after the descriptors are closed: later reads must match */
 };
 
@@ -51,8 +53,17 @@ static void close_both(host_plugin *plugin) {
     plugin->file = plugin->sealed = -1;
 }
 
+static void join_reader(host_plugin *plugin) {
+    pthread_mutex_lock(&plugin->lock);
+    const bool runs = plugin->read_ahead;
+    plugin->read_ahead = false;
+    pthread_mutex_unlock(&plugin->lock);
+    if (runs) pthread_join(plugin->reader, NULL);
+}
+
 void host_plugin_free(host_plugin *plugin) {
     if (!plugin) return;
+    join_reader(plugin);
     close_both(plugin);
     pthread_mutex_destroy(&plugin->lock);
     free(plugin);
@@ -194,6 +205,25 @@ static kit_status read_plugin(const host_backend *row, bool hold, kolm_error_t *
                     row->plugin_path);
 }
 
+static void *read_for_call(void *user) {
+    const host_backend *row = user;
+    host_plugin *plugin = row->bytes;
+    kolm_error_t ignored = KIT_ERROR_INIT;
+    pthread_mutex_lock(&plugin->lock);
+    const bool read = plugin->file >= 0 || plugin->sealed >= 0 || read_plugin(row, true, &ignored) == KOLM_OK;
+    if (read) plugin->kept = true;
+    pthread_mutex_unlock(&plugin->lock);
+    return NULL;
+}
+
+void host_plugin_read_ahead(const host_backend *row) {
+    host_plugin *plugin = row->bytes;
+    pthread_mutex_lock(&plugin->lock);
+    if (!plugin->read_ahead)
+        plugin->read_ahead = pthread_create(&plugin->reader, NULL, read_for_call, (void *)(uintptr_t)row) == 0;
+    pthread_mutex_unlock(&plugin->lock);
+}
+
 kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA256_HEX], kolm_error_t *err) {
     host_plugin *plugin = row->bytes;
     pthread_mutex_lock(&plugin->lock);
@@ -267,6 +297,7 @@ static void close_unused(host_plugin *plugin) {
 kit_status host_plugin_take(const host_backend *row, bool keep, bool by_path, host_plugin_hold *out,
                             kolm_error_t *err) {
     host_plugin *plugin = row->bytes;
+    join_reader(plugin);
     pthread_mutex_lock(&plugin->lock);
     kit_status status = plugin->file < 0 && plugin->sealed < 0 ? read_plugin(row, true, err) : KOLM_OK;
     if (status == KOLM_OK) status = choose(row, by_path, out, err);

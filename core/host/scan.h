@@ -188,6 +188,10 @@ void host_registry_price(host_registry *registry, const host_backend *row, uint6
 /* Refuses the row, which failed to load, with why, and uses its spare, which must exist. */
 void host_registry_pass_over(host_registry *registry, const host_backend *row, const kolm_error_t *why);
 
+/* Starts to read the row's plugin, as a call will have to; the call waits for that and says what went wrong. For who
+ * has other things to do before it. */
+void host_plugin_read_ahead(const host_backend *row);
+
 /* The SHA-256 of the row's plugin, which has a plugin_path. Read at most once: what is loaded later through this
  * registry has the same digest, or is not loaded (ABORTED, "was replaced"). */
 kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;

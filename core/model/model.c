@@ -399,6 +399,7 @@ kit_status model_answering_begin(kolm_session *session, model_handle *model, con
     if (!fleet_recipe_runs_alone(out_answering->choice->backend, options.constraints.recipe))
         KIT_TRY(
             runtime_check(session, out_answering->choice->backend->name, options.constraints.recipe, out_reason, err));
+    host_plugin_read_ahead(out_answering->choice->backend->row);
     out_answering->result = calloc(1, sizeof *out_answering->result);
     if (out_answering->result == NULL) return kit_no_memory(err);
     KIT_TRY(model_job_make(session, &out_answering->job, err));

@@ -208,6 +208,30 @@ START_TEST(test_upgrade_without_sealed_memory) {
 }
 END_TEST
 
+/* Who reads ahead gets what a call alone would, its errors too; and a call need not follow. */
+START_TEST(test_read_ahead) {
+    add("where");
+    host_registry *registry = scan();
+    const host_backend *row = host_find(registry, "where");
+    const char *old = sha256_of(in(dir, "where.so"));
+    host_plugin_read_ahead(row);
+    host_plugin_read_ahead(row);
+    expect(call(registry, "where", INFER), "1.2.3", old, HOST_PLUGIN_THERE);
+    install("where-2.so", "where.so");
+    host_plugin_read_ahead(row);
+    expect(call(registry, "where", INFER), "1.2.3", old, HOST_PLUGIN_REPLACED);
+    host_registry_free(registry);
+    registry = scan();
+    host_plugin_read_ahead(host_find(registry, "where"));
+    host_registry_free(registry);
+    registry = scan();
+    ck_assert_int_eq(unlink(in(dir, "where.so")), 0);
+    host_plugin_read_ahead(host_find(registry, "where"));
+    ck_assert_int_eq(call(registry, "where", INFER)->verdict, HOST_NOT_LOADED);
+    host_registry_free(registry);
+}
+END_TEST
+
 START_TEST(test_written_over) {
     add("where");
     host_registry *registry = scan();
@@ -476,6 +500,7 @@ int main(void) {
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_set_timeout(all, 120);
     tcase_add_test(all, test_upgrade);
+    tcase_add_test(all, test_read_ahead);
     tcase_add_test(all, test_written_over);
     tcase_add_test(all, test_digest_binds);
     tcase_add_test(all, test_many_keep_no_copy);
