@@ -155,13 +155,13 @@ static bool is_digit(const json_scan *s) {
 bool scan_id(json_scan *s, uint32_t *out) {
     uint64_t value = 0;
     scan_peek(s);
-    if (!is_digit(s) || (*s->p == '0' && s->end - s->p > 1 && s->p[1] >= '0' && s->p[1] <= '9')) return false;
-    for (; is_digit(s); s->p++) {
-        value = value * 10 + (uint64_t)(*s->p - '0');
-        if (value > INT32_MAX) return false;
-    }
+    const char *const from = s->p, *p = from, *const most = s->end - from > 10 ? from + 10 : s->end;
+    for (unsigned digit; p < most && (digit = (unsigned)(unsigned char)*p - '0') < 10; p++)
+        value = value * 10 + digit;
+    s->p = p;
     *out = (uint32_t)value;
-    return s->p < s->end && *s->p != '.' && *s->p != 'e' && *s->p != 'E';
+    if (p == from || value > INT32_MAX || is_digit(s) || (*from == '0' && p - from > 1)) return false;
+    return p < s->end && *p != '.' && *p != 'e' && *p != 'E';
 }
 
 /* significand * 10^exponent, in the one or two roundings of the library. */

@@ -150,7 +150,7 @@ static kit_status settle_words(tokenizer *t, const model_reading *m, kolm_error_
     t->word_characters_max = m->most < 1e9 ? (size_t)m->most : 1000000000u;
     t->model_size = t->words.distinct;
     for (size_t i = 0; i < t->prefix_length; i++)
-        t->prefix_hash = vocabulary_hash(t->words.secret, t->prefix_hash, (unsigned char)t->prefix[i]);
+        vocabulary_add_byte(t->words.secret, &t->prefix_hash, (unsigned char)t->prefix[i]);
     return KOLM_OK;
 }
 

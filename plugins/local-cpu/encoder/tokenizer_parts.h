@@ -141,6 +141,7 @@ bool splitter_run(split_run *run, const glyph *text, size_t count);
 /* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that nobody can choose tokens
  * that fall on one place, and the hash of a text goes on from that of its front. */
 #define VOCABULARY_WAITING 16u
+#define VOCABULARY_PIECE 7u /* bytes of a token that are hashed at a time */
 typedef struct vocabulary_entry {
     uint32_t at, id;
     uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: an equal token came before it */
@@ -180,20 +181,37 @@ void vocabulary_free(vocabulary *v);
 
 #define VOCABULARY_PRIME ((UINT64_C(1) << 61) - 1)
 #define VOCABULARY_TWICE UINT16_MAX
-/* Not reduced to the least remainder: below 2^62, since the secret is below 2^60, and the same for the same bytes. */
-static inline uint64_t vocabulary_hash(uint64_t secret, uint64_t hash, unsigned char byte) {
+/* hash * secret + piece, not reduced to the least remainder: below 2^62, since the secret is below 2^60. */
+static inline uint64_t vocabulary_add_piece(uint64_t secret, uint64_t hash, uint64_t piece) {
 #ifdef __SIZEOF_INT128__
     __extension__ typedef unsigned __int128 wide;
-    wide product = (wide)hash * secret + byte + 1u;
+    wide product = (wide)hash * secret + piece;
     return ((uint64_t)product & VOCABULARY_PRIME) + (uint64_t)(product >> 61);
 #else
     uint64_t a = hash >> 32, b = (uint32_t)hash, c = secret >> 32, d = (uint32_t)secret;
     uint64_t cross = b * c, middle = a * d + (uint32_t)cross + ((b * d) >> 32); /* a * d is below 2^62 */
     uint64_t bottom = (middle << 32) | (uint32_t)(b * d), top = a * c + (cross >> 32) + (middle >> 32);
-    uint64_t sum = bottom + byte + 1u;
+    uint64_t sum = bottom + piece;
     top += sum < bottom;
     return (sum & VOCABULARY_PRIME) + ((top << 3) | (sum >> 61));
 #endif
+}
+/* A text's hash while bytes are added. They count seven at a time, with a one behind the last, so that no two texts are
+ * the same numbers. */
+typedef struct vocabulary_text {
+    uint64_t hash, piece;
+    unsigned bits; /* of piece */
+} vocabulary_text;
+static inline void vocabulary_add_byte(uint64_t secret, vocabulary_text *text, unsigned char byte) {
+    text->piece |= (uint64_t)byte << text->bits;
+    text->bits += 8;
+    if (text->bits < 8 * VOCABULARY_PIECE) return;
+    *text =
+        (vocabulary_text){.hash = vocabulary_add_piece(secret, text->hash, text->piece | UINT64_C(1) << text->bits)};
+}
+static inline uint64_t vocabulary_hash(uint64_t secret, const vocabulary_text *text) {
+    return text->bits == 0 ? text->hash
+                           : vocabulary_add_piece(secret, text->hash, text->piece | UINT64_C(1) << text->bits);
 }
 /* The token that front and back are together, whose hash is known, or NULL. */
 const vocabulary_entry *vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length,
@@ -228,7 +246,7 @@ struct tokenizer {
     uint32_t unknown;
     char *unknown_text, *prefix; /* prefix: of pieces that go on a word */
     size_t prefix_length;
-    uint64_t prefix_hash;
+    vocabulary_text prefix_hash;
     size_t word_characters_max;
     double unknown_score;
     bool byte_fallback;

@@ -164,7 +164,7 @@ kit_status tokenizer_read_vocab(tokenizer *t, const tokenizer_files *files, kolm
     t->prefix_length = 2;
     KIT_TRY(kit_strdup("##", &t->prefix, err));
     for (size_t i = 0; i < 2; i++)
-        t->prefix_hash = vocabulary_hash(t->words.secret, t->prefix_hash, '#');
+        vocabulary_add_byte(t->words.secret, &t->prefix_hash, '#');
     KIT_TRY(read_lines(t, files->vocab, files->vocab_length, err));
     KIT_TRY(vocabulary_seal(&t->words, false, err));
     t->model_size = t->words.distinct;

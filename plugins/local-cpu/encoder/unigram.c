@@ -16,7 +16,7 @@ static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t
     const vocabulary *v = &t->words;
     double here = w->path[from].score;
     bool single = false;
-    uint64_t hash = 0;
+    vocabulary_text text = {0};
     unsigned front = FRONT_LONGER;
     size_t most = v->longest < length - from ? v->longest : length - from;
     for (size_t i = from; i - from < most && (front & FRONT_LONGER) != 0;) {
@@ -24,7 +24,8 @@ static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t
         size_t stop = i + utf8_step((unsigned char)w->bytes[i]);
         if (stop - from > most) break;
         for (; i < stop; i++)
-            hash = vocabulary_hash(v->secret, hash, (unsigned char)w->bytes[i]);
+            vocabulary_add_byte(v->secret, &text, (unsigned char)w->bytes[i]);
+        const uint64_t hash = vocabulary_hash(v->secret, &text);
         front = vocabulary_front(v, hash);
         if ((front & FRONT_TOKEN) == 0) continue;
         const vocabulary_entry *e = vocabulary_look(v, hash, w->bytes, 0, w->bytes + from, stop - from);

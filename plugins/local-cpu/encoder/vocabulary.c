@@ -21,10 +21,37 @@ kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) 
 #define TOKENS_FIRST 40000u /* at most, that there is room for at first */
 
 static uint64_t hash_of(const vocabulary *v, const char *bytes, size_t length) {
-    uint64_t hash = 0;
+    vocabulary_text text = {0};
     for (size_t i = 0; i < length; i++)
-        hash = vocabulary_hash(v->secret, hash, (unsigned char)bytes[i]);
-    return hash;
+        vocabulary_add_byte(v->secret, &text, (unsigned char)bytes[i]);
+    return vocabulary_hash(v->secret, &text);
+}
+
+static uint64_t four(const char *bytes) {
+    uint32_t word;
+    memcpy(&word, bytes, 4);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap32(word);
+#endif
+    return word;
+}
+
+/* One to seven bytes as a number, the first one lowest, as two fours that may overlap; no byte behind them is read. */
+static uint64_t piece_of(const char *bytes, size_t length) {
+    if (length >= 4) return four(bytes) | four(bytes + length - 4) << 8 * (length - 4);
+    uint64_t piece = (unsigned char)bytes[0];
+    for (size_t i = 1; i < length; i++)
+        piece |= (uint64_t)(unsigned char)bytes[i] << 8 * i;
+    return piece;
+}
+
+/* Bytes of a piece that begin a character: the others are 10xxxxxx. */
+static unsigned characters_of(uint64_t piece, size_t length) {
+    uint64_t others = piece & ~(piece << 1) & UINT64_C(0x80808080808080);
+    unsigned characters = (unsigned)length;
+    for (; others != 0; others &= others - 1)
+        characters--;
+    return characters;
 }
 
 static size_t slot_of(const vocabulary *v, uint64_t mixed) {
@@ -125,12 +152,13 @@ kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint3
     if (!grow(v, length)) return tokenizer_no_memory(err);
     uint64_t hash = 0;
     unsigned characters = 0;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)bytes[i];
-        hash = vocabulary_hash(v->secret, hash, byte);
-        characters += (byte & 0xC0u) != 0x80;
-        v->bytes[v->bytes_length + i] = (char)byte;
+    for (size_t i = 0; i < length; i += VOCABULARY_PIECE) {
+        const size_t here = length - i < VOCABULARY_PIECE ? length - i : VOCABULARY_PIECE;
+        const uint64_t piece = piece_of(bytes + i, here);
+        hash = vocabulary_add_piece(v->secret, hash, piece | UINT64_C(1) << 8 * here);
+        characters += characters_of(piece, here);
     }
+    memcpy(v->bytes + v->bytes_length, bytes, length);
     vocabulary_entry *e = &v->entries[v->count];
     *e = (vocabulary_entry){(uint32_t)v->bytes_length, id, (uint16_t)length, (uint16_t)characters};
     v->bytes_length += length;
@@ -160,12 +188,12 @@ static bool note_fronts(vocabulary *v) {
     for (uint32_t i = 0; i < v->count; i++) {
         const vocabulary_entry *e = &v->entries[i];
         const unsigned char *bytes = (const unsigned char *)v->bytes + e->at;
-        uint64_t hash = 0;
+        vocabulary_text text = {0};
         for (size_t k = 0; k < e->length; k++) {
-            hash = vocabulary_hash(v->secret, hash, bytes[k]);
+            vocabulary_add_byte(v->secret, &text, bytes[k]);
             bool last = k + 1 == e->length;
             if (!last && (bytes[k + 1] & 0xC0u) == 0x80) continue;
-            uint64_t place = (hash * ODD) >> v->front_shift;
+            uint64_t place = (vocabulary_hash(v->secret, &text) * ODD) >> v->front_shift;
             v->fronts[place >> 2] |= (uint8_t)((last ? FRONT_TOKEN : FRONT_LONGER) << (place & 3u) * 2);
         }
     }

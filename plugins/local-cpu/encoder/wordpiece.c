@@ -9,16 +9,16 @@ static uint32_t longest(const tokenizer *t, tokenizer_work *w, size_t from, size
     const vocabulary *v = &t->words;
     size_t front = from > 0 ? t->prefix_length : 0, count = 0;
     if (front > v->longest) return VOCABULARY_NONE;
-    uint64_t hash = from > 0 ? t->prefix_hash : 0;
+    vocabulary_text text = from > 0 ? t->prefix_hash : (vocabulary_text){0};
     size_t most = v->longest - front < length - from ? v->longest - front : length - from;
     for (size_t i = from, stop = from; i < from + most; i++) {
         if (i == stop) {
             stop = i + utf8_step((unsigned char)w->bytes[i]);
             if (stop > from + most) break;
         }
-        hash = vocabulary_hash(v->secret, hash, (unsigned char)w->bytes[i]);
+        vocabulary_add_byte(v->secret, &text, (unsigned char)w->bytes[i]);
         if (i + 1 < stop) continue;
-        w->fronts[count++] = (word_front){hash, (uint32_t)stop};
+        w->fronts[count++] = (word_front){vocabulary_hash(v->secret, &text), (uint32_t)stop};
     }
     while (count-- > 0) {
         const vocabulary_entry *e =
