@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this build costs beside an earlier one, in turns, and prints a table of docs/performance.md.
 
-Processor time, user and system, of the whole command with all the processes that it waited for: on a machine that does other things
-too it says more than time on the clock. Both answer with models that each made for itself of the same rows, from homes of their own.
-Scratch is in memory, where the times of a disk are not in the way.
+Lower quartiles of processor time, user and system, of the whole command with all the processes that it waited for: on a machine
+that does other things too it says more than time on the clock. Both answer with models that each made for itself of the same rows,
+from homes of their own.
+Scratch is in memory, where the times of a disk are not in the way. BASE, a sentence encoder, adds answers of a model on it, made of
+ten rows a label; single answers are timed by the clock too, for which `chrt -f 1` lets them run before all others.
 
-usage: against.py BUILD EARLIER_BUILD DATA [ROUNDS]     DATA holds train.jsonl and test.jsonl
+usage: against.py BUILD EARLIER_BUILD DATA [ROUNDS [BASE [WORDS]]]     DATA holds train.jsonl and test.jsonl; only rows with WORDS
 """
 import json
 import os
@@ -15,10 +17,25 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+
+
+QUESTION = "where is my card"
+
+
+def write_few(source, to):
+    """The first ten rows of each label."""
+    seen = {}
+    with open(source, encoding="utf-8") as rows, open(to, "w", encoding="utf-8") as out:
+        for row in rows:
+            label = json.loads(row)["output"]
+            seen[label] = seen.get(label, 0) + 1
+            if seen[label] <= 10:
+                out.write(row)
 
 
 class Side:
-    def __init__(self, build, work, name, data):
+    def __init__(self, build, work, name, data, base):
         self.build = os.path.abspath(build)
         self.kolm = os.path.join(self.build, "core", "cli", "kolm")
         self.home, self.model = os.path.join(work, name), os.path.join(work, name + ".kolm")
@@ -27,26 +44,40 @@ class Side:
         os.mkdir(self.home, 0o700)
         self.cost([self.kolm, "compile", "-t", "bench", "-d", os.path.join(data, "train.jsonl"), "-o", self.model, "--effort", "quick",
                    "--backend", "local-cpu", "--gate", "0.1", "--min-accuracy", "0.1"])
+        self.encoder = os.path.join(work, name + "-encoder.kolm")
+        if base:
+            self.cost([self.kolm, "compile", "-t", "encoder", "-d", os.path.join(work, "few.jsonl"), "-o", self.encoder, "--base", base,
+                       "--gate", "0", "--min-accuracy", "0", "--allow-baseline"])
 
     def cost(self, argv, stdin=os.devnull):
         """Milliseconds of processor time of argv, which must succeed."""
         with open(stdin, "rb") as source, open(os.devnull, "wb") as nowhere:
+            start = time.monotonic()
             child = subprocess.Popen(argv, env=self.env, stdin=source, stdout=nowhere, stderr=subprocess.PIPE)
             said = child.stderr.read()
             _, status, used = os.wait4(child.pid, 0)
+            self.clock = (time.monotonic() - start) * 1e3
             child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0:
             sys.exit("against: %s: %s" % (" ".join(argv), said.decode(errors="replace")))
         return (used.ru_utime + used.ru_stime) * 1e3
 
+    def clocked(self, argv):
+        """The same by the clock."""
+        self.cost(argv)
+        return self.clock
+
 
 def main():
-    if len(sys.argv) not in (4, 5):
+    if len(sys.argv) not in (4, 5, 6, 7):
         sys.exit(__doc__)
-    data, rounds = sys.argv[3], int(sys.argv[4]) if len(sys.argv) == 5 else 60
+    data, rounds = sys.argv[3], int(sys.argv[4]) if len(sys.argv) > 4 else 60
+    base = os.path.abspath(sys.argv[5]) if len(sys.argv) > 5 else None
+    words = sys.argv[6] if len(sys.argv) > 6 else ""
     work = tempfile.mkdtemp(prefix="kolm-against-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     try:
-        sides = [Side(build, work, name, data) for name, build in (("new", sys.argv[1]), ("old", sys.argv[2]))]
+        write_few(os.path.join(data, "train.jsonl"), os.path.join(work, "few.jsonl"))
+        sides = [Side(build, work, name, data, base) for name, build in (("new", sys.argv[1]), ("old", sys.argv[2]))]
         questions = os.path.join(work, "questions.jsonl")
         with open(os.path.join(data, "test.jsonl"), encoding="utf-8") as source, open(questions, "w", encoding="utf-8") as out:
             rows = [json.loads(line)["input"] for line in source if line.strip()]
@@ -56,12 +87,18 @@ def main():
             ("kolm compute detect --refresh (fourteen backends)", rounds, lambda s: s.cost([s.kolm, "compute", "detect", "--refresh"])),
             ("200 calls of detect of local-cpu, one after the other", max(9, rounds // 6), lambda s: s.cost([os.path.join(s.build, "tests", "bench", "call-cost"),
              os.path.join(s.build, "core", "host", "kolm-host"), os.path.join(s.build, "plugins", "local-cpu"), "local-cpu"])),
-            ("kolm run, one answer", rounds, lambda s: s.cost([s.kolm, "run", s.model, "where is my card"])),
+            ("kolm run, one answer", rounds, lambda s: s.cost([s.kolm, "run", s.model, QUESTION])),
+            ("kolm run, one answer, by the clock", rounds, lambda s: s.clocked([s.kolm, "run", s.model, QUESTION])),
             ("kolm run, a batch of some 40,000", max(9, rounds // 6), lambda s: s.cost([s.kolm, "run", s.model, "--jsonl"], questions)),
             ("kolm verify", rounds, lambda s: s.cost([s.kolm, "verify", s.model])),
         ]
-        print("| command | processor time | earlier build's | ratio, median of pairs |\n|---|---|---|---|")
-        for name, count, run in commands:
+        if base:
+            commands += [
+                ("kolm run, one answer of an encoder", rounds, lambda s: s.cost([s.kolm, "run", s.encoder, QUESTION])),
+                ("kolm run, one answer of an encoder, by the clock", rounds, lambda s: s.clocked([s.kolm, "run", s.encoder, QUESTION])),
+            ]
+        print("| command | this build | earlier build | ratio, median of pairs |\n|---|---|---|---|")
+        for name, count, run in (command for command in commands if words in command[0]):
             costs = [[], []]
             for i in range(count + 1):
                 for side in (0, 1) if i % 2 else (1, 0):
@@ -69,7 +106,8 @@ def main():
                     if i > 0:  # the first warms up
                         costs[side].append(cost)
             ratio = statistics.median(new / old for new, old in zip(*costs))
-            print("| %s | %.1f ms | %.1f ms | %.2f |" % (name, statistics.median(costs[0]), statistics.median(costs[1]), ratio), flush=True)
+            quarter = [statistics.quantiles(cost, n=4)[0] for cost in costs]
+            print("| %s | %.1f ms | %.1f ms | %.2f |" % (name, *quarter, ratio), flush=True)
     finally:
         shutil.rmtree(work)
 
