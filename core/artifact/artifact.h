@@ -164,7 +164,7 @@ kit_status artifact_hash(artifact *a, unsigned what, artifact_stop_fn stop, void
  * replaced since it was opened. Costs one system call. */
 kit_status artifact_unchanged(const artifact *a, kolm_error_t *err) KIT_MUST_USE;
 
-/* The bytes of one small entry, checked against the manifest. OUT_OF_RANGE above max_bytes, NOT_FOUND without it. */
+/* Reads one small entry, and checks it against the manifest. OUT_OF_RANGE above max_bytes, NOT_FOUND if missing. */
 kit_status artifact_read(artifact *a, const char *name, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* Copies every payload entry into the existing directory, checking its digest on the way. Creates directories 0755 and

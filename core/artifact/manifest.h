@@ -12,26 +12,26 @@
  *     entries     [{path, size, sha256: HEX}, ...] in bytewise order      added by artifact_write
  *     name        "support_ticket_router"       [a-z][a-z0-9_-]{0,63}
  *     version     "1.0.0"                       [0-9A-Za-z][0-9A-Za-z.+-]{0,63}
- *     task        string, not empty: what the model was asked to become
+ *     task        string, not empty: the task that the user named
  *     recipe      string, not empty: "linear", "lora", or one of a backend's own
- *     base        null, or {name: string, digest: HEX, files, ...}: weights that are referenced and not carried;
- *                 files, absent where all count (core/job/base.h): [{name, bytes, sha256}], what the digest is of
+ *     base        null, or {name: string, digest: HEX, files, ...}: weights that are referenced but not included;
+ *                 files: [{name, bytes, sha256}], the files that the digest covers; absent if all (core/job/base.h)
  *     data        {train: {rows: integer, sha256: HEX}, eval: {rows: integer, sha256: HEX}}: digests of canonical rows
  *     evaluation  {sha256: HEX, ...}: digest of the answers that were scored
  *     toolchain   string, not empty: engine and versions that the payload's bytes depend on
- *     model_format  optional string: what the payload is, "acme-nb", where that is not the first word of the toolchain.
- *                 Backends name the formats that they answer with (core/host/manifest.h)
+ *     model_format  optional string: the format of the payload, "acme-nb", if it is not the toolchain's first word.
+ *                 Backends list the formats that they can run (core/host/manifest.h)
  *     kscore      {k, accuracy, size, latency, cost, coverage: decimals from 0 to 1; n, correct, answered: integers,
  *                  correct <= answered <= n; reference: object, the constants of the reference model; and, missing in
- *                  older ones, balanced_accuracy: decimal or null, baseline: null or {accuracy: decimal, correct:
- * integer, label: string, missing where outputs are texts}, labels: [{label, rows, answers, correct}] of at most 1,000
- * labels (core/score/score.h says what they mean)} options     object: the options that the payload depends on (seed,
- * effort, thresholds) report      object: what the backend reported about the recipe
+ *                  older ones, balanced_accuracy: decimal or null, baseline: null or {accuracy: decimal,
+ *                  correct: integer, label: string, missing if outputs are texts}, labels: [{label, rows, answers,
+ *                  correct}] of at most 1,000 labels}; core/score/score.h explains them
+ *     options     object: the options that the payload depends on (seed, effort, thresholds)
+ *     report      object: what the backend reported about the recipe
  *
- * Form: RFC 8785 (keys in order of UTF-16 code units, no spaces, minimal escapes), and of its numbers only
- * integers within +-(2^53 - 1) and non-negative decimals of at most six places, which kit_json_micro() makes. Integers
- * and such decimals are printed the same by every conforming implementation; floating-point numbers in general are
- * where they differ.
+ * Form: RFC 8785 (keys in order of UTF-16 code units, no spaces, minimal escapes). The only numbers are integers within
+ * +-(2^53 - 1) and non-negative decimals of at most six places, which kit_json_micro() makes: every conforming
+ * implementation prints these in the same way, which is not certain for floating-point numbers in general.
  */
 
 #include "artifact/zip.h"

@@ -75,7 +75,7 @@ static kit_status open_parts(artifact *a, kolm_error_t *err) {
     return load_own(a, err);
 }
 
-/* Takes fd. */
+/* Takes ownership of fd. */
 static kit_status open_taken(int fd, const char *shown, artifact **out_artifact, kolm_error_t *err) {
     *out_artifact = NULL;
     artifact *a = calloc(1, sizeof *a);
@@ -178,7 +178,7 @@ typedef struct scan {
     kit_sha256 *part;
     size_t entry;
     uint32_t crc;
-    int copy; /* where the bytes are kept; -1: nowhere */
+    int copy; /* receives the bytes; -1: none */
 } scan;
 
 static kit_status end_entry(scan *s, kolm_error_t *err) {

@@ -115,7 +115,7 @@ static kit_status list_entries(writer *w, kolm_error_t *err) {
     }
     for (size_t i = 0; i < count && status == KOLM_OK; i++) {
         w->files[i] = all[i].file;
-        /* Any digest will do here: the length of the manifest does not depend on it. */
+        /* A placeholder: the length of the manifest does not depend on the digests. */
         memset(w->digests[i], '0', KIT_SHA256_HEX - 1);
         w->zip.count = i + 1;
         status = kit_strdup(all[i].name, &w->zip.entries[i].name, err);
@@ -128,7 +128,7 @@ static artifact_zip_entry *own(writer *w, const char *name) {
     for (size_t i = 0; i < w->zip.count; i++) {
         if (strcmp(w->zip.entries[i].name, name) == 0) return &w->zip.entries[i];
     }
-    abort(); /* list_entries put it there */
+    abort(); /* cannot happen: list_entries added it */
 }
 
 /* Sizes of our own entries, from a draft of the manifest; then the whole layout is known. */

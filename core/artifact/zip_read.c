@@ -118,7 +118,7 @@ static kit_status read_zip64(const uint8_t *header, const uint8_t *extra, size_t
     return KOLM_OK;
 }
 
-/* Reads one central header of at most left bytes into entry; *out_length is how long it was. */
+/* Reads one central header of at most left bytes into entry; *out_length: its length. */
 static kit_status read_central(const uint8_t *header, size_t left, artifact_zip_entry *entry, size_t *out_length,
                                kolm_error_t *err) {
     if (left < ZIP_CENTRAL_FIXED || get32(header) != 0x02014B50) return REFUSE(err, "its central directory is damaged");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How long ago a lease was begun, by clocks that nobody can set forward. */
+/* The age of a lease, by clocks that cannot be set forward. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
 #include "lease/internal.h"
@@ -32,7 +32,7 @@ void lease_clocks_read(lease_clocks *out) {
 uint64_t lease_age_ms(const lease_entry *entry, const lease_clocks *now) {
     if (entry->up_ms > 0 && entry->boot[0] && strcmp(entry->boot, now->boot) == 0)
         return now->up_ms > entry->up_ms ? now->up_ms - entry->up_ms : 0;
-    /* Before this machine was started, or on another one. */
+    /* Recorded before this boot, or on another machine. */
     uint64_t by_wall = entry->made_ms > 0 && now->wall_ms > entry->made_ms ? now->wall_ms - entry->made_ms : 0;
     return by_wall < now->up_ms ? by_wall : now->up_ms;
 }

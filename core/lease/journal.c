@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Journals: made, locked and synced before they have a name; read while others write; removed when all in them is
- * gone. */
+/* Journals: created, locked and synced before they get a name; read while others write; removed once all their leases
+ * are gone. */
 #include "host/protocol.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/lock.h"
@@ -18,14 +18,14 @@
 #include <unistd.h>
 
 #define NEW_PREFIX ".new-"
-#define TRIES 20 /* for a name, while others tidy up */
+#define TRIES 20 /* to create it while others remove the empty directory */
 
 struct lease_journal {
     const store_home *home;
     char id[LEASE_ID_BYTES];
     char *directory, *path;
     int fd;        /* O_APPEND, and the lock */
-    int read_only; /* errno: why it could not be opened for writing; 0: it was */
+    int read_only; /* errno if it could not be opened for writing; else 0 */
 };
 
 static void journal_free(lease_journal *journal) {
@@ -84,7 +84,7 @@ static kit_status write_head(int fd, const char *backend, const char *job, kolm_
     return status;
 }
 
-/* Makes the file under a name that nobody reads, locks it, fills it, syncs it, and names it. *out_again: another
+/* Creates the file under a name that nobody reads, locks, writes and syncs it, and renames it. *out_again: another
  * process removed the directory or the file in between. */
 static kit_status make(lease_journal *journal, const char *backend, const char *job, bool *out_again,
                        kolm_error_t *err) {
@@ -164,11 +164,11 @@ static kit_status read_file(const char *path, const char *id, lease_list *list, 
     kit_buf text = {0};
     kit_status status = kit_read_file(path, LEASE_JOURNAL_MAX, &text, err);
     if (status == KOLM_OK) status = lease_read(kit_buf_text(&text), text.length, id, list, out_whole, err);
-    /* Nothing is cut off what was not read to its end. */
+    /* If it was not read to its end, its tail must not be truncated. */
     if (out_length) *out_length = status == KOLM_OK ? text.length : 0;
     kit_buf_free(&text);
     if (status == KOLM_OK || status == KOLM_E_NOT_FOUND || status == KOLM_E_RESOURCE_EXHAUSTED) return status;
-    /* What may be rented is to be seen all the same, and hides no other journal. */
+    /* Show it as damaged: it may have leases, and must not hide other journals. */
     lease_entry *entry = lease_list_add(list);
     if (!entry) return kit_no_memory(err);
     entry->state = LEASE_DAMAGED;
@@ -195,7 +195,7 @@ bool lease_any(const store_home *home) {
     return any;
 }
 
-/* "acme-0123456789abcdef" of "acme-0123456789abcdef.jsonl"; false for what is not the name of a journal. */
+/* "acme-0123456789abcdef" of "acme-0123456789abcdef.jsonl"; false if it is not the name of a journal. */
 static bool id_of(const char *name, char out[LEASE_ID_BYTES]) {
     size_t n = strlen(name), end = strlen(LEASE_SUFFIX);
     if (name[0] == '.' || n <= end + 17 || n - end >= LEASE_ID_BYTES || strcmp(name + n - end, LEASE_SUFFIX) != 0)
@@ -212,7 +212,7 @@ static bool has_owner(const char *path) {
     return status != KOLM_OK;
 }
 
-/* What a kolm that was killed in lease_journal_begin left: nothing was rented by it. */
+/* Removes leftovers of a kolm that was killed in lease_journal_begin: it had not rented anything. */
 static void sweep_new(const char *directory, const char *name) {
     char *path = NULL;
     if (strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) != 0) return;
@@ -224,7 +224,7 @@ static kit_status add_journal(const char *directory, const char *id, lease_list 
     char *path = NULL;
     size_t from = list->count;
     KIT_TRY(path_of(directory, "", id, &path, err));
-    bool owned = has_owner(path); /* first: one that ends in between is seen as it was */
+    bool owned = has_owner(path); /* checked before reading, in case the owner exits in between */
     kit_status status = read_file(path, id, list, NULL, NULL, err);
     if (status == KOLM_E_NOT_FOUND) status = KOLM_OK;
     for (size_t i = from; i < list->count; i++)
@@ -266,7 +266,7 @@ kit_status lease_list_read(const store_home *home, lease_list *out_list, kolm_er
 
 /* ---- Adopt, write, end */
 
-/* What was never acknowledged goes, so that it does not become part of the next line. */
+/* Truncates an incomplete last line, which was never acknowledged, so that the next one is separate. */
 static kit_status cut_tail(const lease_journal *journal, kolm_error_t *err) {
     lease_list ignored = {0};
     size_t whole = 0, length = 0;
@@ -283,7 +283,7 @@ kit_status lease_journal_adopt(const store_home *home, const char *id, lease_jou
     kit_status status = KOLM_OK;
     journal->fd = open(journal->path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
     if (journal->fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM)) {
-        journal->read_only = errno; /* what is in it can be ended all the same */
+        journal->read_only = errno; /* its leases can still be ended */
         journal->fd = open(journal->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     if (journal->fd < 0) status = kit_fail_errno(err, errno, "cannot open the journal %s", journal->path);
@@ -318,7 +318,7 @@ static kit_status write_event(lease_journal *journal, const char *event, const c
                                     .kind = "",
                                     .place = "",
                                     .note = ""};
-    /* What the call before left half written stays a line of its own. */
+    /* Keep a line that was left incomplete separate. */
     kit_buf_str(&line, "\n{");
     host_write_lease_line(&line, &record);
     kit_buf_str(&line, "}\n");
@@ -359,7 +359,7 @@ kit_status lease_journal_end(lease_journal *journal, lease_list *out_list, kolm_
         status = lease_past_add(journal->home, &list, err);
         if (status == KOLM_OK && unlink(journal->path) != 0 && errno != ENOENT)
             status = kit_fail_errno(err, errno, "cannot remove %s", journal->path);
-        (void)rmdir(journal->directory); /* unless there are others */
+        (void)rmdir(journal->directory); /* fails if there are other journals */
     }
     journal_free(journal);
     if (out_list)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Leases that are gone: one line each, in a file that is rotated; and what they come to by backend and day. */
+/* Leases that are gone: one line each, in a file that is rotated. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
@@ -41,7 +41,7 @@ static void copy_text(const cJSON *line, const char *key, char *out, size_t capa
             kit_copy(out, capacity, text);
 }
 
-/* False: it is no line of the past. */
+/* False if it is not a line of this file. */
 static bool take_line(const cJSON *line, lease_entry *e) {
     bool good = true;
     copy_text(line, "journal", e->journal, sizeof e->journal, &good);
@@ -95,8 +95,8 @@ static int by_identity(const void *a, const void *b) {
     return order != 0 ? order : strcmp(x->name, y->name);
 }
 
-/* A crash between the writing of the past and the removal of the journal leaves each lease twice. A damaged line that
- * was struck off has no name: it is told from the others by its time. */
+/* A crash between writing the past and removing the journal leaves each lease twice. A damaged line that was struck off
+ * has no name, so it is identified by its time. */
 static void keep_each_once(lease_list *list) {
     size_t kept = 0;
     if (list->count > 1) qsort(list->at, list->count, sizeof *list->at, by_identity);
@@ -139,7 +139,7 @@ static uint64_t now_ms(void) {
     return (uint64_t)time(NULL) * 1000;
 }
 
-/* Writes again what is young enough. Lines that cannot be read go: each was gone when it was written. */
+/* Rewrites the file without old lines. Unreadable lines are dropped: their leases are gone. */
 static kit_status rotate(const store_home *home, const char *path, kolm_error_t *err) {
     lease_list list;
     uint64_t unreadable, oldest = now_ms() - LEASE_PAST_DAYS * (uint64_t)DAY_MS;
@@ -172,7 +172,7 @@ kit_status lease_past_add(const store_home *home, const lease_list *list, kolm_e
     off_t size = 0;
     if (list->count == 0) return KOLM_OK;
     kit_status status = KOLM_OK;
-    kit_buf_char(&text, '\n'); /* what was left half written stays a line of its own */
+    kit_buf_char(&text, '\n'); /* keep an incomplete last line separate */
     for (size_t i = 0; status == KOLM_OK && i < list->count; i++)
         status = put_line(&list->at[i], &text, err);
     if (status == KOLM_OK) status = kit_buf_ok(&text, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a journal: each whole line by itself, whatever the others are. */
+/* Parses a journal: each complete line independently of the others. */
 #include "host/protocol.h"
 #include "kolm/kit/text.h"
 #include "lease/internal.h"
@@ -71,8 +71,8 @@ typedef struct reading {
     const char *id;
     char backend[33], job[64], boot[LEASE_BOOT_BYTES];
     uint64_t line;
-    bool full;   /* it has its entry for all that does not fit */
-    bool failed; /* memory is out */
+    bool full;   /* it has the entry that stands for all further ones */
+    bool failed; /* out of memory */
 } reading;
 
 /* "acme" of "acme-0123456789abcdef". */
@@ -82,7 +82,7 @@ static void backend_of(const char *id, char out[33]) {
     kit_format(out, 33, "%.*s", (int)(n < 32 ? n : 32), id);
 }
 
-/* NULL: memory is out, or there are too many, which one of them says. */
+/* NULL: out of memory, or too many, for which there is one damaged entry. */
 static lease_entry *add(reading *r) {
     if (r->full) return NULL;
     lease_entry *entry = lease_list_add(r->list);
@@ -126,7 +126,7 @@ static void forget(reading *r, const host_lease_line *line) {
     }
 }
 
-/* A later event of a name adds to what the earlier ones said. */
+/* A later event of the same name updates the entry. */
 static bool take_event(reading *r, const host_lease_line *line, uint64_t up_ms) {
     const bool intent = strcmp(line->event, "intent") == 0, handle = strcmp(line->event, "handle") == 0,
                gone = strcmp(line->event, "gone") == 0;
@@ -170,7 +170,7 @@ static bool take_head(reading *r, const cJSON *json) {
     if (!kit_json_get_u64(json, "journal", &version) || version != 1 || !kit_json_get_string(json, "job", &job))
         return false;
     if (is_text(job, sizeof r->job - 1)) kit_copy(r->job, sizeof r->job, job);
-    (void)kit_json_get_string(json, "boot", &boot); /* an older kolm writes none */
+    (void)kit_json_get_string(json, "boot", &boot); /* missing in journals of older kolms */
     if (is_text(boot, sizeof r->boot - 1)) kit_copy(r->boot, sizeof r->boot, boot);
     return true;
 }

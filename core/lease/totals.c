@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What all leases that are gone come to, by backend and day. */
+/* The total costs of leases that are gone, by backend and day. */
 #include "lease/internal.h"
 
 #include <stdlib.h>
@@ -52,19 +52,19 @@ static kit_status add_all(const lease_list *past, const lease_list *now, uint64_
     return KOLM_OK;
 }
 
-/* Journals that a crash left beside their own past count once. */
+/* Drops leases of journals that a crash left although they were already moved to the past. */
 static void drop_past(lease_list *now, const lease_list *past) {
     for (size_t i = 0; i < now->count; i++)
         for (size_t k = 0; k < past->count; k++)
             if (strcmp(now->at[i].journal, past->at[k].journal) == 0 && strcmp(now->at[i].name, past->at[k].name) == 0)
-                now->at[i].state = LEASE_OPEN; /* counted there */
+                now->at[i].state = LEASE_OPEN; /* already counted */
 }
 
 kit_status lease_totals_read(const store_home *home, uint64_t since_ms, const volatile sig_atomic_t *stop,
                              lease_totals *out_totals, kolm_error_t *err) {
     lease_list past = {0}, now = {0};
     *out_totals = (lease_totals){0};
-    /* In this order: what moves in between is seen twice, and counted once. */
+    /* In this order: a lease that is moved in between is read twice, and counted once. */
     kit_status status = lease_list_read(home, &now, err);
     if (status == KOLM_OK) status = lease_past_read(home, stop, &past, &out_totals->unreadable, err);
     if (status == KOLM_OK) {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the session share: the parts that the configuration is put together from. */
+/* Private to the session room: the parts of the configuration. */
 /* Sources: config.c, runtimes.c and site.c. */
 #ifndef KOLM_SESSION_INTERNAL_H
 #define KOLM_SESSION_INTERNAL_H
 
 #include "session/session.h"
 
-/* Adds runtimes.NAME = HOME/runtimes/NAME/bin/python to config for each whole one that config does not name: so that
- * backends get it from one place (host/call.h). One readdir; nothing is started. */
+/* Adds runtimes.NAME = HOME/runtimes/NAME/bin/python to config for each complete runtime that config does not name, so
+ * that backends get it from one place (host/call.h). Costs one readdir; runs no program. */
 kit_status session_runtimes_add(const store_home *home, cJSON *config, kolm_error_t *err) KIT_MUST_USE;
 
 /* Reads the machine's file, if there is one, and adds what the session's configuration lacks. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reason that a status alone gives. */
+/* Maps a status to a reason. */
 #include "session/reason.h"
 
 #include "kolm/kit/status.h"

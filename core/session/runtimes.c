@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Adds the Python runtimes that were made to the configuration. */
+/* Adds the Python runtimes in the home to the configuration. */
 #include "session/internal.h"
 
 #include "host/manifest.h"

@@ -21,8 +21,8 @@ typedef struct kolm_session {
     const volatile sig_atomic_t *stop; /* non-zero: stop the current work; never NULL after session_init */
     session_sink sink;
     store_home *home_kept;
-    cJSON *config_kept; /* what counts */
-    cJSON *config_own;  /* the user's file by itself */
+    cJSON *config_kept; /* the effective configuration */
+    cJSON *config_own;  /* the user's file alone */
     char *config_path;  /* its name */
     cJSON *config_site; /* the machine's; NULL: there is none (site.h) */
     char *config_site_path;
@@ -54,8 +54,8 @@ bool session_stopped(const kolm_session *session);
 /* KOLM_HOME, else $HOME/.kolm. Nothing is created. FAILED_PRECONDITION when neither is set or it is not
  * absolute. */
 kit_status session_home(kolm_session *session, store_home **out_home, kolm_error_t *err) KIT_MUST_USE;
-/* config.json with the runtimes that were found added (HOME/runtimes/NAME), over the machine's (site.h); an empty
- * object if there is none, or no home; DATA_LOSS if it is not a JSON object, or has an unknown key. */
+/* The user's config.json over the machine's (site.h), with the runtimes in HOME/runtimes added; an empty object if
+ * there is neither, or no home. DATA_LOSS if a file is not a JSON object, or has an unknown key. */
 kit_status session_config(kolm_session *session, const cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 
 /* Passes the event to the sink. */

@@ -135,7 +135,7 @@ out:
 
 void store_lock_release(store_lock *lock) {
     if (!lock) return;
-    /* The file stays: removing it would let two processes hold locks on two files of one name. */
+    /* The file stays: if it were removed, two processes could lock two different files of the same name. */
     close(lock->fd);
     free(lock);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The home directory of kolm: where state lives, and how it is read and changed without ever losing any. */
+/* The home directory of kolm: where state is stored, and how it is read and changed without losing any. */
 /* Sources: home.c, config.c, credentials.c and cache.c. */
 #ifndef KOLM_STORE_STORE_H
 #define KOLM_STORE_STORE_H
@@ -28,7 +28,7 @@ kit_status store_home_at(const char *path, store_home **out_home, kolm_error_t *
 void store_home_free(store_home *home);
 const char *store_home_path(const store_home *home); /* belongs to home */
 typedef enum store_place {
-    STORE_CONFIG,      /* config.json: what the user chose: default backend, overridden prices, settings of backends */
+    STORE_CONFIG,      /* config.json: default backend, overridden prices, settings of backends */
     STORE_CREDENTIALS, /* credentials: NAME=value lines, 0600: the tokens that are not in the environment */
     STORE_GRANTS,      /* grants.json: what the user granted to which backend (fleet) */
     STORE_POLICY,      /* policy.json: which plugins are trusted (fleet); the machine may have one, too */
