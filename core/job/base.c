@@ -129,7 +129,7 @@ static bool is_pickle(const char *name) {
     return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
 }
 
-/* PEFT's files in a directory are not part of a base there, and not loaded with it. */
+/* PEFT's files in the directory of a base are not part of it, and not loaded with it. */
 static bool is_adapter(const char *name) {
     return strcmp(name, "adapter_config.json") == 0 || strcmp(name, "adapter_model.safetensors") == 0 ||
            strcmp(name, "adapter_model.bin") == 0;
@@ -187,7 +187,7 @@ static kit_status add_file(listing *l, int dir, const char *below, const char *n
     return status;
 }
 
-/* A model that has .safetensors is loaded from them: a pickle next to them is not part of it. */
+/* If there are .safetensors, the model is loaded from them, and pickles next to them are not part of it. */
 static void drop_pickles(listing *l) {
     size_t kept = 0;
     for (size_t i = 0; i < l->count; i++) {
@@ -408,7 +408,7 @@ static cJSON *earlier_of(const cJSON *before, const char *digest) {
     return list;
 }
 
-/* On failure it is read again next time. */
+/* Errors are ignored: the base is digested again next time. */
 static void remember(cJSON *memory, const char *path, const char *identity, const job_base *base) {
     cJSON *entry = cJSON_CreateObject();
     if (kit_json_put_string(entry, "files", identity) && kit_json_put_string(entry, "digest", base->digest) &&
@@ -462,7 +462,7 @@ kit_status job_base_open(const char *asked, const char *path, cJSON *memory, con
     return status;
 }
 
-/* The first line that only one of now and before has. */
+/* Names the file of the first line that only one of now and before has. */
 static void name_difference(const char *before, const char *now, char *out, size_t capacity) {
     while (*before != '\0' || *now != '\0') {
         size_t n = strcspn(before, "\n"), m = strcspn(now, "\n");

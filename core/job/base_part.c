@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMED_MAX 3 /* files that a difference names */
+#define NAMED_MAX 3 /* files listed in a difference */
 
 typedef struct line {
     const char *at, *name; /* HEX, two spaces, SIZE, two spaces, NAME */
@@ -132,7 +132,7 @@ cJSON *job_base_files(const job_base *base) {
     return NULL;
 }
 
-/* The marks of the files that stay: they stand in the order of the lines, after that of the directory. */
+/* Keeps the marks of the remaining files: they are in the order of the lines, after that of the directory. */
 static kit_status narrow_marks(job_base *base, const char *lines, kolm_error_t *err) {
     kit_buf kept = {0};
     const char *mark = base->marks, *at = base->lines;

@@ -2,15 +2,15 @@
 /* Rows with the same question: duplicates, contradictions, and evaluation rows that are trained on. */
 #include "job/dataset_work.h"
 
-/* The data's rows of one question, in the order of their outputs. */
+/* The data's rows of one question, sorted by output. */
 typedef struct question {
     uint64_t seen[2];
     uint64_t rows, outputs;
-    /* Of the output whose rows are being counted. */
+    /* The output whose rows are being counted. */
     uint64_t output, count, first;
     uint64_t best, best_first; /* the most frequent output so far */
     uint64_t places[2];        /* the first places of two outputs; 0: none */
-    bool kept;                 /* a row of it is trained on; known when settled */
+    bool kept;                 /* a row of it is trained on; set when settled */
     bool settled;
 } question;
 
@@ -48,7 +48,7 @@ static void end_output(question *q) {
     }
 }
 
-/* So far all rows of the question but the first of each output are dropped. */
+/* Until now, all rows of the question except the first of each output are dropped. */
 static void settle_contradiction(work *w, question *q) {
     job_summary *s = w->summary;
     if (w->options->contradictions == JOB_CONTRADICTIONS_KEEP) {

@@ -40,7 +40,7 @@ void job_common_free(job_common *common) {
     *common = (job_common){0};
 }
 
-/* "INSTRUCTION, line end, question" in one message of the user is the question with that instruction. */
+/* Splits a message "INSTRUCTION, line end, question" into question and instruction. */
 static void take_apart(const char *instruction, job_row *row) {
     size_t length = strlen(instruction);
     if (strncmp(row->input, instruction, length) != 0 || row->input[length] != '\n') return;
@@ -88,7 +88,7 @@ static kit_status get_part(const cJSON *object, const char *key, char **out, kol
     return kit_json_get_string(object, key, &text) && text[0] != '\0' ? kit_strdup(text, out, err) : KOLM_OK;
 }
 
-/* JSON text that was signed with the model is put between brackets again: it must be balanced. */
+/* JSON text from a signed model will be put between brackets: it must be balanced. */
 static bool is_array(const char *inner, const char *open, const char *close) {
     kit_buf text = {0};
     kit_buf_fmt(&text, "%s%s%s", open, inner, close);
@@ -149,7 +149,7 @@ static bool is_plain(const job_row *row) {
     return row->system[0] == '\0' && row->instruction[0] == '\0' && row->tools[0] == '\0' && row->turns[0] == '\0';
 }
 
-/* The user's message of a row that has but one. */
+/* Appends the user's message of a row that has only one. */
 static void put_question(const job_row *row, kit_buf *out) {
     kit_buf text = {0};
     if (row->instruction[0] != '\0') kit_buf_fmt(&text, "%s\n", row->instruction);
@@ -188,7 +188,7 @@ void job_row_put_seen(const job_row *row, kit_buf *out) {
         kit_buf_add(out, row->input, row->input_length);
         return;
     }
-    kit_buf_char(out, '\xFF'); /* no text begins so */
+    kit_buf_char(out, '\xFF'); /* not a valid start of UTF-8 text */
     put_prompt(row, out);
     kit_buf_str(out, row->tools);
 }

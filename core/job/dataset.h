@@ -4,48 +4,48 @@
 #define KOLM_JOB_DATASET_H
 
 /*
- * Cleaning. Rows are judged by what the model sees of them (job_row.seen), byte for byte, by 128 bits of SHA-256. A row
- * that repeats an earlier one (same question, same output) is dropped: `duplicates`. A question that occurs with more
- * than one output is a contradiction, for which the caller has a rule:
+ * Cleaning. Rows are compared by what the model sees of them (job_row.seen), by 128 bits of SHA-256. A row that repeats
+ * an earlier one (same question, same output) is dropped: `duplicates`. A question with more than one output is a
+ * contradiction, for which the caller chooses a rule:
  *
- *   majority  when one output is clear, its first row stays and the rows of the others are dropped: `outvoted`. Clear:
- *             it has two thirds of the rows, and two more than all others together, so that a single wrong label cannot decide.
- *             Otherwise as drop.
+ *   majority  if there is a clear majority, its first row stays and the rows of the other outputs are dropped:
+ *             `outvoted`. Clear: two thirds of the rows, and two more than all others together, so that a single wrong
+ *             label cannot decide. Otherwise as drop.
  *   drop      all of them are dropped, because it is unknown which is right: `contradictions`.
  *   keep      the first row of each output stays: `kept_contradictions`.
  *   error     INVALID_ARGUMENT, which names two lines.
  *
- * Labels. Spaces around an output do not make it a different one. When the outputs form a closed set (`closed`) they
- * are labels, and are written without these spaces: `trimmed_labels`. Labels that differ in capitals, inner spaces or
- * the form of their characters only (job/fingerprint.h) stay different ones, and are named: `alike_labels`.
+ * Labels. Spaces around an output do not make it different. If the outputs form a closed set (`closed`), they are
+ * labels, and are written without these spaces: `trimmed_labels`. Labels that differ only in case, inner spaces or
+ * Unicode form (job/fingerprint.h) remain different, and are reported: `alike_labels`.
  *
- * Groups. Rows are alike when the normalised texts of their questions (job_row.input) are equal and so is what stands
- * before them, or when the sketches of their questions agree by JOB_NEAR_PERCENT or more (job/fingerprint.h); groups
- * are what is alike over any number of steps. So that a chain or a template does not become one group of everything, a
- * group of more than JOB_GROUP_FREE texts that has more than 1 / JOB_GROUP_SHARE of the rows, or more than half of the
- * rows of a label, is taken apart again: into groups of 85 per cent, where that is still too wide of 95, and then of
- * equal normalised texts: `templates`. So are all groups when otherwise fewer than two labels could be tested, or no
- * evaluation row would be left.
+ * Groups. Rows are alike if both the normalised texts of their questions (job_row.input) and what precedes them are
+ * equal, or if the sketches of their questions agree by JOB_NEAR_PERCENT or more (job/fingerprint.h); groups are the
+ * transitive closure. So that a chain or a template does not become one group of everything, a group of more than
+ * JOB_GROUP_FREE texts that has more than 1 / JOB_GROUP_SHARE of the rows, or more than half of the rows of a label, is
+ * split: into groups at 85 per cent, if these are still too large at 95, and then of equal normalised texts:
+ * `templates`. So are all groups if otherwise fewer than two labels could be tested, or no evaluation row would be
+ * left.
  *
  * Split. Without an evaluation file a fifth of each label's rows is held out; of more than 250,000 rows a smaller
- * share, so that about 50,000 are. A group is never split. Its hash is SHA-256(seed as 8 bytes, little endian; input)
- * of its row with the smallest SHA-256(seen), read as a number by its first 8 bytes, most significant first. A group
- * with several labels is held out when its hash is below the share of the whole range, and counts for each of them. The
+ * share, about 50,000 in all. Rows of a group stay together. A group's hash is SHA-256(seed as 8 bytes, little endian;
+ * input) of its row with the smallest SHA-256(seen), as a number: its first 8 bytes, most significant first. A group
+ * with several labels is held out if its hash is below the share of the whole range, and counts for each of them. The
  * groups of a single label fill up its share (of its rows, rounded to the nearest, at least one): for labels of up to
- * JOB_EXACT_LABEL rows those with the smallest hashes, each that still fits; when none is held out, the smallest of
- * them. Above that, those of at most the share whose hash is below the share of the range, and the one with the
- * smallest hash. A label of two groups or more that is still not held out gives the group with its smallest hash, and
- * then a label that is not trained on gets all of its groups back. A label that is one group is trained on only:
+ * JOB_EXACT_LABEL rows those with the smallest hashes, each that still fits; if none does, the smallest of
+ * them. For larger labels, groups of at most the share whose hash is below the share of the range, and the one with the
+ * smallest hash. If a label of two groups or more is still not held out, its group with the smallest hash is; then, if
+ * a label would not be trained on, all of its groups are moved back. A label that is one group is only trained on:
  * `lonely_labels` of a single row, `untested_labels` of more. With more than JOB_LABELS_MAX distinct outputs only the
  * hash decides: they are not labels. The result depends on seed, inputs and outputs, not on the order of the file.
  *
- * With an evaluation file, all of the data is trained on. Evaluation rows that ask what is trained on, or whose
- * question has the same normalised text, are dropped: `leaked`. So are those that are in a group with a row of the
- * data: `nearly_leaked`. There, questions in different contexts are never alike. What is left may repeat itself.
+ * With an evaluation file, all of the data is trained on. Evaluation rows whose question is trained on, also in the
+ * same normalised text, are dropped: `leaked`. So are those in a group with a row of the data: `nearly_leaked`. Here,
+ * questions in different contexts are never alike. Duplicates among the remaining rows are allowed.
  *
- * Memory: a bit a row, 210 to 420 bytes a distinct output (at most JOB_LABELS_MAX of them), one row at a time, and
+ * Memory: a bit per row, 210 to 420 bytes per distinct output (at most JOB_LABELS_MAX of them), one row at a time,
  * 3 MiB of buffers (job/scratch.h), and the held-out rows up to JOB_HELDOUT_MEMORY (job/heldout.h). Disk, in
- * private_dir: the rows, 250 bytes a row, and 400 more where inputs are long enough for sketches.
+ * private_dir: the rows, 250 bytes per row, and 400 more if inputs are long enough for sketches.
  */
 
 #include "job/common.h"
@@ -53,7 +53,7 @@
 
 #define JOB_LABELS_MAX 65536u
 #define JOB_EXACT_LABEL 64u
-#define JOB_LABEL_BYTES 1000u /* a longer output is a text */
+#define JOB_LABEL_BYTES 1000u /* a longer output is a text, not a label */
 #define JOB_NEAR_PERCENT 70u
 #define JOB_GROUP_FREE 16u
 #define JOB_GROUP_SHARE 20u
@@ -69,9 +69,9 @@ typedef enum job_contradictions {
     JOB_CONTRADICTIONS_ERROR,
 } job_contradictions;
 
-/* One file of rows: the caller fills fd and path, what was counted in it is filled in. */
+/* One file of rows: the caller sets fd and path; the other fields are filled in. */
 typedef struct job_source {
-    int fd;           /* read from its start to its end, in whatever format; stays the caller's */
+    int fd;           /* read from start to end, in any format; owned by the caller */
     const char *path; /* shown in errors */
     uint64_t rows;    /* good rows */
     uint64_t bad_rows;
@@ -79,8 +79,8 @@ typedef struct job_source {
 } job_source;
 
 typedef struct job_prepare_options {
-    /* Read one after the other. The order is that of the rows of train.jsonl, so a caller whose result is not to
-     * depend on it sorts. At most JOB_SOURCES_MAX. */
+    /* Read one after the other, which is the order of the rows in train.jsonl: sort them if the result must not depend
+     * on it. At most JOB_SOURCES_MAX. */
     job_source *data;
     size_t data_count;
     job_source *eval;
@@ -89,14 +89,14 @@ typedef struct job_prepare_options {
     bool skip_bad;             /* count bad rows instead of failing at the first */
     const job_common *common; /* for job_prepare_eval: what the rows of the model's data had in common; NULL: nothing */
     job_contradictions contradictions;
-    bool labels; /* job_prepare_eval: outputs are labels, as the model was trained on such */
+    bool labels; /* for job_prepare_eval: outputs are labels, because the model was trained on labels */
     uint64_t seed;
     const char *job_dir;                 /* exists; train.jsonl and eval.jsonl are written into it */
-    const char *private_dir;             /* exists, never shown to a backend; for scratch, nothing is left in it */
+    const char *private_dir;             /* exists, inaccessible to backends; for scratch files, which are removed */
     const volatile sig_atomic_t *cancel; /* NULL: never */
 } job_prepare_options;
 
-/* Bad rows that say the same but for their places, names and numbers. */
+/* Bad rows with the same error except for places, names and numbers. */
 typedef struct job_bad_kind {
     char text[128]; /* "expected the key \"output\", found \"...\"" */
     uint64_t rows;
@@ -111,7 +111,7 @@ typedef struct job_place {
 typedef struct job_summary {
     uint64_t rows_read;                       /* good rows of the data */
     uint64_t bad_rows;                        /* of data and evaluation, with skip_bad */
-    char bad_examples[JOB_BAD_EXAMPLES][256]; /* the first of them */
+    char bad_examples[JOB_BAD_EXAMPLES][256]; /* the first ones */
     job_bad_kind bad_kinds[JOB_BAD_KINDS]; /* in the order of their first row; the last stands for all further ones */
     size_t bad_kind_count;
     uint64_t duplicates;     /* rows dropped */
@@ -123,48 +123,47 @@ typedef struct job_summary {
     job_place outvoted_places[2];
     uint64_t kept_contradictions; /* rows */
     job_place kept_places[2];
-    uint64_t groups;       /* that have two rows or more, in the data when it is split */
+    uint64_t groups;       /* of two rows or more; if the data is split, of the data */
     uint64_t grouped_rows; /* in them */
-    uint64_t templates;    /* groups that were taken apart */
+    uint64_t templates;    /* groups that were split */
     uint64_t train_rows;
     uint64_t eval_rows;
     uint64_t leaked;          /* evaluation rows dropped because their input is trained on */
-    uint64_t nearly_leaked;   /* evaluation rows dropped because their input is nearly one that is trained on */
+    uint64_t nearly_leaked;   /* evaluation rows dropped because their input is similar to one that is trained on */
     uint64_t unseen_labels;   /* evaluation rows whose output is never trained on: kept, and necessarily wrong */
     uint64_t labels;          /* distinct outputs in training; JOB_LABELS_MAX + 1 stands for "more" */
     uint64_t lonely_labels;   /* labels with a single row: trained on, never tested */
-    uint64_t untested_labels; /* labels whose rows are on one side for the sake of their groups: trained on only */
+    uint64_t untested_labels; /* labels that are a single group of several rows: only trained on */
     uint64_t trimmed_labels;  /* rows whose label had spaces around it */
-    uint64_t alike_labels;    /* labels that differ from another one in spelling only */
+    uint64_t alike_labels;    /* labels that differ from another one only in spelling */
     char alike_examples[JOB_ALIKE_EXAMPLES][256];
     uint64_t train_input_bytes;
-    job_common common;      /* what all rows of the data have beside their questions */
+    job_common common;      /* what all rows of the data have in common besides their questions */
     job_unused unused;      /* keys and columns of data and evaluation that are not used */
-    job_guess guess;        /* which keys were taken for input and output; the first guess of all files */
+    job_guess guess;        /* which keys were guessed for input and output; of several files, the first guess */
     bool closed;            /* the outputs form a closed set: `linear` can learn them */
     char closed_why[256];   /* why, or why not, in words */
-    const char *closed_fix; /* what to do when they do not and should; static */
+    const char *closed_fix; /* what to do if they should but do not; static */
     char train_sha256[65];  /* of the lines of train.jsonl */
     char eval_sha256[65];   /* of the lines in heldout_fd */
-    /* {"id","input","row","output"[,"messages"[,"tools"]]} a line, for each of eval.jsonl, in its order: in a
-     * descriptor without a name, sealed where it is memory (job/heldout.h). row, a number as text, says where the row
-     * was: the 17th good one of the evaluation, or of the data where there is none. Its offset means nothing: read it
-     * with pread. The caller closes it; -1: none, as after every failure. */
+    /* For each line of eval.jsonl, in its order, a line {"id","input","row","output"[,"messages"[,"tools"]]}: in an
+     * unnamed file, or sealed memory (job/heldout.h). row, a number as text, is the position of the row: the 17th good
+     * one of the evaluation, or else of the data. Read it with pread: its offset is undefined. The caller closes it;
+     * -1: none, as after every failure. */
     int heldout_fd;
 } job_summary;
 
 /* Writes JOB/train.jsonl {"id","input","output"[,"messages"[,"tools"]]} and JOB/eval.jsonl
- * {"id","input"[,"messages"[,"tools"]]}, ids being the numbers of the lines as text, messages only where there is more
- * than a question. Rows of train.jsonl are in the order of the data. Those of eval.jsonl are in the order of 64 bits of
- * SHA-256(job_row.seen), those that ask the same in the order of the evaluation (or the data): neither their order nor
- * their ids say where a row was, for beside rows of one label it would have that label, too.
- * The outputs of the latter are in out_summary->heldout_fd and nowhere else.
- * On failure what was written stays for the caller to remove with its directories. INVALID_ARGUMENT: the data; its text
- * names file, line and column. CANCELLED: *cancel. Free out_summary->common in every case. */
+ * {"id","input"[,"messages"[,"tools"]]}; ids are the line numbers as text, messages are present only if there is more
+ * than a question. Rows of train.jsonl are in the order of the data. Those of eval.jsonl are sorted by 64 bits of
+ * SHA-256(job_row.seen), rows with the same question in their original order: neither the order nor the ids reveal
+ * where a row was, because its neighbours there may well have the same label. Their outputs are only in
+ * out_summary->heldout_fd. On failure the caller must remove what was written, with its directories. INVALID_ARGUMENT:
+ * the data is bad; the text names file, line and column. CANCELLED: *cancel is set. Free out_summary->common in every
+ * case. */
 kit_status job_prepare(const job_prepare_options *options, job_summary *out_summary, kolm_error_t *err) KIT_MUST_USE;
 
-/* The smaller half for `score`: only an evaluation file, cleaned of nothing. Writes JOB/eval.jsonl, and the outputs as
- * above. */
+/* The same for `score`: only an evaluation file, without cleaning. Writes JOB/eval.jsonl, and the outputs as above. */
 kit_status job_prepare_eval(const job_prepare_options *options, job_summary *out_summary,
                             kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a backend read the description of its job that was written for it. */
+/* Checks that a backend can only have read the job description that was written for it. */
 #include "job/directory.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/mark.h"
@@ -39,7 +39,7 @@ kit_status job_describe_marked(const job_directory *directory, const job_descrip
     if (status == KOLM_OK) status = job_describe(directory->job, description, err);
     if (status == KOLM_OK) status = kit_file_mark_path(directory->path, &out->place, err);
     if (status == KOLM_OK) status = mark_file(directory, &out->file, err);
-    /* After the mark: a change before it is detected by the contents, a later one by the times. */
+    /* Read after taking the mark: the contents reveal an earlier change, the times a later one. */
     if (status == KOLM_OK) status = read_file(directory, &there, err);
     if (status == KOLM_OK && strcmp(kit_buf_text(&there), kit_buf_text(&text)) != 0) status = changed(directory, err);
     kit_buf_free(&there);
@@ -52,7 +52,7 @@ void job_described_free(job_described *described) {
     *described = (job_described){0};
 }
 
-/* The path of kolm-host's copy of a model file. */
+/* True if copy is kolm-host's copy of a model file. */
 static bool is_copy_of(const job_directory *directory, const cJSON *file, const cJSON *copy) {
     const char *name = NULL, *copied = NULL, *path = NULL;
     uint64_t size = 0, copied_size = 0, offset = 1;
@@ -64,7 +64,7 @@ static bool is_copy_of(const job_directory *directory, const cJSON *file, const 
            kit_format(place, sizeof place, "%s/model/%s", directory->job, name) && strcmp(path, place) == 0;
 }
 
-/* The same job, of copies of the same files. */
+/* True if it is the same job, with copies of the same files. */
 static bool is_of_copies(const job_directory *directory, cJSON *before, cJSON *now) {
     cJSON *files = cJSON_DetachItemFromObjectCaseSensitive(before, "model_files");
     cJSON *copies = cJSON_DetachItemFromObjectCaseSensitive(now, "model_files");

@@ -25,8 +25,8 @@ static bool looks_like_key(const char *text) {
     return strlen(text) == KIT_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") == KIT_SHA256_HEX - 1;
 }
 
-/* Puts job/checkpoint of the job at path aside as ROOT/checkpoint-KEY, if its work is known. A failure here costs only
- * time: the work then starts from the beginning. */
+/* Moves job/checkpoint of the job at path to ROOT/checkpoint-KEY, if its key is known. A failure only costs time: the
+ * work then starts from the beginning. */
 static void save_checkpoint(const char *path) {
     kit_buf file = {0}, key = {0}, from = {0}, to = {0};
     const char *slash = strrchr(path, '/');
@@ -58,8 +58,8 @@ static bool looks_like_id(const char *name) {
     return strlen(name) == 16 && strspn(name, "0123456789abcdef") == 16;
 }
 
-/* Removes jobs whose owner is dead. The lock is there before the directory and gone after it, so a directory without
- * one has no owner, and a lock that can be taken has none either. */
+/* Removes jobs whose owner is dead. The lock file is created before the directory and removed after it, so a directory
+ * without one has no owner, and neither has one whose lock can be taken. */
 static void remove_dead(const char *root) {
     DIR *listing = opendir(root);
     if (listing == NULL) return;
@@ -92,8 +92,8 @@ static kit_status make_inside(job_directory *d, const char *name, char **out, ko
     return KOLM_OK;
 }
 
-/* Draws an id and locks it. Another kolm that cleans up may remove the lock file before it is locked: then draw another
- * id. */
+/* Chooses a random id and locks it. Another kolm that cleans up may remove the lock file before it is locked: then
+ * tries another id. */
 static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *err) {
     for (int attempt = 0; attempt < 16; attempt++) {
         uint8_t random[8];
@@ -132,7 +132,7 @@ kit_status job_directory_make(const char *root, job_directory *out_directory, ko
 void job_directory_close(job_directory *directory, bool keep) {
     if (!keep && directory->path != NULL) save_checkpoint(directory->path);
     bool gone = keep || directory->path == NULL || kit_remove_tree(directory->path, NULL) == KOLM_OK;
-    /* What could not be removed is left to the next job under this root, which gets the lock after this process has
+    /* The next job under this root removes what could not be removed: it can take the lock once this process has
      * exited. */
     if (directory->lock_fd >= 0 && gone) unlink(directory->lock_path);
     if (directory->lock_fd >= 0) close(directory->lock_fd);
@@ -163,7 +163,7 @@ kit_status job_directory_go_on(job_directory *directory, const char key[KIT_SHA2
     return status;
 }
 
-/* The descriptions of both steps where no backend can write. */
+/* The descriptions of both steps, which backends cannot write. */
 #define TRAIN_FILE "private/train.json"
 #define INFER_FILE "private/infer.json"
 
@@ -190,13 +190,13 @@ static kit_status move_model_files(cJSON *description, const char *old, const ch
             cJSON_Delete(text);
             return kit_no_memory(err);
         }
-        if (text->string == NULL) /* it says yes, but has no key: cJSON 1.7.15 does not look */
+        if (text->string == NULL) /* cJSON 1.7.15 returns success, but without a key, if out of memory */
             return kit_no_memory(err);
     }
     return KOLM_OK;
 }
 
-/* FROM/NAME as TO/NAME too. */
+/* Links FROM/NAME as TO/NAME. */
 static kit_status link_named(const char *from, const char *to, const char *name, kolm_error_t *err) {
     char *source = NULL, *target = NULL;
     kit_status status = kit_path_join(from, name, &source, err);
@@ -207,7 +207,7 @@ static kit_status link_named(const char *from, const char *to, const char *name,
     return status;
 }
 
-/* answers/ of the infer job, whose model files were below old. from: its description. */
+/* Makes answers/ for the infer job, whose model files were below old. from: its description. */
 static kit_status keep_answers(const char *kept, const char *job, const char *from, const char *old,
                                kolm_error_t *err) {
     char *answers = NULL, *to = NULL;
@@ -229,8 +229,8 @@ static kit_status keep_answers(const char *kept, const char *job, const char *fr
     return status;
 }
 
-/* Both steps, each with its original description: the backend may have changed the one in job/. old: the previous
- * path. */
+/* Separates the two steps, each with its original description, because the backend may have changed the one in job/.
+ * old: the previous path. */
 static kit_status part_steps(const char *kept, const char *old, kolm_error_t *err) {
     char *train = NULL, *infer = NULL, *job = NULL, *description = NULL;
     kit_status status = kit_path_join(kept, TRAIN_FILE, &train, err);

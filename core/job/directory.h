@@ -31,7 +31,7 @@ typedef struct job_directory {
 
 /* root (made if missing) is absolute. */
 kit_status job_directory_make(const char *root, job_directory *out_directory, kolm_error_t *err) KIT_MUST_USE;
-/* Removes everything unless keep (see job_directory_keep); frees. Fine on {.lock_fd = -1}. */
+/* Removes everything unless keep (see job_directory_keep), and frees. No-op on {.lock_fd = -1}. */
 void job_directory_close(job_directory *directory, bool keep);
 /* Sets the identity of the work: key is 64 hex digits, the same for the same work. A checkpoint of an earlier job with
  * that key is moved to job/checkpoint, and *out_found is true. From now on, a checkpoint that exists when the job is
@@ -45,8 +45,8 @@ kit_status job_directory_next(job_directory *directory, kolm_error_t *err) KIT_M
  * whose model files are those of job/model. */
 kit_status job_directory_keep(job_directory *directory, kolm_error_t *err) KIT_MUST_USE;
 
-/* Takes the directory's paths out of an error that is told when it is gone: what a backend left there is named by its
- * path inside job/ or private/. kept: it is about to be kept, and they become those that it will have then. */
+/* Removes the directory's paths from an error that is shown after it is gone: files in it are named by their path
+ * inside job/ or private/. kept: it is about to be kept, and the paths become those of the kept directory. */
 void job_directory_mend_error(const job_directory *directory, bool kept, kolm_error_t *err);
 
 typedef struct job_description {
@@ -59,25 +59,25 @@ typedef struct job_description {
     const kit_job_model_file *model_files; /* infer; name, path, offset, size */
     size_t model_file_count;
     const job_base *base; /* NULL: none */
-    bool embed_base;      /* train: what answering needs of the base goes into the model */
+    bool embed_base;      /* train: include in the model what inference needs of the base */
     const cJSON *trainer; /* options of the trainer, an object of strings; NULL: none */
 } job_description;
 
-/* The text of job.json, appended. */
+/* Appends the text of job.json. */
 kit_status job_description_text(const job_description *description, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 
 /* Identifies a description at the end of the job. text NULL: none. */
 typedef struct job_described {
     char *text;
-    kit_file_mark file, place; /* job.json; the directory that DIR lies in */
+    kit_file_mark file, place; /* job.json; the parent directory of DIR */
 } job_described;
 
-/* job_describe for DIR of the directory; free in every case. */
+/* Like job_describe, for job/ of the directory. Free with job_described_free in every case. */
 kit_status job_describe_marked(const job_directory *directory, const job_description *description, job_described *out,
                                kolm_error_t *err) KIT_MUST_USE;
-/* OK if it is, and was all the time, as written: no other description can have been read. *out_copied: it is about
- * copies of the model's files below DIR/model, as kolm-host makes them for backends that read no slices; whether they
- * are correct copies must be checked by digest. */
+/* OK if the description is, and always was, as written, so that no other one can have been read. *out_copied: it names
+ * copies of the model's files below DIR/model, as made by kolm-host for backends that cannot read slices; the caller
+ * must check by digest that the copies are correct. */
 kit_status job_described_unchanged(const job_directory *directory, const job_described *described, bool *out_copied,
                                    kolm_error_t *err) KIT_MUST_USE;
 void job_described_free(job_described *described);

@@ -14,7 +14,7 @@
 #define EMPTY UINT64_MAX
 #define CHUNK 1024u
 #define WIDE_RUN 512u /* bytes that are decomposed at a time */
-/* Of a code point of three bytes there become at most 18, of one of two or four bytes fewer for each byte. */
+/* A code point of three bytes becomes at most 18, one of two or four bytes fewer for each byte. */
 #define WIDE_POINTS (WIDE_RUN / 3 * 18 + 18)
 
 /* ---- Sketches */
@@ -91,7 +91,7 @@ unsigned job_sketch_likeness(const uint8_t a[JOB_SKETCH_BYTES], const uint8_t b[
 
 typedef enum kind { KEEP, BLANK, LEAVE_OUT } kind;
 
-/* Of a character that was folded and decomposed. */
+/* The kind of a character after folding and decomposition. */
 static kind kind_of(uint32_t point, bool punctuation) {
     if (point == '\'' || point == 0x2018 || point == 0x2019 || point == 0x02BC) return punctuation ? KEEP : LEAVE_OUT;
     switch (utf8proc_category((utf8proc_int32_t)point)) {
@@ -117,7 +117,7 @@ static kind kind_of(uint32_t point, bool punctuation) {
     }
 }
 
-/* What ASCII becomes: the character itself or its small letter, ' ' for a blank, 0 for nothing. */
+/* The mapping of ASCII: the character or its lower case, ' ' for a blank, 0 for nothing. */
 static const char *ascii_table(bool punctuation) {
     static const char symbols[] = "$+<=>|~", left_out[] = "'^`";
     static char tables[2][128];
@@ -137,10 +137,10 @@ static const char *ascii_table(bool punctuation) {
 
 typedef struct normaliser {
     kit_sha256 *sha;
-    sketcher *sketch; /* NULL: none is wanted */
+    sketcher *sketch; /* NULL: not needed */
     kolm_error_t *err;
     bool punctuation;
-    bool blank; /* one is due before the next character */
+    bool blank; /* emit one before the next character */
     uint64_t bytes;
     size_t used;
     char chunk[CHUNK];
@@ -154,7 +154,7 @@ static kit_status flush(normaliser *n) {
     return kit_sha256_update(n->sha, n->chunk, used, n->err);
 }
 
-/* At most five bytes: the blank that is due and a character. */
+/* At most five bytes: a pending blank and a character. */
 static kit_status emit(normaliser *n, const char *bytes, size_t length) {
     if (n->used + 1 + length > CHUNK) KIT_TRY(flush(n));
     if (n->blank && n->bytes + n->used > 0) n->chunk[n->used++] = ' ';
@@ -166,7 +166,7 @@ static kit_status emit(normaliser *n, const char *bytes, size_t length) {
 
 static kit_status emit_point(normaliser *n, uint32_t point) {
     kind what = kind_of(point, n->punctuation);
-    /* Decomposing a standalone accent leaves a mark without a letter. */
+    /* Decomposing a standalone accent gives a mark without a letter. */
     bool loose =
         (n->blank || n->bytes + n->used == 0) && utf8proc_category((utf8proc_int32_t)point) == UTF8PROC_CATEGORY_MN;
     if (what == BLANK) n->blank = true;
@@ -176,8 +176,8 @@ static kit_status emit_point(normaliser *n, uint32_t point) {
     return emit(n, (const char *)bytes, (size_t)length);
 }
 
-/* How much of the characters beyond ASCII at text is decomposed at once: up to the next ASCII character, as that begins
- * a new unit; of a longer run as much as fits, and not between a letter and its marks unless they do not fit either. */
+/* Length of the run of non-ASCII characters at text to decompose at once: up to the next ASCII character, which begins
+ * a new unit. A longer run is cut to what fits, not between a letter and its marks if possible. */
 static size_t wide_run(const char *text, size_t length) {
     size_t end = 0, good = 0;
     while (end < length && (text[end] & 0x80) != 0) {
@@ -195,7 +195,7 @@ static kit_status normalise_wide(normaliser *n, const char *text, size_t length)
     utf8proc_ssize_t count =
         utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, points, WIDE_POINTS,
                            UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
-    if (count < 0 || count > (utf8proc_ssize_t)WIDE_POINTS) /* cannot happen: valid text, and enough room */
+    if (count < 0 || count > (utf8proc_ssize_t)WIDE_POINTS) /* cannot happen: the text is valid, and there is room */
         return kit_fail(n->err, KOLM_E_INTERNAL, "report this", "a text could not be normalised");
     for (utf8proc_ssize_t i = 0; i < count; i++)
         KIT_TRY(emit_point(n, (uint32_t)points[i]));
@@ -220,7 +220,7 @@ static kit_status normalise(normaliser *n, const char *text, size_t length) {
     return flush(n);
 }
 
-/* Already normalised, as most prepared data is. */
+/* True if already normalised, like most prepared data. */
 static bool is_normal(const char *text, size_t length, bool punctuation) {
     const char *table = ascii_table(punctuation);
     char before = ' ';
@@ -264,7 +264,7 @@ kit_status job_fingerprint_text(kit_sha256 *sha, const char *text, size_t length
     if (n.bytes >= JOB_NEAR_MIN_BYTES && n.sketch != NULL)
         sketch_end(&sketch, out);
     else if (n.bytes >= JOB_NEAR_MIN_BYTES)
-        out->bytes = JOB_NEAR_MIN_BYTES - 1; /* a few characters that became many: no text to compare */
+        out->bytes = JOB_NEAR_MIN_BYTES - 1; /* few characters that became many: do not compare them */
     return KOLM_OK;
 }
 

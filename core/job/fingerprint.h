@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A key of the normalised text, and a sketch for finding nearly equal texts. */
+/* A key of the normalised text, and a sketch for finding similar texts. */
 #ifndef KOLM_JOB_FINGERPRINT_H
 #define KOLM_JOB_FINGERPRINT_H
 
 /*
  * The normalised text: Unicode's compatibility decomposition (NFKD, UAX #15) with full case folding and without
- * default-ignorable characters, by utf8proc; apostrophes and modifier symbols (categories of ' and Sk) are left out;
- * any other punctuation, white space and control characters are one blank between words. Letters, marks, digits and the
- * other symbols ("C++", "5 < 6", emoji) stay. A text that has nothing but punctuation keeps its own bytes as its key.
+ * default-ignorable characters, by utf8proc. Apostrophes and modifier symbols (category Sk) are removed; any other
+ * punctuation, white space and control characters become one blank between words. Letters, marks, digits and other
+ * symbols ("C++", "5 < 6", emoji) stay. The key of a text with only punctuation is that of its own bytes.
  *
  * The sketch: one permutation hashing of the text's set of shingles, 5 bytes each, with the ends padded by four zeros
  * so that each byte is in five of them (P. Li, A. B. Owen, C.-H. Zhang: One Permutation Hashing, NIPS 2012). Of two
@@ -18,8 +18,8 @@
  * Permutation Hashing, ICML 2014): texts with an index of 0.7 share a band in about 9 of 10 cases, of 0.85 in 99 of
  * 100.
  *
- * The hashes have no key: the same text must get the same sketch everywhere. An attacker who constructs collisions only
- * gets the texts into one group.
+ * The hashes are not keyed: the same text must get the same sketch everywhere. An attacker who constructs collisions
+ * can only put the texts into one group.
  */
 
 #include "kolm/kit/digest.h"
@@ -27,7 +27,7 @@
 
 #include <stdint.h>
 
-/* Normalised texts that are shorter have no sketch: one word of them is too much of the whole. With four more shingles
+/* Shorter normalised texts have no sketch, because a single word is too large a part of them. With four more shingles
  * than bytes, texts of this size with one byte changed have an index of 0.8, with one word of five letters 0.6. */
 #define JOB_NEAR_MIN_BYTES 40u
 #define JOB_SKETCH_BYTES 64u
@@ -36,13 +36,13 @@
 typedef struct job_fingerprint {
     uint64_t key[2]; /* equal for texts whose normalised texts are equal: 128 bits of SHA-256 */
     uint64_t bytes;  /* of the normalised text */
-    /* Only when bytes >= JOB_NEAR_MIN_BYTES. */
+    /* Only if bytes >= JOB_NEAR_MIN_BYTES. */
     uint8_t sketch[JOB_SKETCH_BYTES]; /* 0: the bin is empty */
     uint64_t bands[JOB_BANDS];
 } job_fingerprint;
 
-/* text must be UTF-8. text_key: the first 16 bytes of the text's own SHA-256, which is also its key when it is
- * normalised as it stands. Memory: 20 KB of stack, whatever the length. */
+/* text must be UTF-8. text_key: the first 16 bytes of the text's own SHA-256, which is also its key if it is already
+ * normalised. Uses 20 KB of stack for any length. */
 kit_status job_fingerprint_text(kit_sha256 *sha, const char *text, size_t length, const uint64_t text_key[2],
                                 job_fingerprint *out, kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Groups of rows that are nearly the same: found by keys and sketches, joined in forests on disk, cut where they are
+/* Groups of similar rows: found by keys and sketches, joined in union-find forests on disk, split if they are
  * templates. */
 #include "job/dataset_work.h"
 
-/* A candidate is compared with the first of its band and with this many before it, with fewer once there are many: the
- * time is linear in the size of a band. */
+/* A candidate is compared with the first of its band and with this many before it, or fewer if there are many, so that
+ * the time is linear in the size of a band. */
 #define WINDOW 8u
 #define MANY 32u
 #define WINDOW_OF_MANY 2u
 
-/* Per cent of likeness from which rows are joined, by level. */
+/* The least likeness, in per cent, for joining rows at each level. */
 static const unsigned least_likeness[NEAR_LEVELS] = {
     [NEAR_KEY] = 101, [NEAR_HIGH] = 95, [NEAR_MIDDLE] = 85, [NEAR_LOW] = JOB_NEAR_PERCENT};
 
@@ -52,7 +52,7 @@ static kit_status join(work *w, near_level level, uint64_t a, uint64_t b) {
     return put_node(w, high, &node);
 }
 
-/* The table exists once two kept rows are found to be alike. */
+/* Creates the table when the first two similar rows are found. */
 static kit_status need_nodes(work *w) {
     if (w->nodes != NULL) return KOLM_OK;
     return job_table_new(w->options->private_dir, sizeof(row_node), &w->nodes, w->err);
@@ -65,7 +65,7 @@ typedef struct same_key {
     bool any;
 } same_key;
 
-/* Records come by key, then by number: rows of the data before evaluation rows. */
+/* Records are sorted by key, then by number: rows of the data before evaluation rows. */
 static kit_status take_key(work *w, same_key *run, const uint64_t *record) {
     uint64_t number = record[2];
     if (row_is_dropped(w, number)) return KOLM_OK;
@@ -104,7 +104,7 @@ typedef struct member {
     unsigned with_first; /* bit l: joined with the first of the band at level l */
 } member;
 
-/* The rows of one band, the first of them and the last few. Most are alone: sketches are read when there is a second.
+/* The first and the last few rows of one band. Most bands have one row, so sketches are read only if there is a second.
  */
 typedef struct band {
     uint64_t value, text;
@@ -147,7 +147,7 @@ static kit_status add_member(work *w, band *b, uint64_t number) {
     return KOLM_OK;
 }
 
-/* Records are band, text, number: in the order of their texts, whatever the order of the rows. */
+/* Records are band, text, number: sorted by text, so that the order of the rows does not matter. */
 static kit_status take_band(work *w, band *b, const uint64_t *record) {
     if (row_is_dropped(w, record[2])) return KOLM_OK;
     if (b->count == 0 || b->value != record[0]) {
@@ -179,7 +179,7 @@ static kit_status join_bands(work *w) {
 
 /* ---- Templates */
 
-/* Each kept row, in the order of their numbers. */
+/* Called for each kept row, in the order of their numbers. */
 typedef kit_status (*row_fn)(work *w, uint64_t number, row_node *node, void *user);
 
 static kit_status each_row(work *w, row_fn visit, void *user) {
@@ -209,7 +209,7 @@ static kit_status flatten(work *w, uint64_t number, row_node *node) {
     row_node above;
     bool has_key = node->parent_and_1[NEAR_KEY] != 0;
     for (int level = NEAR_KEY; level < NEAR_LEVELS; level++) {
-        /* The row that stands for the key is in the trees, the others are where it is. */
+        /* Only the first row of a key is in the trees; the others follow it. */
         uint64_t parent = node->parent_and_1[has_key ? NEAR_KEY : level];
         if (parent == 0) continue;
         KIT_TRY(get_node(w, parent - 1, &above));
@@ -232,7 +232,7 @@ static kit_status survey_row(work *w, uint64_t number, row_node *node, void *use
     return KOLM_OK;
 }
 
-/* The widest tree above a row, from the level `from` down to `to`, that is no template. */
+/* Finds the widest tree above a row, down to the level `to`, that is not a template. */
 static kit_status settle(work *w, uint64_t number, const row_node *node, near_level to, near_level *out_level,
                          uint64_t *out_root) {
     row_node top;
@@ -262,7 +262,7 @@ static kit_status vote_row(work *w, uint64_t number, row_node *node, void *user)
     if (number >= w->first_eval) return KOLM_OK;
     KIT_TRY(settle(w, number, node, s->level, &level, &root));
     KIT_TRY(job_table_get(w->cards, number, &card, w->err));
-    if (level != s->level) root = UINT64_MAX - number; /* it has its group: a tree of its own here */
+    if (level != s->level) root = UINT64_MAX - number; /* it already has its group: alone at this level */
     vote(labels_find(w, card.output), root, s->counting);
     return KOLM_OK;
 }
@@ -342,7 +342,7 @@ static kit_status count_groups(work *w, uint64_t number, row_node *node, void *u
 /* ---- Evaluation rows that are in a group with a row of the data */
 
 typedef struct leaks {
-    uint64_t rows, leaked; /* evaluation rows that are kept so far, and those of them */
+    uint64_t rows, leaked; /* evaluation rows kept so far, and how many of them are leaked */
     bool drop;
 } leaks;
 
@@ -358,7 +358,7 @@ static kit_status find_leak(work *w, uint64_t number, row_node *node, void *user
     return KOLM_OK;
 }
 
-/* If nothing would be left to measure on, the data are a template, and similarity is not a leak. */
+/* If nothing would be left to measure on, the data is a template, and similarity is not a leak. */
 static kit_status drop_leaks(work *w) {
     leaks l = {0};
     KIT_TRY(each_row(w, find_leak, &l));

@@ -28,7 +28,7 @@ static int open_memory(void) {
 kit_status job_heldout_open(const char *directory, job_heldout *out_heldout, kolm_error_t *err) {
     *out_heldout = (job_heldout){.fd = open_memory(), .directory = directory};
     out_heldout->in_memory = out_heldout->fd >= 0;
-    /* A kernel without it, or a sandbox that forbids it. */
+    /* No memfd: an old kernel, or forbidden by a sandbox. */
     return out_heldout->in_memory ? KOLM_OK : job_scratch_open(directory, "heldout", &out_heldout->fd, err);
 }
 

@@ -4,12 +4,12 @@
 #define KOLM_JOB_HELDOUT_H
 
 /*
- * A backend that can read these rows can choose its score. So they have no path: up to JOB_HELDOUT_MEMORY bytes of them
- * are a memfd of this process, more are a file that was never linked into a directory (job/scratch.h), so that memory
- * does not grow with them. The descriptor is closed by every exec. kolm is not dumpable (PR_SET_DUMPABLE 0 in its
- * main), and so a process of the same user cannot open it below /proc either; root is kept out by the fence of
- * kolm-host alone. Once sealed, the memory cannot be changed, even by kolm itself. A file has no seals: readers compare
- * its digest with that of what was written (score_answers_read).
+ * A backend that can read these rows can choose its score. So they have no path: up to JOB_HELDOUT_MEMORY bytes are
+ * stored in a memfd of this process, more in a file without a name (job/scratch.h), so that memory does not grow with
+ * them. The descriptor is close-on-exec. kolm is not dumpable (PR_SET_DUMPABLE 0 in its main), so that a process of the
+ * same user cannot open it through /proc either; only the fence of kolm-host keeps out root. Once sealed, the memory
+ * cannot be changed, even by kolm itself. A file has no seals: readers compare its digest with that of what was written
+ * (score_answers_read).
  */
 
 #include "kolm/kit/buf.h"
@@ -28,7 +28,7 @@ kit_status job_heldout_open(const char *directory, job_heldout *out_heldout, kol
 kit_status job_heldout_add(job_heldout *heldout, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* Writes what is pending and seals it. The caller closes *out_fd. */
 kit_status job_heldout_seal(job_heldout *heldout, int *out_fd, kolm_error_t *err) KIT_MUST_USE;
-/* Fine on {.fd = -1}, and after job_heldout_seal. */
+/* No-op on {.fd = -1}, and after job_heldout_seal. */
 void job_heldout_close(job_heldout *heldout);
 
 #endif

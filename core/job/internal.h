@@ -14,13 +14,13 @@ struct job_reader {
     job_bytes *bytes;
     kit_lines *lines;
     row_format format;
-    /* A first line that was read to tell the format and is still to be parsed. */
+    /* A first line that was read to detect the format, and must still be parsed. */
     bool have_line;
     const char *line;
     size_t line_length;
-    struct rows_json *json;    /* of JSON lines; else NULL */
-    struct rows_table *table;  /* of a table; else NULL */
-    unsigned long long number; /* of the line that was taken last */
+    struct rows_json *json;    /* for JSON lines; else NULL */
+    struct rows_table *table;  /* for a table; else NULL */
+    unsigned long long number; /* of the last line taken */
     job_unused unused;
     job_guess guess;
     kit_buf input, output, context, seen;
@@ -30,21 +30,21 @@ struct job_reader {
 /* Remedies for a bad row. */
 typedef struct rows_remedy {
     const char *text;
-    bool names_skip; /* --skip-bad is in it */
+    bool names_skip; /* it mentions --skip-bad */
 } rows_remedy;
 #define ROWS_FIX(text) ((rows_remedy){text, false})
 #define ROWS_SKIP(text) ((rows_remedy){text, true})
 #define ROWS_FIX_OR_SKIP(text) ROWS_SKIP(text ", or pass --skip-bad to leave such rows out")
 
-/* RESOURCE_EXHAUSTED. */
+/* Fails with RESOURCE_EXHAUSTED. */
 kit_status rows_no_memory(kolm_error_t *err);
 /* The number of the current line, from 1. */
 unsigned long long rows_line(const job_reader *reader);
-/* INVALID_ARGUMENT, "FILE, line N, column C: TEXT". kind: text without what differs from row to row; NULL: nothing
- * does. */
+/* Fails with INVALID_ARGUMENT, "FILE, line N, column C: TEXT". kind: text without what differs from row to row; NULL:
+ * the same text. */
 kit_status rows_bad(job_reader *reader, kolm_error_t *err, unsigned long long line, size_t column, rows_remedy remedy,
                     const char *kind, const char *text);
-/* OUT_OF_RANGE. */
+/* Fails with OUT_OF_RANGE. */
 kit_status rows_too_long(job_reader *reader, unsigned long long line, kolm_error_t *err);
 /* INVALID_ARGUMENT if the current line is not UTF-8 text without NUL. */
 kit_status rows_check_text(job_reader *reader, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
@@ -53,7 +53,7 @@ kit_status rows_take_line(job_reader *reader, const char **out_line, size_t *out
                           kolm_error_t *err) KIT_MUST_USE;
 /* Skips a byte order mark: files joined with cat have one in their middle. */
 void rows_skip_mark(const char **line, size_t *length);
-/* At most 40 bytes of text, control characters escaped: a name from the data, for a message. */
+/* Appends at most 40 bytes of text, with control characters escaped: a name from the data, for a message. */
 void rows_add_printable(kit_buf *out, const char *text);
 
 /* Makes and frees reader->json. */
@@ -63,7 +63,7 @@ void rows_close_json(job_reader *reader);
 kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, kolm_error_t *err) KIT_MUST_USE;
 /* The parts of the current row. */
 void rows_fill_json(const job_reader *reader, job_row *row);
-/* Whether one of its texts is incomplete, out of memory. */
+/* True if one of its texts is incomplete because memory ran out. */
 bool rows_cut_json(const struct rows_json *json);
 /* The next row of JSON lines; false in *out_found at the end. */
 kit_status rows_next_json(job_reader *reader, unsigned long long *out_line, bool *out_found,

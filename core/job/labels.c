@@ -128,7 +128,7 @@ static kit_status name_alike(work *w, const label *labels, size_t count) {
             to++;
         if (to - from < 2) continue;
         s->alike_labels += to - from;
-        /* Those that come first in the file are named. */
+        /* Report those that come first in the file. */
         size_t at = examples < JOB_ALIKE_EXAMPLES ? examples++ : JOB_ALIKE_EXAMPLES;
         for (size_t i = 0; at == JOB_ALIKE_EXAMPLES && i < examples; i++)
             if (first[i] > labels[from].offset) at = i;

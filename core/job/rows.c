@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: what all formats share: opening, telling the format, lines, errors, rows. */
+/* The row reader, parts for all formats: opening, detecting the format, lines, errors, rows. */
 #include "job/internal.h"
 
 #include "kolm/kit/lines.h"
@@ -102,7 +102,7 @@ static kit_status not_text(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* An object spread over lines as pretty-printers do: after a brace, a bracket, a comma. */
+/* True for the start of a pretty-printed object: the line ends after an opening bracket, a comma or a colon. */
 static bool goes_on(const char *line, size_t length) {
     size_t depth = 0;
     bool quoted = false;
@@ -117,7 +117,7 @@ static bool goes_on(const char *line, size_t length) {
     return depth > 0 && !quoted && length > 0 && strchr("{[,:", line[length - 1]) != NULL;
 }
 
-/* Finds the first line with something on it, and what kind of file that makes it. */
+/* Finds the first non-blank line, and the format of the file by it. */
 static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     size_t blanks = 0;
     do {
@@ -147,7 +147,7 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* --input-col and --output-col that name the same thing. */
+/* Rejects --input-col and --output-col with the same name. */
 static kit_status check_names(const job_reader *reader, kolm_error_t *err) {
     const char *input = reader->options.input_col, *output = reader->options.output_col;
     if (reader->format == ROWS_TABLE) return KOLM_OK; /* the header check is more precise */
@@ -191,7 +191,7 @@ static bool is_blank(const kit_buf *text) {
     return true;
 }
 
-/* The parsed row, as the caller sees it. */
+/* Fills out_row from the parsed row. */
 static kit_status give_row(job_reader *reader, unsigned long long line, job_row *out_row, kolm_error_t *err) {
     *out_row = job_row_of_text(kit_buf_text(&reader->input), reader->input.length);
     out_row->line = line;

@@ -113,7 +113,7 @@ static kit_status take_content(job_reader *reader, const kit_json_part *content,
     }
 }
 
-/* The calls of tools of an assistant's message, as an array: the older spelling with one function too. */
+/* The tool calls of an assistant's message as an array; also the older form with one function. */
 static kit_status take_calls(job_reader *reader, const kit_json_part *keys, kolm_error_t *err) {
     rows_json *r = reader->json;
     const kit_json_part *function = &keys[MESSAGE_FUNCTION];
@@ -141,7 +141,7 @@ static kit_status check_extra(job_reader *reader, const char *key, const kit_jso
     return kit_json_part_check(part, NULL) == KOLM_OK ? KOLM_OK : json_bad_part(reader, part, err);
 }
 
-/* The message in the form that backends get. */
+/* Writes the message in the form for backends. */
 static void write_message(rows_json *r, const kit_json_part *keys) {
     kit_buf_clear(&r->message);
     kit_buf_str(&r->message, "{\"role\":");
@@ -229,7 +229,8 @@ static kit_status add_message(job_reader *reader, const kit_json_part *message, 
     kit_json_part keys[MESSAGE_KEYS] = {{0}};
     if (message->kind != KIT_JSON_OBJECT) return json_wrong_type(reader, "messages", "objects", message, err);
     settle(r);
-    /* OpenAI's weight 0: not to be learned. Only the last message is learned; 1 on another one would ask for more. */
+    /* OpenAI's weight 0 means: do not train on it. Only the last message is trained on, so 1 on another one is unused.
+     * */
     if (r->pending_weighted) json_unused(reader, "messages", &weight);
     KIT_TRY(find_keys(reader, message, keys, err));
     KIT_TRY(take_role(reader, message, keys, err));
@@ -265,7 +266,7 @@ kit_status chat_add_list(job_reader *reader, const char *key, const kit_json_par
 
 /* ---- The answer */
 
-/* What stands under key in the object, or a part without bytes. */
+/* The value of key in the object, or a part without bytes. */
 static kit_status member(kit_json_walk *walk, const kit_json_part *object, const char *key, kit_json_part *out,
                          kolm_error_t *err) {
     kit_json_part name, value;
@@ -280,7 +281,7 @@ static kit_status member(kit_json_walk *walk, const kit_json_part *object, const
     return KOLM_OK;
 }
 
-/* {"name":...,"arguments":{...}} of one call; arguments that are the text of an object are that object. */
+/* Appends a call as {"name":...,"arguments":{...}}; arguments given as the text of an object become that object. */
 static kit_status put_call(job_reader *reader, const kit_json_part *call, kolm_error_t *err) {
     rows_json *r = reader->json;
     kit_json_part function, name, arguments;
@@ -308,7 +309,7 @@ static kit_status put_call(job_reader *reader, const kit_json_part *call, kolm_e
     return KOLM_OK;
 }
 
-/* An answer that calls tools is learned as the JSON text of its calls: one by itself, several as an array. */
+/* An answer with tool calls becomes their JSON text: a single call as an object, several as an array. */
 static kit_status put_calls(job_reader *reader, kolm_error_t *err) {
     rows_json *r = reader->json;
     kit_json_part none, call;

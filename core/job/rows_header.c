@@ -14,7 +14,7 @@ static const char separators[] = {'\t', ',', ';', '|'};
 
 /* ---- Names */
 
-/* Without the spaces around it. */
+/* The text without surrounding spaces. */
 static const char *trimmed(const char *text, size_t *out_length) {
     text += strspn(text, " ");
     size_t length = strlen(text);
@@ -24,7 +24,7 @@ static const char *trimmed(const char *text, size_t *out_length) {
     return text;
 }
 
-/* Names are the same whatever their capitals, and spaces around them; `name` is trimmed. */
+/* Compares names, ignoring case and surrounding spaces; `name` is already trimmed. */
 static bool is_name(const char *field, const char *name, size_t length) {
     if (*field != ' ' && tolower((unsigned char)*field) != tolower((unsigned char)*name)) return false;
     size_t own = 0;
@@ -32,7 +32,7 @@ static bool is_name(const char *field, const char *name, size_t length) {
     return own == length && strncasecmp(field, name, length) == 0;
 }
 
-/* The first of the columns from `from` on with that name. */
+/* Returns the first column of that name, from `from` on. */
 static size_t find_from(const kit_buf *fields, size_t columns, size_t from, const char *name, size_t length) {
     const char *at = from < columns ? table_field(fields, from) : NULL;
     for (size_t i = from; i < columns; i++, at += strlen(at) + 1)
@@ -46,7 +46,7 @@ static size_t find_name(const kit_buf *fields, size_t columns, const char *name)
     return find_from(fields, columns, 0, name, length);
 }
 
-/* The column called by the first name that any column has, `taken` set aside. */
+/* Returns the column, other than `taken`, with the first of the names that occurs. */
 static size_t guess(const kit_buf *fields, size_t columns, const char *const *names, size_t count, size_t taken,
                     const char **out_name) {
     for (size_t n = 0; n < count; n++) {
@@ -61,15 +61,15 @@ static size_t guess(const kit_buf *fields, size_t columns, const char *const *na
 
 /* ---- Columns */
 
-/* Which columns are read; input_count 0: one that was named is not there, and `missing` is it. */
+/* The columns that are read; input_count 0: the named column `missing` does not exist. */
 typedef struct choice {
     size_t inputs[TABLE_INPUT_COLS], input_count, output;
     const char *missing;
     size_t missing_length;
-    const char *input_name, *output_name; /* what was guessed */
+    const char *input_name, *output_name; /* if guessed */
 } choice;
 
-/* One column of that name, also when there is a comma in it; else the columns of its parts between commas. */
+/* A column of that name, which may contain a comma; else the columns of its comma-separated parts. */
 static void choose_inputs(const kit_buf *fields, size_t columns, const char *names, choice *out) {
     size_t found = find_name(fields, columns, names);
     const char *from = names;
@@ -182,7 +182,7 @@ static void add_names(kit_buf *text, const kit_buf *fields, size_t columns) {
     }
 }
 
-/* Names are short, differ, and are no numbers. */
+/* True if the fields cannot be names, which are short, different, and not numbers. */
 static bool looks_like_row(const kit_buf *fields, size_t columns) {
     const char *at = fields->data;
     for (size_t i = 0; i < columns && i < 64; i++, at += strlen(at) + 1) {
@@ -285,7 +285,7 @@ static kit_status check_once(job_reader *reader, unsigned long long line, size_t
     return status;
 }
 
-/* One column that is read twice. */
+/* Rejects a column that would be read twice. */
 static kit_status check_different(const job_reader *reader, const choice *c, kolm_error_t *err) {
     for (size_t i = 0; i < c->input_count; i++) {
         size_t same = c->output == c->inputs[i] ? c->input_count : i + 1;
@@ -324,7 +324,7 @@ static char excel_separator(const char *line, size_t length) {
     return named && line[4] != '"' && line[4] != ' ' && !isalnum((unsigned char)line[4]) ? line[4] : '\0';
 }
 
-/* Where the text that was split has a blank after each separator. */
+/* True if every separator is followed by a blank. */
 static bool blank_behind_each(const char *line, size_t length, char separator) {
     const char *end = line + length;
     size_t found = 0;
@@ -389,7 +389,7 @@ static kit_status find_separator(job_reader *reader, kolm_error_t *err) {
     return kit_buf_ok(&table->record, err);
 }
 
-/* Names for columns that have none: their numbers; the row itself is read again. */
+/* Names columns without a header by their numbers; the first line is read again as a row. */
 static kit_status number_columns(job_reader *reader, unsigned long long line, size_t *out_columns, kolm_error_t *err) {
     rows_table *table = reader->table;
     KIT_TRY(table_hold(reader, 0, line, err));
@@ -430,7 +430,7 @@ kit_status table_header(job_reader *reader, kolm_error_t *err) {
 
 /* ---- Finding it again */
 
-/* The names of this header's own columns, all that are read among them. */
+/* True if the fields include the names of all columns that are read. */
 static bool has_our_names(const rows_table *table, size_t count) {
     for (size_t i = 0; i <= table->input_count; i++) {
         size_t column = i < table->input_count ? table->inputs[i] : table->output;
@@ -469,7 +469,7 @@ bool table_header_again(job_reader *reader, size_t count) {
         table->headers++;
         return true;
     }
-    /* Another header: the columns that are read have their old names, or again names that are guessed. A row whose
+    /* A repeated header: the columns that are read have their old names, or names that would be guessed. A row whose
      * output occurs in other rows is not a header. */
     bool guessed = o->input_col == NULL && o->output_col == NULL;
     if (table->output == TABLE_NO_COLUMN || count < 2 || !may_be_header(table, count, guessed)) return false;

@@ -48,7 +48,7 @@ static void count_unused(job_unused *unused, const char *name) {
     unused->keys[unused->count++].rows = 1;
 }
 
-/* The same key as in the rows before, as most are; false: to be looked at as text. */
+/* Fast path: the same key as in previous rows. False: compare it as text. */
 static bool count_again(job_unused *unused, const kit_json_part *key) {
     size_t length = key->length - 2;
     for (size_t i = 0; !key->escaped && i < unused->count; i++) {
@@ -82,7 +82,7 @@ static void count_all_unused(job_reader *reader) {
 /* ---- The keys of a row */
 
 static bool same_name(const rows_json *r, const kit_json_part *key, const char *name) {
-    if (!r->any_case && !key->escaped && key->bytes[1] != name[0]) return false; /* most of them, at once */
+    if (!r->any_case && !key->escaped && key->bytes[1] != name[0]) return false; /* rejects most of them quickly */
     if (!r->any_case || key->escaped) return kit_json_part_is(key, name);
     return key->length == strlen(name) + 2 && strncasecmp(key->bytes + 1, name, key->length - 2) == 0;
 }
@@ -133,7 +133,7 @@ static kit_status find_keys(job_reader *reader, const char *line, size_t length,
     }
 }
 
-/* The value under key, which is used from now on; a duplicate key is rejected only if it is used. */
+/* Returns the value of key, and marks it as used; a duplicate key is an error only if it is used. */
 static kit_status use(job_reader *reader, json_key key, const kit_json_part **out, kolm_error_t *err) {
     json_slot *slot = &reader->json->slots[key];
     *out = NULL;
@@ -158,7 +158,7 @@ static kit_status use_text(job_reader *reader, json_key key, kit_buf *out, kolm_
     return json_text(reader, part, out, err);
 }
 
-/* The system message that a row has as a key of its own: the first message of the conversation. */
+/* A system message with a key of its own becomes the first message of the conversation. */
 static kit_status begin_chat(job_reader *reader, kolm_error_t *err) {
     rows_json *r = reader->json;
     chat_begin(r);
@@ -168,7 +168,7 @@ static kit_status begin_chat(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* OpenAI's older "functions" are the tools of today without their wrapping. */
+/* OpenAI's older "functions" are today's tools without their wrapping. */
 static kit_status wrap_functions(job_reader *reader, kolm_error_t *err) {
     rows_json *r = reader->json;
     const kit_json_part *part = NULL;
@@ -266,7 +266,7 @@ static kit_status take_history(job_reader *reader, size_t *out_count, kolm_error
     }
 }
 
-/* The first of keys that the row has; KEY_COUNT when there is none. */
+/* The first of keys that the row has; KEY_COUNT if none. */
 static json_key first_of(const job_reader *reader, const json_key *keys, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (has(reader, keys[i])) return keys[i];
@@ -375,7 +375,7 @@ static kit_status take_pair(job_reader *reader, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Whether the row has all keys of some form. */
+/* True if the row has all keys of some form. */
 static bool is_whole(const job_reader *reader) {
     static const json_key whole[] = {KEY_MESSAGES, KEY_CONVERSATIONS};
     static const json_key halves[] = {KEY_INSTRUCTION, KEY_RESPONSE};
@@ -431,7 +431,7 @@ kit_status rows_parse_json(job_reader *reader, const char *line, size_t length, 
     }
     if (reader->options.with_id) KIT_TRY(take_id(reader, err));
     KIT_TRY(named ? take_pair(reader, err) : take_form(reader, err));
-    if (rows_cut_json(r)) return rows_no_memory(err); /* or a text that could not be kept would be an empty one */
+    if (rows_cut_json(r)) return rows_no_memory(err); /* the text would be empty otherwise */
     count_all_unused(reader);
     return KOLM_OK;
 }

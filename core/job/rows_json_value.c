@@ -27,7 +27,7 @@ kit_status json_bad_inside(job_reader *reader, const char *from, const kit_json_
 
 kit_status json_bad_part(job_reader *reader, const kit_json_part *part, kolm_error_t *err) {
     kit_json_fault fault;
-    if (!kit_json_part_fault(part, &fault)) return rows_no_memory(err); /* of what else the part was rejected */
+    if (!kit_json_part_fault(part, &fault)) return rows_no_memory(err); /* no fault: rejected for lack of memory */
     return json_bad_inside(reader, part->bytes, &fault, err);
 }
 
@@ -47,7 +47,7 @@ kit_status json_wrong_type(job_reader *reader, const char *key, const char *expe
     return json_bad(reader, found->bytes, REMEDY, NULL, text, err);
 }
 
-/* A key as text, as far as it is one. */
+/* Appends a key as printable text, as far as it is valid. */
 void json_put_key(const kit_json_part *key, kit_buf *out) {
     kit_buf text = {0};
     if (kit_json_part_text(key, &text, NULL) != KOLM_OK) {
@@ -65,7 +65,7 @@ kit_status json_missing_key(job_reader *reader, const kit_json_part *object, con
     kit_buf_fmt(&text, "expected the key %s, found ", wanted);
     kit_buf_str(&kind, kit_buf_text(&text));
     int shown = 0;
-    bool apart = true; /* a list of names is one name of the kind */
+    bool apart = true; /* a list of names counts as one in the kind */
     bool found = kit_json_walk_begin(&walk, object->bytes, object->length, NULL) == KOLM_OK;
     while (found && shown < 8) {
         found = kit_json_walk_next(&walk, &key, &value, &found, NULL) == KOLM_OK && found;
@@ -113,7 +113,7 @@ kit_status json_array(job_reader *reader, const char *key, const kit_json_part *
     kit_buf text = {0};
     kit_json_part array = *part;
     kit_status status = KOLM_OK;
-    if (part->kind == KIT_JSON_STRING) { /* many tables and tools keep JSON in a text */
+    if (part->kind == KIT_JSON_STRING) { /* many tables and tools store JSON as a text */
         status = json_text(reader, part, &text, err);
         if (status != KOLM_OK) goto out;
         array = (kit_json_part){.bytes = kit_buf_text(&text), .length = text.length, .kind = KIT_JSON_ARRAY};
@@ -132,7 +132,7 @@ out:
     return status;
 }
 
-/* An integer as its JSON text: 7, also where it was written 7.0, and 1389432487213912064 with all its digits. */
+/* Appends an integer as its JSON text: 7 also for 7.0, and 1389432487213912064 with all its digits. */
 bool json_put_integer(const kit_json_part *part, kit_buf *out) {
     char text[40];
     size_t digits = part->bytes[0] == '-' ? 1 : 0;

@@ -75,7 +75,7 @@ static void walk_line(const rows_table *table, table_walk *walk, const char *lin
 
 /* One line read as a row of its own; a quote at `literal` (from 0; SIZE_MAX: none) is a character. */
 typedef struct lone_row {
-    bool whole;      /* it has the fields of the header, and a text where input and output are */
+    bool whole;      /* it has as many fields as the header, and non-blank input and output */
     uint32_t output; /* hash of its output; 0: none */
 } lone_row;
 
@@ -98,7 +98,7 @@ static lone_row read_alone(const rows_table *table, const char *line, size_t len
     for (;; field++) {
         const char *to = memchr(from, table->separator, (size_t)(end - from));
         if (to == NULL) to = end;
-        /* Rows seldom have a blank after the separator, prose nearly always has. */
+        /* A blank after a separator is rare in rows, and usual in prose. */
         if (field > 0 && from < to && *from == ' ' && !table->skip_blank) row.whole = false;
         if ((field == table->output || table_is_input(table, field)) && !has_text(from, to)) row.whole = false;
         if (field == table->output) {
@@ -114,8 +114,8 @@ static lone_row read_alone(const rows_table *table, const char *line, size_t len
 
 typedef struct swallowed {
     size_t lines, whole, known; /* known: with an output that other rows have */
-    bool first, last;           /* these are whole */
-    uint32_t outputs[64];       /* of the first lines */
+    bool first, last;           /* the first and the last line are whole */
+    uint32_t outputs[64];       /* hashes for the first lines */
 } swallowed;
 
 static bool output_is_known(const rows_table *table, const swallowed *s, uint32_t output) {
@@ -133,7 +133,7 @@ static swallowed look_into(const rows_table *table, const char *text, size_t len
         s.last = row.whole;
         if (s.lines == 0) s.first = row.whole;
         s.whole += row.whole;
-        /* The last line has the end of the record, so its output proves nothing. */
+        /* The last line contains the end of the record, so its output proves nothing. */
         if (row.output != 0 && lf != NULL) {
             s.known += output_is_known(table, &s, row.output);
             if (s.lines < sizeof s.outputs / sizeof *s.outputs) s.outputs[s.lines] = row.output;
@@ -145,9 +145,9 @@ static swallowed look_into(const rows_table *table, const char *text, size_t len
 }
 
 /*
- * Whether the lines of a quoted field are rows that a stray quote swallowed. What can be told from them: nine in ten,
- * the first and the last among them, are whole rows by themselves. That is proof when half of those before the last
- * have an output that other rows have, too, or when they are many or have many columns. Otherwise it is a suspicion.
+ * True if the lines of a quoted field are rows that a stray quote swallowed. The sign: nine in ten, including the first
+ * and the last, are whole rows by themselves. That is proof if half of those before the last have an output that also
+ * occurs in other rows, or if they are many or have many columns. Otherwise it is only a suspicion.
  */
 static bool is_swallowed(rows_table *table, const table_walk *walk) {
     if (table->columns < 2 || walk->spans.line == 0 || walk->spans_end == 0) return false;
@@ -159,7 +159,7 @@ static bool is_swallowed(rows_table *table, const table_walk *walk) {
     return !table->suspect;
 }
 
-/* For a record that is already bad: are the lines after its quote mostly rows? */
+/* For a record that is already bad: true if the lines after its quote are mostly rows. */
 static bool mostly_rows(const rows_table *table, size_t offset, size_t end) {
     if (table->columns < 2 || offset >= end) return false;
     swallowed s = look_into(table, table->record.data + offset, end - offset);
@@ -195,19 +195,19 @@ static kit_status never_closed(job_reader *reader, const char *what, kolm_error_
                     err);
 }
 
-/* The quote that closed a field of several lines was the first character of another one, or rows lie between the two:
- * the opening one was stray. Otherwise it is the closing one, in the middle of a text. */
+/* True if the opening quote of a field of several lines is the stray one: the closing quote is at the start of another
+ * field, or there are rows between the two. Otherwise the closing one is stray, in the middle of a text. */
 static bool opening_is_astray(const rows_table *table) {
     const table_walk *walk = &table->walk;
     const char *line = table->record.data + walk->junk.line_start, *quote = line + walk->junk.column - 2;
-    while (quote > line && quote[-1] == '"') /* of a text that begins with a quote */
+    while (quote > line && quote[-1] == '"') /* doubled at the start of a text that begins with a quote */
         quote--;
     if (quote == line || quote[-1] == table->separator) return true;
     size_t from = next_line(table, &walk->opened);
     return mostly_rows(table, from, walk->junk.line_start > 0 ? walk->junk.line_start - 1 : 0);
 }
 
-/* The quote that closed the field has one before it, as some programs write quotes in texts. */
+/* True if the closing quote follows a backslash, as some programs escape quotes. */
 static bool has_backslash(const rows_table *table) {
     const table_place *junk = &table->walk.junk;
     return junk->column > 2 && table->record.data[junk->line_start + junk->column - 3] == '\\';
@@ -264,7 +264,7 @@ static kit_status add_line(rows_table *table, const char *line, size_t length, k
     return kit_buf_ok(&table->record, err);
 }
 
-/* The lines after the first one, to the end of the record. */
+/* Reads the remaining lines of the record. */
 static kit_status finish_record(job_reader *reader, kolm_error_t *err) {
     rows_table *table = reader->table;
     table_walk *walk = &table->walk;
@@ -302,7 +302,7 @@ static bool begins_with_quote(const rows_table *table, const char *line, size_t 
     return false;
 }
 
-/* Reads ahead, assuming that quotes are quotes, to the end or to the first contradiction; then goes back. */
+/* Reads ahead, assuming quoted fields, to the end of the file or the first contradiction, and rewinds. */
 static kit_status decide_quoting(job_reader *reader, const char *line, size_t length, kolm_error_t *err) {
     rows_table *table = reader->table;
     size_t least = table->named, most = table->columns;
@@ -327,7 +327,7 @@ static kit_status decide_quoting(job_reader *reader, const char *line, size_t le
     return table_rewind(reader, err);
 }
 
-/* The first line of a record with something on it. */
+/* Reads the first non-blank line of a record. */
 static kit_status first_line(job_reader *reader, const char **out_line, size_t *out_length, kolm_error_t *err) {
     do {
         KIT_TRY(table_line(reader, out_line, out_length, err));
@@ -362,7 +362,7 @@ kit_status table_record(job_reader *reader, unsigned long long *out_line, bool *
 
 /* ---- Splitting */
 
-/* Copies a quoted field without its quotes to *to; the end of it in the record. */
+/* Copies a quoted field without its quotes to *to; returns its end in the record. */
 static char *unquote(const char *from, const char *end, char **to) {
     while (from < end) {
         const char *quote = memchr(from, '"', (size_t)(end - from));
@@ -382,7 +382,7 @@ size_t table_split(rows_table *table) {
     for (size_t count = 1;; count++) {
         while (table->skip_blank && from < end && *from == ' ')
             from++;
-        /* After a closing quote there is nothing, in a record that was judged. */
+        /* The record was checked: nothing follows a closing quote. */
         if (table->quoted && from < end && *from == '"') from = unquote(from + 1, end, &to);
         char *stop = memchr(from, table->separator, (size_t)(end - from));
         if (stop == NULL) stop = end;

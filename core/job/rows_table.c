@@ -66,7 +66,7 @@ static bool is_blank_from(const rows_table *table, size_t from, size_t count) {
     return true;
 }
 
-/* "sep=;" of a file that was put after another one. */
+/* "sep=;" of a file that was appended to another one. */
 static bool is_separator_line(const rows_table *table, size_t count) {
     const char *first = table->record.data;
     return count == 2 && strncmp(first, "sep=", 5) == 0 && *table_field(&table->record, 1) == '\0';
@@ -92,7 +92,7 @@ static kit_status check_count(job_reader *reader, unsigned long long line, size_
     return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("quote fields that hold the separator"), kind, text);
 }
 
-/* Joined by line ends, blank ones left out. */
+/* Joins the columns by line ends, without blank ones. */
 static void take_input(job_reader *reader) {
     const rows_table *table = reader->table;
     for (size_t i = 0; i < table->input_count; i++) {

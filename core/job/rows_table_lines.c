@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lines of a table: some are read twice, if a quote turns out to be stray, or to find that out. */
+/* The lines of a table: some are read twice, because a quote is stray, or to find out whether it is. */
 #include "job/rows_table.h"
 
 #include "kolm/kit/file.h"
@@ -43,7 +43,7 @@ kit_status table_hold(job_reader *reader, size_t offset, unsigned long long numb
         table->held_line = number;
         return kit_buf_ok(&table->held, err);
     }
-    /* All of them came from there, and the rest still lies after them. */
+    /* They are already in the buffer, in front of the remaining ones. */
     table->held_at -= length + 1;
     memcpy(table->held.data + table->held_at, table->record.data + offset, length);
     table->held.data[table->held_at + length] = '\n';
@@ -62,7 +62,7 @@ static kit_status put_spool(job_reader *reader, const char *line, size_t length,
     return KOLM_OK;
 }
 
-/* A file without a name: nothing is left of it, whatever happens. */
+/* A file without a name, so that nothing is left behind. */
 static kit_status open_spool(job_reader *reader, kolm_error_t *err) {
     const char *directory = reader->options.scratch;
     errno = 0;

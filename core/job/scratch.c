@@ -27,7 +27,7 @@ kit_status job_scratch_open(const char *directory, const char *what, int *out_fd
 #else
     *out_fd = -1;
 #endif
-    /* Not every file system has files that never had a name. */
+    /* Not every file system supports O_TMPFILE. */
     if (*out_fd < 0 && (*out_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0)
         unlink(path);
     if (*out_fd < 0) status = kit_fail_errno(err, errno, "cannot create %s", path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sorting more records than memory should hold: sorted runs in a file, merged by a heap. */
+/* External sorting: sorted runs in a file, merged by a heap. */
 #include "job/scratch.h"
 
 #include "kolm/kit/file.h"
@@ -15,7 +15,7 @@ typedef struct run {
     uint64_t offset, records; /* offset in records */
 } run;
 
-/* A run that is being merged, with a slice of the buffer. */
+/* A run that is being merged, with its slice of the buffer. */
 typedef struct source {
     uint64_t *slice, *at;
     size_t left; /* records of the slice from at on */
@@ -34,7 +34,7 @@ struct job_sorter {
     source sources[JOB_SORTER_FAN];
     uint8_t heap[JOB_SORTER_FAN];
     size_t live;
-    bool given;  /* the record on top of the heap was handed out */
+    bool given;  /* the record on top of the heap was returned */
     size_t next; /* in memory: the next record of buffer */
 };
 
@@ -49,7 +49,7 @@ static int compare(const uint64_t *a, const uint64_t *b, size_t words) {
     return 0;
 }
 
-/* qsort has no place for the number of words. */
+/* One for each number of words, which qsort cannot pass. */
 #define COMPARE_OF(n)                                                                                                  \
     static int compare_##n(const void *a, const void *b) {                                                             \
         return compare(a, b, n);                                                                                       \
@@ -188,7 +188,7 @@ static kit_status merge_next(job_sorter *s, const uint64_t **out, kolm_error_t *
     return KOLM_OK;
 }
 
-/* The first runs become one, after the others. */
+/* Merges the first runs into one, which is appended after the others. */
 static kit_status merge_some(job_sorter *s, uint64_t *slice, kolm_error_t *err) {
     size_t most = SLICE_BYTES / (s->words * sizeof(uint64_t)), count = 0;
     uint64_t offset = s->end;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Detects formats by their first bytes; unpacks gzip and zstd as a stream. */
+/* Detects formats by their first bytes; decompresses gzip and zstd as a stream. */
 #include "job/source.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <zstd_errors.h>
 
 #define CHUNK (64u * 1024)
-#define WINDOW_LOG_MAX 27 /* of zstd: 128 MiB, what the zstd program takes without being asked */
+#define WINDOW_LOG_MAX 27 /* zstd: 128 MiB, the default limit of the zstd program */
 
 typedef enum packing { PLAIN, GZIP, ZSTD } packing;
 
@@ -24,7 +24,7 @@ struct job_bytes {
     bool open;  /* inside a member or frame */
     bool ended; /* of fd */
     size_t at, end;
-    char data[CHUNK]; /* read and not yet used: at to end */
+    char data[CHUNK]; /* from at to end: read but not yet consumed */
 };
 
 /* ---- Formats */
@@ -33,7 +33,7 @@ typedef struct magic {
     const char *bytes;
     size_t length;
     const char *name;    /* "is NAME" */
-    const char *convert; /* the advice */
+    const char *convert; /* how to convert it */
 } magic;
 
 #define MAGIC(text) text, sizeof(text) - 1
@@ -62,7 +62,7 @@ static const magic refused[] = {
     {MAGIC("%PDF-"), "a PDF document", "give a file with rows: JSON lines, CSV or TSV"},
 };
 
-/* A zip that a spreadsheet program wrote: its parts are named in it. */
+/* True for a zip from a spreadsheet program, by the names in it. */
 static bool is_workbook(const job_bytes *bytes) {
     static const char *const parts[] = {"[Content_Types].xml", "xl/", "opendocument.spreadsheet"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -74,7 +74,7 @@ static bool begins(const job_bytes *bytes, const char *with, size_t length) {
     return bytes->end >= length && memcmp(bytes->data, with, length) == 0;
 }
 
-/* "BZh" might be a word of a header; the digit and the mark of a block or of the end after it are not. */
+/* "BZh" alone may be the start of a header; followed by a digit and a block or end mark it is bzip2. */
 static bool is_bzip2(const job_bytes *bytes) {
     return bytes->end >= 10 && bytes->data[3] >= '1' && bytes->data[3] <= '9' &&
            (memcmp(bytes->data + 4, "1AY&SY", 6) == 0 || memcmp(bytes->data + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0);
@@ -178,7 +178,7 @@ static kit_status unpack(job_bytes *bytes, char *out, size_t capacity, size_t *o
     if (capacity > 1u << 30) capacity = 1u << 30;
     for (bool flushed = false; *out_got == 0;) {
         bool end = false;
-        /* What was taken may still have output after it, except between frames. */
+        /* Refill only if no output is pending, or between frames. */
         if (bytes->at == bytes->end && !bytes->ended && (flushed || !bytes->open)) KIT_TRY(refill(bytes, err));
         if (!bytes->open && bytes->packing == GZIP) KIT_TRY(next_member(bytes, &end, err));
         if (end || (!bytes->open && bytes->at == bytes->end && bytes->ended)) return KOLM_OK;
@@ -203,7 +203,7 @@ kit_status job_bytes_read(void *user, char *out, size_t capacity, size_t *out_go
 
 /* ---- Opening */
 
-/* Whether these bytes could be the start of a longer mark. */
+/* True if these bytes could be the start of a longer signature. */
 static bool may_be_marked(const job_bytes *bytes) {
     static const char *const packed[] = {"\x1F\x8B\x08", "\x28\xB5\x2F\xFD"};
     size_t n = bytes->end;
@@ -237,7 +237,7 @@ static kit_status start(job_bytes *bytes, kolm_error_t *err) {
                !ZSTD_isError(ZSTD_DCtx_setParameter(bytes->zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX));
     }
     if (good) return KOLM_OK;
-    if (bytes->packing == GZIP) bytes->packing = PLAIN; /* nothing to end */
+    if (bytes->packing == GZIP) bytes->packing = PLAIN; /* nothing to free */
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                     "out of memory while unpacking data");
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which groups of rows are held out. */
+/* Decides which groups of rows are held out. */
 #include "job/dataset_work.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #define HELD_OUT_PERCENT 20u
 #define HELD_OUT_MOST 50000u
 
-/* A fifth, or less if fewer rows suffice: of / in of the rows. */
+/* The share that is held out, of / in: a fifth, or less if fewer rows suffice. */
 typedef struct share {
     uint64_t of, in;
 } share;
@@ -76,8 +76,8 @@ static uint32_t group_end(const label *l, uint32_t from) {
     return to;
 }
 
-/* Leaves the hashes of the groups that are held out: in their order, each that still fits into what mixed groups leave
- * of the share; when none does, the smallest one, unless it is all there is. */
+/* Keeps only the hashes of groups that are held out: in order, each that still fits into what mixed groups leave of the
+ * share; if none fits, the smallest one, unless it is all there is. */
 static void choose_exact(label *l) {
     uint64_t held = l->mixed_held;
     uint32_t chosen = 0, best = 0, best_rows = UINT32_MAX;

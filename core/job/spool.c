@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The spool: each row as a line of a scratch file, with a card of metadata, and the walk over the kept ones.
- */
+/* The spool: stores each row as a line of a scratch file, with a card of metadata, and iterates over the kept ones. */
 #include "job/dataset_work.h"
 
 #include "kolm/kit/digest.h"
@@ -94,7 +93,7 @@ static kit_status write_line(work *w, part which, const job_row *row, kit_buf *l
     return KOLM_OK;
 }
 
-/* A label is the same with and without spaces around it; an output of nothing else keeps them. */
+/* Surrounding spaces do not count in a label; an output of only spaces keeps them. */
 static kit_status describe_output(work *w, const job_row *row, row_card *card) {
     const char *text = row->output;
     size_t length = row->output_length;
@@ -119,7 +118,7 @@ static kit_status add_bands(work *w, const job_fingerprint *print, uint64_t cont
     return job_table_put(w->sketches, number, print->sketch, w->err);
 }
 
-/* The identity of the row's input, and the keys for finding similar ones. */
+/* Computes the identity of the row's input, and the keys for finding similar ones. */
 static kit_status describe_input(work *w, part which, const job_row *row, uint64_t number, row_card *card) {
     uint8_t seed[8];
     uint64_t seen[2], input[2], split[2], context[2] = {0, 0};
@@ -138,8 +137,8 @@ static kit_status describe_input(work *w, part which, const job_row *row, uint64
         w->index, (const uint64_t[]){seen[0], seen[1], (uint64_t)which, card->output, number, card->place}, w->err));
     job_fingerprint print;
     KIT_TRY(job_fingerprint_text(w->sha, row->input, row->input_length, input, &print, w->err));
-    /* The same question in another context is another one, though the two are kept together where they can be; an
-     * evaluation file may ask it again. */
+    /* The same question in another context is a different one, although both are grouped together if possible; an
+     * evaluation file may repeat it. */
     if (row->context_length > 0) KIT_TRY(digest(w, row->context, row->context_length, NULL, 0, context));
     print.key[0] ^= context[0];
     print.key[1] ^= context[1];
@@ -164,8 +163,8 @@ static kit_status add_row(work *w, part which, size_t source, const job_row *row
     return job_table_put(w->cards, number, &card, w->err);
 }
 
-/* What all rows of the data have in common is known when they were read, and belongs to the rows of an evaluation file
- * that lack it, too: they are put to the model as questions are. */
+/* What all rows of the data have in common is known once they are read. It is added to rows of an evaluation file that
+ * lack it, just as it is to questions for the model. */
 static kit_status take_common(work *w, part which, job_row *row) {
     if (which == PART_DATA) return job_common_see(&w->summary->common, row, w->err);
     job_common_fill(dataset_common(w), row, &w->seen, &w->context);
@@ -234,7 +233,7 @@ kit_status spool_read(work *w, part which, job_source *sources, size_t count) {
 
 /* ---- Kept or dropped */
 
-/* The byte and the bit of a row. */
+/* Returns the byte and the bit of a row. */
 static uint8_t *dropped_byte(const work *w, uint64_t number, uint8_t *out_bit) {
     part which = number >= w->first_eval ? PART_EVAL : PART_DATA;
     if (which == PART_EVAL) number -= w->first_eval;

@@ -17,7 +17,7 @@ typedef struct sinks {
     job_sorter *held; /* the held-out rows, until all of them are known */
     kit_sha256 *train_sha, *eval_sha;
     bool split;  /* data rows may be held out */
-    bool labels; /* outputs are written without spaces around them */
+    bool labels; /* outputs are written without surrounding spaces */
     kit_buf line, input, output;
 } sinks;
 
@@ -28,7 +28,7 @@ static kit_status put_line(work *w, FILE *file, kit_sha256 *sha, const kit_buf *
     return sha != NULL ? kit_sha256_update(sha, line->data, line->length, w->err) : KOLM_OK;
 }
 
-/* A label is written without spaces around it: in the answer of the chat too, for a trainer learns from that. */
+/* Removes spaces around a label, also in the answer of the chat, which a trainer learns from. */
 static kit_status trim_output(work *w, sinks *out, spooled *row) {
     const char *text = row->parts.output;
     size_t length = strlen(text);
@@ -41,8 +41,8 @@ static kit_status trim_output(work *w, sinks *out, spooled *row) {
     return kit_buf_ok(&out->output, w->err);
 }
 
-/* {"id":"17","input":"...": where each of the three kinds of lines begins. The id is the number of the line: a number
- * of the row in the user's files would say which rows are missing there, and where. */
+/* Writes {"id":"17","input":"...", the start of all three kinds of lines. The id is the line number: the position in
+ * the user's files would reveal which rows are missing there, and where. */
 static kit_status begin_line(work *w, sinks *out, const spooled *row, uint64_t lines_before) {
     kit_buf_clear(&out->line);
     kit_buf_clear(&out->input);
@@ -137,7 +137,7 @@ static kit_status open_sink(const char *directory, const char *name, FILE **out,
     return status;
 }
 
-/* Closes what is open; a write error appears here at the latest. */
+/* Closes the file; a write error is detected here at the latest. */
 static kit_status close_sink(work *w, FILE **file, kit_status status, const char *directory, const char *name) {
     if (*file == NULL) return status;
     errno = 0;
