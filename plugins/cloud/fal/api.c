@@ -125,13 +125,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     kit_format(path, sizeof path, "/%s", task->model.model);
     const kit_service_call call = {
         .path = path, .body = body, .repeat = KIT_HTTP_CREATE, .headers = headers, .header_count = 2};
-    kit_status status = kit_service_ask(&task->service, &call, &reply, err);
-    *out_may_exist = status == KOLM_OK || reply.may_exist;
-    if (status == KOLM_OK && !(kit_service_text(reply.json, "request_id", out_handle, KIT_RENT_HANDLE_BYTES) &&
-                               kit_service_is_id(out_handle))) {
-        out_handle[0] = '\0';
-        status = malformed("a request without id", err);
-    }
+    kit_status status = kit_service_create(&task->service, &call, "request_id", out_handle, out_may_exist, &reply, err);
     if (status == KOLM_OK) {
         take_url(task, reply.json, "status_url", out_handle, "/status", r->status_url, sizeof r->status_url);
         take_url(task, reply.json, "response_url", out_handle, "", r->response_url, sizeof r->response_url);

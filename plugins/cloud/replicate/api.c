@@ -237,13 +237,7 @@ static kit_status create(kit_queue_task *task, const char *path, const cJSON *bo
                          char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err) {
     kit_service_reply reply = {0};
     const kit_service_call call = {.path = path, .body = body, .repeat = KIT_HTTP_CREATE};
-    kit_status status = kit_service_ask(&task->service, &call, &reply, err);
-    *out_may_exist = status == KOLM_OK || reply.may_exist;
-    if (status == KOLM_OK &&
-        !(kit_service_text(reply.json, "id", out_handle, KIT_RENT_HANDLE_BYTES) && kit_service_is_id(out_handle))) {
-        out_handle[0] = '\0';
-        status = malformed("a job without id", err);
-    }
+    kit_status status = kit_service_create(&task->service, &call, "id", out_handle, out_may_exist, &reply, err);
     kit_service_reply_free(&reply);
     return status;
 }

@@ -210,13 +210,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     if (body == NULL) return kit_no_memory(err);
     kit_format(path, sizeof path, "/%s/run", e->id);
     const kit_service_call call = {.path = path, .body = body, .repeat = KIT_HTTP_CREATE};
-    kit_status status = kit_service_ask(&task->service, &call, &reply, err);
-    *out_may_exist = status == KOLM_OK || reply.may_exist;
-    if (status == KOLM_OK &&
-        !(kit_service_text(reply.json, "id", out_handle, KIT_RENT_HANDLE_BYTES) && kit_service_is_id(out_handle))) {
-        out_handle[0] = '\0';
-        status = malformed("a job without id", err);
-    }
+    kit_status status = kit_service_create(&task->service, &call, "id", out_handle, out_may_exist, &reply, err);
     e->open = *out_may_exist;
     if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json))
         status = kit_fail(err, status, "correct backends.runpod.endpoint in config.json, or take it out of there",

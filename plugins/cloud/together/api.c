@@ -301,13 +301,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
         return kit_no_memory(err);
     }
     const kit_service_call call = {.path = "/v1/fine-tunes", .body = body, .repeat = KIT_HTTP_CREATE};
-    kit_status status = kit_service_ask(&task->service, &call, &reply, err);
-    *out_may_exist = status == KOLM_OK || reply.may_exist;
-    if (status == KOLM_OK &&
-        !(kit_service_text(reply.json, "id", out_handle, KIT_RENT_HANDLE_BYTES) && kit_service_is_id(out_handle))) {
-        out_handle[0] = '\0';
-        status = malformed("a job without id", err);
-    }
+    kit_status status = kit_service_create(&task->service, &call, "id", out_handle, out_may_exist, &reply, err);
     kit_service_reply_free(&reply);
     cJSON_Delete(body);
     return status;

@@ -15,6 +15,8 @@
 
 #define SLICE_MS 100
 
+_Static_assert(KIT_RENT_HANDLE_BYTES == KIT_SERVICE_ID_BYTES, "an id that was created is a handle");
+
 kit_status queue_task_open(const kit_queue_backend *backend, const kolm_host_v1_t *host, const char *job_dir,
                            kit_queue_task *out, kolm_error_t *err) {
     *out = (kit_queue_task){.backend = backend, .host = host, .rows_fd = -1};

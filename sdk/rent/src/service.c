@@ -253,3 +253,17 @@ kit_status kit_service_ask(kit_service *service, const kit_service_call *call, k
     kit_buf_free(&body);
     return status;
 }
+
+kit_status kit_service_create(kit_service *service, const kit_service_call *call, const char *key,
+                              char out_id[KIT_SERVICE_ID_BYTES], bool *out_may_exist, kit_service_reply *reply,
+                              kolm_error_t *err) {
+    out_id[0] = '\0';
+    kit_status status = kit_service_ask(service, call, reply, err);
+    *out_may_exist = status == KOLM_OK || reply->may_exist;
+    if (status != KOLM_OK ||
+        (kit_service_text(reply->json, key, out_id, KIT_SERVICE_ID_BYTES) && kit_service_is_id(out_id)))
+        return status;
+    out_id[0] = '\0';
+    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if the error persists, update kolm",
+                    "%s sent an unexpected answer: a job without id", service->site->title);
+}

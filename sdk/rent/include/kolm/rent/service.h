@@ -88,6 +88,12 @@ void kit_service_reply_free(kit_service_reply *reply);
  * then if the request creates. */
 kit_status kit_service_ask(kit_service *service, const kit_service_call *call, kit_service_reply *reply,
                            kolm_error_t *err) KIT_MUST_USE;
+/* The same for a call that creates a job, whose id is the member `key` of the answer. *out_may_exist: a job may be
+ * there. DATA_LOSS, and out_id "", for an answer without an id that is safe in a path and in a record. */
+#define KIT_SERVICE_ID_BYTES 128u
+kit_status kit_service_create(kit_service *service, const kit_service_call *call, const char *key,
+                              char out_id[KIT_SERVICE_ID_BYTES], bool *out_may_exist, kit_service_reply *reply,
+                              kolm_error_t *err) KIT_MUST_USE;
 /* Whether the token would be sent to this URL. */
 bool kit_service_is_ours(const kit_service *service, const char *url);
 /* The provider's message in the body of an error, with the token removed; "" if there is none. */
