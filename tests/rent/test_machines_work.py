@@ -378,6 +378,19 @@ class Elsewhere(Case):
         _, told = self.asked(said, "another-token-of-it-0123456789abcdef")
         self.assertEqual(told.split(" ")[0], "gone")
 
+    @unittest.skipUnless(PROVIDER.name == "vast", "does not say whose token it is")
+    def test_whose_token_it_is_cannot_be_told_for_the_moment(self):
+        """What is there is ended all the same."""
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase booting")
+        process.kill()
+        said = self.finish(process, lines)
+        self.cloud.always = lambda request: Fault(503) if "/users/current" in request.target else None
+        answer = self.slot("reclaim", "kolm-01234567-60000000-89abcdef-1", "", "86400", place="Vast.ai (account 1)")
+        self.assertRegex(answer.of("reclaimed")[0], "^unknown not found, but Vast.ai does not tell now which account")
+        name, told = self.asked(said, self.cloud.key)
+        self.assertEqual((told.split(" ")[0], self.cloud.running()), ("gone", []))
+
     def test_a_record_of_an_older_kolm_says_no_account(self):
         answer = self.slot("reclaim", "kolm-01234567-60000000-89abcdef-1", "", "86400", place="somewhere")
         self.assertEqual(answer.of("reclaimed")[0].split(" ")[0], "gone", answer.text)
