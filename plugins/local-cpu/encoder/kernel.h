@@ -53,11 +53,17 @@ INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, con
     for (int r = 0; r < rows; r += 3)
         at[r / 3] = s->w + (size_t)r * stride;
     uint32_t k = 0;
-    /* Fetched one line at a time: a dozen at once would wait for each other, and what is needed now for them. */
+    const float *next = s->w + s->ahead, *row_end = next + s->count;
+    /* Fetched one line at a time, as they lie in memory: a dozen at once would wait for each other, and what is needed
+     * now for them; and the processor goes on fetching by itself where it is asked for neighbours. */
     for (; k + 16 <= s->count; k += 16)
 #pragma GCC unroll 16
         for (int j = 0; j < 16; j++, x += PANEL) {
-            if (j < rows) __builtin_prefetch(at[j / 3] + (size_t)(j % 3) * stride + s->ahead, 0, 2);
+            if (j < rows) {
+                __builtin_prefetch(next, 0, 3);
+                next += 16;
+                if (next >= row_end) next += stride - s->count, row_end += stride;
+            }
             W(step)(rows, vectors, at, stride, x, sum);
         }
     for (; k < s->count; k++, x += PANEL)
