@@ -11,11 +11,10 @@
 
 #define CACHE "bases"
 
-/* Where a base is looked for, and what is remembered of those that were found. Without a home it only costs the time to
- * hash. */
+/* Where to look for a base, and the cache of digests. Without a home, bases are hashed each time. */
 typedef struct lookup {
     kolm_session *session;
-    store_home *home; /* NULL: there is none, and nothing is kept */
+    store_home *home; /* NULL: none, so nothing is cached */
     cJSON *memory;
 } lookup;
 
@@ -47,11 +46,11 @@ kit_status model_base_open(kolm_session *session, const char *asked, job_base *o
 
 /* ---- Found again */
 
-/* What a manifest says of the base that it needs. */
+/* The base that a manifest requires. */
 typedef struct wanted {
     const char *name, *digest;
-    kit_buf lines; /* of the files that count; empty: all do, and the digest alone says what they are */
-    kit_buf seen;  /* where it was, and what is there now, for the error that it was not found */
+    kit_buf lines; /* of the files that count; empty: all, and only the digest is known */
+    kit_buf seen;  /* where it was, and what is there now, for the error if it is not found */
 } wanted;
 
 static kit_status wanted_begin(const cJSON *base, wanted *w, kolm_error_t *err) {
@@ -99,8 +98,8 @@ static kit_status open_asked(const char *asked, const wanted *w, const lookup *l
                     what);
 }
 
-/* True when the base that is wanted is at path. what_then: what one is that is not. before: the lines of the one that
- * was there, or NULL. */
+/* True if the required base is at path. what_then: describes a different one in the error. before: the lines of the one
+ * that was there, or NULL. */
 static bool try_path(wanted *w, const char *path, const char *what_then, const char *before, const lookup *l,
                      job_base *out_base) {
     kolm_error_t why = KIT_ERROR_INIT;
@@ -117,12 +116,12 @@ static bool try_path(wanted *w, const char *path, const char *what_then, const c
     return false;
 }
 
-/* Every place where it was seen; those where it was once come last. */
+/* Tries every path where it was last seen, then those where it was seen earlier. */
 static kit_status try_seen(wanted *w, const lookup *l, job_base *out_base, bool *out_found, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     *out_found = false;
     for (int earlier = 0; earlier < 2 && status == KOLM_OK && !*out_found; earlier++) {
-        cJSON *seen = NULL; /* a copy: opening replaces entries of the memory */
+        cJSON *seen = NULL; /* a copy: opening replaces entries of the cache */
         status = job_base_seen(l->memory, w->digest, kit_buf_text(&w->lines), earlier == 1, &seen, err);
         for (const cJSON *e = seen != NULL ? seen->child : NULL; e != NULL && !*out_found; e = e->next) {
             const char *path = NULL, *lines = NULL;
@@ -193,7 +192,7 @@ uint64_t model_read_bytes(uint64_t payload_bytes, uint64_t base_bytes, const cJS
 }
 
 kit_status model_options(const cJSON *manifest, bool allow_pickle, cJSON **out_options, kolm_error_t *err) {
-    /* docs/trainer.md has what each means. One that is not here stays behind, whatever a later trainer calls it. */
+    /* The options that are kept, see docs/trainer.md. All others are dropped, including those of later trainers. */
     static const char *const travel[] = {"task",       "method",         "rank",          "alpha",
                                          "targets",    "dtype",          "template",      "system",
                                          "max_length", "max_new_tokens", "deterministic", "unsloth"};

@@ -17,14 +17,14 @@
 #include <unistd.h>
 
 #define MERGE_FD_LEAST 16        /* above the numbers that the trainer uses otherwise */
-#define META "kolm_trainer.json" /* of the trainer alone; every artifact that can be exported has it */
+#define META "kolm_trainer.json" /* used only by the trainer; every artifact that can be exported has it */
 
 /* ---- The place: DIR is absent or empty; the files are made beside it and moved when they are whole */
 
 static kit_status check_target(const char *to, kolm_error_t *err) {
     struct stat info;
     if (lstat(to, &info) != 0) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", to);
-    /* rmdir removes what is empty and nothing else. */
+    /* rmdir removes only an empty directory. */
     if (S_ISDIR(info.st_mode) && rmdir(to) == 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "give --to a directory that does not exist yet",
                     "%s already exists, and is not empty", to);
@@ -88,7 +88,7 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
     return session_stopped(user);
 }
 
-/* The payload's files into directory; META stays behind. */
+/* Copies the payload's files, except META, to directory. */
 static kit_status copy_payload(kolm_session *session, model_handle *model, const char *scratch, const char *directory,
                                kolm_error_t *err) {
     KIT_TRY(artifact_extract(model->artifact, scratch, stop, session, err));
@@ -100,7 +100,7 @@ static kit_status copy_payload(kolm_session *session, model_handle *model, const
         kit_buf content = {0};
         status = kit_path_join(scratch, name, &from, err);
         if (status == KOLM_OK) status = kit_path_join(directory, name + 6, &to, err);
-        /* The same file system as a rule; a job directory elsewhere is copied from. */
+        /* Usually on the same file system; otherwise copy. */
         if (status == KOLM_OK && rename(from, to) != 0) {
             status = kit_read_file(from, SIZE_MAX / 2, &content, err);
             if (status == KOLM_OK) status = kit_write_file(to, 0644, kit_buf_text(&content), content.length, err);
@@ -152,7 +152,7 @@ static int32_t setting(void *user, const char *key, char *buffer, uint64_t capac
     return kit_copy(buffer, (size_t)capacity, value) ? KOLM_OK : KOLM_E_OUT_OF_RANGE;
 }
 
-/* The runtime of the backend that is named, else of the model's maker, else any: merging needs torch and no device. */
+/* Finds the runtime of the named backend, else of the model's maker, else any: merging needs torch, but no device. */
 static kit_status find_runtime(merging *m, const model_handle *model, const char *backend, kolm_error_t *err) {
     const cJSON *config = NULL;
     char maker[64];

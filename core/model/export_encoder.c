@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm export of a model on a sentence encoder: the encoder's files, the model's own, and a program that joins them. */
+/* kolm export of a model on a sentence encoder: the encoder's files, the model's own, and a program that uses both. */
 #include "model/export_encoder.h"
 
 #include "export_predict.h"
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define PIECE (1u << 20)
-#define PARTS "kolm" /* the directory of what is not the encoder's */
+#define PARTS "kolm" /* the directory for files that are not the encoder's */
 #define MODEL "model/"
 #define CARRIED "model/base/"
 
@@ -53,7 +53,7 @@ static kit_status copy_bytes(kolm_session *session, int from, int to, const char
     return status;
 }
 
-/* directory/name becomes target/as, whose directories are made. */
+/* Copies directory/name to target/as, creating directories. */
 static kit_status copy_file(kolm_session *session, const char *directory, const char *name, const char *target,
                             const char *as, kolm_error_t *err) {
     char *from = NULL, *to = NULL;
@@ -88,7 +88,7 @@ static kit_status write_text(const char *directory, const char *name, const char
 
 /* ---- The encoder: from its directory, or from the artifact */
 
-/* The names in lines of core/job/base.h; those of the model's manifest where it has them. */
+/* Copies the files of the base: those listed in the model's manifest, else all (core/job/base.h). */
 static kit_status copy_base(kolm_session *session, const job_base *base, const char *directory, kolm_error_t *err) {
     cJSON *files = job_base_files(base);
     kit_status status = files != NULL ? KOLM_OK : kit_no_memory(err);

@@ -6,15 +6,15 @@
 #include "model/model.h"
 
 /*
- * DIRECTORY is the encoder itself (sentence-transformers loads it), and beside its files:
+ * DIRECTORY is the encoder itself (sentence-transformers loads it), with these additional files:
  *
- *   kolm/head.bin, linear.bin, encoder.json   the model's own parts, as the artifact has them
- *   kolm/labels.json                          its labels, in their order
- *   predict.py                                the same answers by Python, without kolm; export_predict.py here
- *   README.md                                 what it is, and the digest of the manifest that it was made of
+ *   kolm/head.bin, linear.bin, encoder.json   the model's own parts, as in the artifact
+ *   kolm/labels.json                          its labels, in order
+ *   predict.py                                gives the same answers in Python, without kolm; here export_predict.py
+ *   README.md                                 a description, with the digest of the artifact's manifest
  */
 bool export_is_encoder(const model_handle *model);
-/* scratch: an empty directory; base: path NULL when the model carries it. */
+/* scratch: an empty directory; base: path NULL if the model includes it. */
 kit_status export_encoder(kolm_session *session, model_handle *model, const job_base *base, const char *scratch,
                           const char *directory, kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The questions that wait for their answer, in order: eight bytes each. */
+/* The queue of questions without an answer: eight bytes each. */
 #include "model/ids.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a. Two ids of the same digest would only be mistaken for each other. */
+/* FNV-1a. A collision only means that two ids are not told apart. */
 static uint64_t digest(const char *id) {
     uint64_t sum = 14695981039346656037u;
     for (; *id; id++)
@@ -13,7 +13,7 @@ static uint64_t digest(const char *id) {
     return sum;
 }
 
-/* Under the lock: room for one more; what waits moves to the front when it moves at all. */
+/* Under the lock: makes room for one more; if the array is moved, the queue moves to its front. */
 static bool make_room(run_ids *ids) {
     if (ids->from + ids->count < ids->room) return true;
     size_t room = ids->count * 2 < 256 ? 256 : ids->count * 2;

@@ -16,7 +16,7 @@ typedef struct run_ids {
 #define RUN_IDS_NONE ((run_ids){.lock = PTHREAD_MUTEX_INITIALIZER})
 
 kit_status run_ids_put(run_ids *ids, const char *id, kolm_error_t *err) KIT_MUST_USE;
-/* Takes the next one; false if it has another id, or there is none. */
+/* Takes the next one; false if it has a different id, or there is none. */
 bool run_ids_take(run_ids *ids, const char *id);
 void run_ids_free(run_ids *ids);
 

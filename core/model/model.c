@@ -24,7 +24,7 @@ static bool stop(void *user, uint64_t done, uint64_t total) {
     return session_stopped(user);
 }
 
-/* Whether the signer is a key that was replaced: then the log has to show that it signed before that. */
+/* True if the signer's key was replaced: then the log must show that it signed before that. */
 static bool is_retired(const receipt_keyring *ring, const artifact *a) {
     receipt_public signer;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -64,7 +64,7 @@ static kit_status load_ring(kolm_session *session, receipt_keyring **out_ring, c
 
 /* ---- Hashing, which takes longer than all else that a short answer needs beside it */
 
-#define HASHED_ASIDE 262144u /* bytes that are worth a thread */
+#define HASHED_ASIDE 262144u /* bytes from which a thread is worthwhile */
 
 typedef struct hashing {
     model_handle *model;
@@ -80,8 +80,8 @@ static void *hash(void *user) {
     return NULL;
 }
 
-/* Meanwhile the backends are looked at, one of which will use the model. That says nothing about it: nothing is chosen
- * or started before it is verified, and an error is said when the backends are needed. */
+/* Scans the backends while another thread hashes the file. Nothing is chosen or started before the model is verified,
+ * and an error of the scan is reported only when the backends are needed. */
 static kit_status hash_aside(hashing *h) {
     pthread_t thread;
     kolm_error_t ignored = KIT_ERROR_INIT;
@@ -109,7 +109,7 @@ static kit_status look_and_judge(kolm_session *session, model_handle *m, model_t
     unsigned what = trust == MODEL_TRUST_DEEP ? ARTIFACT_HASH_FILE | ARTIFACT_HASH_ENTRIES
                     : m->has_sidecar          ? ARTIFACT_HASH_FILE
                                               : ARTIFACT_HASH_ENTRIES;
-    if (trust == MODEL_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* it is about to be used */
+    if (trust == MODEL_TRUST_CONTENT) what |= ARTIFACT_KEEP; /* the model will be used */
     hashed = hashed && !m->has_sidecar;                      /* receipts are about the whole file */
     hashing h = {.model = m, .session = session, .what = what, .err = err};
     if (status == KOLM_OK && !hashed) status = hash_aside(&h);
@@ -253,7 +253,7 @@ kit_status model_job_make(kolm_session *session, job_directory *out, kolm_error_
     return status;
 }
 
-/* The copies that a backend was given of the model's files. */
+/* Checks the copies of the model's files that a backend was given. */
 static kit_status check_copies(const model_handle *model, const job_directory *job, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < artifact_entry_count(model->artifact) && status == KOLM_OK; i++) {
@@ -320,8 +320,8 @@ kit_status model_describe(const model_handle *model, const job_base *base, const
     return status;
 }
 
-/* The backend that a receipt of this signer names. A line without its signature is ignored: it could choose who gets
- * the questions. */
+/* The backend in a receipt of this signer. A line without a valid signature is ignored, because it could determine who
+ * gets the questions. */
 static bool backend_of_line(const receipt_public *signer, const char *line, size_t length, char *out, size_t capacity) {
     receipt_envelope envelope;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -423,7 +423,7 @@ kit_status model_answering_run(kolm_session *session, model_answering *answering
     kit_status status = fleet_call_one(session, answering->choice->registry, backend, &call, answering->result, err);
     kit_format(what, sizeof what, "answering on %s", backend->name);
     if (status == KOLM_OK) status = fleet_verdict(answering->result, what, out_reason, err);
-    /* If its model changes, a backend may fail in any way: then this is the reason. */
+    /* If its model changes, a backend may fail in any way: report the change as the reason. */
     kolm_error_t changed = KIT_ERROR_INIT;
     if (status != KOLM_E_CANCELLED && model_unchanged(answering->model, &answering->base, &answering->job,
                                                       &answering->described, out_reason, &changed) != KOLM_OK) {

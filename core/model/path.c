@@ -29,7 +29,7 @@ static bool is_directory(const char *path) {
 /* The first bytes of a regular file; 0 if it is not one, or cannot be read. */
 static size_t first_bytes(const char *path, char *out, size_t capacity) {
     struct stat info;
-    /* Not even opened unless it is regular: a FIFO's writer would take that for its reader, and lose what it writes. */
+    /* Open only regular files: the writer of a FIFO would take us for its reader, and lose data. */
     if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     ssize_t got = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) ? read(fd, out, capacity) : 0;

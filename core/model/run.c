@@ -29,7 +29,7 @@ static kit_status bad_answer(const run_stream *s, const char *what, kolm_error_t
                     "answer %llu of %s: %s", (unsigned long long)s->answers, s->backend, what);
 }
 
-/* Whether it is valid, and was requested. */
+/* Checks that the answer is valid, and was requested. */
 static kit_status check_answer(run_stream *s, const cJSON *answer, run_answer *out, kolm_error_t *err) {
     const cJSON *output = kit_json_get(answer, "output");
     char text[160];
@@ -120,7 +120,7 @@ static void *read_answers(void *user) {
 
 /* ---- Both */
 
-/* The error of the line that ended the batch, with what was answered before it. */
+/* The error of the line that ended the batch, with the number of answers before it. */
 static kit_status feeding_failed(const run_stream *s, session_reason *out_reason, kolm_error_t *err) {
     *out_reason = s->feed_status == KOLM_E_FAILED_PRECONDITION ? SESSION_REASON_USAGE : SESSION_REASON_DATA;
     *err = s->feed_error;
@@ -158,7 +158,7 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
     kit_status status =
         model_answering_run(s->session, answering, airgap, question_read, answer_write, out_reason, err);
     answering->stop = NULL;
-    bool no_answer = s->no_answer != 0; /* said before its end: it was stopped for that. Half a line comes at its end */
+    bool no_answer = s->no_answer != 0; /* before the backend's output ends, which may leave half a line */
     close(question_read);
     close(answer_write);
     pthread_join(reader, NULL);
@@ -226,7 +226,7 @@ static kit_status learn_form(run_stream *s, const artifact *a, kolm_error_t *err
     return s->jsonl && s->reader == NULL ? job_reader_open_rows(&options, &s->reader, err) : KOLM_OK;
 }
 
-/* Whether a server keeps this model warm, with the requested options, and has digested this very file. */
+/* A server that keeps this model warm with the requested options, and has digested the same file. */
 typedef struct warm {
     kolm_session *session;
     const run_request *request;
@@ -237,7 +237,7 @@ static bool find_warm(void *user, const artifact *a) {
     warm *w = user;
     const run_request *r = w->request;
     kit_buf mark = {0};
-    if (r->serve || r->base != NULL) return false; /* its base is the one that it found */
+    if (r->serve || r->base != NULL) return false; /* a server uses the base that it found */
     model_serve_connect(w->session, artifact_manifest_sha256(a), &w->served);
     bool fits = w->served.fd >= 0 && strcmp(w->served.model, artifact_manifest_sha256(a)) == 0 &&
                 (!r->airgap || w->served.airgap) && (r->backend == NULL || strcmp(r->backend, w->served.backend) == 0);
@@ -337,11 +337,11 @@ kit_status run_model(kolm_session *session, const run_request *r, const run_rece
                       .read_error = KIT_ERROR_INIT};
     kit_status status = run_stream_through(session, r, s, out_reason, err);
     *out_tally = (run_tally){0};
-    if (status == KOLM_OK && !receiver_gone(s)) { /* else the thread that feeds may go on */
+    if (status == KOLM_OK && !receiver_gone(s)) { /* else the feeder may still be running */
         *out_tally = (run_tally){.lines = s->lines, .bad = s->bad, .answers = s->answers};
         memcpy(out_tally->bad_examples, s->bad_examples, sizeof s->bad_examples);
     }
-    /* A server that ended with an error had it before the interruption, which by itself is no error. */
+    /* Interrupting a server is not an error: if it ended with one, that came before the interruption. */
     if (status == KOLM_E_CANCELLED || (status != KOLM_OK && session_stopped(session) && !s->serving))
         *out_reason = SESSION_REASON_INTERRUPTED;
     run_stream_drop(s);

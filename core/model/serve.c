@@ -29,7 +29,7 @@
 /* ---- The server */
 
 typedef struct client {
-    int fd; /* -1: this place is free */
+    int fd; /* -1: this slot is free */
     uint64_t number;
     kit_buf in, out;
     uint64_t waiting; /* questions without an answer yet */
@@ -39,7 +39,7 @@ typedef struct client {
 
 typedef struct question {
     uint64_t number; /* its id for the backend */
-    uint64_t client; /* its number; it has disconnected if no client has that number */
+    uint64_t client; /* the client's number; it has disconnected if none has that number */
     char *id;
     struct question *next;
 } question;
@@ -61,7 +61,7 @@ typedef struct server {
     uint64_t last_number;
     question *first, *last; /* in the order of the backend's answers */
     uint64_t last_question;
-    int64_t answer_ms;          /* in which the next answer is to come; 0: no matter */
+    int64_t answer_ms;          /* timeout of the next answer; 0: none */
     int64_t waiting_at;         /* monotonic ms at which the wait began */
     volatile sig_atomic_t stop; /* ends the backend */
     int to_backend, from_backend;
@@ -298,7 +298,7 @@ static bool idle(const server *s, uint64_t idle_seconds) {
 
 /* ---- The verdict */
 
-/* Whether the backend may still be called: policies and grants may have changed. */
+/* Checks that the backend may still be called: policies and grants may have changed. */
 static kit_status admit_again(server *s, kolm_error_t *err) {
     const char *name = s->answering->choice->backend->name;
     fleet_registry *registry = NULL;
@@ -334,7 +334,7 @@ static kit_status look_again(server *s, kolm_error_t *err) {
     return status;
 }
 
-/* Whether the verdict must be renewed before the next question: after an answer, and in a stream every few
+/* True if the verdict must be renewed before the next question: after an answer, and in a stream every few
  * milliseconds. */
 static bool is_asked(const server *s, int64_t now) {
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
@@ -374,7 +374,7 @@ static bool is_late(const server *s) {
     return s->verdict == KOLM_OK && s->answer_ms > 0 && s->first != NULL && kit_now_ms() - s->waiting_at > s->answer_ms;
 }
 
-/* False when its verdict has ended and all clients were told or have left. */
+/* False if the verdict is no longer valid and all clients were notified or have left. */
 static bool may_go_on(const server *s) {
     bool anybody = false;
     for (size_t i = 0; i < CLIENTS_MAX; i++)
@@ -407,7 +407,7 @@ static void settle(server *s) {
 static bool turn(server *s) {
     struct pollfd at[3 + CLIENTS_MAX] = {
         {.fd = s->listener, .events = POLLIN},
-        {.fd = s->verdict == KOLM_OK ? s->from_backend : -1, .events = POLLIN}, /* its end is not ours then */
+        {.fd = s->verdict == KOLM_OK ? s->from_backend : -1, .events = POLLIN}, /* its end no longer matters */
         {.fd = s->pending.length > 0 ? s->to_backend : -1, .events = POLLOUT},
     };
     for (size_t i = 0; i < CLIENTS_MAX; i++) {

@@ -55,7 +55,7 @@ void serve_question_free(serve_question *q) {
 
 /* ---- Answers */
 
-/* Whether it is a valid answer, and to which question. */
+/* Checks that it is a valid answer to question `number`. */
 static kit_status check_answer(const cJSON *row, uint64_t number, kolm_error_t *err) {
     static const char remedy[] =
         "report it to the author of the backend: one answer per question, in order, with its id";
@@ -82,7 +82,7 @@ kit_status serve_answer_pass(const char *line, size_t length, uint64_t number, c
         if (own == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(row, "id", own)) {
             cJSON_Delete(own);
             status = kit_no_memory(err);
-        } else if (own->string == NULL) { /* it says yes, but has no key: cJSON 1.7.15 does not look */
+        } else if (own->string == NULL) { /* cJSON 1.7.15 returns success, but without a key, if out of memory */
             status = kit_no_memory(err);
         }
     }
@@ -139,7 +139,7 @@ bool serve_greeting_read(const char *line, size_t length, model_served *out_serv
                 kit_json_get_u64(greeting, "kolm", &version) && version == 1 &&
                 kit_json_get_string(greeting, "backend", &backend) && host_name_ok(backend) &&
                 kit_json_get_bool(greeting, "airgap", &out_served->airgap);
-    (void)kit_json_get_string(greeting, "model", &model); /* an older server sends neither */
+    (void)kit_json_get_string(greeting, "model", &model); /* older servers do not send them */
     (void)kit_json_get_string(greeting, "file", &file);
     good = good && kit_copy(out_served->backend, sizeof out_served->backend, backend) &&
            kit_copy(out_served->model, sizeof out_served->model, model) &&

@@ -68,7 +68,7 @@ static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
     for (const char *at = kit_buf_text(out), *end = at + out->length;
          at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
         lines++;
-    s->asked += lines; /* set once: the thread that reads the answers polls it */
+    s->asked += lines; /* updated before sending: the reader thread polls it */
     *out_gone = kit_write_all(s->to_backend, kit_buf_text(out), out->length, NULL) != KOLM_OK;
     int reason = errno;
     kit_buf_clear(out);
@@ -85,7 +85,7 @@ static kit_status send_last(run_stream *s, kit_status status, kit_buf *out, bool
     return status;
 }
 
-/* Whether the text is an object with a key that rows have. */
+/* True if the text is an object with a key that rows have. */
 static bool has_row_key(const char *text, size_t length) {
     static const char *const names[] = {"input", "prompt", "messages", "conversations", "instruction", "text"};
     kit_json_walk walk = {0};
@@ -138,7 +138,7 @@ static kit_status leave_out(run_stream *s, kit_status status, kolm_error_t *err)
     return KOLM_OK;
 }
 
-/* One line, if there is one more. */
+/* Feeds one line, if there is one. */
 static kit_status feed_line(run_stream *s, kit_lines *lines, kit_buf *out, bool *out_end, kolm_error_t *err) {
     const char *line = NULL;
     size_t length = 0;
