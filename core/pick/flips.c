@@ -28,8 +28,8 @@ static bool wins_with(search *s, size_t index) {
     return pick_winner(s->candidates, s->result->count, s->constraints) == index;
 }
 
-/* The smallest value in [low, high] for which `index` wins when *field is set to it, or with `down` the largest.
- * The score is monotonic in each field, so the search halves. False when it wins nowhere in the range. */
+/* Finds the smallest value in [low, high] (with `down` the largest) for which `index` wins if *field is set to it.
+ * Binary search, because the score is monotonic in each field. False if it wins nowhere in the range. */
 static bool threshold(search *s, size_t index, uint64_t *field, uint64_t low, uint64_t high, bool down, uint64_t *out) {
     uint64_t kept = *field;
     *field = down ? low : high;

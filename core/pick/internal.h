@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the picker share: the decision without its words. */
+/* Private to the picker: the decision without its texts. */
 /* Sources: flips.c, pick.c and words.c. */
 #ifndef KOLM_PICK_INTERNAL_H
 #define KOLM_PICK_INTERNAL_H
@@ -10,9 +10,9 @@
 
 /* One bit (1u << filter) for every filter that the candidate fails. */
 uint32_t pick_failed_filters(const pick_candidate *candidate, const pick_constraints *constraints);
-/* True when a stands before b in the ranking; both are eligible. */
+/* True if a ranks before b; both are eligible. */
 bool pick_before(const pick_candidate *a, uint32_t score_a, const pick_candidate *b, uint32_t score_b);
-/* Index of the candidate that wins, or PICK_NOBODY. */
+/* Index of the winner, or PICK_NOBODY. */
 size_t pick_winner(const pick_candidate *candidates, size_t count, const pick_constraints *constraints);
 /* The sentence for a failed filter. */
 void pick_reason_text(pick_filter filter, const pick_candidate *candidate, const pick_constraints *constraints,

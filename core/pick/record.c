@@ -324,7 +324,7 @@ static kit_status read_candidate(const cJSON *object, pick_candidate *c, kolm_er
     if (!read_optional_micro(object, "cost_per_hour_usd", &priced, &c->offer.price_micro_usd_per_hour)) {
         return lacks(err, c->name, "cost_per_hour_usd");
     }
-    /* An older kolm wrote neither. */
+    /* Records of older kolms have neither. */
     if (kit_json_get(object, "price_source") && (!kit_json_get_string(object, "price_source", &c->offer.price_source) ||
                                                  !read_text(object, "priced_on", &c->offer.priced_on)))
         return lacks(err, c->name, "price_source");
@@ -419,7 +419,7 @@ kit_status pick_question_read(const cJSON *record, pick_question **out_question,
 
 void pick_question_free(pick_question *question) {
     if (!question) return;
-    /* The array is this function's; its strings are the record's. The cast drops const from a pointer to pointers. */
+    /* Only the array is owned; its strings belong to the record. The cast drops const. */
     free((void *)(uintptr_t)question->constraints.exclude);
     free(question->candidates);
     free(question);
