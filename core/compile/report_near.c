@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asks a model for the rows nearest to its mistakes: a second infer job, with the rows beside the questions. */
+/* Asks a model for the rows nearest to its mistakes: a second infer job, with the rows in addition to the questions. */
 #include "compile/report_near.h"
 
 #include "fleet/recipe.h"
@@ -16,7 +16,7 @@
 
 #define ANSWER_BYTES_MAX (1u << 20)
 
-/* The texts in the place of the held-out rows, whose answers are counted. */
+/* Writes the texts in place of the held-out rows, whose answers are already counted. */
 static kit_status write_questions(const char *path, const char *const *texts, size_t count, kolm_error_t *err) {
     kit_buf lines = {0};
     for (size_t i = 0; i < count; i++) {
@@ -45,7 +45,7 @@ static kit_status hand_over(const report_near_asking *a, const char *train, cons
     return status;
 }
 
-/* What one answer says; false when it says nothing. What makes no sense is left out. */
+/* Parses one answer; false if it has none. Invalid entries are skipped. */
 static bool take_answer(const char *line, size_t length, near_found places[REPORT_NEAR_MAX]) {
     cJSON *answer = NULL;
     size_t count = 0;
@@ -84,7 +84,7 @@ static kit_status read_answers(const report_near_asking *a, size_t count, near_f
     return status;
 }
 
-/* Places without a text are behind those that have one. */
+/* Moves entries without a text behind those that have one. */
 static void close_gaps(near_found places[REPORT_NEAR_MAX]) {
     size_t kept = 0;
     for (size_t i = 0; i < REPORT_NEAR_MAX; i++) {

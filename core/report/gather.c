@@ -160,7 +160,7 @@ static double within(double value) {
 
 /* ---- K and the labels */
 
-/* As in core/score: the mean of the recalls, with the interval that Zou and Donner combine from theirs. */
+/* As in core/score: the mean of the recalls, with their intervals combined by the method of Zou and Donner. */
 static void balance(report_gathering *g) {
     report_score *s = &g->facts.score;
     double low = 0, high = 0, sum = 0, labels = 0;
@@ -219,7 +219,7 @@ void gather_score(report_gathering *g, const cJSON *k) {
     s->answered = gather_count(k, "answered");
     s->correct = gather_count(k, "correct");
     s->accuracy_interval = gather_wilson(s->correct, s->answered);
-    /* That of the accuracy, carried through the formula. */
+    /* The interval of the accuracy, transformed by the formula. */
     s->k_interval = (report_interval){s->k + 0.40 * (s->accuracy_interval.low - s->accuracy),
                                       s->k + 0.40 * (s->accuracy_interval.high - s->accuracy)};
     take_labels(g, kit_json_get(k, "labels"));
@@ -276,7 +276,7 @@ static void put_string(report_gathering *g, gather_list *list, const cJSON *obje
     if (kit_json_get_string(object, key, &text)) gather_item(g, list, name, text, note);
 }
 
-/* A model of two parts: the comparison is of the linear one, and the numbers are of the head on both, which answers. */
+/* A model of two parts: the comparison is for the linear one, the numbers are for the head on both, which is used. */
 static void put_head(report_gathering *g, const cJSON *report, const cJSON *head) {
     const double right = gather_number(report, "oof_correct"), answered = gather_number(report, "oof_answered"),
                  lambda = gather_number(head, "lambda_micro");

@@ -22,7 +22,7 @@ typedef struct wrong {
 
 typedef struct tally {
     report_bin bins[GATHER_BINS];
-    report_threshold at[GATHER_THRESHOLDS]; /* of exactly this per cent, first */
+    report_threshold at[GATHER_THRESHOLDS]; /* first of exactly this per cent, later cumulative */
     wrong worst[REPORT_MISTAKES_MAX];
     size_t worst_count;
     uint64_t wrong_count;
@@ -187,7 +187,7 @@ static bool is_wanted(const tally *t, uint64_t number) {
     return false;
 }
 
-/* The questions of the worst mistakes, from the held-out rows. */
+/* Fills in the questions of the worst mistakes from the held-out rows. */
 static kit_status put_texts(report_gathering *g, const tally *t, const report_answers *asked, kolm_error_t *err) {
     static const char *const keys[] = {"input", "row"};
     reader r = {.fd = asked->question.heldout_fd};

@@ -25,7 +25,7 @@ static kit_status read_named(const char *directory, const char *name, kit_buf *o
     return status;
 }
 
-/* "support_ticket_router-1.0.0.failed": the version is behind the last '-' that a digit follows. */
+/* "support_ticket_router-1.0.0.failed": the version follows the last '-' before a digit. */
 static void put_name(report_gathering *g, const char *directory) {
     size_t length = strlen(directory);
     while (length > 1 && directory[length - 1] == '/')
@@ -65,7 +65,7 @@ static void put_why(report_gathering *g, const cJSON *report, const char *advice
     kit_buf_free(&why);
 }
 
-/* The line of report.txt that says what to do; NULL: there is none. */
+/* The line of report.txt with the advice; NULL: none. */
 static const char *advice_of(report_gathering *g, const kit_buf *text) {
     static const char head[] = "\nWhat to try: ";
     const char *at = strstr(kit_buf_text(text), head);
@@ -142,7 +142,7 @@ static void put_thresholds(report_gathering *g, const cJSON *array) {
 
 /* ---- Calibration: the thresholds have their accuracy, the answers their confidence */
 
-/* Between each threshold and the next one. */
+/* One bin between each threshold and the next one. */
 static void begin_bins(report_gathering *g) {
     const size_t count = g->facts.threshold_count < GATHER_BINS ? g->facts.threshold_count : GATHER_BINS;
     for (size_t i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The answers that a missed gate keeps, by the places of their rows, put beside the held-out rows again. */
+/* The answers of a missed gate, identified by row positions, matched with the held-out rows again. */
 #include "report/gather.h"
 
 #include "kolm/kit/json_walk.h"
@@ -14,7 +14,7 @@
 
 #define LINE_MAX_BYTES (64u << 20)
 
-/* Where the answer to the row at a place stands. */
+/* The location of the answer to the row at a position. */
 typedef struct answer_at {
     uint64_t place, from, length;
 } answer_at;
@@ -69,7 +69,7 @@ static kit_status read_at(void *user, char *out, size_t capacity, size_t *out_go
     }
 }
 
-/* Lines end with one LF, as kolm wrote them: so their places follow from their lengths. */
+/* kolm wrote each line with one LF, so their offsets follow from their lengths. */
 static kit_status list_answers(keeping *k, kolm_error_t *err) {
     static const char *const keys[] = {"id"};
     reader r = {.fd = k->fd};
@@ -110,7 +110,7 @@ static kit_status read_line(keeping *k, const answer_at *at, kolm_error_t *err) 
     return status == KOLM_OK ? kit_buf_ok(&k->line, err) : status;
 }
 
-/* The answer with the id of its held-out row, as a backend would have written it. */
+/* Writes the answer with the id of its held-out row, in the form of a backend. */
 static kit_status put_answer(keeping *k, FILE *out, kolm_error_t *err) {
     const char *line = kit_buf_text(&k->line), *id = kit_buf_text(&k->texts[0]);
     kit_json_part key, value;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECORD_WORDS 4 /* 128 bits of what is asked, the row's number, 64 bits of its output */
+#define RECORD_WORDS 4 /* 128 bits of the question, the row's number, 64 bits of its output */
 
 /* Two rows with the same question and different answers: the first one, and the first that differs from it. */
 typedef struct pair {
@@ -21,14 +21,14 @@ typedef struct pairs {
     const report_rows *rows;
     kit_hash_secret asked[2], output;
     job_sorter *sorter;
-    pair first[REPORT_PAIRS_MAX]; /* those whose first row comes first */
+    pair first[REPORT_PAIRS_MAX]; /* the pairs whose first rows come first */
     size_t count;
     uint64_t found;
 } pairs;
 
 typedef kit_status (*row_fn)(void *user, uint64_t number, size_t source, const job_row *row, kolm_error_t *err);
 
-/* A bad row that is left out again has no number, as it had none before. */
+/* A bad row is skipped again, and gets no number, as before. */
 static bool is_bad_row(kit_status status) {
     return status == KOLM_E_INVALID_ARGUMENT || status == KOLM_E_OUT_OF_RANGE;
 }

@@ -19,8 +19,8 @@ static bool is_in(const range *ranges, size_t count, uint32_t c) {
     return false;
 }
 
-/* Not to be seen, or not where it stands: the general categories Cc, Cf, Zl, Zp, Co and Cn's noncharacters of Unicode
- * 15, the blanks without a width, fillers, and variation selectors beyond those of emoji. */
+/* True for an invisible character, or one that moves others: the general categories Cc, Cf, Zl, Zp, Co and the
+ * noncharacters of Unicode 15, zero-width blanks, fillers, and variation selectors other than those of emoji. */
 static bool is_unseen(uint32_t c) {
     static const range ranges[] = {{0x00, 0x1F},       {0x7F, 0x9F},       {0xAD, 0xAD},       {0x34F, 0x34F},
                                    {0x600, 0x605},     {0x61C, 0x61C},     {0x6DD, 0x6DD},     {0x70F, 0x70F},
@@ -62,7 +62,7 @@ static void put_escaped(kit_buf *out, const char *bytes, size_t length) {
     }
 }
 
-/* breaks: a line may end after what holds the words of a label together. */
+/* breaks: allow line breaks after characters that join the words of a label. */
 static void put_text(kit_buf *out, const char *text, size_t max_chars, bool breaks) {
     if (text == NULL) {
         kit_buf_str(out, "–");
@@ -173,6 +173,6 @@ void html_bar(kit_buf *out, double value, report_interval interval, double mark)
     if (!isnan(html_as_share(value))) put_rect(out, "value", 0, 100 * value);
     if (!isnan(html_as_share(interval.low)) && !isnan(html_as_share(interval.high)))
         put_rect(out, "range", 100 * interval.low, 100 * (interval.high - interval.low));
-    if (!isnan(html_as_share(mark))) put_rect(out, "mark", 98 * mark, 1); /* inside of the round ends */
+    if (!isnan(html_as_share(mark))) put_rect(out, "mark", 98 * mark, 1); /* inside the round ends */
     html_raw(out, "</svg>");
 }

@@ -5,35 +5,35 @@
 
 #include "report/report.h"
 
-/* Markup of this program itself: a literal of the source, never a text of the facts. */
+/* Appends markup: a string literal, never a text of the facts. */
 #define html_raw(out, literal) kit_buf_str(out, "" literal "")
 
-/* Text of an element or of an attribute in double quotes, at most max_chars characters of it, then "…" and how many
- * bytes more. & < > " ' are escaped. Shown by their numbers, as [U+202E]: control characters but line feed and tab
- * ("↵", "⇥"), what Unicode calls format characters (Cf), line and paragraph separators, variation of blanks that have
- * no width, a joiner after ASCII (between other letters and emoji it belongs there), private use, noncharacters, tags,
- * the fourth combining mark in a row, and bytes that are not UTF-8, as [0xFF]. NULL gives "–". */
+/* Appends the text of an element, or of an attribute in double quotes: at most max_chars characters, then "…" and the
+ * number of further bytes. & < > " ' are escaped. Shown by number, as [U+202E]: control characters except line feed and
+ * tab ("↵", "⇥"), format characters (Cf), line and paragraph separators, zero-width variants of blanks, a joiner after
+ * ASCII (it is valid between other letters and emoji), private use, noncharacters, tags, the fourth combining mark in a
+ * row, and bytes that are not UTF-8, as [0xFF]. NULL gives "–". */
 void html_text(kit_buf *out, const char *text, size_t max_chars);
-/* The same in an element that isolates its direction from what stands around it, with places where a line may end:
- * labels, names, texts of the data. Never inside of an attribute. */
+/* The same in an element that isolates its text direction, with line break opportunities: labels, names, texts of the
+ * data. Never inside an attribute. */
 void html_foreign(kit_buf *out, const char *text, size_t max_chars);
 
-/* "91.0 %" with a blank that no line ends at, "–" for what is no share. */
+/* "91.0 %" with a no-break space; "–" if it is not a share. */
 void html_percent(kit_buf *out, double share);
-/* "0.963" with so many decimals; "–" unless it is from 0 to 1. */
+/* "0.963" with that many decimals; "–" unless it is from 0 to 1. */
 void html_share(kit_buf *out, double share, int decimals);
 /* "12,345" */
 void html_count(kit_buf *out, uint64_t count);
-/* "89.6 to 92.2 %"; nothing for what is not known. */
+/* "89.6 to 92.2 %"; nothing if unknown. */
 void html_interval(kit_buf *out, report_interval interval);
-/* A coordinate: two decimals; what is not finite is 0, what is beyond +-100000 is that. */
+/* A coordinate with two decimals, clamped to +-100000; 0 if not finite. */
 void html_coordinate(kit_buf *out, double value);
 /* NAN unless it is a number from 0 to 1. */
 double html_as_share(double value);
 /* part / whole; NAN for whole 0 or a part above it. */
 double html_ratio(uint64_t part, uint64_t whole);
 
-/* A bar from 0 to 1 with an interval in it, and a mark, each left out when not known. */
+/* A bar from 0 to 1 with an interval and a mark, each omitted if unknown. */
 void html_bar(kit_buf *out, double value, report_interval interval, double mark);
 
 /* ---- The parts of the page, each a section or nothing */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Nearest training rows by words and threes of characters, and the rows among which a model looks for them. */
+/* Nearest training rows by words and character trigrams, and the candidates for a model. */
 #include "report/near.h"
 
 #include "kolm/kit/json.h"
@@ -19,13 +19,13 @@
 
 #define LINE_MAX_BYTES (64u << 20)
 #define BINS 1000                           /* of likeness */
-#define FEATURES_MAX (3u * NEAR_TEXT_BYTES) /* a case folded text may have three characters for one */
+#define FEATURES_MAX (3u * NEAR_TEXT_BYTES) /* case folding may turn one character into three */
 
 _Static_assert(REPORT_MISTAKES_MAX <= 32, "a bit of asked for each text");
 
 typedef struct finder {
-    uint32_t *rows;  /* with something in this bucket */
-    uint32_t *asked; /* the texts that have it, a bit each */
+    uint32_t *rows;  /* rows with a feature in this bucket */
+    uint32_t *asked; /* the texts that have it, one bit each */
     uint32_t *features;
     size_t feature_count;
     uint64_t row_count;
@@ -35,9 +35,9 @@ typedef struct finder {
     size_t count;
     const volatile sig_atomic_t *cancel;
     near_found (*found)[REPORT_NEAR_MAX];
-    uint64_t row; /* the number of the one that was read */
-    /* Of candidates: how many rows have a likeness of this bin, the bin from which on rows are taken, and of that bin
-     * itself how many more. */
+    uint64_t row; /* the number of the current row */
+    /* For candidates: the number of rows by bin of likeness, the bin above which all rows are taken, and the number to
+     * take of that bin. */
     uint32_t (*bins)[BINS + 1];
     uint32_t from[REPORT_MISTAKES_MAX], left[REPORT_MISTAKES_MAX];
     FILE *out;
@@ -47,7 +47,7 @@ typedef struct finder {
 /* ---- Features */
 
 static void put_feature(finder *f, uint64_t hash) {
-    hash ^= hash >> 33; /* the finish of MurmurHash3 (A. Appleby), so that all bits count */
+    hash ^= hash >> 33; /* the finalizer of MurmurHash3 (A. Appleby), so that all bits count */
     hash *= 0xff51afd7ed558ccdull;
     hash ^= hash >> 33;
     if (f->feature_count < FEATURES_MAX) f->features[f->feature_count++] = (uint32_t)(hash % NEAR_BUCKETS);
@@ -103,7 +103,7 @@ static kit_status take_features(finder *f, const char *text, kolm_error_t *err) 
     const utf8proc_option_t options =
         UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE | UTF8PROC_STABLE;
     size_t length = strnlen(text, NEAR_TEXT_BYTES);
-    length = kit_utf8_valid(text, length); /* may have been cut inside of a character */
+    length = kit_utf8_valid(text, length); /* may have been cut inside a character */
     f->feature_count = 0;
     utf8proc_ssize_t room =
         utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, NULL, 0, options);
@@ -183,7 +183,7 @@ static kit_status place_row(finder *f, near_found places[REPORT_NEAR_MAX], doubl
     return KOLM_OK;
 }
 
-/* How like the row is to each text. */
+/* Computes the likeness of the row to each text. */
 static void measure_row(const finder *f, double likeness[REPORT_MISTAKES_MAX]) {
     double length = 0, common[REPORT_MISTAKES_MAX] = {0};
     for (size_t i = 0; i < f->feature_count; i++) {
@@ -258,7 +258,7 @@ static kit_status bin_row(finder *f, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Of each text the most similar rows, `share` of them. */
+/* For each text, selects the `share` most similar rows. */
 static void choose_bins(finder *f, uint64_t share) {
     for (size_t k = 0; k < f->count; k++) {
         uint64_t above = 0;
@@ -266,13 +266,13 @@ static void choose_bins(finder *f, uint64_t share) {
         while (bin > 0 && above + f->bins[k][bin] < share)
             above += f->bins[k][bin--];
         f->from[k] = bin;
-        f->left[k] = bin > 0 ? (uint32_t)(share - above) : 0; /* what has nothing in common is not like it */
+        f->left[k] = bin > 0 ? (uint32_t)(share - above) : 0; /* rows with nothing in common are not similar */
     }
 }
 
 static bool is_candidate(finder *f) {
     double likeness[REPORT_MISTAKES_MAX];
-    bool taken = f->bins == NULL; /* all are */
+    bool taken = f->bins == NULL; /* all are taken */
     if (!taken) measure_row(f, likeness);
     for (size_t k = 0; f->bins != NULL && k < f->count; k++) {
         const uint32_t bin = (uint32_t)(likeness[k] * BINS);

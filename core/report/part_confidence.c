@@ -31,13 +31,13 @@ static double across(double share) {
     return LEFT + share * (RIGHT - LEFT);
 }
 
-/* floor_at: what the bottom of the field stands for. */
+/* floor_at: the value at the bottom of the field. */
 static double up(double share, double floor_at) {
     const double part = (share - floor_at) / (1 - floor_at);
     return BOTTOM - (part < 0 ? 0 : part > 1 ? 1 : part) * (BOTTOM - TOP);
 }
 
-/* Lines at every fifth of the field, with their values; bottom: what is on its left. */
+/* Lines at every fifth of the field, with their values. floor_at: the value at the bottom. */
 static void put_axes(kit_buf *out, double floor_at, const char *x_name, const char *y_name) {
     for (int i = 0; i <= 4; i++) {
         const double x = i / 4.0, y = floor_at + (1 - floor_at) * i / 4.0;

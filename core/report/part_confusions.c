@@ -14,11 +14,11 @@ typedef struct weighed {
 } weighed;
 
 typedef struct matrix {
-    size_t count; /* labels of their own */
+    size_t count; /* labels with a side of their own */
     bool others;  /* there are more */
     size_t labels[REPORT_MATRIX_MAX];
     uint64_t rows[SIDES][SIDES]; /* truth, given */
-    uint64_t most;               /* outside of the diagonal and the others */
+    uint64_t most;               /* outside the diagonal and the others */
 } matrix;
 
 static bool is_good(const report_facts *f, const report_confusion *c) {

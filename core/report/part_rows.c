@@ -9,10 +9,10 @@ static bool same(const char *a, const char *b) {
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
-#define NEAR_ENOUGH 0.3 /* to say anything about another row */
+#define NEAR_ENOUGH 0.3 /* for a neighbour to be evidence */
 
-/* What the neighbours say of the row's own label: something when none of them has it, and two that are near enough have
- * the one that was answered, and not for want of a better one. */
+/* True if the neighbours make the row's own label doubtful: none of them has it, and two that are near enough have the
+ * label that was answered, and the confidence was at least one half. */
 static bool is_suspect(const report_mistake *m, size_t count) {
     size_t given = 0;
     for (size_t i = 0; i < count; i++) {
@@ -93,7 +93,7 @@ void part_mistakes(const report_facts *f, kit_buf *out) {
     html_raw(out, "</ol>\n");
 }
 
-/* A list of names and values; title NULL: without one. */
+/* A list of names and values; title NULL: none. */
 static void put_items(kit_buf *out, const char *title, report_items items) {
     const size_t shown = items.count < REPORT_ITEMS_MAX ? items.count : REPORT_ITEMS_MAX;
     if (shown == 0) return;

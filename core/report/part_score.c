@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* K and its terms, accuracy beside the baseline, and the labels. */
+/* K and its terms, accuracy compared with the baseline, and the labels. */
 #include "report/html.h"
 
 #include <math.h>
@@ -109,7 +109,7 @@ static void put_label(const report_label *l, kit_buf *out) {
     html_raw(out, "</td></tr>\n");
 }
 
-/* tall: of any length, which scrolls; else as long as it is. */
+/* tall: scrolls, for a table of any length; else at full length. */
 static void put_label_table(const report_label *const *order, size_t count, const char *name, bool tall, kit_buf *out) {
     kit_buf_fmt(out, "<div class=\"scroll%s\" role=\"region\" aria-label=\"%s\" tabindex=\"0\">\n<table%s>\n",
                 tall ? " tall" : "", name, tall ? " class=\"sticky\"" : "");
