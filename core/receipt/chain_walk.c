@@ -63,7 +63,7 @@ static kit_status follow(walk *w, const char *text, size_t length, receipt_line 
     return KOLM_OK;
 }
 
-/* *out_whole: the file ends in LF, or has nothing; otherwise its last line is torn. */
+/* *out_whole: the file ends in LF, or is empty; otherwise its last line is incomplete. */
 static kit_status ends_whole(int fd, uint64_t *out_size, bool *out_whole, kolm_error_t *err) {
     char last = '\n';
     ssize_t got = 1;
@@ -79,7 +79,7 @@ static kit_status ends_whole(int fd, uint64_t *out_size, bool *out_whole, kolm_e
     return KOLM_OK;
 }
 
-/* Follows the line in w->held's place; *out_more false when the walk ends with it. */
+/* Follows the held-back line; *out_more is false if the walk ends with it. */
 static kit_status take_held(walk *w, const kit_buf *held, line_fn visit, void *user, bool *out_more,
                             kolm_error_t *err) {
     receipt_line line = {0};
@@ -143,8 +143,8 @@ static kit_status walk_file(int fd, walk *w, line_fn visit, void *user, kolm_err
     return status;
 }
 
-/* Walks the log at path. *out_found false when there is no such file: then the walk has no lines, and w->cut tells
- * whether there should be some. */
+/* Walks the log at path. *out_found is false if there is no such file: then the walk has no lines, and w->cut is true
+ * if there should be some. */
 static kit_status walk_log(const char *path, walk *w, line_fn visit, void *user, bool *out_found, kolm_error_t *err) {
     *w = (walk){.path = path, .expect = {.prev = RECEIPT_FIRST_PREV}};
     *out_found = false;
@@ -254,7 +254,7 @@ typedef struct search {
     const char *sha256;
     const receipt_public *signer;
     bool same_log, found, another;
-    uint64_t forged_at; /* number of the first line that names the signer and is not by him; 0: none */
+    uint64_t forged_at; /* number of the first line that names the signer but is not signed by it; 0: none */
 } search;
 
 static kit_status look_for(void *user, const receipt_line *line, bool *out_more, kolm_error_t *err) {

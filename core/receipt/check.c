@@ -44,7 +44,7 @@ typedef struct check {
     receipt_report *r;
     kolm_error_t *err;
     receipt_public signer;
-    bool judged;           /* the verdict is there */
+    bool judged;           /* the verdict is decided */
     receipt_line lines[2]; /* the signer's own */
     int64_t made_at;       /* as the receipt states */
     bool dated;
@@ -125,7 +125,7 @@ static kit_status check_embedded(check *c) {
 }
 
 /* ---- The sidecar; the rule is in receipt.h */
-/* The subject of a statement, or NULL when it is not exactly one with a SHA-256. */
+/* The subject of a statement; NULL if there is not exactly one with a SHA-256. */
 static const char *subject_of(const cJSON *statement) {
     const cJSON *subjects = kit_json_get(statement, "subject");
     const char *digest = NULL;
@@ -186,8 +186,8 @@ static bool begins(const check *c, const char *bytes, size_t length) {
     return c->q->sidecar_length >= length && memcmp(c->q->sidecar, bytes, length) == 0;
 }
 
-/* Changes by editors, shells and version control. The bytes differ, so they are not trusted; but it is not an attack,
- * and another copy helps. */
+/* Detects changes by editors, shells and version control. The bytes differ, so they are not trusted; but it is not an
+ * attack, and another copy helps. */
 static void judge_transport(check *c) {
     static const char *const REMEDY =
         "copy it again from where it was made, byte for byte (git: `*.intoto.jsonl -text` in "
@@ -282,7 +282,7 @@ static bool within(const receipt_trusted *item, int64_t when) {
     return when >= item->valid_from && when <= item->valid_to;
 }
 
-/* A key that was replaced counts for what it signed before that: the log proves it, because dates can be forged. */
+/* A replaced key counts for what it signed before that, as proved by the log, because dates can be forged. */
 static bool was_retired(check *c, const receipt_trusted *item) {
     static const char *const REMEDY = "ask its maker to sign with the key that replaced it";
     char date[RECEIPT_TIME_BYTES] = "";

@@ -8,10 +8,9 @@
  *
  *     PAE(type, body) = "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body
  *
- * with LEN in ASCII decimal and SP = 0x20, so that neither types nor bodies can be confused. Kept rules: the payload
- * type is inside the signature and compared before anything is parsed; the bytes that were verified are the bytes that
- * are parsed; keyid is a hint and decides nothing; standard and URL-safe base64 are accepted; unknown fields are
- * ignored.
+ * with LEN in ASCII decimal and SP = 0x20, so that types and bodies cannot be confused. Rules: the payload type is
+ * signed, and compared before anything is parsed; the bytes that are parsed are those that were verified; keyid is only
+ * a hint; standard and URL-safe base64 are accepted; unknown fields are ignored.
  */
 
 #include "kolm/kit/digest.h"
@@ -26,7 +25,7 @@ typedef struct receipt_envelope {
     size_t signature_count;
     struct {
         uint8_t bytes[RECEIPT_SIGNATURE_BYTES];
-        size_t length; /* 0 for one that is no Ed25519 signature: it never verifies */
+        size_t length; /* 0: not an Ed25519 signature, never verifies */
     } signatures[RECEIPT_MAX_SIGNATURES];
 } receipt_envelope;
 
@@ -37,21 +36,21 @@ void receipt_pae(const char *type, const void *payload, size_t length, kit_buf *
  * payload give the same bytes. */
 kit_status receipt_envelope_sign(const receipt_key *key, const char *type, const void *payload, size_t length,
                                  kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
-/* How many bytes receipt_envelope_sign appends for a type of ASCII letters, digits and "./+-" and a payload of length
- * bytes. */
+/* Number of bytes that receipt_envelope_sign appends for a type of ASCII letters, digits and "./+-" and a payload of
+ * length bytes. */
 size_t receipt_envelope_length(const char *type, size_t length);
 
-/* Strict JSON, the three fields, valid base64; INVALID_ARGUMENT otherwise. Verifies nothing. */
+/* INVALID_ARGUMENT unless it is strict JSON with the three fields and valid base64. Verifies nothing. */
 kit_status receipt_envelope_parse(const char *text, size_t length, receipt_envelope *out_envelope,
                                   kolm_error_t *err) KIT_MUST_USE;
 void receipt_envelope_free(receipt_envelope *envelope); /* leaves it zeroed */
-/* *out_signed: whether one of the signatures is key's over this type and payload. Any status but KOLM_OK means unknown
- * (out of memory), not "no". */
+/* *out_signed: true if one of the signatures, over this type and payload, is by key. Any status but KOLM_OK means
+ * unknown (out of memory), not "no". */
 kit_status receipt_envelope_signed_by(const receipt_envelope *envelope, const receipt_public *key, bool *out_signed,
                                       kolm_error_t *err) KIT_MUST_USE;
-/* *out_spelled: whether text, from which envelope was parsed, is byte for byte what receipt_envelope_sign writes for
- * its payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; then out_keyid is the key
- * id. Another form of the same envelope has a digest that does not match the next line of a chain. */
+/* *out_spelled: true if text, from which envelope was parsed, is byte for byte what receipt_envelope_sign writes for
+ * its payload, type, key id and signature, with a type of ASCII letters, digits and "./+-"; out_keyid is then the key
+ * id. Any other form of the same envelope has another digest, so the next line of the chain would not match. */
 kit_status receipt_envelope_spelled(const receipt_envelope *envelope, const char *text, size_t length,
                                     bool *out_spelled, char out_keyid[KIT_SHA256_HEX], kolm_error_t *err) KIT_MUST_USE;
 

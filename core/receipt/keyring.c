@@ -28,7 +28,7 @@ static receipt_trusted *find(const receipt_keyring *ring, const char *keyid) {
     return NULL;
 }
 
-/* The item of that key, made when it is not there. */
+/* Returns the item of that key, which is added if missing. */
 static kit_status item_of(receipt_keyring *ring, const char *keyid, receipt_trusted **out, kolm_error_t *err) {
     *out = find(ring, keyid);
     if (*out != NULL) return KOLM_OK;
@@ -70,7 +70,7 @@ static kit_status bad_note(const char *path, kolm_error_t *err) {
                     "%s is not in the format that kolm writes", path);
 }
 
-/* "retired", which only a key that was replaced has. */
+/* Reads "retired", which only a replaced key has. */
 static bool get_retired(const cJSON *note, receipt_trusted *item) {
     const cJSON *retired = kit_json_get(note, "retired");
     const char *log_id = NULL, *at = NULL;
@@ -84,7 +84,7 @@ static bool get_retired(const cJSON *note, receipt_trusted *item) {
     return true;
 }
 
-/* "roles"; without it a key is about artifacts. */
+/* Reads "roles"; without it a key is for artifacts. */
 static bool get_roles(const cJSON *note, bool *artifacts, bool *backends) {
     const cJSON *roles = kit_json_get(note, "roles"), *one;
     *artifacts = roles == NULL;
@@ -104,7 +104,7 @@ bool receipt_signed_after_retirement(const receipt_trusted *item, const receipt_
            place->seq > item->retired_seq;
 }
 
-/* trusted/KEYID.pem with trusted/KEYID.json. */
+/* Loads trusted/KEYID.pem with trusted/KEYID.json. */
 static kit_status load_trusted(receipt_keyring *ring, const char *keys_dir, const char *keyid, kolm_error_t *err) {
     char name[80];
     char *pem_path = NULL, *note_path = NULL;
@@ -164,7 +164,7 @@ static kit_status load_revoked(receipt_keyring *ring, const char *keys_dir, cons
 
 typedef kit_status (*loader)(receipt_keyring *ring, const char *keys_dir, const char *keyid, kolm_error_t *err);
 
-/* Calls load for every KEYID + suffix in keys_dir/inner; a directory that is not there is empty. */
+/* Calls load for every KEYID + suffix in keys_dir/inner; a missing directory counts as empty. */
 static kit_status load_all(receipt_keyring *ring, const char *keys_dir, const char *inner, const char *suffix,
                            loader load, kolm_error_t *err) {
     char *path = NULL;
@@ -257,7 +257,7 @@ static bool put_time(cJSON *note, const char *key, int64_t seconds) {
     return receipt_time_text(seconds, text) && kit_json_put_string(note, key, text);
 }
 
-/* keys_dir/inner/KEYID + suffix, written whole. */
+/* Writes keys_dir/inner/KEYID + suffix atomically. */
 static kit_status write_item(const char *keys_dir, const char *inner, const char *keyid, const char *suffix,
                              const char *text, size_t length, kolm_error_t *err) {
     char name[80];
@@ -272,7 +272,7 @@ static kit_status write_item(const char *keys_dir, const char *inner, const char
     return status;
 }
 
-/* Takes note. */
+/* Takes ownership of note. */
 static kit_status write_note(const char *keys_dir, const char *inner, const char *keyid, cJSON *note, bool good,
                              kolm_error_t *err) {
     kit_buf text = {0};
@@ -298,7 +298,7 @@ static bool put_retired(cJSON *note, const receipt_trusted *item) {
     return false;
 }
 
-/* A key for artifacts only has none, as before roles were introduced. */
+/* A key only for artifacts has no "roles", as before they were introduced. */
 static bool put_roles(cJSON *note, const receipt_trusted *item) {
     cJSON *artifacts = item->trusted ? cJSON_CreateString(ROLE_ARTIFACTS) : NULL;
     cJSON *backends = item->backends ? cJSON_CreateString(ROLE_BACKENDS) : NULL;
@@ -326,14 +326,14 @@ kit_status receipt_trust_locked(const char *keys_dir, const receipt_trusted *ite
     return write_item(keys_dir, RECEIPT_TRUSTED_DIR, item->key.keyid, ".pem", pem, strlen(pem), err);
 }
 
-/* The key as in trusted/, or as it would be: for the own key only what is stored there. */
+/* Reads the entry of a key in trusted/, or makes a new one; for the own key only what is stored there. */
 static kit_status entry_of(const char *keys_dir, const receipt_public *public_key, receipt_trusted *out,
                            bool *out_there, kolm_error_t *err) {
     receipt_keyring *all = NULL;
     receipt_keyring *ring = calloc(1, sizeof *ring);
     if (ring == NULL) return kit_no_memory(err);
     *out = (receipt_trusted){.key = *public_key, .valid_from = RECEIPT_NO_START, .valid_to = RECEIPT_NO_END};
-    kit_status status = receipt_keyring_load(keys_dir, &all, err); /* the whole id, so that the error is specific */
+    kit_status status = receipt_keyring_load(keys_dir, &all, err); /* the full id, so that the error is specific */
     if (status == KOLM_OK) status = load_all(ring, keys_dir, RECEIPT_TRUSTED_DIR, ".pem", load_trusted, err);
     const receipt_trusted *item = status == KOLM_OK ? find(all, public_key->keyid) : NULL;
     if (item != NULL && item->revoked)
@@ -406,7 +406,7 @@ static kit_status whole_keyid(const receipt_keyring *ring, const char *given, ch
                               kolm_error_t *err) {
     size_t matches = 0, length = strlen(given);
     if (receipt_is_keyid(given)) {
-        memmove(out, given, KIT_SHA256_HEX); /* the caller may give the same place twice */
+        memmove(out, given, KIT_SHA256_HEX); /* both may be the same buffer */
         return KOLM_OK;
     }
     if (length < 8 || length > RECEIPT_KEYID_HEX || strspn(given, "0123456789abcdef") != length) {

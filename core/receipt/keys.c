@@ -120,7 +120,7 @@ kit_status receipt_check_regular(int fd, kolm_error_t *err) {
 kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), reason = errno;
-    /* Not the same as none: revoked keys would be trusted again. */
+    /* A dangling link is not a missing directory: revoked keys would be trusted again. */
     if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
                         "%s is a dangling symbolic link", path);
@@ -144,7 +144,7 @@ static kit_status open_guarded(const char *path, kit_trust policy, int *out_fd, 
     return status;
 }
 
-/* At most capacity bytes; *out_length tells how many. */
+/* Reads at most capacity bytes; *out_length: how many. */
 static kit_status read_up_to(int fd, const char *path, char *bytes, size_t capacity, size_t *out_length,
                              kolm_error_t *err) {
     *out_length = 0;

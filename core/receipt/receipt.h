@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Receipts: what a compile states and signs about itself, and what a reader may trust in a file that carries one. */
+/* Receipts: the signed statements of a compile about itself, and their verification. */
 /* Sources: check.c and statement.c. */
 #ifndef KOLM_RECEIPT_RECEIPT_H
 #define KOLM_RECEIPT_RECEIPT_H
@@ -22,28 +22,29 @@
  *     predicate.chain             {log_id, seq, prev}
  *     predicate.started_at, finished_at   "2026-01-31T12:00:00Z"
  *
- * plugin_sha256 is of the bytes that were loaded, taken by kolm before it called them. What kolm has from the plugin,
- * and could not check, is marked: stated_by_plugin holds its paths below predicate.metrics ("compute.device",
- * "reported"), those that are not null. In the provenance that is builder.version.plugin, named in
- * metadata.kolm_stated_by_plugin. All else kolm measured or decided itself.
+ * plugin_sha256 is the digest of the loaded bytes, computed by kolm before calling them. Values from the plugin that
+ * kolm cannot check are marked: stated_by_plugin lists their paths below predicate.metrics ("compute.device",
+ * "reported"), unless null. In the provenance that is builder.version.plugin, listed in metadata.kolm_stated_by_plugin.
+ * Everything else was measured or decided by kolm itself.
  *
- * Money is whole micro-dollars in C and an exact decimal in JSON. What is not known is null. No secret belongs in any
- * field: nothing here looks for one.
+ * Money is whole micro-dollars in C and an exact decimal in JSON. Unknown values are null. No field may contain a
+ * secret: this room does not search for any.
  *
- * The rule for the file beside the artifact, which receipt_check and docs/verify-without-kolm.sh both follow (with
- * openssl alone), and tests/receipt/test_rule.py holds both to:
+ * The rules for the file next to the artifact, which receipt_check and (with only openssl) docs/verify-without-kolm.sh
+ * both follow, as tests/receipt/test_rule.py checks:
  *
- *   1. It is whole lines, each ended by one LF and in the one spelling that receipt_envelope_sign writes.
- *   2. Lines one and two are signed by the artifact's signer: the provenance, then the receipt. Both are about exactly the file,
- *      and the receipt follows the provenance: the same log_id, seq + 1, prev its digest.
- *   3. Further lines name other keys. They are ignored: whatever they say changes nothing.
+ *   1. It has only complete lines, each ended by one LF, in exactly the form that receipt_envelope_sign writes.
+ *   2. Lines one and two are signed by the artifact's signer: the provenance, then the receipt. Both are about exactly
+ *      this file, and the receipt follows the provenance: the same log_id, seq + 1, prev its digest.
+ *   3. Further lines name other keys. They are ignored, whatever they contain.
  *
- * And for the log, when there is one:
+ * And for the log, if there is one:
  *
- *   4. Every whole line follows the one before it (chain.h). A last line without LF was never acknowledged: it is ignored.
- *   5. A line that names the signer is signed by it. Lines of other keys count as links only.
- *   6. The receipt stands in it, at its place.
- *   7. It is as long as kolm left it: LOG.heads beside it holds the last line that was appended.
+ *   4. Every complete line follows the one before it (chain.h). A last line without LF was never acknowledged, and is
+ *      ignored.
+ *   5. A line that names the signer is signed by it. Lines of other keys count only as links.
+ *   6. The receipt is in it, at its place.
+ *   7. It was not truncated: LOG.heads next to it records the last line that was appended.
  */
 
 #include "kolm/kit/digest.h"
@@ -62,14 +63,14 @@
 #define RECEIPT_UNKNOWN UINT64_MAX /* an unknown cost or duration */
 
 /* ---- Making */
-/* Something that went into the build: the training rows, the base model, the plugin. */
+/* An input of the build: the training rows, the base model, the plugin. */
 typedef struct receipt_input {
     const char *name;   /* "train.jsonl", "base:Qwen2.5-0.5B", "plugin:acme" */
     const char *sha256; /* 64 hex digits */
 } receipt_input;
 
-/* Everything a compile knows. All strings may be NULL where not marked; NULL becomes null. cJSON values are borrowed,
- * and hold only integers and kit_json_micro decimals. */
+/* Everything a compile knows. Strings may be NULL unless marked as required; NULL becomes null. cJSON values are
+ * borrowed, and contain only integers and kit_json_micro decimals. */
 typedef struct receipt_compile {
     /* The artifact; all required. */
     const char *file_name; /* "support_ticket_router-1.0.0.kolm" */
@@ -83,7 +84,7 @@ typedef struct receipt_compile {
     const char *recipe;
     uint64_t seed;
     const char *toolchain;
-    const cJSON *parameters; /* object for SLSA externalParameters: the options as the user gave them; NULL is {} */
+    const cJSON *parameters; /* object for SLSA externalParameters: the options given by the user; NULL is {} */
     const receipt_input *inputs;
     size_t input_count;
     /* Where. */
@@ -113,16 +114,16 @@ typedef struct receipt_compile {
     const char *airgap_profile;
     const char *const *airgap_mechanisms;
     size_t airgap_mechanism_count;
-    /* Object: what kept the backend from files and processes that are not its own; NULL leaves it out. */
+    /* Object: the fence around the backend; NULL: omitted. */
     const cJSON *fence;
 } receipt_compile;
 
-/* Signs both lines, appends them to the chain and writes them to sidecar_path (atomically, replacing what is there),
- * both on disk when it returns. sidecar_path NULL: only the chain. out_head is the new head, to be printed. */
+/* Signs both lines, appends them to the chain and atomically writes them to sidecar_path, replacing an existing file;
+ * both are synced to disk. sidecar_path NULL: only the chain. out_head is the new head, which the caller must print. */
 kit_status receipt_write(const receipt_compile *compile, const receipt_key *key, const char *chain_path,
                          const char *sidecar_path, receipt_head *out_head, kolm_error_t *err) KIT_MUST_USE;
 
-/* The two functions that artifact_signer of core/artifact wants, with user = a receipt_key (length: see dsse.h). */
+/* The function for artifact_signer of core/artifact, with user = a receipt_key (for length see dsse.h). */
 kit_status receipt_sign_envelope(void *key, const char *payload_type, const void *payload, size_t payload_length,
                                  kit_buf *out_envelope, kolm_error_t *err);
 
@@ -130,18 +131,18 @@ kit_status receipt_sign_envelope(void *key, const char *payload_type, const void
 typedef enum receipt_verdict {
     RECEIPT_TRUSTED,     /* every signature and digest matches, and the key is in the keyring */
     RECEIPT_UNKNOWN_KEY, /* everything matches, but the key is not trusted here: NOT verified */
-    RECEIPT_REVOKED,     /* the key was revoked; wins over all below and over UNKNOWN_KEY */
+    RECEIPT_REVOKED,     /* the key was revoked; takes precedence over all below and UNKNOWN_KEY */
     RECEIPT_EXPIRED,     /* the key is outside the dates it is trusted for, now or when the receipt says it was made; or
                              it was replaced, and the log does not show that it signed before that */
     RECEIPT_TAMPERED,    /* a signature or digest does not agree with the bytes */
-    RECEIPT_MALFORMED,   /* not the format that was promised */
-    RECEIPT_CHAIN_BROKEN, /* the receipts do not follow each other, or are not in the log they claim */
+    RECEIPT_MALFORMED,   /* not in the expected format */
+    RECEIPT_CHAIN_BROKEN, /* the receipts do not follow each other, or are not in the log that they name */
 } receipt_verdict;
 
 /* "trusted", "valid but unknown key", "revoked", "expired", "tampered", "malformed", "chain broken". */
 const char *receipt_verdict_name(receipt_verdict verdict);
 
-/* What is asked. Times in seconds since 1970. The keyring is required; so are the four parts of the artifact. */
+/* Input of a check. Times in seconds since 1970. The keyring and the four parts of the artifact are required. */
 typedef struct receipt_question {
     const receipt_keyring *ring;
     int64_t now;
@@ -152,11 +153,11 @@ typedef struct receipt_question {
     const char *envelope_type; /* ARTIFACT_MANIFEST_TYPE */
     const char *signer_pem;    /* artifact_signer_pem */
     size_t signer_pem_length;
-    /* From artifact_hash with ARTIFACT_HASH_FILE; "" when there is no sidecar and entries were hashed. */
+    /* From artifact_hash with ARTIFACT_HASH_FILE; "" if there is no sidecar and entries were hashed. */
     const char *file_sha256;
-    const char *sidecar; /* the bytes of the .intoto.jsonl; NULL when there is none */
+    const char *sidecar; /* the bytes of the .intoto.jsonl; NULL: none */
     size_t sidecar_length;
-    /* HOME/receipts.jsonl, or NULL: when it is the log that the receipts name, they must be in it. */
+    /* HOME/receipts.jsonl, or NULL. If the receipts name this log, they must be in it. */
     const char *chain_path;
 } receipt_question;
 
@@ -164,22 +165,22 @@ typedef struct receipt_report {
     receipt_verdict verdict;
     char text[512];                   /* one line: the verdict and why */
     char remedy[512];                 /* what to do next; "" for trusted */
-    char keyid[KIT_SHA256_HEX];       /* of the signer, "" when it could not be read */
+    char keyid[KIT_SHA256_HEX];       /* of the signer; "" if it could not be read */
     char label[128];                  /* of the signer in the keyring */
     size_t receipts;                  /* lines about this artifact, signed by the signer: 2, or 0 without a sidecar */
     bool in_local_chain;              /* found in chain_path */
-    cJSON *receipt;                   /* predicate of kolm's receipt when its signature is good, else NULL; owned */
+    cJSON *receipt;                   /* predicate of kolm's receipt if its signature is valid, else NULL; owned */
     receipt_place place;              /* of that line */
     char line_sha256[KIT_SHA256_HEX]; /* of that line */
 } receipt_report;
 
-/* Whether the embedded envelope, the signer, and the sidecar agree and may be believed. A status other than KOLM_OK
- * means that the question could not be answered (no memory, unreadable log); every answer is a report. Without a
- * sidecar the answer is about the content only, and the text says so. */
+/* Checks whether the embedded envelope, the signer, and the sidecar agree and are trusted. Fails only if that could not
+ * be determined (out of memory, unreadable log); every verdict is a report. Without a sidecar the verdict is only about
+ * the content, as its text says. */
 kit_status receipt_check(const receipt_question *question, receipt_report *out_report, kolm_error_t *err) KIT_MUST_USE;
 void receipt_report_free(receipt_report *report);
 
-/* Reads a sidecar; *out_found false when there is no such file. */
+/* Reads a sidecar; *out_found is false if there is no such file. */
 kit_status receipt_sidecar_read(const char *path, kit_buf *out_lines, bool *out_found, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds the two statements of a compile, signs them, appends them to the chain, writes them beside the artifact. */
+/* Builds the two statements of a compile, signs them, appends them to the chain, and writes the sidecar. */
 #include "receipt/internal.h"
 #include "receipt/receipt.h"
 
@@ -49,7 +49,7 @@ kit_status receipt_statement(const char *subject, const char *sha256, const char
     return status;
 }
 
-/* A copy of what the caller lent, or an empty one. */
+/* A copy of the caller's value, or an empty one. */
 static cJSON *copy_or(const cJSON *value, bool array) {
     if (value != NULL) return cJSON_Duplicate(value, true);
     return array ? cJSON_CreateArray() : cJSON_CreateObject();
@@ -142,7 +142,7 @@ static bool was_measured(const receipt_compile *c) {
     return kit_json_get_string(c->measured, "reproducibility", &text) && strcmp(text, "not measured") != 0;
 }
 
-/* The members of metrics that kolm has from the plugin and cannot check, those that are not null. */
+/* The paths of metrics from the plugin that kolm cannot check, unless null. */
 static cJSON *stated_by_plugin(const receipt_compile *c) {
     const struct {
         const char *path;

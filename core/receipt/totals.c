@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RECEIPT_LINE_MAX (16u << 20) /* as the chain has it */
+#define RECEIPT_LINE_MAX (16u << 20) /* as in the chain */
 
 /* "2026-05-14T09:00:00Z" into seconds since 1970. */
 static bool parse_time(const char *text, int64_t *out) {
@@ -27,7 +27,7 @@ static bool parse_time(const char *text, int64_t *out) {
     return true;
 }
 
-/* When the compile of a receipt ended; false when it does not say. */
+/* The time when the compile of a receipt ended; false if unknown. */
 static bool receipt_time(const cJSON *predicate, int64_t *out) {
     static const char *const keys[] = {"finished_at", "finishedOn", "time", "created_at"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -48,7 +48,7 @@ static int by_day(const void *a, const void *b) {
     return order != 0 ? order : strcmp(x->backend, y->backend);
 }
 
-/* The sums of that backend and day; NULL when memory is out. */
+/* Returns the sums of that backend and day; NULL if out of memory. */
 static receipt_day *day_of(receipt_totals *sums, const cJSON *compute, bool dated, int64_t when) {
     receipt_day key = {.jobs = 0};
     const char *backend = NULL;
@@ -93,8 +93,8 @@ static bool add_compute(receipt_totals *sums, const cJSON *compute, bool dated, 
     return true;
 }
 
-/* One line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are ignored. Fails only if out
- * of memory: a sum that lacks a line would be wrong. */
+/* Adds a line of the chain: a DSSE envelope whose payload is an in-toto Statement. Others are ignored. Fails only if
+ * out of memory: a sum without a line would be wrong. */
 static kit_status add_receipt(receipt_totals *sums, int64_t since, const char *text, size_t length, kolm_error_t *err) {
     cJSON *envelope = NULL, *statement = NULL;
     kit_buf payload = {0};

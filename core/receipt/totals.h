@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdint.h>
 
-/* Those of one backend that ended on one day (UTC). */
+/* Receipts of one backend that ended on one day (UTC). */
 typedef struct receipt_day {
     char backend[33]; /* "" unknown */
     char day[11];     /* "2026-11-30"; "" unknown */
@@ -24,8 +24,8 @@ typedef struct receipt_totals {
 } receipt_totals;
 
 /* Adds up the receipts of the chain at path whose job ended at since (seconds since 1970; INT64_MIN: all) or later. A
- * missing file has no receipts. Does not check signatures. CANCELLED once *stop is not 0; RESOURCE_EXHAUSTED if out of
- * memory, because a sum that lacks a line would be wrong. */
+ * missing file has no receipts. Does not check signatures. CANCELLED if *stop becomes non-zero; RESOURCE_EXHAUSTED if
+ * out of memory, because a sum without a line would be wrong. */
 kit_status receipt_totals_read(const char *path, int64_t since, const volatile sig_atomic_t *stop,
                                receipt_totals *out_totals, kolm_error_t *err) KIT_MUST_USE;
 void receipt_totals_free(receipt_totals *totals);
