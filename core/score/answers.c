@@ -99,7 +99,7 @@ static void add_confidence(score_bin *bins, size_t count, double confidence, boo
     bins[bin].confidence += confidence;
 }
 
-/* The largest whole per cent that confidence reaches. The product may be rounded up to one that it does not. */
+/* The largest whole per cent <= confidence. The product may have been rounded up beyond it. */
 static size_t percent_below(double confidence) {
     size_t percent = (size_t)(confidence * SCORE_THRESHOLDS);
     if ((double)percent / SCORE_THRESHOLDS > confidence) return percent - 1;
@@ -203,7 +203,7 @@ uint32_t score_ece_micro(const score_answers *answers) {
     return answers->answered == 0 ? 0 : (uint32_t)(sum / (double)answers->answered * SCORE_MICRO + 0.5);
 }
 
-/* qsort has no argument for its comparison; a merge sort of indices does with one. */
+/* A merge sort of indices, because qsort cannot pass an argument to its comparison. */
 typedef int (*compare_fn)(const score_answers *a, uint32_t x, uint32_t y);
 
 static void merge_sort(const score_answers *a, uint32_t *items, uint32_t *spare, size_t count, compare_fn compare) {

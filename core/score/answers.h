@@ -8,13 +8,13 @@
 #include "score/score.h"
 
 #define SCORE_ECE_BINS 15
-#define SCORE_THRESHOLDS 100 /* steps of one per cent */
+#define SCORE_THRESHOLDS 100 /* in steps of one per cent */
 
 typedef struct score_label {
     char *text;
     uint64_t rows;     /* held-out rows whose output it is */
-    uint64_t answered; /* those of them that were answered, rightly or not */
-    uint64_t given;    /* answers that are it */
+    uint64_t answered; /* of these, answered, correctly or not */
+    uint64_t given;    /* answers with this label */
     uint64_t correct;
 } score_label;
 
@@ -34,7 +34,7 @@ struct score_answers {
     size_t label_count, label_capacity;
     uint32_t *label_places; /* hash of text -> index + 1 */
     size_t label_places_count;
-    kit_hash_secret secret; /* of both tables: a backend and a data file choose what is in them */
+    kit_hash_secret secret; /* of both tables: their contents come from a backend and a data file */
     score_pair *pairs;      /* confusions: truth and given differ */
     size_t pair_count, pair_capacity;
     uint32_t *pair_places;
@@ -45,11 +45,11 @@ struct score_answers {
 };
 
 kit_status score_answers_new(score_answers **out_answers, kolm_error_t *err) KIT_MUST_USE;
-/* Counts one held-out row and the answer to it: given NULL when it was withheld, confidence from 0 to 1. */
+/* Counts one held-out row and its answer. given NULL: withheld; confidence from 0 to 1. */
 kit_status score_tally(score_answers *answers, const char *truth, const char *given, double confidence,
                        kolm_error_t *err) KIT_MUST_USE;
 
-/* Indices in reading order: labels by text, confusions by count (most first), then texts. NULL when memory is out. */
+/* Indices in display order: labels by text, confusions by count (most first), then texts. NULL if out of memory. */
 uint32_t *score_sorted_labels(const score_answers *answers);
 uint32_t *score_sorted_pairs(const score_answers *answers);
 

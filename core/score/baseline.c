@@ -13,7 +13,7 @@ static uint32_t clamp(double micro) {
     return micro <= 0 ? 0 : micro >= SCORE_MICRO ? SCORE_MICRO : (uint32_t)(micro + 0.5);
 }
 
-/* Sums over labels, whatever their order: in millionths, so that no sum depends on it. */
+/* Sums over labels, in millionths, so that they do not depend on the order of labels. */
 typedef struct recall_sum {
     uint64_t labels, recall, low_squares, high_squares, perfect_squares;
 } recall_sum;

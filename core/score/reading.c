@@ -57,7 +57,7 @@ static void close_source(source *s) {
     kit_sha256_free(s->sha);
 }
 
-/* A backend can leave anything there: do not wait for a pipe, or follow a link. */
+/* A backend can leave anything there: do not wait for a FIFO, or follow a link. */
 static kit_status open_answers(const char *path, int *out_fd, kolm_error_t *err) {
     struct stat info;
     *out_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -96,7 +96,7 @@ static kit_status blame(const reading *r, kit_status status, kolm_error_t *err) 
     return bad_answer(r, text, err);
 }
 
-/* A held-out row: id and output of it. Other members may contain numbers that a tree cannot hold. */
+/* Reads id and output of a held-out row. Other members may contain numbers that a tree cannot hold. */
 static kit_status next_row(reading *r, bool *out_found, kolm_error_t *err) {
     static const char *const keys[] = {"id", "output"};
     const char *line = NULL;
@@ -115,7 +115,7 @@ static bool get_confidence(const kit_json_part *value, double *out) {
     if (value->kind != KIT_JSON_NUMBER || value->length >= sizeof text) return false;
     kit_copy(text, value->length + 1, value->bytes);
     *out = strtod(text, NULL);
-    return *out >= 0 && *out <= 1; /* which NaN is not */
+    return *out >= 0 && *out <= 1; /* rejects NaN */
 }
 
 /* The three values of an answer; *what names what was expected if one is missing. */
@@ -136,7 +136,7 @@ static kit_status take_values(reading *r, const kit_json_part values[3], const c
     return kit_buf_ok(&r->output, err);
 }
 
-/* Without a tree: other members may be of any size. */
+/* Parses without a tree: other members may have any size. */
 static kit_status parse_answer(reading *r, const char *line, size_t length, const char **what, kolm_error_t *err) {
     static const char *const keys[] = {"id", "output", "confidence"};
     kit_json_part key, value, values[3] = {{0}, {0}, {0}};

@@ -33,7 +33,7 @@ static bool put_terms(cJSON *object, const score_k *k) {
            put_micro(object, "cost", k->cost) && put_micro(object, "coverage", k->coverage);
 }
 
-/* Null where there is none. */
+/* Null if there is none. */
 static bool put_baseline(cJSON *object, const score_baseline *b, bool with_label) {
     if (!b->known) return kit_json_put_null(object, "baseline") && kit_json_put_null(object, "balanced_accuracy");
     cJSON *baseline = cJSON_CreateObject();
@@ -44,7 +44,7 @@ static bool put_baseline(cJSON *object, const score_baseline *b, bool with_label
     return false;
 }
 
-/* {label, rows, answers, correct}, and with shares what follows from them; sorted by label. */
+/* {label, rows, answers, correct}, with shares also precision and recall; sorted by label. */
 static bool put_labels(cJSON *object, const score_answers *a, bool shares);
 
 static cJSON *score_object(const score_k *k, const score_answers *a, const score_baseline *b, bool with_label) {
@@ -130,7 +130,7 @@ static bool put_confusions(cJSON *object, const score_answers *a) {
 static const int shown_thresholds[] = {0, 50, 60, 70, 80, 90, 95, 99};
 #define THRESHOLD_COUNT (sizeof shown_thresholds / sizeof *shown_thresholds)
 
-/* Answers at or above a confidence of percent. */
+/* Counts answers with a confidence of at least percent. */
 static score_bin above(const score_answers *a, int percent) {
     score_bin sum = {0};
     for (int i = percent; i <= SCORE_THRESHOLDS; i++) {
@@ -265,7 +265,7 @@ const char *score_lowest_recall(const score_answers *a, uint64_t *out_correct, u
     for (size_t i = 0; i < a->label_count; i++) {
         const score_label *l = &a->labels[i];
         if (l->rows == 0) continue;
-        /* correct / rows, compared without dividing; rows are far below 2^32. */
+        /* Compares correct / rows without dividing; rows are far below 2^32. */
         uint64_t mine = lowest != NULL ? l->correct * lowest->rows : 0,
                  its = lowest != NULL ? lowest->correct * l->rows : 0;
         bool lower = lowest == NULL || mine < its || (mine == its && l->rows > lowest->rows) ||
@@ -331,9 +331,9 @@ static bool is_formula(const char *text) {
     return false;
 }
 
-/* Labels come from data that others wrote, and spreadsheets run what begins like a formula: such a field gets an
- * apostrophe in front, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every
- * label as it is. */
+/* Labels come from untrusted data, and spreadsheets evaluate fields that begin like a formula: such a field is prefixed
+ * with an apostrophe, as OWASP advises ("CSV Injection"). Control characters are escaped; predictions.jsonl has every
+ * label unchanged. */
 static void csv_field(kit_buf *out, const char *text) {
     kit_buf shown = {0};
     kit_buf_escaped(&shown, text, strlen(text));
