@@ -16,14 +16,14 @@
 #define LINE_MAX_BYTES (64u << 10)
 #define WORDS_MAX 64
 #define ENV_MAX 32
-#define GRACE_MS 5000 /* between asking it to end and killing it */
+#define GRACE_MS 5000 /* between the request to exit and killing it */
 
 /* ---- Environment and arguments */
 
 typedef struct environment {
     char *lines[ENV_MAX + 1];
     size_t count;
-    bool failed; /* one is missing: the child would see what it keeps out */
+    bool failed; /* out of memory: the environment is incomplete */
 } environment;
 
 static void env_add(environment *env, const char *name, const char *value) {
@@ -94,7 +94,7 @@ typedef struct child {
     const runtime_child_run *run;
     kit_buf line, said;
     cJSON *answer;
-    kit_status status; /* of reading its output: an absent answer then does not mean that it gave none */
+    kit_status status; /* of reading its output: on failure, a missing answer proves nothing */
     kolm_error_t error;
 } child;
 

@@ -43,7 +43,7 @@ static void list_free(list *l) {
     *l = (list){0};
 }
 
-/* Takes path. */
+/* Takes ownership of path. */
 static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     if (path == NULL) return kit_no_memory(err);
@@ -94,8 +94,7 @@ static kit_status walk(list *l, const char *below, int depth, kolm_error_t *err)
             free(taken);
             break;
         }
-        if (*below == '\0' && strcmp(name, "runtime.json") == 0 &&
-            S_ISREG(st.st_mode)) { /* made and read by kolm alone */
+        if (*below == '\0' && strcmp(name, "runtime.json") == 0 && S_ISREG(st.st_mode)) { /* used only by kolm */
             free(taken);
             continue;
         }
@@ -113,7 +112,7 @@ static int by_path(const void *a, const void *b) {
     return strcmp(((const entry *)a)->path, ((const entry *)b)->path);
 }
 
-/* The interpreter, where links of bin/python lead, when it is not in the environment and not root's. */
+/* Adds the target of bin/python, unless it is in the environment or owned by root. */
 static kit_status add_interpreter(list *l, kolm_error_t *err) {
     char python[PATH_MAX], real[PATH_MAX];
     struct stat st;
@@ -134,7 +133,7 @@ static kit_status look(const kolm_session *session, const char *top, list *out, 
     return status;
 }
 
-/* Fills what. */
+/* Sets e->what. */
 static kit_status read_entry(const list *l, entry *e, kolm_error_t *err) {
     char path[PATH_MAX], target[PATH_MAX];
     bool good = e->path[0] == '/' ? kit_copy(path, sizeof path, e->path)
@@ -156,7 +155,7 @@ static void put_state(const entry *e, kit_buf *out) {
                 (unsigned long long)e->changed, (unsigned long long)e->inode);
 }
 
-/* Of everything except the contents. */
+/* Digests everything except the contents. */
 static kit_status state_of(const list *l, char out[KIT_SHA256_HEX], kolm_error_t *err) {
     kit_buf text = {0};
     for (size_t i = 0; i < l->count; i++) {
@@ -217,7 +216,7 @@ static bool take_number(char **at, uint64_t *out) {
     return good;
 }
 
-/* A line of the list, which is cut into pieces; path stays in it. */
+/* Parses a line of the list in place; out->path points into it. */
 static bool read_line(char *line, entry *out) {
     if (line[0] == '\0' || line[1] != ' ') return false;
     *out = (entry){.kind = line[0]};
@@ -287,7 +286,7 @@ static kit_status compare_with(const char *path, list *l, kolm_error_t *err) {
     if (status == KOLM_OK && strncmp(text.data + strlen(HEAD), state, KIT_SHA256_HEX - 1) != 0) {
         status = compare(l, text.data + head, err);
         kit_status kept = status == KOLM_OK ? write_list(path, l, NULL) : status;
-        (void)kept; /* best effort: without it the files are compared again next time */
+        (void)kept; /* best effort: otherwise contents are compared again next time */
     }
     kit_buf_free(&text);
     return status;

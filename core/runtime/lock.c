@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOCK_MAX (4u << 20) /* bytes; a larger one is a mistake */
+#define LOCK_MAX (4u << 20) /* bytes; a larger file is a mistake */
 #define MARK "# kolm: "
 
 static kit_status find(const char *trainer, const host_backend *row, char **out_path, kolm_error_t *err) {

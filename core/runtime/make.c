@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes the environment: venv, pip with hashes, runtime.json, and a rename that puts it into place. */
+/* Makes the environment: venv, pip with hashes, runtime.json, and a rename into place. */
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "runtime/child.h"
@@ -40,7 +40,7 @@ static void on_pip_line(void *user, const char *line) {
     session_progress(w->session, "[setup]", &w->report);
 }
 
-/* The indexes that pip asks; returns how many. */
+/* Lists the indexes that pip uses; returns their number. */
 static size_t indexes_of(const setup *s, const char *urls[RUNTIME_LOCK_URLS]) {
     size_t count = 0;
     if (s->index_url)
@@ -48,11 +48,11 @@ static size_t indexes_of(const setup *s, const char *urls[RUNTIME_LOCK_URLS]) {
     else
         for (; count < s->lock.url_count; count++)
             urls[count] = s->lock.url[count];
-    if (count == 0) urls[count++] = "https://pypi.org/simple"; /* pip's own */
+    if (count == 0) urls[count++] = "https://pypi.org/simple"; /* pip's default */
     return count;
 }
 
-/* The index that did not answer if pip names it, else all that it may have been. */
+/* Names the index that did not answer, if pip reports it, else all candidates. */
 static void name_host(const setup *s, const char *host, char *out, size_t capacity) {
     const char *urls[RUNTIME_LOCK_URLS];
     size_t count = host[0] == '\0' ? indexes_of(s, urls) : 0;
@@ -119,8 +119,7 @@ static kit_status keep_log(const setup *s, const kit_buf *said, kolm_error_t *er
     return kit_write_file(s->log, 0600, kit_buf_text(said), said->length, err);
 }
 
-/* pip retries an unreachable index for minutes, and does not say which one it was: so each is tried first.
- */
+/* Tries each index first, because pip retries an unreachable one for minutes, and does not report which it was. */
 static kit_status reach_indexes(setup *s, kolm_error_t *err) {
     const char *words[RUNTIME_LOCK_URLS + 1] = {NULL}, *urls[RUNTIME_LOCK_URLS], *why = NULL;
     char shown[300];
@@ -171,7 +170,7 @@ static kit_status make_venv(setup *s, kolm_error_t *err) {
     return status;
 }
 
-/* newer: pip is the one that the lock pins. */
+/* newer: pip is the version that the lock pins. */
 static void pip_words(const setup *s, const char *requirements, bool newer, const char *words[WORDS_MAX]) {
     size_t n = 0;
     static const char *const always[] = {"install",
@@ -206,7 +205,7 @@ static void pip_words(const setup *s, const char *requirements, bool newer, cons
             words[n++] = s->lock.url[i];
         }
     }
-    if (newer) { /* of pip 25.1 */
+    if (newer) { /* options of pip 25.1 */
         words[n++] = "--resume-retries";
         words[n++] = "10";
     }
@@ -240,7 +239,7 @@ static kit_status run_pip(setup *s, const char *requirements, bool newer, pip_wa
     return status;
 }
 
-/* True for "pip==25.1" and above: the first that resumes an interrupted download. */
+/* True for "pip==25.1" and later, which resume interrupted downloads. */
 static bool can_resume(const char *line) {
     const char *version = line + strlen("pip==");
     char *end = NULL;
@@ -249,7 +248,7 @@ static bool can_resume(const char *line) {
     return major > 25 || (major == 25 && minor >= 1);
 }
 
-/* The lines of the lock that pin pip itself; nothing when there are none. */
+/* Appends the lines of the lock that pin pip itself, if any. */
 static void pip_of_lock(const setup *s, kit_buf *out) {
     const char *line = strstr(kit_buf_text(&s->lock.text), "\npip==");
     while (line) {
@@ -262,8 +261,8 @@ static void pip_of_lock(const setup *s, kit_buf *out) {
     }
 }
 
-/* Text as a private file of this setup. The lock is read once: pip gets the bytes that were digested, even if the file
- * was replaced since. */
+/* Writes text to a private file of this setup. The lock is read only once: pip gets the bytes that were digested, even
+ * if the file was replaced since. */
 static kit_status put_requirements(const setup *s, const char *name, const kit_buf *text, char **out_path,
                                    kolm_error_t *err) {
     KIT_TRY(kit_path_join(s->partial, name, out_path, err));
@@ -278,8 +277,8 @@ static kit_status check_requirements(const setup *s, const char *path, kolm_erro
                     "%s was changed while pip used it", path);
 }
 
-/* An old pip holds several copies of a whole file in memory: so the pip that the lock pins is installed first, and that
- * one installs the rest. */
+/* Old versions of pip keep several copies of a whole file in memory: so the pip that the lock pins is installed first,
+ * and installs the rest. */
 static kit_status install(setup *s, kolm_error_t *err) {
     kit_buf lines = {0};
     char *path = NULL, *lock = NULL;
@@ -306,7 +305,7 @@ static kit_status install(setup *s, kolm_error_t *err) {
     return status;
 }
 
-/* Completes the description of the environment to runtime.json. */
+/* Completes the description of the environment for runtime.json. */
 static kit_status describe(setup *s, cJSON *answer, kolm_error_t *err) {
     cJSON *about = cJSON_CreateObject();
     const char *version = "";
@@ -361,7 +360,7 @@ static void flush(const char *path) {
 #endif
 }
 
-/* All data first, then runtime.json, then the name: whoever sees the name sees a complete environment. */
+/* Syncs all data first, then writes runtime.json, then renames: if the name exists, the environment is complete. */
 static kit_status put_into_place(setup *s, kolm_error_t *err) {
     kit_buf text = {0}, path = {0};
     kit_buf_fmt(&path, "%s/runtime.json", s->venv);

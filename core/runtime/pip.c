@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what pip prints when it fails. Every text of pip that kolm depends on is in this file. */
+/* Parses pip's output on failure. Every text of pip that kolm depends on is in this file. */
 #include "runtime/pip.h"
 
 #include "kolm/kit/text.h"
 
 #include <string.h>
 
-/* The rest of the line, or the next line, after the first `start`; false if that does not occur. */
+/* Copies the rest of the line, or the next line, after the first `start`; false if it does not occur. */
 static bool after(const char *text, const char *start, char *out, size_t capacity) {
     const char *found = strstr(text, start);
     if (!found) return false;
@@ -33,7 +33,7 @@ static bool network_failed(const char *text) {
     return false;
 }
 
-/* The last host named in it. */
+/* Finds the last host named in the text. */
 static void find_host(const char *text, char *out, size_t capacity) {
     static const char *const starts[] = {"host='", "Connection to "};
     static const char *const ends[] = {"'", " "};

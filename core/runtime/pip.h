@@ -18,8 +18,8 @@ typedef struct runtime_pip_end {
     char about[512];
 } runtime_pip_end;
 
-/* said: the end of pip's output, of an installation that failed. online: false if it was to use local files only, where
- * words about the network mean nothing. */
+/* said: the end of pip's output from a failed installation. online: false if it used only local files, so that messages
+ * about the network are meaningless. */
 void runtime_pip_read(const char *said, bool online, runtime_pip_end *out_end);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What comes before and after an environment is made: its lock, its wheels, the disk; and a Python of the user's
- * own. */
+/* Steps before and after making an environment: its lock, its wheels, disk space; and a Python of the user's own. */
 #include "runtime/setup.h"
 
 #include "host/host.h"
@@ -17,7 +16,7 @@
 /* ---- --use and --remove */
 
 typedef struct entry {
-    const char *name, *python; /* python NULL: forget it */
+    const char *name, *python; /* python NULL: remove the entry */
     bool changed;
 } entry;
 
@@ -72,7 +71,7 @@ kit_status setup_remove(setup *s, setup_removed *out_removed, kolm_error_t *err)
     if (status == KOLM_OK && configured) status = store_config_update(s->home, set_runtime, &e, err);
     free(config);
     uint64_t bytes = setup_bytes_below(s->place) + setup_bytes_below(s->partial);
-    /* A partly removed tree must not be taken for a complete one. */
+    /* Remove runtime.json first: a partly removed tree must not count as complete. */
     kit_buf mark = {0};
     kit_buf_fmt(&mark, "%s/runtime.json", s->place);
     if (status == KOLM_OK) status = kit_buf_ok(&mark, err);
@@ -131,7 +130,7 @@ static bool is_current(const setup *s) {
     return s->about && kit_json_get_string(s->about, "lock_sha256", &sha256) && strcmp(sha256, s->lock.sha256) == 0;
 }
 
-/* One that is current but was changed since is made again. */
+/* An environment that was modified is made again. */
 kit_status setup_look_whole(setup *s, bool *out_whole, kolm_error_t *err) {
     setup_look(s);
     *out_whole = is_current(s);
@@ -149,7 +148,7 @@ static uint64_t disk_needed(const setup *s) {
     return done + (download > have ? download - have : 0);
 }
 
-/* The file system of the nearest existing directory. */
+/* Checks the file system of the nearest existing directory. */
 kit_status setup_check_disk(const setup *s, kolm_error_t *err) {
     char *path = NULL, need[32], have[32];
     struct statvfs info;
@@ -166,7 +165,7 @@ kit_status setup_check_disk(const setup *s, kolm_error_t *err) {
                     session_bytes(need, sizeof need, needed), session_bytes(have, sizeof have, space), s->root);
 }
 
-/* A Python of the user's own takes precedence, also once an environment was made. */
+/* A Python of the user's own takes precedence, even after an environment was made. */
 void setup_warn_of_own(const setup *s) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     cJSON *config = NULL;

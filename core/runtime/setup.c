@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_WAIT_MS 3000 /* the child of a kolm that was killed takes a moment to notice */
+#define LOCK_WAIT_MS 3000 /* the child of a killed kolm takes a moment to notice */
 #define PYTHON_NEWEST 20  /* python3.20 and older are tried */
 #define PYTHON_OLDEST 9
 
@@ -135,7 +135,7 @@ static kit_status try_python(setup *s, const char *path, kolm_error_t *err) {
     const char *version = "", *executable = path, *system = "", *machine = "";
     bool able = false;
     KIT_TRY(setup_probe(s->session, path, &answer, err));
-    /* Members that it does not have are left as they are. */
+    /* Missing members leave the variables unchanged. */
     (void)kit_json_get_u64(answer, "major", &major);
     (void)kit_json_get_u64(answer, "minor", &minor);
     (void)kit_json_get_string(answer, "version", &version);
@@ -183,7 +183,7 @@ kit_status setup_find_python(setup *s, kolm_error_t *err) {
     bool any = path != NULL;
     kit_status status = path ? try_python(s, path, err) : KOLM_E_NOT_FOUND;
     free(path);
-    /* python3 may be too new or too old while another version is installed beside it. */
+    /* python3 may be too new or too old, while another version is installed next to it. */
     for (int minor = PYTHON_NEWEST; status != KOLM_OK && status != KOLM_E_CANCELLED && minor >= PYTHON_OLDEST;
          minor--) {
         char name[32];
