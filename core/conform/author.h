@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The starting point for authors of backends: the template of the SDK, which is embedded in kolm. */
+/* The template for authors of backends, from the SDK, embedded in kolm. */
 #ifndef KOLM_CONFORM_AUTHOR_H
 #define KOLM_CONFORM_AUTHOR_H
 

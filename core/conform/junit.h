@@ -6,8 +6,8 @@
 #include "conform/conform.h"
 #include "kolm/kit/file.h"
 
-/* One testcase for each check, and commits the file. A failure that was expected is skipped; a pass that was not is a
- * failure. What XML 1.0 cannot hold is written as people see it. */
+/* Writes one testcase for each check, and commits the file. An expected failure counts as skipped, an unexpected pass
+ * as a failure. Characters that XML 1.0 cannot represent are escaped. */
 kit_status check_junit_write(kit_atomic_file *file, const check_report *report, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

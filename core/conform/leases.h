@@ -15,9 +15,9 @@ kit_status check_rent_begin(check *c, host_call_options *options, lease_journal 
  * of journal. */
 void check_rent_end(check *c, const char *slot, lease_journal *journal, const host_result *result);
 
-/* job.c: whether train may be called; says why not. */
+/* job.c: true if train may be called; otherwise reports why not. */
 bool check_may_train(check *c);
-/* Trains the small job under these conditions. False when the check is decided, or the run ends. */
+/* Trains the small job under these conditions. False if the check is decided, or the run ends. */
 bool check_train_under(check *c, const host_audit *audit, const char *name, host_result *out_result);
 
 #endif
