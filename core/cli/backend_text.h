@@ -6,8 +6,7 @@
 #include "cli/context.h"
 #include "fleet/registry.h"
 
-/* Whose price by the hour it is, and of when: "live price of 2026-12-01"; "" for one that is free or unknown. Returns
- * out. */
+/* Source and date of the hourly price: "live price of 2026-12-01"; "" if free or unknown. Returns out. */
 const char *cli_price_origin(const fleet_backend *backend, char *out, size_t capacity);
 /* "0 $/hr", "2.50 $/hr", "per-token"; returns out. */
 const char *cli_backend_price(const fleet_backend *backend, char *out, size_t capacity);
@@ -19,7 +18,7 @@ bool cli_put_backend(cJSON *array, const fleet_backend *backend);
 bool cli_fill_backend(cJSON *object, const fleet_backend *backend);
 bool cli_put_problem(cJSON *array, const char *name, const char *path, const char *why);
 
-/* One line for each that is not used (taken false), or for all: "what acme (/path/acme.so)". */
+/* Prints one line for each backend that is not used (or for all, with taken_too): "what acme (/path/acme.so)". */
 void cli_signed_print(cli_context *context, const cJSON *backends, const char *what, bool taken_too);
 
 #endif

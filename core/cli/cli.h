@@ -5,9 +5,9 @@
 #define KOLM_CLI_CLI_H
 
 /*
- * A verb gets argv with argv[0] being its own name ("compile", "list") and returns the exit code of the process. It
- * parses its options with cli_options_parse (options.h), prints with the functions of output.h and finds the home
- * directory through context.h. It frees what it took; main frees the context.
+ * A verb gets argv, in which argv[0] is its own name ("compile", "list"), and returns the exit code of the process. It
+ * parses its options with cli_options_parse (options.h), prints with the functions of output.h, and finds the home
+ * directory through context.h. It frees what it allocates; main frees the context.
  */
 
 #include "cli/context.h"
@@ -22,8 +22,8 @@ typedef struct cli_command {
     cli_command_fn run;
 } cli_command;
 
-/* Runs the command of the table that argv[0] names; usage error (2) with the nearest name when there is none.
- * prefix is what comes before the word in messages: "kolm" or "kolm compute". */
+/* Runs the command that argv[0] names; usage error (2) with the nearest name if there is none. prefix precedes the name
+ * in messages: "kolm" or "kolm compute". */
 int cli_dispatch(struct cli_context *context, const char *prefix, const cli_command *table, size_t count, int argc,
                  char **argv);
 /* A verb that is only a group of others, with argv as received: dispatches, or prints the list. summary: start of the
@@ -55,7 +55,7 @@ int cli_compute_test(struct cli_context *context, int argc, char **argv);
 int cli_compute_setup(struct cli_context *context, int argc, char **argv);
 int cli_compute_quote(struct cli_context *context, int argc, char **argv);
 
-/* Shows what a setup is about to do, so that the user can stop it; for the sink. */
+/* Shows what a setup is about to do, so that the user can cancel it; for the sink. */
 void cli_setup_plan(struct cli_context *context, const struct setup *plan);
 
 /* The verbs below `kolm backend`. */

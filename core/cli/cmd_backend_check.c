@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm backend check: the report for people, for programs, and as JUnit XML for a vendor's own CI. */
+/* kolm backend check: the report as text, as JSON, and as JUnit XML for a vendor's own CI. */
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -18,7 +18,7 @@ static void print_item(void *user, const check_item *item) {
     kit_format(outcome, sizeof outcome, "%-16s", check_outcome_name(item->outcome));
     cli_print(context, "%s  %-24s  %s\n", cli_styled(context, styles[item->outcome], outcome), item->name,
               cli_safe(item->reason[0] ? item->reason : item->about));
-    cli_flush(context); /* a log is read while the next check runs */
+    cli_flush(context); /* so that a log can be read while the next check runs */
 }
 
 /* ---- For programs */

@@ -109,7 +109,7 @@ static void keep_job(cli_context *context, compile *c) {
         cli_warn(context, "%s", cli_safe(err.text));
     } else if (!context->json) {
         cli_print(context, "[job]         %s\n", cli_safe(c->job.path));
-        if (c->choice) /* by itself `job run` picks the best backend, which may be another one */
+        if (c->choice) /* `job run` alone picks the best backend, which may be another one */
             cli_print(context, "[job]         again: kolm job run --backend %s DIR\n", c->choice->backend->name);
     }
 }

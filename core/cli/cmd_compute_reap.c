@@ -13,8 +13,8 @@ static const char *state_of(const fleet_reaped *r, bool look) {
     return fleet_reap_fate_name(r->fate);
 }
 
-/* What holds of several leases of a backend (its token is refused, say) is said once; what names one of them is said of
- * each. */
+/* True if the same message was already printed: one that applies to several leases of a backend (a rejected token, for
+ * example) is printed once, one that names a lease for each. */
 static bool is_said(const fleet_reap *reap, size_t at) {
     const fleet_reaped *r = &reap->at[at], *before = at > 0 ? r - 1 : NULL;
     return before && strcmp(before->lease.backend, r->lease.backend) == 0 && strcmp(before->why, r->why) == 0 &&

@@ -43,7 +43,7 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
             "as kolm does.",
         CLI_ROWS(options),
         .min_words = 1,
-        .max_words = 2, /* to name what the second was meant for */
+        .max_words = 2, /* so that the error can say what the second was meant for */
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

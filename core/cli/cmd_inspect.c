@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm inspect: what a compiled model holds, by its own manifest. */
+/* kolm inspect: the contents of a compiled model, from its manifest. */
 #include "artifact/artifact.h"
 #include "cli/cli.h"
 #include "cli/options.h"

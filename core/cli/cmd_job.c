@@ -16,7 +16,7 @@ typedef struct job_run {
 
 /* ---- Events, on standard output. If memory runs out for one, it is left out and the job fails. */
 
-/* Takes line. */
+/* Takes ownership of line. */
 static void print_event(job_run *r, kit_buf *line) {
     if (kit_buf_ok(line, NULL) != KOLM_OK)
         r->lost = true;

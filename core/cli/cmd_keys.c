@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm keys: the signing key of this home, and whose signatures count. */
+/* kolm keys: the signing key of this home, and the trusted keys. */
 #include "cli/backend_text.h"
 #include "cli/cli.h"
 
@@ -78,7 +78,7 @@ static int keys_list(cli_context *context, int argc, char **argv) {
     return exit_code;
 }
 
-/* What a verb did to one key; more is a second field, or NULL. */
+/* Prints what a verb did to a key; more: a second field, or NULL. */
 static int print_done(cli_context *context, const char *schema, const char *keyid, const char *more,
                       const char *value) {
     cJSON *object = cJSON_CreateObject();

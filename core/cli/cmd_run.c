@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define ANSWER_SECONDS_MAX 604800
-#define ANSWER_SECONDS 600 /* time enough to load a big model, and an end to a hanging one */
+#define ANSWER_SECONDS 600 /* long enough to load a big model, but ends a hanging one */
 
 /* ---- Printing */
 
@@ -19,7 +19,7 @@ typedef struct printing {
     cli_context *context;
     bool json;      /* JSON lines */
     bool with_gaps; /* the text form has no ids, so a row that was left out still prints a line */
-    uint64_t place; /* number of the line whose answer is printed next */
+    uint64_t place; /* number of the line to be answered next */
     kit_buf shown;  /* not cli_safe: its buffers belong to the main thread, which may print a warning at the same
                        time */
 } printing;
@@ -93,7 +93,7 @@ typedef struct given {
     size_t word_count, plain_words; /* plain_words: those before "--" */
 } given;
 
-/* Refuses a TEXT that names a file or directory. -1: each TEXT is a text. */
+/* Rejects a TEXT that names a file or directory. Returns -1 if all are texts. */
 static int check_texts(cli_context *context, const cli_syntax *syntax, const given *g) {
     for (size_t i = 1; i < g->word_count && i < g->plain_words; i++) {
         const char *text = g->words[i], *shown = cli_safe(text);
@@ -121,7 +121,7 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
     return -1;
 }
 
-/* A line of a table or of a packed file is not a question. */
+/* A line of a table or of a compressed file is not a question. */
 static int check_input(cli_context *context, const cli_syntax *syntax, given *g, run_request *r) {
     static const char *const no_lines[] = {".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz"};
     size_t length = strlen(r->input);

@@ -72,7 +72,7 @@ int cli_cmd_score(cli_context *context, int argc, char **argv) {
         .summary = "Measures accuracy and coverage of a compiled model on rows of your own.",
         CLI_ROWS(options),
         .min_words = 1,
-        .max_words = 2, /* to name what the second was meant for */
+        .max_words = 2, /* so that the error can say what the second was meant for */
         .word_count_out = &word_count,
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

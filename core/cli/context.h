@@ -12,7 +12,7 @@
 
 /* One per process, made by main, used by one thread. */
 typedef struct cli_context {
-    kolm_session session;  /* what the rooms below get; its events are printed (sink.h) */
+    kolm_session session;  /* passed to the rooms below; its events are printed (sink.h) */
     const char *program;   /* path of this executable as far as known; "" otherwise */
     bool json;             /* --json was given */
     bool quiet;            /* --quiet was given to a verb that has it: results, warnings and errors only */

@@ -6,9 +6,9 @@
 #include "cli/context.h"
 #include "fleet/reap.h"
 
-/* One line: what, where, since when, for how much an hour; state: "open", "in use", ... */
+/* Prints one line: what, where, since when, price per hour; state: "open", "in use", ... */
 void cli_lease_print(cli_context *context, const lease_entry *lease, const char *state);
-/* An object with all of it; NULL if out of memory. */
+/* The same as an object, with all fields; NULL if out of memory. */
 cJSON *cli_lease_json(const lease_entry *lease, const char *state);
 
 #endif

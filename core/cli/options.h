@@ -6,14 +6,14 @@
 #include "cli/context.h"
 
 /*
- * Accepted: --name value, --name=value, --flag, -t value, -tvalue is NOT (write -t value), "--" ends the options.
- * Every verb also has --help (-h), --verbose (-v) and --json without declaring them. A word or flag that is not
- * declared is a usage error that quotes it and names the nearest declared one. An option given twice: the later one
- * holds, lists collect. Strings stay in argv: nothing is copied, only a list's array is allocated.
+ * Accepted: --name value, --name=value, --flag, -t value; NOT -tvalue (write -t value). "--" ends the options. Every
+ * verb also has --help (-h), --verbose (-v) and --json without declaring them. A word or flag that is not declared is a
+ * usage error that quotes it and names the nearest declared one. If an option is given twice, the later one applies;
+ * lists collect. Strings point into argv: nothing is copied, only a list's array is allocated.
  */
 typedef enum cli_option_kind {
     CLI_FLAG,   /* bool */
-    CLI_STRING, /* const char *: NULL when not given; an empty value is refused */
+    CLI_STRING, /* const char *: NULL if not given; an empty value is rejected */
     CLI_U64,    /* session_number: digits only */
     CLI_USD,    /* session_number: dollars with at most 6 decimals, at most 10^9, in micro dollars */
     CLI_GB, /* session_number: gigabytes (10^9 bytes) with at most 6 decimals, at most 10^9, in kilobytes: value * 1000 = bytes */
@@ -30,7 +30,7 @@ void cli_list_free(session_words *list);
 
 typedef struct cli_mode {
     bool set;
-    const char *word; /* NULL when given without a word */
+    const char *word; /* NULL if given without a word */
 } cli_mode;
 
 typedef struct cli_option {
@@ -50,13 +50,13 @@ typedef struct cli_syntax {
     const cli_option *options;
     size_t option_count;
     size_t min_words; /* number of words allowed, if `words` does not define it: "NAME" is one, "[NAME]" one or none */
-    size_t max_words; /* SIZE_MAX for any number; 0: as `words` says */
+    size_t max_words; /* SIZE_MAX: any number; 0: as in `words` */
     char **words_out; /* room for argc pointers; NULL: argv itself, from its start */
     size_t *word_count_out;  /* may be NULL */
     size_t *plain_words_out; /* how many of them preceded "--"; may be NULL */
 } cli_syntax;
 
-/* Of an initialiser: the table of options. */
+/* For an initialiser: the table of options. */
 #define CLI_ROWS(rows) .options = (rows), .option_count = sizeof(rows) / sizeof *(rows)
 
 /* Sets context->json if --json occurs anywhere before "--". */

@@ -146,7 +146,7 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code) {
         bool json = context->json;
         context->json = false; /* the error must not become a second document */
         exit_code = cli_error(context, CLI_EXIT_INTERNAL, &err);
-        context->json = json; /* nor what the verb says to people something before it */
+        context->json = json; /* so that the verb does not print its text form */
     }
     kit_buf_free(&text);
     cJSON_Delete(value);

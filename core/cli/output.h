@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Everything that kolm prints: results on standard output, the rest on standard error, for people or as JSON. */
+/* Everything that kolm prints: results on standard output, the rest on standard error, as text or as JSON. */
 #ifndef KOLM_CLI_OUTPUT_H
 #define KOLM_CLI_OUTPUT_H
 
@@ -8,8 +8,8 @@
 
 /* ---- Results: standard output. Text that came from a plugin, a file or the user goes through cli_safe first. */
 void cli_print(cli_context *context, const char *format, ...) KIT_PRINTF(2, 3);
-/* Flushes standard output, for a reader that waits for it. An error of either is kept in context->out_errno: a verb
- * with much output checks it and stops; cli_output_finish reports it. */
+/* Flushes standard output, for a reader that waits for it. Errors of both functions are stored in context->out_errno: a
+ * verb with much output checks it and stops; cli_output_finish reports it. */
 void cli_flush(cli_context *context);
 /* A string for a terminal: control characters and bad UTF-8 become \xNN. A ring of 16 buffers; at most 16 per printf.
  */
@@ -17,8 +17,8 @@ const char *cli_safe(const char *text);
 /* Appends JSON text with characters that a terminal might interpret (DEL, C1, bidirectional controls) as \uNNNN: the
  * same value, escaped. */
 void cli_add_json(kit_buf *buf, const char *text);
-/* Prints value (with "log", the log lines of backends, unless it is a pick record or one of many lines), indented, with
- * a newline; takes (and frees) value. Returns exit_code, or CLI_EXIT_INTERNAL if out of memory (value NULL). */
+/* Prints value, indented, with a newline, and with "log", the log lines of backends, unless it is a pick record or one
+ * of many lines. Takes ownership of value. Returns exit_code, or CLI_EXIT_INTERNAL if out of memory (value NULL). */
 int cli_print_json(cli_context *context, cJSON *value, int exit_code);
 /* Documents are built like this: members are added while `good` holds, and an incomplete document is reported as out of
  * memory. */
@@ -26,7 +26,7 @@ int cli_print_json(cli_context *context, cJSON *value, int exit_code);
 cJSON *cli_whole(cJSON *value, bool good);
 /* Appends item to array if good; otherwise frees it and returns false. */
 bool cli_append(cJSON *array, cJSON *item, bool good);
-/* "text" in the named style when colour is on. Same ring as cli_safe. */
+/* "text" in the given style if colour is on. Uses the ring of cli_safe. */
 typedef enum cli_style { CLI_BOLD, CLI_DIM, CLI_GREEN, CLI_YELLOW, CLI_RED } cli_style;
 const char *cli_styled(const cli_context *context, cli_style style, const char *text);
 

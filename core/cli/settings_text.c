@@ -15,7 +15,7 @@ static const cJSON *section_of(cli_context *context, const fleet_backend *b) {
     return kit_json_get(kit_json_get(config, "backends"), b->name);
 }
 
-/* backend NULL: of the settings inside a list or map, which are not looked for. */
+/* backend NULL: for settings inside a list or map, which are not looked up in config.json. */
 static void print_one(cli_context *context, const host_setting *s, const char *indent, const cJSON *section,
                       const char *backend) {
     kit_buf text = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one place where events of the rooms below become output: on the terminal, or in a document. */
+/* The only place where events of the rooms below become output: on the terminal, or in a document. */
 #ifndef KOLM_CLI_SINK_H
 #define KOLM_CLI_SINK_H
 
