@@ -56,7 +56,7 @@ kit_status author_template_write(const char *dir, const char *name, kolm_error_t
     kit_status status = KOLM_OK;
     for (size_t i = 0; status == KOLM_OK && i < sizeof template_files / sizeof *template_files; i++)
         status = write_one(dir, template_files[i].name, template_files[i].text, name, err);
-    if (status != KOLM_OK) { /* half a backend would only make the next try fail */
+    if (status != KOLM_OK) { /* a partial backend would only make the next attempt fail */
         kit_status ignored = kit_remove_tree(dir, NULL);
         (void)ignored;
     }

@@ -142,7 +142,7 @@ void check_detect_bare(check *c) {
     (void)check_detect(c, &audit, false, &result);
 }
 
-/* Entries in the directory, hidden ones too. */
+/* Number of entries in the directory, including hidden ones. */
 static size_t entries(const char *path) {
     size_t n = 0;
     DIR *dir = opendir(path);
@@ -189,7 +189,7 @@ void check_later_host(check *c) {
         check_fail(c, "it answers differently if records are larger than today's: use KOLM_HAS, never == sizeof");
 }
 
-/* With a host of ABI 1.0, whose table ends there. */
+/* Runs detect with a host of ABI 1.0, whose table is shorter. */
 void check_first_host(check *c) {
     static const host_audit audit = {.first_minor = true};
     host_call_options options;

@@ -18,7 +18,7 @@ typedef struct exports {
     char others[256];
 } exports;
 
-/* Sanitizers and coverage put symbols of their own into what they watch. */
+/* Sanitizers and coverage add their own symbols to what they instrument. */
 static bool of_instruments(const char *name) {
     static const char *const prefixes[] = {"__odr_asan", "__asan", "__ubsan", "__sanitizer", "__gcov", "__llvm"};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A job small enough for any backend, and the judgement on what it made of it. */
+/* A job small enough for any backend, and the evaluation of its results. */
 #include "conform/leases.h"
 #include "host/host.h"
 #include "job/directory.h"
@@ -222,8 +222,8 @@ static kit_status model_read(const char *dir, model_list *out_list, kolm_error_t
     return status;
 }
 
-/* result.json is signed, the record is shown by remote jobs. A text that is too long for the record is truncated
- * there. */
+/* result.json is signed, the record is shown by remote jobs: they must agree. A text that is too long for the record is
+ * truncated there. */
 static kit_status read_result(const char *dir, const kolm_train_result_t *said, kolm_error_t *err) {
     cJSON *json = NULL;
     const char *toolchain = NULL;
@@ -267,7 +267,7 @@ static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *
     return status;
 }
 
-/* train does not support this job: not a fault if the manifest does not offer it. */
+/* train rejected this job, which is not a fault if the manifest does not offer it. */
 static void not_made(check *c, const host_result *result) {
     if (host_recipes_find(&c->row->manifest->makes, check_recipe(c)))
         check_fail(c, "its manifest offers the recipe %s, and train does not do it: %s", check_recipe(c),
@@ -335,7 +335,7 @@ void check_job_under(check *c, const host_audit *audit, const char *name) {
     c->under = NULL;
 }
 
-/* The report waits for the stop: a small job could be done before kolm has heard of it. */
+/* The progress report waits for the stop, because a small job could finish before it. */
 static const host_audit halted = {.minor = KOLM_ABI_MINOR + 1, .later_bytes = 64, .halt_at_progress = true};
 
 void check_train_cancel(check *c) {
@@ -443,13 +443,13 @@ void check_infer_bad_model(check *c) {
 /* ---- One question, and no other until it is answered, as in an interactive `kolm run` and in --serve */
 
 #define FLUSH_LEAST_MS 3000
-#define FLUSH_TIMES 5 /* as long as all the answers of a file took, loading the model included */
+#define FLUSH_TIMES 5 /* times the duration of answering a whole file, including loading the model */
 
 typedef struct dialogue {
     int ask, hear;
     int64_t patience_ms;
-    bool answered; /* while there could have been another question */
-    bool late;     /* once there could not */
+    bool answered; /* before the end of the questions */
+    bool late;     /* only after the end */
     kit_status status;
 } dialogue;
 

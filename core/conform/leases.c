@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks that it ends what it rents. Every call has a journal, and what is still open in it afterwards is reclaimed at
+/* Checks that a backend ends what it rents. Every call has a journal; leases still open afterwards are reclaimed at
  * once. */
 #include "conform/leases.h"
 #include "kolm/kit/process.h"
@@ -9,10 +9,10 @@
 #include <string.h>
 #include <time.h>
 
-#define RECLAIM_MS 30000 /* one call */
+#define RECLAIM_MS 30000 /* per call */
 #define RECLAIM_ALL_MS 300000
 #define PAUSE_MS 500
-#define FAILURES_MOST 6 /* calls that gave no answer at all */
+#define FAILURES_MOST 6 /* calls without any answer */
 
 static uint64_t now_ms(void) {
     struct timespec now;
@@ -33,7 +33,7 @@ kit_status check_rent_begin(check *c, host_call_options *options, lease_journal 
     return KOLM_OK;
 }
 
-/* One call of reclaim. False: there is no verdict, and the run ends. */
+/* Calls reclaim once. False: there is no verdict, and the run ends. */
 static bool reclaim(check *c, lease_journal *journal, const lease_entry *e, host_result *out_result) {
     host_call_options options;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -90,7 +90,7 @@ static bool end_one(check *c, lease_journal *journal, const lease_entry *e, char
     return check_called(c, lease_journal_gone(journal, e->name, UINT64_MAX, &err), &err);
 }
 
-/* A resource of that name that status still lists: then reclaim reported GONE wrongly. */
+/* Searches status for a resource of that name, which means that reclaim reported GONE wrongly. */
 typedef struct looking {
     const char *name;
     bool found;
@@ -153,7 +153,7 @@ void check_rent_end(check *c, const char *slot, lease_journal *journal, const ho
 
 /* ---- The checks */
 
-/* Findings of all calls before. */
+/* Evaluates all earlier calls. */
 void check_leases_end(check *c) {
     if (c->lease_fault[0])
         check_fail(c, "%s", c->lease_fault);
@@ -167,7 +167,7 @@ void check_leases_end(check *c) {
         check_note(c, "%u were rented, and are gone", c->leases);
 }
 
-/* Whether it can and may rent. */
+/* True if the backend can and may rent. */
 static bool rents(check *c) {
     if (!(c->slots & HOST_SLOT_RECLAIM))
         check_note(c, "it has no reclaim: it may not rent anything");
@@ -210,7 +210,7 @@ void check_lease_refused(check *c) {
         check_note(c, "the job was done without a lease");
 }
 
-/* A lease of a day ago that never existed. */
+/* Tries a lease from a day ago that never existed. */
 void check_reclaim_unknown(check *c) {
     lease_journal *journal = NULL;
     host_call_options options;

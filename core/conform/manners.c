@@ -27,7 +27,7 @@ static bool is_of(const check_breach *b, host_breach_kind kind) {
     return kind != HOST_BREACH_LEFT || (strcmp(b->slot, "detect") != 0 && strcmp(b->slot, "cost") != 0);
 }
 
-/* The first, and how many there are besides. */
+/* Reports the first, and the number of others. */
 static void judge(check *c, host_breach_kind kind) {
     const check_breach *first = NULL;
     size_t more = 0;

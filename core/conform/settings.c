@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a plugin keeps to the settings that its manifest declares. */
+/* Checks that a plugin uses only the settings that its manifest declares. */
 #include "conform/conform.h"
 #include "host/host.h"
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define SLOT_MS 20000 /* for cost, which kolm itself gives 5 s */
+#define SLOT_MS 20000 /* for cost, which has 5 s in kolm itself */
 
 /* ---- cost */
 
@@ -95,7 +95,7 @@ void check_cost_left(check *c) {
 /* An ordinary call, followed by a check of what is still open. */
 static const host_audit watched = {.repeats = 0};
 
-/* Says why not. */
+/* Reports why not. */
 static bool may_call(check *c) {
     if (c->state != KOLM_DETECT_AVAILABLE) {
         check_skip(c, "not available here: %s", c->here);
