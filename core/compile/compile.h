@@ -122,7 +122,7 @@ kit_status compile_score(compile *c, kolm_error_t *err) KIT_MUST_USE;
  * frees *out_path. */
 kit_status compile_list_answers(const compile *c, const char *predictions, char **out_path,
                                 kolm_error_t *err) KIT_MUST_USE;
-/* Below a gate: the .failed directory. */
+/* If a gate is missed: the .failed directory. */
 /* Replaces an older report; ALREADY_EXISTS if something else is in its place, or in it. */
 kit_status compile_check_failed(const compile *c, kolm_error_t *err) KIT_MUST_USE;
 kit_status compile_write_failed(compile *c, kolm_error_t *err) KIT_MUST_USE;
