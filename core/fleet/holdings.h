@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What backends keep on other machines, as they report it for `kolm compute status`. */
+/* What backends keep outside this machine, as they report it for `kolm compute status`. */
 #ifndef KOLM_FLEET_HOLDINGS_H
 #define KOLM_FLEET_HOLDINGS_H
 

@@ -76,7 +76,7 @@ typedef struct host_sandbox {
     bool requested;   /* the airgap */
     bool enforced;    /* ... with the fence around files and processes, without which it would leak */
     bool fenced;      /* files and processes are fenced off, airgap or not */
-    char profile[16]; /* airgap: "strict", or "sockets" where there is no fence; else "fence" or "none"; "" unknown */
+    char profile[16]; /* airgap: "strict", or "sockets" without a fence; else "fence" or "none"; "": unknown */
     char kernel[96];  /* sysname release of the machine */
     char mechanisms[HOST_MECHANISMS_MAX][40];
     size_t mechanism_count;

@@ -84,7 +84,7 @@ typedef struct host_require {
 #define HOST_OVERRIDE_PERF (1u << 2)       /* perf */
 #define HOST_OVERRIDE_TIER (1u << 3)       /* tier */
 
-/* Strings and arrays belong to the manifest. Immutable once read and overridden, but for the price
+/* Strings and arrays belong to the manifest. Immutable once read and overridden, except for the price
  * (host_registry_price); any thread may read it. */
 typedef struct host_manifest {
     char *name;

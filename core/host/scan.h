@@ -107,14 +107,14 @@ typedef struct host_backend {
     bool spare;            /* SHADOWED by another version next to it, and would be OK otherwise */
     kolm_error_t *instead; /* for a spare: replaces why if it is used */
     char *directory;       /* where it was found, absolute */
-    char *plugin_path;     /* the real file, absolute; NULL when there is none */
-    char *manifest_path;   /* NULL when there is none */
+    char *plugin_path;     /* the real file, absolute; NULL if there is none */
+    char *manifest_path;   /* NULL if there is none */
     host_origin origin;
     host_row_state state;
     host_rule rule;          /* that decided, for a row that is not OK */
     bool granted;            /* for a row that is OK: it may use the secrets and files that its manifest requests */
     kolm_error_t why;        /* for a row that is not OK, and for one that is not granted */
-    host_manifest *manifest; /* NULL when it could not be read; overrides are applied */
+    host_manifest *manifest; /* NULL if it could not be read; overrides are applied */
     host_file_identity plugin;
     host_file_identity manifest_file;
     bool no_signature;                    /* none existed when the directory, that of the real file, was read */
@@ -139,9 +139,9 @@ typedef struct host_searched {
 } host_searched;
 
 typedef struct host_registry {
-    char *program; /* kolm-host, absolute; NULL when it was not found or not trusted: program_error says why */
+    char *program; /* kolm-host, absolute; NULL if it was not found or not trusted: program_error says why */
     kolm_error_t program_error;
-    char *trainer;      /* directory of the Python trainer, absolute; NULL when it is not installed, or not trusted */
+    char *trainer;      /* directory of the Python trainer, absolute; NULL if it is not installed, or not trusted */
     host_backend *rows; /* by name; a shadowed row follows the one in front of it */
     size_t count;
     host_note *notes;

@@ -84,7 +84,7 @@ kit_status receipt_place_after(const receipt_place *place, const char *line, siz
 }
 
 /* ---- The end of the file */
-/* Finds the last LF before offset end; *out_at is the offset behind it, 0 when there is none. */
+/* Finds the last LF before offset end; *out_at is the offset after it, 0 if there is none. */
 static kit_status behind_last_lf(int fd, uint64_t end, uint64_t *out_at, kolm_error_t *err) {
     char block[BLOCK];
     while (end > 0) {
@@ -118,7 +118,7 @@ static kit_status read_range(int fd, uint64_t from, uint64_t to, kit_buf *out, k
     return kit_buf_ok(out, err);
 }
 
-/* The place and digest of the last whole line. *out_end: where whole lines end; *out_found false when there is none. */
+/* The place and digest of the last complete line. *out_end: its end; *out_found is false if there is none. */
 static kit_status read_last(int fd, receipt_head *out_head, uint64_t *out_end, bool *out_found, kolm_error_t *err) {
     struct stat info;
     uint64_t from = 0;

@@ -62,7 +62,7 @@ kit_status store_lock_take(const store_home *home, const char *name, int64_t wai
 void store_lock_release(store_lock *lock);
 
 /* ---- config.json */
-/* The configuration, an empty object when there is no file. DATA_LOSS, with file, line and column, when the file is not
+/* The configuration, an empty object if there is no file. DATA_LOSS, with file, line and column, if the file is not
  * strict JSON or not an object. The caller frees *out_config with cJSON_Delete. */
 kit_status store_config_read(const store_home *home, cJSON **out_config, kolm_error_t *err) KIT_MUST_USE;
 /* The same for any file (absolute path). */
@@ -101,7 +101,7 @@ const char *store_secret_tail(const char *secret);
  * ignored. */
 /* The path of an entry; the caller frees it. */
 kit_status store_cache_path(const store_home *home, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
-/* The parsed entry, or NULL when there is none, or when it is unreadable, too large or not a JSON object. */
+/* The parsed entry; NULL if there is none, or if it is unreadable, too large or not a JSON object. */
 cJSON *store_cache_read(const store_home *home, const char *name);
 /* Replaces the entry atomically, unless it is the same already; false on failure. */
 bool store_cache_write(const store_home *home, const char *name, const cJSON *value);
