@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -218,9 +219,13 @@ static void *read_for_call(void *user) {
 
 void host_plugin_read_ahead(const host_backend *row) {
     host_plugin *plugin = row->bytes;
+    sigset_t all, before;
+    sigfillset(&all);
     pthread_mutex_lock(&plugin->lock);
+    pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for the thread that waits */
     if (!plugin->read_ahead)
         plugin->read_ahead = pthread_create(&plugin->reader, NULL, read_for_call, (void *)(uintptr_t)row) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_mutex_unlock(&plugin->lock);
 }
 

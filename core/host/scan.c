@@ -30,6 +30,7 @@ static kit_status note(host_registry *registry, kolm_error_t *err, const char *t
 
 /* ---- One row */
 static void row_free(host_backend *row) {
+    host_plugin_free(row->bytes); /* first: a thread that reads the plugin in advance uses the row */
     free(row->name);
     free(row->stem);
     free(row->directory);
@@ -38,7 +39,6 @@ static void row_free(host_backend *row) {
     host_libs_free(&row->libs);
     free(row->instead);
     host_manifest_free(row->manifest);
-    host_plugin_free(row->bytes);
 }
 
 /* Inserts the row after all rows of a smaller or equal name. */

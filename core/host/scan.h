@@ -188,8 +188,7 @@ void host_registry_price(host_registry *registry, const host_backend *row, uint6
 /* Refuses the row, which failed to load, with why, and uses its spare, which must exist. */
 void host_registry_pass_over(host_registry *registry, const host_backend *row, const kolm_error_t *why);
 
-/* Starts to read the row's plugin, as a call will have to; the call waits for that and says what went wrong. For who
- * has other things to do before it. */
+/* Starts a thread that reads the row's plugin in advance. The next call waits for it and reports any error. */
 void host_plugin_read_ahead(const host_backend *row);
 
 /* The SHA-256 of the row's plugin, which has a plugin_path. Read at most once: what is loaded later through this
