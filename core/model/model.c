@@ -3,6 +3,7 @@
 #include "model/model.h"
 
 #include "kolm/kit/digest.h"
+#include "kolm/kit/process.h"
 #include "kolm/kit/trust.h"
 #include "runtime/files.h"
 
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,6 +67,7 @@ static kit_status load_ring(kolm_session *session, receipt_keyring **out_ring, c
 /* ---- Hashing, which takes longer than all else that a short answer needs beside it */
 
 #define HASHED_ASIDE 262144u /* bytes from which a thread is worthwhile */
+#define SCAN_MS 1000         /* an older scan is not used: grants and plugins may have changed */
 
 typedef struct hashing {
     model_handle *model;
@@ -80,19 +83,34 @@ static void *hash(void *user) {
     return NULL;
 }
 
+static void drop_registry(model_handle *model) {
+    fleet_registry_free(model->registry);
+    model->registry = NULL;
+}
+
 /* Scans the backends while another thread hashes the file. Nothing is chosen or started before the model is verified,
  * and an error of the scan is reported only when the backends are needed. */
 static kit_status hash_aside(hashing *h) {
     pthread_t thread;
+    sigset_t all, before;
     kolm_error_t ignored = KIT_ERROR_INIT;
-    const bool aside = (h->what & ARTIFACT_KEEP) != 0 && h->model->registry == NULL &&
-                       artifact_size(h->model->artifact) >= HASHED_ASIDE && pthread_create(&thread, NULL, hash, h) == 0;
+    fleet_registry **registry = &h->model->registry;
+    bool aside =
+        (h->what & ARTIFACT_KEEP) != 0 && *registry == NULL && artifact_size(h->model->artifact) >= HASHED_ASIDE;
+    if (aside) {
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for this thread */
+        aside = pthread_create(&thread, NULL, hash, h) == 0;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
     if (!aside) {
         hash(h);
         return h->status;
     }
-    if (fleet_registry_open(h->session, &h->model->registry, &ignored) != KOLM_OK) h->model->registry = NULL;
+    const int64_t start = kit_now_ms();
+    if (fleet_registry_open(h->session, registry, &ignored) != KOLM_OK) *registry = NULL;
     pthread_join(thread, NULL);
+    if (kit_now_ms() - start > SCAN_MS) drop_registry(h->model);
     return h->status;
 }
 
@@ -190,6 +208,7 @@ kit_status model_check_again(kolm_session *session, model_handle *model, session
     model->report = (receipt_report){0};
     model->has_sidecar = model->unjudged = false;
     kit_status status = look_and_judge(session, model, MODEL_TRUST_CONTENT, true, err);
+    drop_registry(model); /* a backend was chosen long ago */
     model->unjudged = model->unjudged || (status != KOLM_OK && !model_status_is_verdict(status));
     *out_reason = status == KOLM_OK ? SESSION_REASON_VERIFY : exit_of(model, status);
     return status == KOLM_OK ? refuse(model, err) : status;

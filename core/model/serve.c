@@ -427,9 +427,8 @@ static bool turn(server *s) {
     }
     if (at[0].revents & POLLIN) greet(s);
     if (at[2].revents & POLLOUT) write_backend(s);
-    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s))
-        return s->verdict != KOLM_OK; /* then it is
-                                                                                                   notified */
+    /* Returning true notifies the clients. */
+    if ((at[1].revents & (POLLIN | POLLHUP)) && !read_answers(s)) return s->verdict != KOLM_OK;
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         client *c = &s->clients[i];
         if (c->fd < 0 || c->fd != at[3 + i].fd) continue;
