@@ -19,6 +19,7 @@ typedef struct again {
     const report_request *request;
     model_handle model;
     model_answering answering;
+    report_near_asking near;
     job_directory *job; /* of the infer job, or a directory of its own */
     job_summary rows;
     char *prepared; /* a directory that no backend sees: train.jsonl has the outputs */
@@ -137,10 +138,10 @@ static kit_status gather(again *a, report_answers *answers, report_gathering *g,
     answers->train = a->train;
     answers->place = a->request->eval.count > 0 ? "evaluation data" : "data";
     answers->labels = a->rows.closed;
-    report_near_asking near = {a->session, &a->answering, a->request->airgap};
+    a->near = (report_near_asking){.session = a->session, .answering = &a->answering, .airgap = a->request->airgap};
     if (a->model.artifact != NULL) {
         answers->near = report_near_by_model;
-        answers->near_user = &near;
+        answers->near_user = &a->near;
     }
     return report_gather_answers(g, answers, err);
 }
@@ -182,7 +183,9 @@ static kit_status do_again(again *a, const char *manifest_sha256, report_gatheri
         answers.scored_sha256 = NULL;
     fleet_count_answers(a->session, answers.question.backend, a->answering.result, a->rows.eval_rows);
     kit_status status = gather(a, &answers, g, err);
-    *out_reason = status == KOLM_E_ABORTED              ? SESSION_REASON_UNJUDGED
+    *out_reason = a->near.reason != SESSION_REASON_NONE ? a->near.reason
+                  : status == KOLM_E_ABORTED            ? SESSION_REASON_UNJUDGED
+                  : status == KOLM_E_CANCELLED          ? SESSION_REASON_INTERRUPTED
                   : status == KOLM_E_RESOURCE_EXHAUSTED ? SESSION_REASON_INTERNAL
                                                         : SESSION_REASON_BACKEND;
     return status;

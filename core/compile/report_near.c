@@ -45,13 +45,16 @@ static kit_status hand_over(const report_near_asking *a, const char *train, cons
     return status;
 }
 
-/* Parses one answer; false if it has none. Invalid entries are skipped. */
-static bool take_answer(const char *line, size_t length, near_found places[REPORT_NEAR_MAX]) {
+/* Parses the answer to question `number`; false if it is another's, or has none. Invalid entries are skipped. */
+static bool take_answer(const char *line, size_t length, uint64_t number, near_found places[REPORT_NEAR_MAX]) {
     cJSON *answer = NULL;
     size_t count = 0;
+    const char *question = NULL;
+    uint64_t answered = 0;
     if (kit_json_parse(line, length, &answer, NULL) != KOLM_OK) return false;
     const cJSON *list = kit_json_get(answer, "near");
-    const bool known = cJSON_IsArray(list);
+    const bool known = cJSON_IsArray(list) && kit_json_get_string(answer, "id", &question) &&
+                       kit_parse_u64(question, &answered) && answered == number;
     for (const cJSON *one = known ? list->child : NULL; one != NULL && count < REPORT_NEAR_MAX; one = one->next) {
         const char *id = NULL;
         near_found found = {0};
@@ -76,7 +79,7 @@ static kit_status read_answers(const report_near_asking *a, size_t count, near_f
     *out_known = true;
     for (size_t i = 0; status == KOLM_OK && *out_known && i < count; i++) {
         status = kit_lines_next(lines, &line, &length, err);
-        if (status == KOLM_OK) *out_known = line != NULL && take_answer(line, length, found[i]);
+        if (status == KOLM_OK) *out_known = line != NULL && take_answer(line, length, i + 1, found[i]);
     }
     kit_lines_close(lines);
     if (fd >= 0) close(fd);
@@ -94,24 +97,44 @@ static void close_gaps(near_found places[REPORT_NEAR_MAX]) {
     }
 }
 
+static kit_status ask(report_near_asking *a, const char *train, const char *const *texts, size_t count,
+                      near_found (*found)[REPORT_NEAR_MAX], bool *out_known, kolm_error_t *err) {
+    a->reason = SESSION_REASON_BACKEND;
+    KIT_TRY(hand_over(a, train, texts, count, err));
+    KIT_TRY(model_answering_rows(a->session, a->answering, a->airgap, count, &a->reason, err));
+    KIT_TRY(read_answers(a, count, found, out_known, err));
+    return *out_known ? near_texts(train, count, a->session->stop, found, err) : KOLM_OK;
+}
+
+/* The page needs no neighbours. But a model that was changed makes its answers invalid, too. */
+static bool is_fatal(const report_near_asking *a, kit_status status) {
+    return status == KOLM_E_CANCELLED || status == KOLM_E_RESOURCE_EXHAUSTED || a->reason == SESSION_REASON_VERIFY ||
+           a->reason == SESSION_REASON_INTERRUPTED;
+}
+
 kit_status report_near_by_model(void *user, const char *train, const char *const *texts, size_t count,
                                 near_found (*found)[REPORT_NEAR_MAX], bool *out_known, kolm_error_t *err) {
     report_near_asking *a = user;
-    session_reason reason;
+    kolm_error_t why = KIT_ERROR_INIT;
     const char *recipe = NULL;
     *out_known = false;
     if (!kit_json_get_string(artifact_manifest(a->answering->model->artifact), "recipe", &recipe) ||
         !fleet_recipe_nearest(a->answering->choice->backend, recipe))
         return KOLM_OK;
-    KIT_TRY(hand_over(a, train, texts, count, err));
-    KIT_TRY(model_answering_rows(a->session, a->answering, a->airgap, count, &reason, err));
-    KIT_TRY(read_answers(a, count, found, out_known, err));
-    if (!*out_known) {
-        memset(found, 0, count * sizeof *found);
-        return KOLM_OK;
+    kit_status status = ask(a, train, texts, count, found, out_known, &why);
+    if (status != KOLM_OK && is_fatal(a, status)) {
+        *err = why;
+        return status;
     }
-    KIT_TRY(near_texts(train, count, a->session->stop, found, err));
-    for (size_t i = 0; i < count; i++)
+    a->reason = SESSION_REASON_NONE;
+    if (status != KOLM_OK)
+        session_warn(a->session, "the rows near to mistakes are compared by their texts, as the model could not: %s",
+                     why.text);
+    *out_known = *out_known && status == KOLM_OK;
+    for (size_t i = 0; i < count && *out_known; i++)
         close_gaps(found[i]);
+    if (*out_known) return KOLM_OK;
+    near_free(found, count);
+    memset(found, 0, count * sizeof *found);
     return KOLM_OK;
 }

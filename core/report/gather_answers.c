@@ -229,12 +229,12 @@ static kit_status put_near(report_gathering *g, const report_answers *asked, kol
                                                                              .label = gather_text(g, found[i][k].label),
                                                                              .likeness = found[i][k].likeness};
     near_free(found, count);
+    g->facts.near_by_model = known;
     g->facts.near_how =
-        known ? "Near is what the model's encoder reads alike: the cosine of the embeddings, by which "
-                "the model answers. What has another label there may be wrong in the data."
-              : "Near is what reads alike: words and threes of letters in common, the rare ones more (the "
-                "cosine of TF-IDF weights). "
-                "It is measured on the texts; the model weighs them in its own way.";
+        known ? "Likeness is the cosine of the embeddings on which the model's answers are based. Where near "
+                "rows have another label, check the data."
+              : "Likeness is the cosine of TF-IDF weights: words and letter trigrams in common, rare ones counting "
+                "more. It compares texts only; the model weighs them in its own way.";
     return status;
 }
 

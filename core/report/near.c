@@ -21,7 +21,7 @@
 #define BINS 1000                           /* of likeness */
 #define FEATURES_MAX (3u * NEAR_TEXT_BYTES) /* case folding may turn one character into three */
 
-_Static_assert(REPORT_MISTAKES_MAX <= 32, "a bit of asked for each text");
+_Static_assert(REPORT_MISTAKES_MAX < 32, "a bit of asked for each text");
 
 typedef struct finder {
     uint32_t *rows;  /* rows with a feature in this bucket */

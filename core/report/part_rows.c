@@ -11,18 +11,20 @@ static bool same(const char *a, const char *b) {
 
 #define NEAR_ENOUGH 0.3 /* for a neighbour to be evidence */
 
-/* True if the neighbours make the row's own label doubtful: none of them has it, and two that are near enough have the
- * label that was answered, and the confidence was at least one half. */
-static bool is_suspect(const report_mistake *m, size_t count) {
+/* True if the neighbours make the row's own label doubtful: none of them has it, enough have the label that was answered,
+ * and the confidence was at least one half. Enough: two whose texts are near enough; by embeddings, which are alike for
+ * any two texts in some encoders, all of them. */
+static bool is_suspect(const report_mistake *m, size_t count, bool by_model) {
+    const double least = by_model ? 0 : NEAR_ENOUGH;
     size_t given = 0;
     for (size_t i = 0; i < count; i++) {
         if (same(m->near[i].label, m->truth)) return false;
-        given += same(m->near[i].label, m->given) && m->near[i].likeness >= NEAR_ENOUGH;
+        given += same(m->near[i].label, m->given) && m->near[i].likeness >= least;
     }
-    return given >= 2 && m->confidence >= 0.5;
+    return given >= (by_model ? REPORT_NEAR_MAX : 2) && m->confidence >= 0.5;
 }
 
-static void put_near(const report_mistake *m, kit_buf *out) {
+static void put_near(const report_mistake *m, bool by_model, kit_buf *out) {
     const size_t count = m->near_count < REPORT_NEAR_MAX ? m->near_count : REPORT_NEAR_MAX;
     if (count == 0) return;
     html_raw(out, "<h3>Nearest training rows</h3>\n<ul class=\"near\">\n");
@@ -44,12 +46,12 @@ static void put_near(const report_mistake *m, kit_buf *out) {
         html_raw(out, "</span></li>\n");
     }
     html_raw(out, "</ul>\n");
-    if (is_suspect(m, count))
+    if (is_suspect(m, count, by_model))
         html_raw(out, "<p class=\"hint\">None of them has the row's label, and most have the one that was answered: "
                       "the row's label may be wrong.</p>\n");
 }
 
-static void put_mistake(const report_mistake *m, kit_buf *out) {
+static void put_mistake(const report_mistake *m, bool by_model, kit_buf *out) {
     html_raw(out, "<li class=\"mistake\">\n");
     if (m->text != NULL) {
         html_raw(out, "<blockquote class=\"text\">");
@@ -69,7 +71,7 @@ static void put_mistake(const report_mistake *m, kit_buf *out) {
         html_raw(out, "</span>");
     }
     html_raw(out, "</p>\n");
-    put_near(m, out);
+    put_near(m, by_model, out);
     html_raw(out, "</li>\n");
 }
 
@@ -89,7 +91,7 @@ void part_mistakes(const report_facts *f, kit_buf *out) {
     }
     html_raw(out, "</p>\n<ol class=\"mistakes\">\n");
     for (size_t i = 0; i < shown; i++)
-        put_mistake(&f->mistakes[i], out);
+        put_mistake(&f->mistakes[i], f->near_by_model, out);
     html_raw(out, "</ol>\n");
 }
 

@@ -131,6 +131,7 @@ typedef struct report_facts {
     size_t mistake_count;
     uint64_t mistakes_in_all;
     const char *near_how; /* what "near" means; NULL: no rows */
+    bool near_by_model;   /* by its embeddings, whose cosines have another scale than those of texts */
     report_items data;
     const report_pair *pairs;
     size_t pair_count;

@@ -324,6 +324,18 @@ class Breaches(Zoo):
         self.write("rows.jsonl", harness.jsonl(harness.tickets(20, seed=3)))
         self.assertIn("it says that it gave 23 answers, and gave 20" + MAKER, self.kolm("score", "router-1.0.0.kolm", "--eval", "rows.jsonl").err)
 
+    def test_a_report_without_the_models_own_neighbours(self):
+        """A backend that fails at this costs the report nothing but them."""
+        path = self.add("infer-near")
+        with open(path[:-2] + "json", encoding="utf-8") as file:
+            offer = {**json.load(file), "recipes": [{"name": "linear", "nearest": True}]}
+        self.write(path[:-2] + "json", json.dumps(offer))
+        self.compile("--backend", "infer-near")
+        done = self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl")
+        self.assertIn("compared by their texts, as the model could not: answering on infer-near: failed: the rows are too many", done.err)
+        with open(os.path.join(self.work, "router-1.0.0.html"), encoding="utf-8") as page:
+            self.assertIn("TF-IDF", page.read())
+
     def test_only_asks_the_others_all_the_same(self):
         """A check of what the others have shown passes by nothing when it is asked for alone."""
         checks = {c["name"]: c for c in json.loads(self.kolm("backend", "check", "--json", self.add("progress-back"), "--only", "contract.reports", code=5).out)["checks"]}

@@ -365,6 +365,12 @@ static int32_t spoiled_infer(const kolm_host_v1_t *host, const kolm_infer_args_t
     return status;
 }
 
+static bool has_file(const char *directory, const char *name) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return access(path, F_OK) == 0;
+}
+
 static int32_t bad_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
                          kolm_error_t *err) {
     static const char *const spoils[] = {"infer-swapped", "infer-missing",   "infer-strange",
@@ -373,6 +379,8 @@ static int32_t bad_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *ar
         if (is(spoils[i])) return spoiled_infer(host, args, out, err);
     if (is("infer-hangs")) wait_for_ever(NULL);
     if (is("infer-early")) return KOLM_OK;
+    if (is("infer-near") && has_file(args->job_dir, "near.jsonl"))
+        return kit_fail(err, KOLM_E_INTERNAL, "", "the rows are too many");
     int32_t code = infer(host, args, out, err);
     if (code != KOLM_OK) return code;
     count_wrongly(out);
