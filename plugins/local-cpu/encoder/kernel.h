@@ -53,16 +53,18 @@ INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, con
     for (int r = 0; r < rows; r += 3)
         at[r / 3] = s->w + (size_t)r * stride;
     uint32_t k = 0;
-    const float *next = s->w + s->ahead, *row_end = next + s->count;
-    /* Fetched one line at a time, as they lie in memory: a dozen at once would wait for each other, and what is needed
-     * now for them; and the processor goes on fetching by itself where it is asked for neighbours. */
+    /* Cache lines of the next weights, one at a time and in the order of memory: a dozen at once delay each other and
+     * what is needed now, and ascending addresses start the processor's own prefetching. As numbers, because the last
+     * ones are behind the matrix. */
+    const uintptr_t row = s->count * sizeof(float), gap = stride * sizeof(float) - row;
+    uintptr_t next = (uintptr_t)(s->w) + s->ahead * sizeof(float), row_end = next + row;
     for (; k + 16 <= s->count; k += 16)
 #pragma GCC unroll 16
         for (int j = 0; j < 16; j++, x += PANEL) {
             if (j < rows) {
-                __builtin_prefetch(next, 0, 3);
-                next += 16;
-                if (next >= row_end) next += stride - s->count, row_end += stride;
+                __builtin_prefetch((const void *)next, 0, 3);
+                next += 16 * sizeof(float);
+                if (next >= row_end) next += gap, row_end += row + gap;
             }
             W(step)(rows, vectors, at, stride, x, sum);
         }
@@ -135,7 +137,7 @@ TARGET static void W(multiply)(const enc_product *p, enc_extent extent) {
         for (uint32_t panel = 0; panel < extent.panels; panel++) {
             const float *x = p->x.at + ((size_t)panel * p->x.rows + p->x_row) * PANEL;
             const size_t to = ((size_t)panel * p->y.rows + p->y_row + n) * PANEL;
-            s.ahead = panel == 0 ? rows * s.stride : 0;
+            s.ahead = panel == 0 && p->w->dtype == ENC_F32 ? rows * s.stride : 0;
             if (rows == 1)
                 W(tile_one)(&s, x, p->y.at + to);
             else if (panel + 1 == extent.panels && extent.last_vectors == 1)

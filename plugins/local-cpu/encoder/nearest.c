@@ -91,7 +91,7 @@ static double likeness_of(const float *a, const float *b, uint32_t count) {
     double sum = 0;
     for (uint32_t k = 0; k < count; k++)
         sum += (double)a[k] * (double)b[k];
-    return sum < 1 ? sum : 1;
+    return sum > 1 ? 1 : sum;
 }
 
 static kit_status compare_batch(nearest *n, kolm_error_t *err) {

@@ -109,6 +109,7 @@ static kit_status compare_batch(comparing *c, bool *out_same, kolm_error_t *err)
         *out_same = is_same(c, i);
     c->rows += c->waiting;
     c->waiting = 0;
+    if (watch->step != NULL) watch->step(watch->user, "checking", c->rows, KOLM_UNKNOWN_COUNT);
     return KOLM_OK;
 }
 

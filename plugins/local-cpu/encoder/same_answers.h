@@ -17,9 +17,9 @@ typedef struct same_job {
     choose_watch watch;
 } same_job;
 
-/* *out_same: every row gets the same label, confidence and abstention, so that the lines of its answer have the same
- * bytes; false without rows. Stops at the first difference. Memory: a batch
- * of texts; the other file is in memory already. */
+/* *out_same: every row gets the same label, confidence and abstention, so that the bytes of its answer are the same;
+ * false without rows. Stops at the first batch with a difference. Memory: a batch of texts; the other file is in memory
+ * already. */
 kit_status same_answers(const same_job *job, bool *out_same, kolm_error_t *err) KIT_MUST_USE;
 
 #endif
