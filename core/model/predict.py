@@ -244,7 +244,7 @@ def most_tokens(directory, config):
     """Of a text, its special tokens among them."""
     most = config["max_position_embeddings"]
     if config["model_type"] != "bert":  # positions begin behind that of padding
-        most -= (1 if config["model_type"] == "mpnet" else config.get("pad_token_id", 1)) + 1
+        most -= (1 if config["model_type"] == "mpnet" else 1 if config.get("pad_token_id") is None else config["pad_token_id"]) + 1
     said = read_json(directory, "sentence_bert_config.json").get("max_seq_length")
     if said is None:
         said = read_json(directory, "tokenizer_config.json").get("model_max_length")
@@ -338,7 +338,7 @@ def ids_of_model2vec(tokenizer, texts, most):
 def ids_of_static(directory, tokenizer, texts, end):
     config, most = read_json(directory, "config.json"), 65536
     if config.get("model_type") == "model2vec":
-        said = config.get("max_length", 512)
+        said = 512 if config.get("max_length") is None else config["max_length"]
         return ids_of_model2vec(tokenizer, texts, said if said and 0 < said < most else most)
     encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
     return [encoding.ids[-most:] if end else encoding.ids[:most] for encoding in encodings]
