@@ -22,10 +22,10 @@ TABLE = [
     ("local-rocm", "local", 2, True, "yes", 0, 0, "own", 0.85, []),
     ("local-directml", "local", 2, True, "yes", 0, 0, "own", 0.70, []),
     ("modal", "cloud-serverless", 1, True, "no", 2.50, 5, 192, 0.95, ["KOLM_MODAL_TOKEN"]),  # 80 when kolm began; a B200 has 192
-    ("runpod", "cloud-serverless", 1, True, "no", 1.20, 60, 80, 0.92, ["KOLM_RUNPOD_TOKEN"]),
-    ("vast", "cloud-marketplace", 1, True, "no", 0.50, 60, 80, 0.88, ["KOLM_VAST_TOKEN"]),
+    ("runpod", "cloud-serverless", 1, True, "no", 1.20, 60, 192, 0.92, ["KOLM_RUNPOD_TOKEN"]),  # 80 when kolm began, as the two below
+    ("vast", "cloud-marketplace", 1, True, "no", 0.50, 60, 192, 0.88, ["KOLM_VAST_TOKEN"]),
     ("together", "cloud-managed", 1, True, "no", None, 0, None, 0.85, ["KOLM_TOGETHER_TOKEN"]),
-    ("lambda", "cloud-marketplace", 2, True, "no", 2.00, 90, 80, 0.90, ["KOLM_LAMBDA_TOKEN"]),
+    ("lambda", "cloud-marketplace", 2, True, "no", 2.00, 90, 180, 0.90, ["KOLM_LAMBDA_TOKEN"]),
     ("replicate", "cloud-serverless", 2, True, "no", None, 60, 80, 0.80, ["KOLM_REPLICATE_TOKEN"]),
     ("fal", "cloud-serverless", 2, False, "no", None, 5, None, 0.60, ["KOLM_FAL_TOKEN"]),
     ("remote-ssh", "self-hosted", 1, True, "depends", 0, 0, "own", 0.85, ["KOLM_REMOTE_HOST"]),
