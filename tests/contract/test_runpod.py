@@ -363,7 +363,7 @@ class Trouble(Case):
         self.provider.deaf = 10**6
         (lease,) = self.settled()
         self.assertRegex(lease["place"], "^RunPod, ttl [0-9]+ s, endpoint %s " % ENDPOINT)
-        self.assertIn("it is not cancelled yet; RunPod ends it", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.assertIn("it is not cancelled yet; RunPod will end it", self.run_kolm("compute", "reap", "--yes").stdout)
         self.provider.deaf = 0
         self.configure(endpoint="another")  # its record has the endpoint
         self.run_kolm("compute", "reap", "--yes")

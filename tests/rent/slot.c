@@ -2,7 +2,7 @@
 /* Calls one slot of a backend of rented machines as kolm-host does, with a record that is lines of standard output:
  *   slot SCRATCH train|infer|test|status|prune|detect|refresh|cost [JOB] [KEY=VALUE of settings...]
  *   slot SCRATCH reclaim NAME HANDLE AGE [place=PLACE] [KEY=VALUE...]
- * SIGTERM is the user's wish to stop. */
+ * SIGTERM is the user's wish to stop. What is reclaimed is an instance, or what kind=KIND says. */
 #include "kolm/backend.h"
 #include "kolm/kit/text.h"
 
@@ -177,6 +177,8 @@ static int reclaim(const kolm_host_v1_t *host, char **words, kolm_error_t *err) 
                                 .kind = "instance",
                                 .place = place};
     kolm_reclaim_result_t result = {.struct_size = sizeof result};
+    char kind[64];
+    if (host_setting(NULL, "kind", kind, sizeof kind, NULL) == KOLM_OK) args.kind = kind;
     if (!kit_parse_u64(words[2], &args.age_seconds)) return 2;
     int32_t code = kolm_backend_v1.reclaim(host, &args, &result, err);
     if (code != KOLM_OK) return fail(err, code);

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What RunPod has and other providers have not, against its contract server: what the request to create says, settings, the two meanings of 400, pages, strange states.
+"""What RunPod has and other providers have not, against its contract server: what the request to create says, settings, the two meanings of 400, pages, strange states;
+and how the job of an endpoint is ended that was left.
 
-usage: test_runpod.py DRIVE
+usage: test_runpod.py DRIVE SLOT
 """
 import os
+import subprocess
 import sys
 import unittest
 
@@ -13,8 +15,9 @@ sys.path.insert(0, HERE)
 from providers import PROVIDERS, Fault  # noqa: E402
 from driven import drive  # noqa: E402
 import runpod_cloud  # noqa: E402
+from runpod_serverless import Job, Serverless  # noqa: E402
 
-PROGRAM, PROVIDER = sys.argv.pop(1), PROVIDERS["runpod"]
+PROGRAM, SLOT, PROVIDER = sys.argv.pop(1), sys.argv.pop(1), PROVIDERS["runpod"]
 
 
 class Pods(unittest.TestCase):
@@ -125,6 +128,54 @@ class Pods(unittest.TestCase):
         run = self.drive(cloud)
         self.assertEqual(run.ends["machine"][0], "lost")
         self.assertIn(cloud.running()[0], run.open())
+
+
+class LeftJobs(unittest.TestCase):
+    """Jobs of an endpoint that are on record: ended by their record alone."""
+    endpoint = "abc123def456"
+    status = "^GET /v2/%s/status/" % endpoint
+
+    def setUp(self):
+        self.provider = Serverless(None, self.endpoint)  # no worker takes a job
+        self.addCleanup(self.provider.close)
+        self.provider.tick = 0.001
+        job = Job(self.provider.now, {"input": {"format": 1}, "policy": {"ttl": 3630000}})
+        self.provider.jobs[job.id] = job
+        self.job = job.id
+
+    def reclaim(self, handle, age, place="RunPod, ttl 3630 s, endpoint abc123def456"):
+        """(outcome, what is said)"""
+        done = subprocess.run([SLOT, "/", "reclaim", "kolm-0123456789abcdef", handle, str(age), "kind=job", "place=" + place, "endpoint_api=" + self.provider.api()],
+                              env={"PATH": "/usr/bin:/bin", PROVIDER.variable: self.provider.token}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=60, check=False)
+        last = [line for line in done.stdout.splitlines() if not line.startswith("log ")]
+        return last[0].split(" ")[1], done.stdout
+
+    def test_it_is_cancelled_before_it_is_looked_at(self):
+        self.assertEqual(self.reclaim(self.job, 3600)[0], "gone")
+        self.assertEqual([line.split("/")[3] for line in self.provider.taken], ["cancel", "status"])
+        self.assertEqual(self.provider.running(), [])
+
+    def test_a_job_that_is_not_seen_yet(self):
+        """RunPod may need a moment to know what it has just taken."""
+        self.provider.hides = 3
+        outcome, said = self.reclaim(self.job, 0)
+        self.assertEqual((outcome, self.provider.running()), ("gone", []), said)
+
+    def test_a_job_that_is_not_there(self):
+        self.provider.jobs.clear()
+        for age, least in ((3600, 1), (5, 1), (3, 3)):
+            self.provider.taken.clear()
+            self.assertEqual(self.reclaim(self.job, age)[0], "gone")
+            looks = [line for line in self.provider.taken if "/status/" in line]
+            self.assertGreaterEqual(len(looks), least)
+            self.assertTrue(age < 5 or len(looks) == 1, looks)
+
+    def test_a_cancel_that_does_not_take(self):
+        self.provider.deaf = 10**6
+        outcome, said = self.reclaim(self.job, 3600)
+        self.assertEqual(outcome, "running")
+        self.assertIn("it is not cancelled yet; RunPod will end it at the latest 3630 s after submission (its ttl)", said)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@
 
 #define MOST_MS 6000
 #define PAUSE_MS 500
+#define SETTLE_MS 5000u         /* as kit_queue_provider.settle_ms: a younger job may not be seen yet */
 #define SUBMITTING_SECONDS 300u /* after the intent, at most */
 #define LATE_SECONDS 60u
 
@@ -25,7 +26,8 @@ static bool read_place(const char *place, recorded *out) {
            kit_service_is_id(out->endpoint);
 }
 
-/* *out_life: SUCCEEDED and more are final; CANCELLED also for one that RunPod does not know (any more). */
+/* *out_life: SUCCEEDED and more are final; UNKNOWN also for one that RunPod does not know (yet, or any more), of which
+ * *out_known is false. */
 static kit_status look(kit_service *service, const recorded *r, const char *handle, kit_queue_life *out_life,
                        bool *out_known, kolm_error_t *err) {
     char path[400], word[32] = "";
@@ -36,10 +38,7 @@ static kit_status look(kit_service *service, const recorded *r, const char *hand
     *out_life = KIT_QUEUE_UNKNOWN;
     if (status == KOLM_OK && kit_service_text(reply.json, "status", word, sizeof word))
         *out_life = runpod_serverless_life(word);
-    if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json)) {
-        *out_life = KIT_QUEUE_CANCELLED;
-        status = KOLM_OK;
-    }
+    if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json)) status = KOLM_OK;
     kit_service_reply_free(&reply);
     return status;
 }
@@ -54,22 +53,30 @@ static void cancel(kit_service *service, const recorded *r, const char *handle) 
     kit_service_reply_free(&reply);
 }
 
+/* Whether a job that is there would be seen, so long after its age was taken. */
+static bool is_settled(uint64_t age_seconds, int64_t after_ms) {
+    return age_seconds >= SETTLE_MS / 1000 || age_seconds * 1000 + (uint64_t)after_ms >= SETTLE_MS;
+}
+
 static kit_status end_it(kit_service *service, const recorded *r, const kolm_reclaim_args_t *args,
                          kolm_reclaim_result_t *out_result, kolm_error_t *err) {
     char which[KIT_SECRET_MARK_BYTES], here[KIT_RENT_PLACE_BYTES];
     kit_queue_life life = KIT_QUEUE_UNKNOWN;
-    bool known = false, ever = false;
-    for (int64_t until = kit_now_ms() + MOST_MS; life < KIT_QUEUE_SUCCEEDED && kit_now_ms() < until;) {
+    bool known = false, ever = false, gone = false;
+    const int64_t begun = kit_now_ms();
+    /* Cancelled first: a look that does not see a young job proves nothing, and nobody may look again. */
+    for (int64_t now = begun; !gone && now < begun + MOST_MS; now = kit_now_ms()) {
+        if (now > begun) (void)poll(NULL, 0, PAUSE_MS);
+        cancel(service, r, args->handle);
         KIT_TRY(look(service, r, args->handle, &life, &known, err));
         ever = ever || known;
-        if (life >= KIT_QUEUE_SUCCEEDED) break;
-        cancel(service, r, args->handle);
-        (void)poll(NULL, 0, PAUSE_MS);
+        gone = known ? life >= KIT_QUEUE_SUCCEEDED : is_settled(args->age_seconds, now - begun);
     }
-    out_result->outcome = life >= KIT_QUEUE_SUCCEEDED ? KOLM_RECLAIM_GONE : KOLM_RECLAIM_RUNNING;
-    if (life < KIT_QUEUE_SUCCEEDED)
+    out_result->outcome = gone ? KOLM_RECLAIM_GONE : known ? KOLM_RECLAIM_RUNNING : KOLM_RECLAIM_UNKNOWN;
+    if (!gone)
         kit_format(out_result->summary, sizeof out_result->summary,
-                   "it is not cancelled yet; RunPod ends it %llu s after it was submitted (its ttl)", r->ttl);
+                   "%s; RunPod will end it at the latest %llu s after submission (its ttl)",
+                   known ? "it is not cancelled yet" : "RunPod does not know it yet", r->ttl);
     kit_secret_mark(service->token, which);
     kit_rent_place("RunPod", which, here);
     if (out_result->outcome == KOLM_RECLAIM_GONE && !ever && !kit_rent_place_is(args->place, which))
