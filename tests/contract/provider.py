@@ -16,6 +16,7 @@ class Fault:
     lost         the request has its effect, and no answer comes
     slow         the answer comes a byte at a time
     malformed, huge, html   the effect is had, and the body is another one
+    foreign      a 404 with an object that is not the provider's, and no effect
     NUMBER       that status, with the provider's own body of an error, and no effect
     (NUMBER, headers)       with these headers; of a Retry-After "date" is the date in a second
     after-500    the request has its effect, and the answer is a 500
@@ -107,6 +108,8 @@ class Provider:
         headers = [(name, email.utils.formatdate(time.time() + 1, usegmt=True) if value == "date" else value) for name, value in headers]
         if isinstance(number, int):
             return as_json(number, self.error(number, "a fault that was chosen"), headers)
+        if kind == "foreign":
+            return as_json(404, {"message": "no Route matched with those values"})
         if kind == "error-200":
             return as_json(200, self.error(500, "a fault that was chosen"))
         status, body, headers = self.plain(request)

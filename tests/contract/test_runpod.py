@@ -177,7 +177,7 @@ class Trouble(Case):
                 (RUN, "huge", bad), (RUN, "html", bad), (RUN, 400, bad), (RUN, 401, bad), (RUN, 402, bad), (RUN, 403, bad), (RUN, 404, bad), (RUN, 413, bad), (RUN, 500, bad),
                 (RUN, 503, bad), (RUN, (429, (("Retry-After", "0"),)), good), (RUN, 429, good), (RUN, (429, (("Retry-After", "7200"),)), bad),
                 (STATUS, "refuse", good), (STATUS, "lost", good), (STATUS, "reset", good), (STATUS, "slow", good), (STATUS, "malformed", good), (STATUS, "huge", good),
-                (STATUS, "html", good), (STATUS, "error-200", good), (STATUS, 500, good), (STATUS, 503, good), (STATUS, (429, (("Retry-After", "0"),)), good))):
+                (STATUS, "html", good), (STATUS, "foreign", good), (STATUS, "error-200", good), (STATUS, 500, good), (STATUS, 503, good), (STATUS, (429, (("Retry-After", "0"),)), good))):
             with self.subTest(where=where, kind=kind):
                 self.provider.faults.clear()
                 self.provider.submits = 0
@@ -203,6 +203,11 @@ class Trouble(Case):
         self.assert_sentence(self.ask("x"), "RunPod has no serverless endpoint another that this token may use (404)", "correct backends.runpod.endpoint")
         self.configure()
         self.assert_sentence(self.ask("x", env={self.variable: "rpa_of-another-account"}), "does not accept the token in KOLM_RUNPOD_TOKEN (401)")
+        self.configure()
+        self.provider.fault(RUN, "foreign")
+        done = self.ask("x")
+        self.assert_sentence(done)
+        self.assertNotIn("no serverless endpoint", done.stdout)
         self.configure(endpoint="x/../y")
         self.assert_sentence(self.ask("x"), "endpoint of backends.runpod in config.json cannot be used")
         self.assertEqual(self.provider.submits, 0)

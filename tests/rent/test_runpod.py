@@ -171,6 +171,16 @@ class LeftJobs(unittest.TestCase):
             self.assertGreaterEqual(len(looks), least)
             self.assertTrue(age < 5 or len(looks) == 1, looks)
 
+    def test_a_404_that_is_not_of_runpod(self):
+        for kind in ("foreign", "html"):
+            self.provider.fault(self.status, kind, times=0)
+            outcome, said = self.reclaim(self.job, 3600)
+            self.assertNotEqual(outcome, "gone", said)
+            self.provider.faults.clear()
+        self.provider.jobs.clear()
+        self.provider.error = lambda status, message: {"title": "Not Found", "status": status, "detail": message}
+        self.assertEqual(self.reclaim(self.job, 3600)[0], "gone")
+
     def test_a_cancel_that_does_not_take(self):
         self.provider.deaf = 10**6
         outcome, said = self.reclaim(self.job, 3600)

@@ -38,7 +38,10 @@ static kit_status look(kit_service *service, const recorded *r, const char *hand
     *out_life = KIT_QUEUE_UNKNOWN;
     if (status == KOLM_OK && kit_service_text(reply.json, "status", word, sizeof word))
         *out_life = runpod_serverless_life(word);
-    if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json)) status = KOLM_OK;
+    if (status == KOLM_E_NOT_FOUND) {
+        bool own = runpod_serverless_has_none(&reply);
+        err->code = status = own ? KOLM_OK : KOLM_E_UNAVAILABLE;
+    }
     kit_service_reply_free(&reply);
     return status;
 }

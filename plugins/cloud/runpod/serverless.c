@@ -212,7 +212,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     const kit_service_call call = {.path = path, .body = body, .repeat = KIT_HTTP_CREATE};
     kit_status status = kit_service_create(&task->service, &call, "id", out_handle, out_may_exist, &reply, err);
     e->open = *out_may_exist;
-    if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(reply.json))
+    if (status == KOLM_E_NOT_FOUND && runpod_serverless_has_none(&reply))
         status = kit_fail(err, status, "correct backends.runpod.endpoint in config.json, or take it out of there",
                           "RunPod has no serverless endpoint %s that this token may use (404)", e->id);
     kit_service_reply_free(&reply);
@@ -231,6 +231,15 @@ static void read_error(const cJSON *json, char *out, size_t capacity) {
         text = inner;
     kit_copy(out, capacity, text);
     cJSON_Delete(value);
+}
+
+bool runpod_serverless_has_none(const kit_service_reply *reply) {
+    const char *text = "";
+    double status = 0;
+    if (reply->http.status != 404) return false;
+    if (kit_json_get_string(reply->json, "error", &text) && text[0] != '\0') return true;
+    return kit_json_get_string(reply->json, "title", &text) && kit_json_get_string(reply->json, "detail", &text) &&
+           kit_json_get_number(reply->json, "status", &status) && status == 404;
 }
 
 kit_queue_life runpod_serverless_life(const char *word) {
@@ -281,8 +290,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
         cJSON_Delete(e->output);
         e->output = cJSON_DetachItemFromObjectCaseSensitive(reply.json, "output");
     }
-    if (status == KOLM_E_NOT_FOUND && !cJSON_IsObject(reply.json))
-        err->code = status = KOLM_E_UNAVAILABLE; /* a page, or a proxy */
+    if (status == KOLM_E_NOT_FOUND && !runpod_serverless_has_none(&reply)) err->code = status = KOLM_E_UNAVAILABLE;
     if (status == KOLM_E_NOT_FOUND) e->open = false;
     kit_service_reply_free(&reply);
     return status;

@@ -30,6 +30,9 @@
 
 extern const kit_service_site runpod_serverless_site;
 kit_queue_life runpod_serverless_life(const char *word);
+/* Whether an answer is a 404 of RunPod's own: {"error"}, or a problem of RFC 9457 with that status. Another one, of a
+ * proxy or a gateway, says nothing about a job. */
+bool runpod_serverless_has_none(const kit_service_reply *reply);
 /* Whether the user has set an endpoint, be it a wrong one. */
 bool runpod_serverless_is_set(const kolm_host_v1_t *host);
 /* One request with no question, which starts a worker: it says which model it has. */
