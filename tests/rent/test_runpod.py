@@ -187,6 +187,13 @@ class LeftJobs(unittest.TestCase):
         self.assertEqual(outcome, "running")
         self.assertIn("it is not cancelled yet; RunPod will end it at the latest 3630 s after submission (its ttl)", said)
 
+    def test_a_record_that_does_not_say_where(self):
+        for place in ("RunPod", "RunPod, ttl 3630 s, endpoint ", "RunPod, ttl x s, endpoint abc"):
+            said = self.reclaim(self.job, 3600, place)[1]
+            self.assertIn("its record does not say which endpoint it belongs to", said)
+            self.assertIn("check at https://console.runpod.io/serverless whether it is still running; if it has ended, run `kolm compute reap --forget kolm-0123456789abcdef`", said)
+        self.assertEqual(self.provider.taken, [])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

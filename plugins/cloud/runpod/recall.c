@@ -87,15 +87,22 @@ static kit_status end_it(kit_service *service, const recorded *r, const kolm_rec
     return KOLM_OK;
 }
 
+static kit_status no_endpoint(const kolm_reclaim_args_t *args, kolm_error_t *err) {
+    char remedy[256];
+    kit_format(remedy, sizeof remedy,
+               "check at https://console.runpod.io/serverless whether it is still running; if it has ended, run "
+               "`kolm compute reap --forget %.63s`",
+               args->name);
+    return kit_fail(err, KOLM_E_DATA_LOSS, remedy, "its record does not say which endpoint it belongs to");
+}
+
 int32_t runpod_serverless_reclaim(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
                                   kolm_reclaim_result_t *out_result, kolm_error_t *err) {
     recorded r;
     kit_service service = {0};
     out_result->outcome = KOLM_RECLAIM_UNKNOWN;
     out_result->billed_micro_usd = UINT64_MAX;
-    if (!read_place(args->place, &r))
-        return kit_fail(err, KOLM_E_DATA_LOSS, "look at https://console.runpod.io/serverless whether it runs",
-                        "its record does not say at which endpoint it is");
+    if (!read_place(args->place, &r)) return no_endpoint(args, err);
     uint64_t late = args->handle[0] != '\0' ? LATE_SECONDS : SUBMITTING_SECONDS;
     if (args->age_seconds > r.ttl + late) {
         out_result->outcome = KOLM_RECLAIM_GONE;
