@@ -194,7 +194,7 @@ class Trouble(Case):
         for kind in ("lost", "after-500", "malformed"):
             self.provider.faults.clear()
             self.provider.fault(RUN, kind)
-            self.assert_sentence(self.ask("x"), "not submitted again", "if it is there, RunPod ends it 570 s after it was submitted (its ttl)")
+            self.assert_sentence(self.ask("x"), "not submitted again", "if it exists, RunPod will end it at the latest 570 s after submission (its ttl)")
         self.assertEqual(self.provider.submits, 3)
         self.assert_ends()
 
@@ -209,7 +209,7 @@ class Trouble(Case):
         self.assert_sentence(done)
         self.assertNotIn("no serverless endpoint", done.stdout)
         self.configure(endpoint="x/../y")
-        self.assert_sentence(self.ask("x"), "endpoint of backends.runpod in config.json cannot be used")
+        self.assert_sentence(self.ask("x"), "backends.runpod.endpoint in config.json is not a valid endpoint id")
         self.assertEqual(self.provider.submits, 0)
 
     def test_another_model(self):
@@ -341,7 +341,7 @@ class Trouble(Case):
 
     def test_ctrl_c_and_a_cancel_that_is_taken_and_not_done(self):
         self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 10**6
-        self.assertRegex(self.stop(), "the job [0-9a-f-]+u1 is not cancelled yet; RunPod ends it 570 s after it was submitted")
+        self.assertRegex(self.stop(), "the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
         self.assert_ends()
 
     def leases(self):
@@ -383,8 +383,8 @@ class Trouble(Case):
     def test_a_job_whose_submission_was_not_answered_ends_by_its_ttl(self):
         self.configure(endpoint_seconds=1000)
         self.provider.fault(RUN, "lost")
-        self.assert_sentence(self.ask("x"), "it is not submitted again", "if it is there, RunPod ends it")
-        self.assertIn("cannot be looked for", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.assert_sentence(self.ask("x"), "it is not submitted again", "if it exists, RunPod will end it")
+        self.assertIn("so kolm cannot find it", self.run_kolm("compute", "reap", "--yes").stdout)
         self.assertEqual(len(self.leases()), 1)
         subprocess.run(["faketime", "-f", "+1h", self.kolm, "compute", "reap", "--yes"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
         self.assertEqual(self.leases(), [])
@@ -394,7 +394,7 @@ class Trouble(Case):
         self.provider.stuck, self.provider.tick = True, 0.001
         self.provider.fault(CANCEL, 500, times=0)
         said = self.stop()
-        self.assertRegex(said, "the job [0-9a-f-]+u1 is not cancelled yet; RunPod ends it 570 s after it was submitted")
+        self.assertRegex(said, "the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
         self.assert_ends()
 
 

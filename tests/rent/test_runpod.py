@@ -194,6 +194,13 @@ class LeftJobs(unittest.TestCase):
             self.assertIn("check at https://console.runpod.io/serverless whether it is still running; if it has ended, run `kolm compute reap --forget kolm-0123456789abcdef`", said)
         self.assertEqual(self.provider.taken, [])
 
+    def test_a_job_without_an_id(self):
+        outcome, said = self.reclaim("", 30)
+        self.assertEqual(outcome, "unknown")
+        self.assertIn("no answer to its submission was recorded, so kolm cannot find it; if it exists, RunPod will end it at the latest 3630 s after submission (its ttl)", said)
+        self.assertEqual(self.reclaim("", 3631 + 300)[0], "gone")
+        self.assertEqual(self.provider.taken, [])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

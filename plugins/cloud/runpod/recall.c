@@ -111,8 +111,8 @@ int32_t runpod_serverless_reclaim(const kolm_host_v1_t *host, const kolm_reclaim
     }
     if (args->handle[0] == '\0') {
         kit_format(out_result->summary, sizeof out_result->summary,
-                   "the answer to its submission was lost, so it cannot be looked for; if it is there, RunPod ends it "
-                   "%llu s after it was submitted (its ttl)",
+                   "no answer to its submission was recorded, so kolm cannot find it; if it exists, RunPod will end it "
+                   "at the latest %llu s after submission (its ttl)",
                    r.ttl);
         return KOLM_OK;
     }

@@ -113,7 +113,7 @@ static void read_id(const kolm_host_v1_t *host, char *out, size_t capacity, bool
 
 static kit_status bad_id(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the id that RunPod's console shows for the endpoint",
-                    "endpoint of backends.runpod in config.json cannot be used");
+                    "backends.runpod.endpoint in config.json is not a valid endpoint id");
 }
 
 /* No estimate, so no way to keep to a budget: as with every queue. */
@@ -261,9 +261,10 @@ static void warn_of_cancel(kit_queue_task *task, const char *handle) {
     kit_buf line = {0};
     if (e->warned || task->host->cancelled(task->host->user) == 0) return;
     e->warned = true;
-    kit_buf_fmt(&line,
-                "runpod: the job %s is not cancelled yet; RunPod ends it %llu s after it was submitted (its ttl)",
-                handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
+    kit_buf_fmt(
+        &line,
+        "runpod: the job %s is not cancelled yet; RunPod will end it at the latest %llu s after submission (its ttl)",
+        handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
     task->host->log(task->host->user, KOLM_LOG_WARNING, kit_buf_text(&line));
     kit_buf_free(&line);
 }
@@ -400,7 +401,7 @@ static kit_status say_when_it_ends(const endpoint *e, kolm_error_t *err) {
     kit_copy(text, sizeof text, err->text);
     kit_copy(remedy, sizeof remedy, err->remedy);
     return kit_fail(err, err->code, remedy,
-                    "%s; if it is there, RunPod ends it %llu s after it was submitted (its ttl)", text,
+                    "%s; if it exists, RunPod will end it at the latest %llu s after submission (its ttl)", text,
                     (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
 }
 
