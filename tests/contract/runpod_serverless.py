@@ -26,12 +26,13 @@ class Job:
 class Serverless(Provider):
     """handler(job): what the worker does, as runpod.serverless.start takes it. waits, runs: seconds in the queue and in work. stuck: no worker ever takes a job. word: what an
     unfinished job's state is called, if it is none of the documented ones. tamper: changes an output before it is sent. error_form: of a worker's error, from its text. deaf:
-    how many cancels are answered and not done. hides: how many looks do not see a job that is there. handler None: workers take the jobs, by the addresses that worker_env() has, and send what became of them."""
+    how many cancels are answered and not done. hides: how many looks do not see a job that is there. late: how many looks do not show a cancel
+    that was taken. handler None: workers take the jobs, by the addresses that worker_env() has, and send what became of them."""
     tick = 1.0
 
     def __init__(self, handler, endpoint="abc123def456", **more):
         self.handler, self.endpoint, self.jobs = handler, endpoint, {}
-        self.waits, self.runs, self.stuck, self.word, self.tamper, self.error_form, self.deaf, self.hides = 3, 3, False, None, None, str, 0, 0
+        self.waits, self.runs, self.stuck, self.word, self.tamper, self.error_form, self.deaf, self.hides, self.late = 3, 3, False, None, None, str, 0, 0, 0
         super().__init__(token=more.pop("token", "rpa_canary-1f5b9c3d7e2a"), **more)
 
     def api(self):
@@ -112,6 +113,8 @@ class Serverless(Provider):
         finally:
             self.hides = max(0, self.hides - 1)
         state = self.state(job)
+        if state == "CANCELLED" and self.late > 0:
+            self.late, state = self.late - 1, "IN_QUEUE"
         value = {"id": job.id, "status": self.word if self.word and state in ("IN_QUEUE", "IN_PROGRESS") else state}
         if state not in ("IN_QUEUE",):
             value["delayTime"] = int(self.waits * 1000)

@@ -332,6 +332,12 @@ class Trouble(Case):
         self.stop()
         self.assertEqual((self.provider.submits, self.provider.running()), (1, []))
 
+    def test_ctrl_c_and_a_cancel_that_takes_a_moment(self):
+        """The first look after it shows the job as it was: that is no reason for a warning."""
+        self.provider.stuck, self.provider.tick, self.provider.late = True, 0.001, 1
+        self.assertNotIn("is not cancelled yet", self.stop())
+        self.assertEqual((self.provider.submits, self.provider.running(), self.provider.late), (1, [], 0))
+
     def test_ctrl_c_and_a_cancel_that_does_not_take(self):
         self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 1
         self.provider.fault(CANCEL, 500)
@@ -343,6 +349,14 @@ class Trouble(Case):
         self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 10**6
         self.assertRegex(self.stop(), "the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
         self.assert_ends()
+
+    def test_the_warning_of_a_cancel_says_who_ends_a_recorded_job(self):
+        self.configure(endpoint_seconds=3600)
+        self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 10**6
+        self.assertRegex(self.stop(), r"is not cancelled yet; RunPod will end it at the latest 3630 s after submission \(its ttl\), and the next command of kolm cancels it")
+        self.provider.deaf = 0
+        self.run_kolm("compute", "reap", "--yes")
+        self.assertEqual((self.leases(), self.provider.running()), ([], []))
 
     def leases(self):
         return json.loads(self.run_kolm("compute", "status", "--json", stderr=subprocess.DEVNULL).stdout)["leases"]

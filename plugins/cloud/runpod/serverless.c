@@ -43,6 +43,7 @@ typedef struct endpoint {
     cJSON *output; /* of a job that has ended well */
     bool open;     /* a job may wait or run */
     bool told;     /* RunPod has taken a cancel */
+    bool unmoved;  /* and the look after it has shown no effect: that may take a moment */
     bool warned;   /* that a job is not cancelled */
     char place[KIT_RENT_PLACE_BYTES];
     uint32_t records;
@@ -255,7 +256,8 @@ kit_queue_life runpod_serverless_life(const char *word) {
     return KIT_QUEUE_UNKNOWN;
 }
 
-/* A call that the user stopped is over after ten seconds, and has no sentence of its own: the warning comes at once. */
+/* A call that the user stopped is over after ten seconds, and has no sentence of its own: the warning does not wait for
+ * the end. */
 static void warn_of_cancel(kit_queue_task *task, const char *handle) {
     endpoint *e = task->own;
     kit_buf line = {0};
@@ -263,8 +265,9 @@ static void warn_of_cancel(kit_queue_task *task, const char *handle) {
     e->warned = true;
     kit_buf_fmt(
         &line,
-        "runpod: the job %s is not cancelled yet; RunPod will end it at the latest %llu s after submission (its ttl)",
-        handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS));
+        "runpod: the job %s is not cancelled yet; RunPod will end it at the latest %llu s after submission (its ttl)%s",
+        handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS),
+        task->place != NULL ? ", and the next command of kolm cancels it" : "");
     task->host->log(task->host->user, KOLM_LOG_WARNING, kit_buf_text(&line));
     kit_buf_free(&line);
 }
@@ -284,7 +287,8 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
         out->life = runpod_serverless_life(out->word);
         read_error(reply.json, out->why, sizeof out->why);
         e->open = out->life < KIT_QUEUE_SUCCEEDED;
-        if (e->open && e->told) warn_of_cancel(task, handle);
+        if (e->open && e->told && e->unmoved) warn_of_cancel(task, handle);
+        e->unmoved = e->open && e->told;
         if (out->life == KIT_QUEUE_UNKNOWN) kit_queue_say(task, "the job %s is \"%s\"", handle, out->word);
     }
     if (status == KOLM_OK && out->life == KIT_QUEUE_SUCCEEDED) {
@@ -413,7 +417,7 @@ static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *
     }
     e->questions = questions;
     e->out = out;
-    e->open = e->told = false;
+    e->open = e->told = e->unmoved = false;
     kit_status status = kit_queue_ask(task, &queue, e->seconds * 1000, err);
     cJSON_Delete(e->output);
     e->output = NULL;
