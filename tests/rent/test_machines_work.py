@@ -202,8 +202,20 @@ class Work(Case):
         self.assertEqual(said.of("step")[4], "ok serverless endpoint: a worker of abc123 has the model abababababababab...")
         self.assertEqual(asked, [{"format": 1, "model": "", "rows": []}])
         said = self.slot("test", **more)
-        self.assertIn("no such model", said.of("step")[4])
+        self.assertIn("no such model (its cost is unknown); give the endpoint the kolm_worker.py of this version of kolm", said.of("step")[4])
         self.assertEqual(said.of("tested")[0].split(" ")[0], "failed")
+        self.nothing_left()
+
+    @unittest.skipUnless(PROVIDER.name == "runpod", "it has no endpoints")
+    def test_the_test_of_an_endpoint_that_cannot_be_tried(self):
+        server = Serverless(lambda job: {"answers": []}, "abc123", token=self.cloud.key)
+        self.addCleanup(server.close)
+        more = {"endpoint": "abc123", "endpoint_api": server.api()}
+        self.assertIn("there is a budget, and RunPod cannot say what an endpoint will cost", self.slot("test", budget_usd="5", **more).of("step")[4])
+        self.assertEqual(server.submits, 0)
+        self.assertIn("the endpoint abc123 did not say which model it has (its cost is unknown); give the endpoint the", self.slot("test", **more).of("step")[4])
+        server.fault("/run$", "lost")
+        self.assertIn("if it exists, RunPod will end it at the latest 330 s after submission (its ttl)", self.slot("test", **more).of("step")[4])
         self.nothing_left()
 
     def test_a_test_with_a_wrong_token_rents_nothing(self):

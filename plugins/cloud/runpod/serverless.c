@@ -42,6 +42,7 @@ typedef struct endpoint {
     kit_buf *out;
     cJSON *output; /* of a job that has ended well */
     bool open;     /* a job may wait or run */
+    bool failed;   /* the worker has ended it so */
     bool told;     /* RunPod has taken a cancel */
     bool unmoved;  /* and the look after it has shown no effect: that may take a moment */
     bool warned;   /* that a job is not cancelled */
@@ -287,6 +288,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
         out->life = runpod_serverless_life(out->word);
         read_error(reply.json, out->why, sizeof out->why);
         e->open = out->life < KIT_QUEUE_SUCCEEDED;
+        e->failed = strcmp(out->word, "FAILED") == 0;
         if (e->open && e->told && e->unmoved) warn_of_cancel(task, handle);
         e->unmoved = e->open && e->told;
         if (out->life == KIT_QUEUE_UNKNOWN) kit_queue_say(task, "the job %s is \"%s\"", handle, out->word);
@@ -316,9 +318,11 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
 
 /* ---- Its answers */
 
+#define OTHER_WORKER "give the endpoint the kolm_worker.py of this version of kolm"
+
 static kit_status wrong_answers(const endpoint *e, const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "give the endpoint the kolm_worker.py of this version of kolm",
-                    "the endpoint %s ended well and sent no usable answers: %s", e->id, what);
+    return kit_fail(err, KOLM_E_DATA_LOSS, OTHER_WORKER, "the endpoint %s ended well and sent no usable answers: %s",
+                    e->id, what);
 }
 
 static kit_status check_model(const endpoint *e, kolm_error_t *err) {
@@ -459,7 +463,7 @@ static kit_status fetch_model(void *state, const char *handle, bool *out_done, k
     endpoint *e = ((kit_queue_task *)state)->own;
     (void)handle;
     if (!kit_service_text(e->output, "model", e->model, sizeof e->model))
-        return wrong_answers(e, "there is no model in its output", err);
+        return kit_fail(err, KOLM_E_DATA_LOSS, OTHER_WORKER, "the endpoint %s did not say which model it has", e->id);
     *out_done = true;
     return KOLM_OK;
 }
@@ -472,17 +476,31 @@ bool runpod_serverless_is_set(const kolm_host_v1_t *host) {
     return !kit_setting(host, "endpoint", "", id, sizeof id) || id[0] != '\0';
 }
 
+static kit_status ask_which_model(kit_queue_task *task, kolm_error_t *err) {
+    const endpoint *e = task->own;
+    char text[sizeof err->text];
+    kit_status status = kit_queue_ask(task, &asking, e->seconds * 1000, err);
+    if (status == KOLM_OK) return status;
+    if (e->open) return say_when_it_ends(e, err);
+    if (!e->failed) return status;
+    /* an earlier worker knows no question without rows, and takes it for one to another model */
+    kit_copy(text, sizeof text, err->text);
+    return kit_fail(err, err->code, OTHER_WORKER, "%s", text);
+}
+
+/* Under a budget it is refused as every answer by the endpoint is: its worker is billed, too. */
 kit_status runpod_serverless_test(const kolm_host_v1_t *host, char *out_note, size_t capacity, kolm_error_t *err) {
     endpoint e = {.seconds = TEST_SECONDS};
     kit_queue_task task = {.backend = &backend, .host = host, .rows_fd = -1, .own = &e};
     bool good = false;
     read_id(host, e.id, sizeof e.id, &good);
     if (!good) return bad_id(err);
+    KIT_TRY(refuse_budget(host, err));
     cJSON *nothing = cJSON_CreateArray();
     if (nothing == NULL) return kit_no_memory(err);
     e.questions = nothing;
     kit_status status = kit_service_open(&runpod_serverless_site, host, &task.service, err);
-    if (status == KOLM_OK) status = kit_queue_ask(&task, &asking, e.seconds * 1000, err);
+    if (status == KOLM_OK) status = ask_which_model(&task, err);
     if (status == KOLM_OK) kit_format(out_note, capacity, "a worker of %s has the model %.16s...", e.id, e.model);
     cJSON_Delete(e.output);
     cJSON_Delete(nothing);

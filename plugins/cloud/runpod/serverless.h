@@ -35,7 +35,7 @@ kit_queue_life runpod_serverless_life(const char *word);
 bool runpod_serverless_has_none(const kit_service_reply *reply);
 /* Whether the user has set an endpoint, be it a wrong one. */
 bool runpod_serverless_is_set(const kolm_host_v1_t *host);
-/* One request with no question, which starts a worker: it says which model it has. */
+/* One request with no question, which starts a worker, whose time is billed: it says which model it has. */
 kit_status runpod_serverless_test(const kolm_host_v1_t *host, char *out_note, size_t capacity,
                                   kolm_error_t *err) KIT_MUST_USE;
 /* Of a job that was recorded, as those are that may run for long. recall.c */

@@ -31,7 +31,7 @@ extern "C" {
  *   infer    multiplied by price, from the request that rents to the end of all machines that were tried. The
  *            provider's bill is authoritative
  *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left; and
- *            the table's own. It costs minutes of the cheapest machine
+ *            the table's own. It costs minutes of the cheapest machine, and what the table's own step starts
  *   status   machines and keys whose name begins with "kolm-": price and age. prune removes keys that no machine needs,
  *            and machines older than the longest that any job may take; nothing of a job that may still run
  *   reclaim  ends the resource of a record, and reports the outcome: unknown if it is not found, and the account is not
