@@ -412,6 +412,27 @@ class Trouble(Case):
         self.assert_ends()
 
 
+class Records(Case):
+    """With a backend that puts one question into a request."""
+
+    def setUp(self):
+        super().setUp()
+        shutil.copy(os.path.join(self.folder, "..", "..", "..", "tests", "contract", "runpod-single.so"), os.path.join(self.plugins, "runpod.so"))
+        self.assertEqual(self.run_kolm("backend", "grant", "runpod").returncode, 0)
+
+    def test_more_requests_than_a_call_may_record(self):
+        """kolm records the names of 1000 in one call, those that have ended too: what comes after them must end soon by itself."""
+        self.configure(endpoint_seconds=3600)
+        self.provider.tick = 10
+        self.provider.handler = lambda job: {"model": job["input"]["model"], "answers": [{"id": row["id"], "output": "billing", "confidence": 1} for row in job["input"]["rows"]]}
+        with open(os.path.join(self.work, "asked.jsonl"), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"id": str(number), "input": "x"}) + "\n" for number in range(1003))
+        done = self.run_kolm("run", "router-1.0.0.kolm", "--jsonl", "--input", "asked.jsonl", "--backend", "runpod", timeout=240)
+        self.assertEqual(done.returncode, 0, done.stdout[-300:])
+        self.assertEqual([job.policy["ttl"] for job in self.provider.jobs.values()], 1000 * [3630000] + 3 * [570000])
+        self.assertEqual(self.json("compute", "status")["leases"], [])
+
+
 OFFICIAL = """
 import runpy, sys
 sys.path.insert(0, sys.argv.pop(1))

@@ -12,14 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BATCH_ROWS 256u
+#ifndef RUNPOD_BATCH_ROWS /* a test has one that sends many requests */
+#define RUNPOD_BATCH_ROWS 256u
+#endif
 #define BATCH_BYTES (4u << 20) /* RunPod takes 10 MB */
 #define CHUNK 65536u
 #define SECONDS 540u         /* `kolm run` waits 600 s for an answer: a minute is left to cancel */
 #define CANCEL_MS 3000       /* one try of several */
 #define LEAST_SECONDS 10u    /* of a ttl */
 #define TEST_SECONDS 300u    /* for a worker to start */
-#define RECORDS_MOST 4000u   /* of one call: its journal has no room for many more */
 #define TTL_MORE_SECONDS 30u /* so that the job is still there when it is given up, to be cancelled */
 
 const kit_service_site runpod_serverless_site = {
@@ -415,9 +416,9 @@ static kit_status say_when_it_ends(const endpoint *e, kolm_error_t *err) {
 
 static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *out, kolm_error_t *err) {
     endpoint *e = task->own;
-    if (task->place != NULL && ++e->records > RECORDS_MOST) {
+    if (task->place != NULL && ++e->records > KOLM_LEASES_MAX) {
         task->place = NULL;
-        e->seconds = SECONDS; /* then it ends soon */
+        e->seconds = SECONDS; /* the host takes no more names in this call: what is not recorded must end soon */
     }
     e->questions = questions;
     e->out = out;
@@ -433,7 +434,7 @@ static const kit_queue_backend backend = {
     .own_bytes = sizeof(endpoint),
     .open = open_endpoint,
     .answers = answer,
-    .batch_rows = BATCH_ROWS,
+    .batch_rows = RUNPOD_BATCH_ROWS,
     .batch_bytes = BATCH_BYTES,
     .close = close_endpoint,
 };
