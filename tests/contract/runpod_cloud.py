@@ -87,11 +87,11 @@ class Pod(Machine):
 class RunPod(MachineCloud):
     """key: the token. limited: six requests a minute, as too many would be there. page: pods of one answer, with nextCursor; None: all. word: what the state of a
     pod that boots is called, if it is none of the documented words. direct: whether ssh.direct is there, or the ports of the runtime alone.
-    balance: of the account."""
+    balance: of the account. errors: of GraphQL, beside what it answers."""
     refusals_are = "application/problem+json"
 
     def __init__(self, key="rpa_kolm-test-0123456789abcdef", boot=0, port=None):
-        self.limited, self.page, self.word, self.direct, self.balance = False, None, None, True, 25.0
+        self.limited, self.page, self.word, self.direct, self.balance, self.errors = False, None, None, True, 25.0, None
         super().__init__(key, boot, port)
 
     def api(self):
@@ -253,7 +253,7 @@ class RunPod(MachineCloud):
         query = "".join(json.loads(request.body).get("query", "").split())
         if query != "query{myself{clientBalance}}":
             return {"errors": [{"message": "Cannot query that field"}]}
-        return {"data": {"myself": {"clientBalance": self.balance}}}
+        return {"data": {"myself": {"clientBalance": self.balance}}, **({"errors": self.errors} if self.errors else {})}
 
     # Its owner's keys are replaced by PUT, all of them: nothing here may ask for that.
     routes = [("GET", re.compile("/v2/account/ssh-keys"), get_keys),

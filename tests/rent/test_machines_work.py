@@ -218,6 +218,16 @@ class Work(Case):
         self.assertIn("if it exists, RunPod will end it at the latest 330 s after submission (its ttl)", self.slot("test", **more).of("step")[4])
         self.nothing_left()
 
+    @unittest.skipUnless(PROVIDER.name == "runpod", "it has no GraphQL")
+    def test_a_balance_beside_errors_is_not_known(self):
+        quote = {"job.quote_micro_usd": "500000"}
+        self.cloud.balance = 0.01
+        said = self.slot("train", self.job, **quote)
+        self.assertIn("the account has 0.0100 USD, and this job is quoted at 0.5000 USD; nothing was rented", said.of("failed")[0])
+        self.cloud.errors = [{"message": "Something went wrong", "path": ["myself", "clientBalance"]}]
+        self.assertEqual(self.slot("train", self.job, **quote).code, 0)
+        self.nothing_left()
+
     def test_a_test_with_a_wrong_token_rents_nothing(self):
         self.cloud.key = PROVIDER.token("secret_another")
         self.cloud.always = lambda request: Fault(401)

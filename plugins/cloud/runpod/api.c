@@ -85,7 +85,9 @@ kit_status runpod_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_err
     double usd = 0;
     kit_status status = ask_graphql(a, "query { myself { clientBalance } }", &answer, err);
     const cJSON *self = kit_json_get(kit_json_get(answer.json, "data"), "myself");
-    if (status == KOLM_OK && !kit_json_get_number(self, "clientBalance", &usd))
+    const cJSON *errors = kit_json_get(answer.json, "errors"); /* beside data that may then be of no worth */
+    bool failed = errors != NULL && !cJSON_IsNull(errors);
+    if (status == KOLM_OK && (failed || !kit_json_get_number(self, "clientBalance", &usd)))
         status = kit_rent_strange(a, "balance", err);
     *out_micro_usd = usd > 0 ? kit_rent_micro_usd(usd) : 0;
     kit_rent_answer_free(&answer);
