@@ -218,6 +218,22 @@ class Work(Case):
         self.assertIn("if it exists, RunPod will end it at the latest 330 s after submission (its ttl)", self.slot("test", **more).of("step")[4])
         self.nothing_left()
 
+    @unittest.skipUnless(PROVIDER.name == "runpod", "its credit is paid in advance")
+    def test_an_account_that_pays_automatically(self):
+        """Its balance is low most of the time: a setting says so, and the refusal names it."""
+        self.cloud.balance = 0.01
+        for settings in ({}, {"automatic_payment": "false"}):
+            said = self.slot("train", self.job, **{"job.quote_micro_usd": "500000"}, **settings)
+            self.assertIn("the account has 0.0100 USD, and this job is quoted at 0.5000 USD; nothing was rented", said.of("failed")[0])
+            self.assertIn("set backends.runpod.automatic_payment in config.json to true", said.text)
+        asked = len(self.cloud.requests)
+        said = self.slot("train", self.job, **{"job.quote_micro_usd": "500000"}, automatic_payment="true")
+        self.assertEqual((said.code, "automatic_payment" in said.text), (0, False), said.text)
+        self.assertNotIn("/graphql", [path for _, path in self.cloud.requests[asked:]])
+        said = self.slot("train", self.job, **{"job.quote_micro_usd": "9999"})  # what it has suffices
+        self.assertEqual((said.code, "automatic_payment" in said.text), (0, False), said.text)
+        self.nothing_left()
+
     @unittest.skipUnless(PROVIDER.name == "runpod", "it has no GraphQL")
     def test_a_balance_beside_errors_is_not_known(self):
         quote = {"job.quote_micro_usd": "500000"}

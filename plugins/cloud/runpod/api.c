@@ -4,6 +4,7 @@
 
 #include "kolm/kit/backend.h"
 #include "kolm/kit/buf.h"
+#include "kolm/kit/text.h"
 
 #include <string.h>
 
@@ -80,9 +81,24 @@ static kit_status ask_graphql(kit_rent_account *a, const char *query, kit_rent_a
     return status;
 }
 
+/* The refusal that follows is the SDK's, which does not know of automatic payment. */
+static void name_the_setting(const kolm_host_v1_t *host, uint64_t has) {
+    char text[32];
+    uint64_t quote = 0;
+    if (!kit_setting(host, "job.quote_micro_usd", "", text, sizeof text) || !kit_parse_u64(text, &quote)) return;
+    if (has < quote)
+        host->log(host->user, KOLM_LOG_WARNING,
+                  "the balance does not cover this job; if RunPod charges your card automatically, set "
+                  "backends.runpod.automatic_payment in config.json to true");
+}
+
 kit_status runpod_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_error_t *err) {
     kit_rent_answer answer = {0};
+    char automatic[8];
     double usd = 0;
+    *out_micro_usd = UINT64_MAX;
+    if (kit_setting(a->host, "automatic_payment", "", automatic, sizeof automatic) && strcmp(automatic, "true") == 0)
+        return KOLM_OK;
     kit_status status = ask_graphql(a, "query { myself { clientBalance } }", &answer, err);
     const cJSON *self = kit_json_get(kit_json_get(answer.json, "data"), "myself");
     const cJSON *errors = kit_json_get(answer.json, "errors"); /* beside data that may then be of no worth */
@@ -90,6 +106,7 @@ kit_status runpod_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_err
     if (status == KOLM_OK && (failed || !kit_json_get_number(self, "clientBalance", &usd)))
         status = kit_rent_strange(a, "balance", err);
     *out_micro_usd = usd > 0 ? kit_rent_micro_usd(usd) : 0;
+    if (status == KOLM_OK) name_the_setting(a->host, *out_micro_usd);
     kit_rent_answer_free(&answer);
     return status;
 }

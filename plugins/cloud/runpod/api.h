@@ -25,7 +25,8 @@ extern const kit_vm runpod_vm; /* the table: runpod.c */
 
 extern const kit_rent_refusal runpod_refusals[];
 bool runpod_read_refusal(int http_status, const cJSON *body, kit_rent_said *out);
-/* By GraphQL, until that ends early in 2027: REST v2 has no such request. */
+/* By GraphQL, until that ends early in 2027: REST v2 has no such request. UINT64_MAX, unasked, where the setting
+ * automatic_payment is true. */
 kit_status runpod_balance(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err) KIT_MUST_USE;
 kit_status runpod_offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count,
                          kolm_error_t *err) KIT_MUST_USE;
