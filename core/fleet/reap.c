@@ -48,7 +48,8 @@ static void leave_damaged(fleet_reaped *r) {
     char remedy[400], name[200];
     name_of(&r->lease, name, sizeof name);
     kit_format(remedy, sizeof remedy,
-               "look at %s whether something of kolm's runs there, end it, and then `kolm compute reap --forget %s`",
+               "check at %s whether something of kolm's runs there, end it, and then run "
+               "`kolm compute reap --forget %s`",
                r->lease.backend, name);
     leave(r, remedy, "a line of its journal is damaged: what it was is not known");
 }
@@ -187,7 +188,7 @@ static void point_to_the_user(fleet_reaped *r, const lease_clocks *now) {
     if (r->fate != FLEET_REAP_UNKNOWN || r->remedy[0] || lease_age_ms(&r->lease, now) < UNKNOWN_MOST_MS) return;
     if (!r->why[0]) kit_copy(r->why, sizeof r->why, "the provider does not say whether it is there");
     kit_format(r->remedy, sizeof r->remedy,
-               "look at %s whether it is there, end it there, and then `kolm compute reap --forget %s`",
+               "check at %s whether it is there, end it, and then run `kolm compute reap --forget %s`",
                r->lease.backend, r->lease.name);
 }
 

@@ -51,7 +51,7 @@ class ReplicateCase(Jobs, CloudCase):
         self.assert_sentence(done, "it may have been submitted", "(POST ")
         (name,) = set(re.findall(r"--forget (kolm-[0-9a-f]+)`", done.stdout))
         self.assertNotIn("kolm tries too", done.stdout)
-        self.assertIn("look at Replicate whether it is there, end it there, and then", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.assertIn("check at Replicate whether it is there, end it, and then run", self.run_kolm("compute", "reap", "--yes").stdout)
         self.run_kolm("compute", "reap", "--forget", name)
         self.assertNotIn('"open"', self.open_leases())
 

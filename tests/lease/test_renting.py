@@ -337,7 +337,7 @@ class Renting(Rented):
             if float(file.read().split()[0]) < 660:  # no lease is older than the machine is up
                 self.skipTest("this machine was started just now")
         for one in ("%s-1" % name, "%s-2" % name):
-            self.assertIn("look at renter whether it is there, end it there, and then `kolm compute reap --forget %s`" % one, said)
+            self.assertIn("check at renter whether it is there, end it, and then run `kolm compute reap --forget %s`" % one, said)
 
     @staticmethod
     def change(path, how):

@@ -68,15 +68,15 @@ static bool is_unknowable(const kit_queue *q) {
 
 static void ask_the_user(const kit_queue *q, const char *title, bool recorded, char *remedy, size_t capacity) {
     if (!recorded)
-        kit_format(remedy, capacity,
-                   "look at %s whether it is there, and end it there, before you run the command again", title);
+        kit_format(remedy, capacity, "check at %s whether it is there, and end it, before you run the command again",
+                   title);
     else if (is_unknowable(q))
         kit_format(remedy, capacity,
-                   "look at %s whether it is there, end it there, and then `kolm compute reap --forget %s`", title,
+                   "check at %s whether it is there, end it, and then run `kolm compute reap --forget %s`", title,
                    q->name);
     else
         kit_format(remedy, capacity,
-                   "look at %s whether it is there, and end it there; kolm tries too, whenever it is started", title);
+                   "check at %s whether it is there, and end it; kolm tries too, whenever it is started", title);
 }
 
 /* One sentence: what went wrong, what may be left, what it cost; recorded: kolm will end what is left. */

@@ -265,5 +265,5 @@ kit_status kit_service_create(kit_service *service, const kit_service_call *call
         return status;
     out_id[0] = '\0';
     return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if the error persists, update kolm",
-                    "%s sent an unexpected answer: a job without id", service->site->title);
+                    "%s sent an unexpected answer: a job without an id", service->site->title);
 }
