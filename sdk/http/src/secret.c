@@ -87,7 +87,7 @@ void kit_secret_free(kit_secret *secret) {
     free(secret);
 }
 
-void kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]) {
+kit_status kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]) {
     /* not the plain digest of the token, which others may publish */
     static const char salt[] = "kolm: which token is it?\n";
     uint8_t digest[KIT_SHA256_BYTES] = {0};
@@ -100,6 +100,7 @@ void kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]) 
     out[0] = '\0';
     if (status == KOLM_OK)
         kit_format(out, KIT_SECRET_MARK_BYTES, "token %02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
+    return status;
 }
 
 /* The longest run from text on that lies anywhere within the secret. */

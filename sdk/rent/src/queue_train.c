@@ -159,19 +159,19 @@ typedef struct place {
 } place;
 
 /* Another token may be of another account, which knows nothing of the job. */
-static place place_of(const kit_queue_task *task) {
-    place here;
-    kit_secret_mark(task->service.token, here.which);
-    kit_rent_place(task->backend->site->title, here.which, here.text);
-    return here;
+static kit_status place_of(const kit_queue_task *task, place *out, kolm_error_t *err) {
+    if (kit_secret_mark(task->service.token, out->which) != KOLM_OK) return kit_no_memory(err);
+    kit_rent_place(task->backend->site->title, out->which, out->text);
+    return KOLM_OK;
 }
 
 static kit_status run_job(kit_queue_task *task, uint64_t *out_billed, kolm_error_t *err) {
     char name[KIT_RENT_PREFIX_BYTES], what[96];
-    const place here = place_of(task);
+    place here;
     kit_rent_host record = {.host = task->host, .kind = "job", .place = here.text};
     kit_queue_plan plan;
     kit_queue q;
+    KIT_TRY(place_of(task, &here, err));
     KIT_TRY(queue_plan_of(task, &plan, err));
     KIT_TRY(kit_rent_make_prefix("kolm", name, err));
     kit_format(what, sizeof what, "training of %s", task->model.base);
@@ -292,11 +292,12 @@ static kit_status sample(kit_queue_task *task, kolm_error_t *err) {
 
 kit_status queue_rehearse(kit_queue_task *task, char *note, size_t capacity, bool *out_left, kolm_error_t *err) {
     char name[KIT_RENT_PREFIX_BYTES];
-    const place here = place_of(task);
+    place here;
     kit_rent_host record = {.host = task->host, .kind = "job", .place = here.text};
     kit_queue_plan plan;
     kit_queue q;
     *out_left = false;
+    KIT_TRY(place_of(task, &here, err));
     KIT_TRY(sample(task, err));
     KIT_TRY(queue_plan_of(task, &plan, err));
     KIT_TRY(kit_rent_make_prefix("kolm", name, err));
@@ -330,11 +331,13 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
     kit_queue_task task;
     kit_queue_plan plan;
     kit_queue q;
+    place here;
     kit_rent_host record = {.host = host, .kind = "job", .place = backend->site->title};
     int64_t left = host->time_left_ms(host->user);
     out_result->outcome = KOLM_RECLAIM_UNKNOWN;
     out_result->billed_micro_usd = UINT64_MAX;
     kit_status status = queue_task_open(backend, host, NULL, &task, err);
+    if (status == KOLM_OK) status = place_of(&task, &here, err);
     if (status == KOLM_OK) status = queue_plan_of(&task, &plan, err);
     if (status == KOLM_OK) {
         plan.journal = &recalling;
@@ -348,7 +351,6 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
                            : left < 12000 ? (uint64_t)left - 4000
                                           : 8000,
                            true);
-        const place here = place_of(&task);
         bool elsewhere = !kit_rent_place_is(args->place, here.which);
         if (ended && q.state == KIT_QUEUE_GONE)
             out_result->outcome = KOLM_RECLAIM_GONE;

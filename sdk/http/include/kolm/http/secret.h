@@ -43,9 +43,10 @@ void kit_secret_free(kit_secret *secret);
 void kit_secret_redact(const kit_secret *const *secrets, size_t count, const char *text, size_t length, kit_buf *out);
 
 /* Which secret it is, for a record of what was made with it: "token" and the first eight hexadecimal digits of a
- * SHA-256 over it. Nothing else can be learnt from that. "" if there is no memory. */
+ * SHA-256 over it. Nothing else can be learnt from that. On failure, for want of memory, it is "": a record without it
+ * would count for any secret, so nothing is made then. */
 #define KIT_SECRET_MARK_BYTES 16u
-void kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]);
+kit_status kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]);
 
 #ifdef __cplusplus
 }
