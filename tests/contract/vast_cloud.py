@@ -58,10 +58,11 @@ class Vast(MachineCloud):
     """key: the token. limited: the least pauses between two requests to one address are kept. page: instances of an answer. word: what actual_status of an instance that boots
     is, if it is none of the documented words. direct: whether it has a port of its own, or the proxy's alone. refuses: how a launch is refused for which there is no room:
     "gone" (404 no_such_ask), "200" (success false), "stopped" (an error, and a stopped instance with a new_contract). attach_fails: how many keys are refused.
-    credit: of the account, whose id is user."""
+    credit: of the account, whose id is user. tells_credit: whether it says so."""
 
     def __init__(self, key="0123456789abcdef" * 4, boot=0, port=None):
         self.limited, self.page, self.word, self.direct, self.refuses, self.attach_fails, self.credit, self.user = False, 25, None, True, "gone", 0, 25.0, 1
+        self.tells_credit = True
         self.asked, self.next_id, self.proxy = {}, 28100001, ("ssh4.vast.ai", 10022, "ssh")
         super().__init__(key, boot, port)
 
@@ -91,7 +92,8 @@ class Vast(MachineCloud):
         return value
 
     def get_user(self, match, request):
-        return {"id": self.user, "email": "me@example.org", "balance": 0, "credit": self.credit, "ssh_key": None, "username": "me", "balance_threshold": 0}
+        money = {"balance": 0, "credit": self.credit} if self.tells_credit else {}
+        return {"id": self.user, "email": "me@example.org", **money, "ssh_key": None, "username": "me", "balance_threshold": 0}
 
     def get_names(self, match, request):
         return {"gpu_names": sorted({one[0] for one in KINDS})}

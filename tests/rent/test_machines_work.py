@@ -436,6 +436,17 @@ class Elsewhere(Case):
         name, told = self.asked(said, self.cloud.key)
         self.assertEqual((told.split(" ")[0], self.cloud.running()), ("gone", []))
 
+    @unittest.skipUnless(PROVIDER.name == "vast", "does not say what the account has")
+    def test_an_account_that_does_not_say_its_credit(self):
+        self.cloud.tells_credit = False
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase booting")
+        process.kill()
+        said = self.finish(process, lines)
+        (name,) = said.open()
+        self.assertEqual(said.place(name), "Vast.ai (account 1)")
+        self.assertEqual(self.asked(said, self.cloud.key)[1].split(" ")[0], "gone")
+
     def test_a_record_of_an_older_kolm_says_no_account(self):
         answer = self.slot("reclaim", "kolm-01234567-60000000-89abcdef-1", "", "86400", place="somewhere")
         self.assertEqual(answer.of("reclaimed")[0].split(" ")[0], "gone", answer.text)

@@ -84,6 +84,7 @@ static kit_status ask_with(kit_rent_account *a, const char *method, const char *
 
 typedef struct owner {
     uint64_t id; /* 0: not said */
+    bool has_credit;
     double credit;
 } owner;
 
@@ -91,22 +92,26 @@ static kit_status get_owner(kit_rent_account *a, owner *out, kolm_error_t *err) 
     kit_rent_answer answer = {0};
     *out = (owner){0};
     kit_status status = ask(a, &(kit_rent_question){.path = "/api/v0/users/current/"}, &answer, err);
-    if (status == KOLM_OK && !kit_json_get_number(answer.json, "credit", &out->credit))
-        status = kit_rent_strange(a, "credit", err);
+    out->has_credit = kit_json_get_number(answer.json, "credit", &out->credit);
     (void)kit_json_get_u64(answer.json, "id", &out->id);
     kit_rent_answer_free(&answer);
     return status;
 }
 
+static kit_status get_credit(kit_rent_account *a, owner *out, kolm_error_t *err) {
+    KIT_TRY(get_owner(a, out, err));
+    return out->has_credit ? KOLM_OK : kit_rent_strange(a, "credit", err);
+}
+
 kit_status vast_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) {
     owner user;
-    KIT_TRY(get_owner(a, &user, err));
+    KIT_TRY(get_credit(a, &user, err));
     kit_format(out_note, capacity, "%.2f USD of credit", user.credit);
     return KOLM_OK;
 }
 
-/* What the same answer says of the credit is kept in account->app for vast_balance: requests are seconds apart. A key
- * that may not ask for it may rent all the same. */
+/* What the same answer says of the credit, if it says it, is kept in account->app for vast_balance: requests are seconds
+ * apart. A key that may not ask for it may rent all the same. */
 kit_status vast_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err) {
     owner user;
     kit_status status = get_owner(a, &user, err);
@@ -114,14 +119,14 @@ kit_status vast_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err)
     if (status == KOLM_E_PERMISSION_DENIED) return KOLM_OK;
     if (status == KOLM_OK && user.id > 0)
         kit_format(out->id, sizeof out->id, "account %llu", (unsigned long long)user.id);
-    if (status == KOLM_OK) kit_format(a->app, sizeof a->app, "%.6f", user.credit);
+    if (status == KOLM_OK && user.has_credit) kit_format(a->app, sizeof a->app, "%.6f", user.credit);
     return status;
 }
 
 /* Credit may be owed. */
 kit_status vast_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_error_t *err) {
     owner user = {.credit = strtod(a->app, NULL)};
-    if (a->app[0] == '\0') KIT_TRY(get_owner(a, &user, err));
+    if (a->app[0] == '\0') KIT_TRY(get_credit(a, &user, err));
     *out_micro_usd = user.credit > 0 ? kit_rent_micro_usd(user.credit) : 0;
     return KOLM_OK;
 }
