@@ -38,6 +38,7 @@ class Fault:
     error-200    200 with the body of an error
     malformed    it was done, and the body is not JSON;    huge  it is 40 MB of blanks
     slow         done, answered after a while
+    hang         nothing was done, and no answer comes; others are answered
     retry-after: seconds or "date", with 429 and 503"""
     def __init__(self, kind, retry_after=None):
         self.kind, self.retry_after = kind, retry_after
@@ -122,7 +123,10 @@ class Cloud:
             fault = self.faults.get(number) or (self.always(request) if self.always else None)
             if fault is None:
                 return self.reply(*self.done(request))
-            return self.fail(fault, request, connection)
+            if fault.kind != "hang":
+                return self.fail(fault, request, connection)
+        self.server.over.wait()
+        return None
 
     def fail(self, fault, request, connection):
         kind, more = fault.kind, []

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls one slot of a backend of rented machines as kolm-host does, with a record that is lines of standard output:
  *   slot SCRATCH train|infer|test|status|prune|detect|refresh|cost [JOB] [KEY=VALUE of settings...]
- *   slot SCRATCH reclaim NAME HANDLE AGE [place=PLACE] [KEY=VALUE...]
+ *   slot SCRATCH reclaim NAME HANDLE AGE [place=PLACE] [left=SECONDS] [KEY=VALUE...]
  * SIGTERM is the user's wish to stop. What is reclaimed is an instance, or what kind=KIND says. */
 #include "kolm/backend.h"
+#include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
 
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 
 static volatile sig_atomic_t stopping;
+static int64_t ends_ms = INT64_MAX; /* when the time of the slot is over */
 static char **settings;
 
 static void on_signal(int number) {
@@ -60,7 +62,7 @@ static int32_t host_cancelled(void *user) {
 
 static int64_t host_time_left(void *user) {
     (void)user;
-    return INT64_MAX;
+    return ends_ms < INT64_MAX ? ends_ms - kit_now_ms() : INT64_MAX;
 }
 
 static int32_t give(const char *value, char *buffer, uint64_t capacity, uint64_t *out_length) {
@@ -168,7 +170,10 @@ static int look(const kolm_host_v1_t *host, const char *slot, kolm_error_t *err)
 
 static int reclaim(const kolm_host_v1_t *host, char **words, kolm_error_t *err) {
     static const char *const outcomes[] = {"running", "gone", "unknown"};
-    char place[256];
+    char place[256], left[16];
+    uint64_t seconds = 0;
+    if (host_setting(NULL, "left", left, sizeof left, NULL) == KOLM_OK && kit_parse_u64(left, &seconds))
+        ends_ms = kit_now_ms() + (int64_t)seconds * 1000;
     if (host_setting(NULL, "place", place, sizeof place, NULL) != KOLM_OK) place[0] = '\0';
     kolm_reclaim_args_t args = {.struct_size = sizeof args,
                                 .allow_network = 1,

@@ -244,25 +244,22 @@ static void drive(kit_rent *rent, int64_t until_ms) {
         vm_drive_step(rent, until_ms);
 }
 
-/* Where requests go. What the provider cannot tell for the moment must not keep a machine from being ended that is there:
- * then only what is seen counts. */
-static kit_status find_here(const kit_vm *vm, kit_rent_account *account, vm_place *out, bool *out_unsure,
-                            kolm_error_t *err) {
-    kit_status status = vm_place_find(vm, account, out, err);
-    *out_unsure = status == KOLM_E_UNAVAILABLE || status == KOLM_E_DEADLINE_EXCEEDED || status == KOLM_E_DATA_LOSS ||
-                  status == KOLM_E_RESOURCE_EXHAUSTED || status == KOLM_E_UNKNOWN || status == KOLM_E_INTERNAL;
-    return *out_unsure ? KOLM_OK : status;
-}
-
-/* What is not found where it was not rented may still run: another token, or another setting, finds it. */
-static void doubt(const kit_vm *vm, const kolm_reclaim_args_t *args, const vm_place *here, bool unsure,
+/* What is not found where it was not rented may still run: another token, or another setting, finds it. Where requests
+ * go is asked only now, as it may take the time in which a machine that is there is ended. */
+static void doubt(const kit_vm *vm, kit_rent_account *account, const kolm_reclaim_args_t *args,
                   kolm_reclaim_result_t *out_result) {
-    if (out_result->outcome != KOLM_RECLAIM_GONE) return;
-    if (!unsure && kit_rent_place_is(args->place, here->which)) return;
-    kit_rent_doubt(args->name, here->text, args->place, out_result);
+    vm_place here = {.text = ""};
+    kolm_error_t why = KIT_ERROR_INIT;
+    if (kit_rent_place_is(args->place, "")) return; /* the record does not say where: any place will do */
+    int64_t left = account->host->time_left_ms(account->host->user), gap = vm->scope != NULL ? vm->site.gap_ms : 0;
+    /* with no time left to ask, the next start asks */
+    bool unsure = left <= gap || vm_place_find(vm, account, &here, &why) != KOLM_OK;
+    if (!unsure && kit_rent_place_is(args->place, here.which)) return;
+    kit_rent_doubt(args->name, here.text, args->place, out_result);
     if (unsure)
         kit_format(out_result->summary, sizeof out_result->summary,
-                   "not found, but %s does not tell now which account that is said of", vm->site.title);
+                   "not found; %s cannot say at the moment which account this token belongs to, so it stays listed",
+                   vm->site.title);
 }
 
 int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
@@ -281,20 +278,15 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     if (strncmp(args->handle, KIT_VM_KEY, strlen(KIT_VM_KEY)) == 0) age = INT64_MAX / 4;
     /* Too early to believe that there is nothing: one look, and the next start looks again. */
     if (args->handle[0] == '\0' && age < early) most = most < FIRST_LOOK_MS ? most : FIRST_LOOK_MS;
-    vm_place here = {.text = ""};
-    bool unsure = false;
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);
-    if (status == KOLM_OK) status = find_here(vm, &account, &here, &unsure, out_error);
     if (status == KOLM_OK) {
-        left = host->time_left_ms(host->user); /* to find the place may have taken some of it */
-        most = left - left / 4 < most ? left - left / 4 : most;
         plan = plan_of(vm, &account);
         status = kit_rent_reclaim(&ended, &plan, args->name, args->handle, age, kit_now_ms(), out_error);
     }
     if (status == KOLM_OK) {
         drive(&ended, kit_now_ms() + most);
         kit_rent_reclaimed(&ended, out_result);
-        if (!ended.seen) doubt(vm, args, &here, unsure, out_result);
+        if (out_result->outcome == KOLM_RECLAIM_GONE && !ended.seen) doubt(vm, &account, args, out_result);
         if (ended.state != KIT_RENT_GONE && ended.barred.code != KOLM_OK) *out_error = ended.barred;
         if (ended.state != KIT_RENT_GONE) status = ended.barred.code;
     }

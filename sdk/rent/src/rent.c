@@ -509,6 +509,14 @@ static kit_rent_state step(kit_rent *r, int64_t now, bool cancel, kolm_error_t *
 
 void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
     kolm_error_t err = KIT_ERROR_INIT;
+/* Asked again, it would be refused again: for its token, or, in a list, for a setting. What is done to one box may be
+ * refused for its state, which passes. */
+static bool is_barred(const kit_rent *r, kit_status status) {
+    bool lists = r->reclaiming && (r->state == KIT_RENT_INTENT || r->seen_gone);
+    return status == KOLM_E_UNAUTHENTICATED || status == KOLM_E_PERMISSION_DENIED ||
+           (lists && status == KOLM_E_FAILED_PRECONDITION);
+}
+
     if (kit_rent_ended(rent)) return;
     /* create() may have taken minutes: what it made may be younger than the call, and is not yet seen, or boots */
     if (rent->creating) rent->asked_ms = rent->since_ms = now_ms;
@@ -516,7 +524,7 @@ void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
     count(rent, now_ms);
     rent->due_ms = now_ms;
     (void)step(rent, now_ms, cancel, &err);
-    if (err.code == KOLM_E_UNAUTHENTICATED || err.code == KOLM_E_PERMISSION_DENIED)
+    if (is_barred(rent, err.code))
         rent->barred = err;
     else if (!kit_rent_ended(rent)) /* what ran out of patience was barred all the same */
         rent->barred = (kolm_error_t)KIT_ERROR_INIT;

@@ -169,10 +169,10 @@ typedef struct kit_rent {
     int64_t due_ms;       /* do not call kit_rent_step earlier; on the clock passed to it */
     kit_rent_offer offer; /* chosen */
     char name[KIT_RENT_NAME_BYTES];
-    kit_rent_box box;         /* as last seen; handle is "" while there is none */
-    kolm_error_t error;       /* the first error; code 0: none so far */
-    kolm_error_t barred;      /* if code is not 0: the last request was refused because of its token, so nothing is
-                                 known */
+    kit_rent_box box;    /* as last seen; handle is "" while there is none */
+    kolm_error_t error;  /* the first error; code 0: none so far */
+    kolm_error_t barred; /* if code is not 0: the last request was refused because of its token, or the last list of a
+                            reclaim because of a setting, so nothing is known */
     uint64_t spent_micro_usd; /* time multiplied by price up to now, over all offers */
     bool made; /* lost, although the results were collected: the box is gone, but that could not be recorded */
     bool seen; /* look() has found the box: its end counts, wherever it was queried */
