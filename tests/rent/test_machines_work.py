@@ -423,6 +423,19 @@ class Elsewhere(Case):
         _, told = self.asked(said, "another-token-of-it-0123456789abcdef")
         self.assertEqual(told.split(" ")[0], "gone")
 
+    def test_what_another_token_of_the_same_account_ends_is_gone(self):
+        """A machine that is not shown while it ends, and a key: the provider took them for its own when they were ended."""
+        process = self.start("train", self.job)
+        lines = self.follow(process, "phase booting")
+        process.kill()
+        said = self.finish(process, lines)
+        self.cloud.key = PROVIDER.token("another-token-of-it-0123456789abcdef")
+        self.assertEqual(len(said.open()), len(PROVIDER.records))
+        for name, handle in sorted(said.open().items(), reverse=True):  # the machine, and then its key
+            answer = self.slot("reclaim", name, handle, "3600", place=said.place(name))
+            self.assertEqual(answer.of("reclaimed")[0].split(" ")[0], "gone", answer.text)
+        self.nothing_left()
+
     @unittest.skipUnless(PROVIDER.name == "vast", "does not say whose token it is")
     def test_whose_token_it_is_cannot_be_told_for_the_moment(self):
         """What is there is ended all the same, before that is asked."""

@@ -197,6 +197,7 @@ static kit_status delete_file(kit_queue_task *task, const char *id, bool *out_go
     const kit_service_call call = {.method = "DELETE", .path = path, .repeat = KIT_HTTP_CHANGE};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
     if (status == KOLM_OK) *out_gone = kit_json_get_bool(reply.json, "deleted", &deleted) && deleted;
+    task->had_files = task->had_files || *out_gone;
     if (reply.http.status == 404 && cJSON_IsObject(kit_json_get(reply.json, "error"))) {
         *out_gone = true;
         status = KOLM_OK;
@@ -211,7 +212,7 @@ static kit_status take_away(void *state, const char *name, const char *files, bo
     const cJSON *item = NULL;
     kit_service_reply reply = {0};
     if (strncmp(files, KEPT, strlen(KEPT)) == 0) {
-        *out_done = true;
+        *out_done = task->had_files = true; /* nothing there is ours, in whatever account */
         return KOLM_OK;
     }
     if (files[0] != '\0') return delete_file(task, files, out_done, err);

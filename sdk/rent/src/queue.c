@@ -55,6 +55,11 @@ static bool may_pass(kit_status status) {
     return status == KOLM_E_UNAVAILABLE || status == KOLM_E_DEADLINE_EXCEEDED;
 }
 
+static void remember(kit_queue *q, const kit_queue_look *seen) {
+    q->seen = *seen;
+    q->found = true;
+}
+
 /* Since the last call that brought something, or since the state began. */
 static bool out_of_patience(const kit_queue *q, int64_t now) {
     return passed(now, q->good_ms, or_else(q->plan->give_up_ms, 1800000));
@@ -305,6 +310,7 @@ static kit_queue_state look_for_it(kit_queue *q, int64_t now, kolm_error_t *err)
     kit_status status = p->provider->find(p->provider_state, q->name, q->handle, err);
     if (status == KOLM_OK && q->handle[0] != '\0') {
         q->error = (kolm_error_t)KIT_ERROR_INIT;
+        q->found = true;
         return has_handle(q, now, err);
     }
     q->handle[0] = '\0';
@@ -364,7 +370,7 @@ static kit_queue_state look_at(kit_queue *q, int64_t now, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
     kit_queue_look seen = {.billed_micro_usd = UINT64_MAX};
     kit_status status = p->provider->look(p->provider_state, q->handle, &seen, err);
-    if (status == KOLM_OK) q->seen = seen;
+    if (status == KOLM_OK) remember(q, &seen);
     if (status == KOLM_OK && seen.life != KIT_QUEUE_UNKNOWN) q->known_ms = now;
     if (status == KOLM_OK && seen.life == KIT_QUEUE_SUCCEEDED) return enter(q, KIT_QUEUE_DONE, now);
     if (status == KOLM_OK && seen.life == KIT_QUEUE_FAILED) {
@@ -427,7 +433,7 @@ static kit_queue_state step_cancelling(kit_queue *q, int64_t now, kolm_error_t *
         return q->state;
     }
     kit_status status = p->provider->look(p->provider_state, q->handle, &seen, err);
-    if (status == KOLM_OK) q->seen = seen;
+    if (status == KOLM_OK) remember(q, &seen);
     if ((status == KOLM_OK && seen.life >= KIT_QUEUE_SUCCEEDED) ||
         (status == KOLM_E_NOT_FOUND && settled(q, now, q->asked_ms)))
         return close_job(q, now, err);
@@ -441,6 +447,7 @@ static kit_queue_state step_removing(kit_queue *q, int64_t now, kolm_error_t *er
     bool done = q->removed || q->sent_ms < 0;
     if (!done) {
         kit_status status = p->provider->remove(p->provider_state, q->files_name, q->files, &done, err);
+        q->found = q->found || (status == KOLM_OK && !done && q->files[0] == '\0');
         /* a file whose handle nobody knows may be there and not be listed yet */
         done = done && status == KOLM_OK && (q->files[0] != '\0' || settled(q, now, q->sent_ms));
         if (done) q->good_ms = now;

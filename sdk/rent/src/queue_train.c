@@ -320,11 +320,11 @@ kit_status queue_rehearse(kit_queue_task *task, char *note, size_t capacity, boo
 /* ---- reclaim */
 
 /* What is found by its name is recorded with its handle; that it is gone is what the slot answers, and may be doubted. */
-static kit_status found(void *user, const char *name, const char *handle, kolm_error_t *err) {
+static kit_status keep_handle(void *user, const char *name, const char *handle, kolm_error_t *err) {
     return kit_rent_host_journal.handle(user, name, handle, err);
 }
 
-static const kit_rent_journal recalling = {.intent = no_intent, .handle = found, .gone = no_gone};
+static const kit_rent_journal recalling = {.intent = no_intent, .handle = keep_handle, .gone = no_gone};
 
 int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t *host, const kolm_reclaim_args_t *args,
                          kolm_reclaim_result_t *out_result, kolm_error_t *err) {
@@ -351,7 +351,7 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
                            : left < 12000 ? (uint64_t)left - 4000
                                           : 8000,
                            true);
-        bool elsewhere = !kit_rent_place_is(args->place, here.which);
+        bool found = q.found || task.had_files, elsewhere = !kit_rent_place_is(args->place, here.which);
         if (ended && q.state == KIT_QUEUE_GONE)
             out_result->outcome = KOLM_RECLAIM_GONE;
         else if (q.state == KIT_QUEUE_CANCELLING || q.state == KIT_QUEUE_REMOVING || q.handle[0] != '\0' ||
@@ -361,7 +361,7 @@ int32_t kit_queue_recall(const kit_queue_backend *backend, const kolm_host_v1_t 
         if (q.state == KIT_QUEUE_GONE && q.name[0] == '\0') out_result->billed_micro_usd = 0; /* files */
         kit_copy(out_result->summary, sizeof out_result->summary,
                  q.left.code != KOLM_OK ? q.left.text : kit_queue_state_name(q.state));
-        if (out_result->outcome == KOLM_RECLAIM_GONE && elsewhere && q.seen.word[0] == '\0')
+        if (out_result->outcome == KOLM_RECLAIM_GONE && elsewhere && !found)
             kit_rent_doubt(args->name, here.text, args->place, out_result);
         if (q.state != KIT_QUEUE_GONE && q.barred.code != KOLM_OK) *err = q.barred;
         if (q.state != KIT_QUEUE_GONE) status = q.barred.code;

@@ -276,10 +276,12 @@ static const kit_rent_box *find_by_name(kit_rent *r, kit_rent_box **out_boxes, b
         p->provider->list(p->provider_state, r->name, *out_boxes, KIT_RENT_BOXES_MAX, &count, err) != KOLM_OK)
         return NULL;
     *out_fresh = count < KIT_RENT_BOXES_MAX;
-    for (size_t i = 0; i < count && i < KIT_RENT_BOXES_MAX; i++)
-        if (strcmp((*out_boxes)[i].name, r->name) == 0 && (*out_boxes)[i].life != KIT_RENT_ENDED &&
-            (*out_boxes)[i].handle[0] != '\0')
-            return &(*out_boxes)[i];
+    for (size_t i = 0; i < count && i < KIT_RENT_BOXES_MAX; i++) {
+        const kit_rent_box *box = &(*out_boxes)[i];
+        if (strcmp(box->name, r->name) != 0) continue;
+        r->seen = true;
+        if (box->life != KIT_RENT_ENDED && box->handle[0] != '\0') return box;
+    }
     return NULL;
 }
 
@@ -465,7 +467,7 @@ static kit_rent_state step_destroying(kit_rent *r, int64_t now, kolm_error_t *er
     bool ending = false;
     if (out_of_patience(r, now)) return give_up(r, now, "it could not be ended, or the provider does not say");
     if (!r->asked) {
-        (void)p->provider->destroy(p->provider_state, r->box.handle, err);
+        if (p->provider->destroy(p->provider_state, r->box.handle, err) == KOLM_OK) r->seen = true;
         r->asked = true;
         r->told_ms = now;
         return r->state;
@@ -507,8 +509,6 @@ static kit_rent_state step(kit_rent *r, int64_t now, bool cancel, kolm_error_t *
     return r->state;
 }
 
-void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
-    kolm_error_t err = KIT_ERROR_INIT;
 /* Asked again, it would be refused again: for its token, or, in a list, for a setting. What is done to one box may be
  * refused for its state, which passes. */
 static bool is_barred(const kit_rent *r, kit_status status) {
@@ -517,6 +517,8 @@ static bool is_barred(const kit_rent *r, kit_status status) {
            (lists && status == KOLM_E_FAILED_PRECONDITION);
 }
 
+void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
+    kolm_error_t err = KIT_ERROR_INIT;
     if (kit_rent_ended(rent)) return;
     /* create() may have taken minutes: what it made may be younger than the call, and is not yet seen, or boots */
     if (rent->creating) rent->asked_ms = rent->since_ms = now_ms;

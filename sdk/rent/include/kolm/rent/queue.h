@@ -134,8 +134,9 @@ typedef struct kit_queue_provider {
     /* Fetches the results of a job that succeeded. OK and *out_done false: call again. UNAVAILABLE and
      * DEADLINE_EXCEEDED are retried, any other failure ends it. */
     kit_status (*fetch)(void *state, const char *handle, bool *out_done, kolm_error_t *err);
-    /* Removes what upload() made under that name; files is "" if the handle is not known: look for the name then.
-     * *out_done: the provider reports that it does not exist. NULL if and only if upload is NULL. */
+    /* Removes what upload() made under that name; files is "" if the handle is not known: look for the name then, and
+     * if something has it, it is found, and not done yet. *out_done: the provider reports that it does not exist. NULL if
+     * and only if upload is NULL. */
     kit_status (*remove)(void *state, const char *name, const char *files, bool *out_done, kolm_error_t *err);
 } kit_queue_provider;
 
@@ -170,6 +171,7 @@ typedef struct kit_queue {
     kolm_error_t barred; /* if code is not 0: the last request was refused because of its token, so nothing is known */
     bool fetched;        /* the results are here */
     bool may_be_billed;  /* a job exists, existed, or may exist */
+    bool found;          /* the provider has shown the job, or files of that name: their end counts with any token */
     bool left_is_all;    /* error is a copy of left: there was no other error */
     /* The rest is private. */
     const kit_queue_plan *plan;

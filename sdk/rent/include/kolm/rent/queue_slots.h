@@ -69,6 +69,7 @@ typedef struct kit_queue_task {
     kit_job *job;       /* train and infer */
     const char *name;   /* train: of the job at the provider */
     const char *place;  /* kit_queue_ask: where the job is recorded to be; NULL: it is not recorded */
+    bool had_files;     /* set by remove(): the provider had what has that handle, so its end counts with any token */
     int rows_fd;        /* train: what row() wrote, open for reading; else -1 */
     uint64_t rows;      /* of that file */
     uint64_t row_bytes; /* of that file */

@@ -124,7 +124,8 @@ typedef struct kit_rent_provider {
     /* All boxes whose name begins with prefix, all pages. NULL without KIT_RENT_CAN_NAME. */
     kit_status (*list)(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err);
-    /* Deletes it permanently, with its disks. The result is only a hint: look() and list() decide. */
+    /* Deletes it permanently, with its disks. OK only if the provider has such a box. That it has ended is only a hint:
+     * look() and list() decide. */
     kit_status (*destroy)(void *state, const char *handle, kolm_error_t *err);
 } kit_rent_provider;
 
@@ -175,7 +176,7 @@ typedef struct kit_rent {
                             reclaim because of a setting, so nothing is known */
     uint64_t spent_micro_usd; /* time multiplied by price up to now, over all offers */
     bool made; /* lost, although the results were collected: the box is gone, but that could not be recorded */
-    bool seen; /* look() has found the box: its end counts, wherever it was queried */
+    bool seen; /* look() or list() has found the box, or destroy() was accepted: its end counts with any token */
     /* The rest is private. */
     const kit_rent_plan *plan;
     kit_rent_offer offers[KIT_RENT_OFFERS_MAX];
