@@ -136,6 +136,36 @@ START_TEST(test_places) {
 }
 END_TEST
 
+static int32_t keep_price(void *user, const kolm_lease_t *l, kolm_error_t *err) {
+    uint64_t *out = user;
+    (void)err;
+    *out = l->price_micro_usd_per_hour;
+    return KOLM_OK;
+}
+
+static uint64_t recorded_price(const char *kind, uint64_t an_hour, uint64_t once) {
+    uint64_t price = 1;
+    const kolm_host_v1_t host = {
+        .struct_size = (uint32_t)sizeof host, .abi_major = 1, .abi_minor = 2, .user = &price, .lease = keep_price};
+    kit_rent_host to = {.host = &host, .kind = kind, .place = "here"};
+    const kit_rent_offer offer = {.micro_usd_per_hour = an_hour, .micro_usd_once = once};
+    kolm_error_t err = KIT_ERROR_INIT;
+    ck_assert_int_eq(kit_rent_host_journal.intent(&to, "kolm-a-1", &offer, &err), KOLM_OK);
+    return price;
+}
+
+/* A machine may cost nothing, and a key does; of a job without a price it is not known what it costs. */
+START_TEST(test_prices) {
+    ck_assert_uint_eq(recorded_price("instance", 5, 0), 5);
+    ck_assert_uint_eq(recorded_price("instance", 5, 7), 5);
+    ck_assert_uint_eq(recorded_price("instance", 0, 7), UINT64_MAX);
+    ck_assert_uint_eq(recorded_price("instance", 0, 0), 0);
+    ck_assert_uint_eq(recorded_price("key", 0, 0), 0);
+    ck_assert_uint_eq(recorded_price("job", 0, 7), UINT64_MAX);
+    ck_assert_uint_eq(recorded_price("job", 0, 0), UINT64_MAX);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("journal");
     TCase *tests = tcase_create("journal");
@@ -144,6 +174,7 @@ int main(void) {
     tcase_add_test(tests, test_outcomes);
     tcase_add_test(tests, test_prefixes);
     tcase_add_test(tests, test_places);
+    tcase_add_test(tests, test_prices);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

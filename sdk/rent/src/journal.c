@@ -21,7 +21,9 @@ static kit_status record(const kit_rent_host *to, kolm_lease_t *lease, kolm_erro
 
 static kit_status intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     const kit_rent_host *to = user;
-    const bool by_the_hour = offer->micro_usd_per_hour > 0 || offer->micro_usd_once == 0;
+    /* A machine may be free; what a job costs is not known before its provider says so. */
+    const bool by_the_hour =
+        offer->micro_usd_per_hour > 0 || (offer->micro_usd_once == 0 && strcmp(to->kind, "job") != 0);
     kolm_lease_t lease = {.event = KOLM_LEASE_INTENT,
                           .price_micro_usd_per_hour = by_the_hour ? offer->micro_usd_per_hour : UINT64_MAX,
                           .billed_micro_usd = UINT64_MAX,
