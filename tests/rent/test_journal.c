@@ -136,6 +136,56 @@ START_TEST(test_places) {
 }
 END_TEST
 
+static const char *doubt(const char *name, const char *here, const char *recorded) {
+    static kolm_reclaim_result_t out;
+    out = (kolm_reclaim_result_t){.struct_size = (uint32_t)sizeof out};
+    kit_rent_doubt(name, here, recorded, &out);
+    ck_assert_uint_eq(out.outcome, KOLM_RECLAIM_UNKNOWN);
+    return out.summary;
+}
+
+static bool ends_so(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+START_TEST(test_doubts) {
+    ck_assert_str_eq(
+        doubt("kolm-a-1", "Lambda (token 01234567)", "Lambda (token 89abcdef)"),
+        "not found in Lambda (token 01234567), and its record says Lambda (token 89abcdef): use that token "
+        "and those settings; if you know it has ended, run `kolm compute reap --forget kolm-a-1`");
+    const char *said = doubt("kolm-0123456789abcdef", "RunPod (token 01234567)",
+                             "RunPod, ttl 86700 s, endpoint abcdefghijklmn (token 89abcdef)");
+    ck_assert_ptr_nonnull(strstr(said, "says RunPod, ttl 86700 s, endpoint abcdefghijklmn (token 89abcdef): use"));
+    ck_assert_ptr_nonnull(strstr(said, "in RunPod (token 01234567), and"));
+    ck_assert(ends_so(said, "--forget kolm-0123456789abcdef`"));
+}
+END_TEST
+
+/* Of places and names of any length the mark of the record and the name are whole. */
+START_TEST(test_long_doubts) {
+    char which[64], text[200], here[KIT_RENT_PLACE_BYTES], recorded[KIT_RENT_PLACE_BYTES], name[64], end[100];
+    for (size_t mark = 1; mark < sizeof which; mark++)
+        for (size_t head = 1; head < 120; head += 7)
+            for (size_t length = 1; length < sizeof name; length += 2) {
+                kit_format(which, sizeof which, "%.*s<", (int)mark - 1,
+                           "token 89abcdef-0123456789-0123456789-0123456789-0123456789-01234");
+                memset(text, 'p', head);
+                text[head] = '\0';
+                kit_rent_place(text, which, recorded);
+                kit_rent_place(text, "token 01234567", here);
+                memset(name, 'n', length);
+                name[length] = '\0';
+                const char *said = doubt(name, here, recorded);
+                kit_format(end, sizeof end, "--forget %s`", name);
+                ck_assert_msg(ends_so(said, end), "%s", said);
+                kit_format(end, sizeof end, "(%s): use", which);
+                ck_assert_msg(strstr(said, end) != NULL, "%s", said);
+                ck_assert_msg(strncmp(said, "not found", 9) == 0, "%s", said);
+            }
+}
+END_TEST
+
 static int32_t keep_price(void *user, const kolm_lease_t *l, kolm_error_t *err) {
     uint64_t *out = user;
     (void)err;
@@ -174,6 +224,8 @@ int main(void) {
     tcase_add_test(tests, test_outcomes);
     tcase_add_test(tests, test_prefixes);
     tcase_add_test(tests, test_places);
+    tcase_add_test(tests, test_doubts);
+    tcase_add_test(tests, test_long_doubts);
     tcase_add_test(tests, test_prices);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -72,12 +72,46 @@ bool kit_rent_place_is(const char *place, const char *which) {
     return strncmp(open + 1, which, n) == 0 && strcmp(open + 1 + n, ")") == 0;
 }
 
+/* The part in brackets at the end of a place, with the blank before it; "" if it has none. */
+static const char *mark_of(const char *place) {
+    const char *open = strrchr(place, '(');
+    size_t n = strlen(place);
+    if (open == NULL || place[n - 1] != ')') return place + n;
+    return open > place && open[-1] == ' ' ? open - 1 : open;
+}
+
+/* A place in at most `most` bytes: its mark tells accounts apart, so what is before that is cut first. */
+static void shorten(const char *place, size_t most, char out[KIT_RENT_PLACE_BYTES]) {
+    const char *mark = mark_of(place), dots[] = "...";
+    size_t n = strlen(mark), all = strlen(place), head = n + strlen(dots) < most ? most - n - strlen(dots) : 0;
+    while (head > 0 && head < all && ((unsigned char)place[head] & 0xc0) == 0x80)
+        head--; /* not within a character of UTF-8 */
+    if (all <= most)
+        kit_copy(out, KIT_RENT_PLACE_BYTES, place);
+    else if (head > 0)
+        kit_format(out, KIT_RENT_PLACE_BYTES, "%.*s%s%s", (int)head, place, dots, mark);
+    else
+        kit_copy(out, KIT_RENT_PLACE_BYTES, n <= most ? mark + (mark[0] == ' ') : place + all - most);
+}
+
+static size_t less(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* The name is whole, as it is typed again; then the record's mark counts more than where it was looked for. */
 void kit_rent_doubt(const char *name, const char *here, const char *recorded, kolm_reclaim_result_t *out_result) {
+    static const char form[] = "not found%s%s, and its record says %s: use that token and those settings; if you know "
+                               "it has ended, run `kolm compute reap --forget %s`";
+    const size_t in = strlen(" in "), all = sizeof out_result->summary, here_all = strlen(here);
+    const size_t taken = sizeof form - strlen("%s%s%s%s") + strlen(name);
+    size_t room = taken < all ? all - taken : 0, for_here = less(here_all, room / 2);
+    char place[KIT_RENT_PLACE_BYTES] = "", was[KIT_RENT_PLACE_BYTES];
+    if (room > in + strlen(recorded) + for_here) for_here = less(here_all, room - in - strlen(recorded));
+    if (room < in + for_here + strlen(mark_of(recorded))) for_here = 0;
+    if (for_here > 0) shorten(here, for_here, place);
+    shorten(recorded, for_here > 0 ? room - in - for_here : room, was);
     out_result->outcome = KOLM_RECLAIM_UNKNOWN;
-    kit_format(out_result->summary, sizeof out_result->summary,
-               "not found in %.54s, and its record says %.54s: set token and settings to that one again; or if it has "
-               "ended, kolm compute reap --forget %.40s",
-               here, recorded, name);
+    kit_format(out_result->summary, all, form, for_here > 0 ? " in " : "", place, was, name);
 }
 
 kit_status kit_rent_make_prefix(const char *backend, char out[KIT_RENT_PREFIX_BYTES], kolm_error_t *err) {
