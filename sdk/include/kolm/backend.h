@@ -59,7 +59,7 @@
 extern "C" {
 #endif
 
-#define KOLM_ABI_MAJOR 1 /* a different major is refused by the host */
+#define KOLM_ABI_MAJOR 1 /* the host rejects any other major version */
 #define KOLM_ABI_MINOR 2 /* incremented when a field or a slot is appended; 1: status, holding; 2: reclaim, lease */
 
 /* True if the record *p of the given type, as compiled by the side that filled it, contains the field. */
@@ -104,7 +104,7 @@ extern "C" {
 #define KOLM_FINGERPRINT                                                                                               \
     (KOLM_FP_SIZEOF_POINTER | (KOLM_FP_SIZEOF_OFF << 8) | (KOLM_FP_ENDIAN << 16) | (KOLM_FP_SANITIZER << 24))
 
-/* ---- Errors: one closed list, the numbers of the gRPC/absl codes. 0 is success. */
+/* ---- Errors: a closed list, numbered like the gRPC/absl codes. 0 is success. */
 #define KOLM_OK 0
 #define KOLM_E_CANCELLED 1           /* stopped at the request of the host */
 #define KOLM_E_UNKNOWN 2             /* no other code applies */
@@ -135,7 +135,7 @@ typedef struct kolm_error {
 /* ---- Limits of reports through kolm_host_v1_t and of the identity strings: bytes without the NUL, or a count */
 #define KOLM_LOG_BYTES_MAX 4096u
 #define KOLM_PHASE_BYTES_MAX 63u
-#define KOLM_METRICS_MAX 1000u /* distinct names of metrics per call */
+#define KOLM_METRICS_MAX 1000u /* distinct metric names per call */
 #define KOLM_DEVICES_MAX 64u
 #define KOLM_DEVICE_ID_BYTES_MAX 63u
 #define KOLM_DEVICE_TEXT_BYTES_MAX 127u /* name, driver and runtime */
@@ -292,11 +292,11 @@ typedef struct kolm_host_v1 {
      * KOLM_OK means that the record is durable: it is on disk, in kolm's journal, and survives a crash of kolm, of this
      * process or of the machine. On any other result nothing was recorded and out_error is filled: create nothing.
      * KOLM_E_PERMISSION_DENIED in another slot, or without network; KOLM_E_INVALID_ARGUMENT for a record that breaks
-     * the rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT of a name that was used in this call, or has an
-     * open record; KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and without
-     * a slot reclaim; KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second GONE has
-     * no effect and returns KOLM_OK. In reclaim only the name in its arguments counts as recorded, and an INTENT is
-     * KOLM_E_PERMISSION_DENIED. */
+     * the rules of kolm_lease_t; KOLM_E_ALREADY_EXISTS for an INTENT whose name was already used in this call or has an
+     * open record; KOLM_E_FAILED_PRECONDITION for HANDLE or GONE without an INTENT, for HANDLE after GONE, and if the
+     * reclaim slot is NULL; KOLM_E_RESOURCE_EXHAUSTED if the disk is full, or after KOLM_LEASES_MAX names. A second
+     * GONE has no effect and returns KOLM_OK. In reclaim only the name in its arguments counts as recorded, and an
+     * INTENT returns KOLM_E_PERMISSION_DENIED. */
     int32_t (*lease)(void *user, const kolm_lease_t *lease, kolm_error_t *out_error);
 } kolm_host_v1_t;
 
@@ -326,10 +326,10 @@ typedef struct kolm_detect_result {
     char runtime[128]; /* what would run the job, with version; "" if nothing was found */
 } kolm_detect_result_t;
 
-/* Metrics of detect if allow_network is 1, from a backend that is billed per hour: the cheapest offer that satisfies
- * the settings, in USD per hour with everything that is billed per hour (machine, disk, address), and USD per machine
- * on top (start-up, minimum, expected traffic). They replace the price of the manifest until the detection expires, and
- * are what --max-price compares. */
+/* Metrics that a backend billed per hour reports from detect if allow_network is 1, about the cheapest offer that
+ * satisfies the settings: USD per hour, including everything that is billed per hour (machine, disk, address), and
+ * one-time USD per machine (start-up, minimum, expected traffic). They replace the price in the manifest until the
+ * detection expires, and --max-price is compared with them. */
 #define KOLM_METRIC_OFFER_HOURLY "offer.usd_per_hour"
 #define KOLM_METRIC_OFFER_ONCE "offer.usd_once"
 
@@ -341,7 +341,7 @@ typedef struct kolm_detect_result {
 
 #define KOLM_CONFIDENCE_NONE 0u     /* a guess from a table */
 #define KOLM_CONFIDENCE_MODEL 1u    /* from a model of this backend and this job */
-#define KOLM_CONFIDENCE_MEASURED 2u /* from measurements of such jobs */
+#define KOLM_CONFIDENCE_MEASURED 2u /* from measurements of similar jobs */
 
 typedef struct kolm_cost_args {
     uint32_t struct_size;
@@ -400,8 +400,8 @@ typedef struct kolm_infer_result {
     char device[128];
 } kolm_infer_result_t;
 
-/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test that
- * passed has reported at least one step and all of the announced ones, none of which failed. */
+/* ---- test: checks the whole backend before it is needed. Reports its steps through host->test_step. A test may pass
+ * only if it reported at least one step and every step that it announced, and none of them failed. */
 typedef struct kolm_test_args {
     uint32_t struct_size;
     uint32_t threads;
@@ -417,9 +417,9 @@ typedef struct kolm_test_result {
 
 /* ---- status, since 1.1: lists the remote resources of this user (jobs and files on a machine, cloud instances), and
  * removes them. Reports through host->holding, which every host that calls this slot provides. Uses the network only if
- * args->allow_network is 1. If a place cannot be reached, the remaining ones are still queried, and its error is
- * returned at the end. Returns KOLM_E_NOT_FOUND if the backend is not set up (no token, no machine named): kolm then
- * mentions it only to a user who asked for this backend by name. */
+ * args->allow_network is 1. If a place cannot be reached, the slot still queries the others and returns the error at
+ * the end. Returns KOLM_E_NOT_FOUND if the backend is not set up (no token, no machine configured): kolm then mentions
+ * it only to a user who asked for this backend by name. */
 typedef struct kolm_status_args {
     uint32_t struct_size;
     uint32_t allow_network; /* 0 or 1 */
@@ -434,15 +434,15 @@ typedef struct kolm_status_result {
     char summary[256]; /* one line: what was queried, "2 machines"; may be "" */
 } kolm_status_result_t;
 
-/* ---- reclaim, since 1.2: ends a lease, and reports whether it still exists. kolm calls it for each lease without a
- * GONE whose call has ended, with each command that uses compute, until the outcome is GONE. It must be idempotent and
- * not wait long (time_left_ms): report RUNNING for a resource that is still shutting down; the next call checks it
- * again. The name is always known, the handle only if the call got far enough to record one: if it is "", look the
- * resource up by name. A backend that calls host->lease must have this slot. Returns KOLM_OK whenever the provider
- * answered; an error counts as UNKNOWN. kolm records GONE itself. */
+/* ---- reclaim, since 1.2: ends a lease, and reports whether it still exists. Every command that uses compute calls it
+ * for each lease whose call ended without recording GONE, until the outcome is GONE. It must be idempotent and must not
+ * wait long (time_left_ms): report RUNNING for a resource that is still shutting down; the next call checks it again.
+ * The name is always known, the handle only if the call got far enough to record one: if it is "", look the resource up
+ * by name. A backend that calls host->lease must have this slot. Returns KOLM_OK whenever the provider answered; an
+ * error counts as UNKNOWN. kolm records GONE itself. */
 #define KOLM_RECLAIM_RUNNING 0u /* it still exists, and may be billed */
-#define KOLM_RECLAIM_GONE 1u    /* the provider does not have it, and it cannot appear later */
-#define KOLM_RECLAIM_UNKNOWN 2u /* the provider does not say, or it is too early to conclude that it does not exist */
+#define KOLM_RECLAIM_GONE 1u    /* it does not exist at the provider, and cannot appear later */
+#define KOLM_RECLAIM_UNKNOWN 2u /* the provider does not tell, or it is too early to conclude that it does not exist */
 typedef struct kolm_reclaim_args {
     uint32_t struct_size;
     uint32_t allow_network; /* 0 or 1 */
@@ -492,14 +492,14 @@ typedef struct kolm_backend_v1_table {
     const char *version; /* the plugin's own */
     const char *vendor;
     const char *licence;  /* SPDX expression */
-    const char *homepage; /* where users report problems, "https://..."; "" if there is no such page */
+    const char *homepage; /* the page where users report problems, "https://..."; "" if there is none */
     /* Slots. */
     kolm_detect_fn detect;
     kolm_cost_fn cost;
     kolm_train_fn train;
     kolm_infer_fn infer;
     kolm_test_fn test;
-    /* Version 1.0 ends here; later fields are appended below with the minor that brought them. */
+    /* Version 1.0 ends here; later fields follow, each with the minor version that added it. */
     kolm_status_fn status;   /* 1.1; NULL: this backend has no remote resources */
     kolm_reclaim_fn reclaim; /* 1.2; NULL: this backend rents nothing */
 } kolm_backend_v1_t;
