@@ -22,7 +22,7 @@ static bool plausible_token(const char *token, uint64_t length) {
     return true;
 }
 
-/* The compiler must not remove this, as it may a memset of memory that is not read again. */
+/* Unlike memset, the compiler must not remove this if the memory is not read again. */
 static void wipe(char *bytes, size_t length) {
     volatile char *p = bytes;
     while (length-- > 0)
@@ -89,7 +89,7 @@ int kit_visible_position(const char *list, uint32_t index, const char *uuid) {
         bool is_index = kit_parse_u64(entry, &number);
         bool is_uuid = strncmp(entry, "GPU-", 4) == 0 || strncmp(entry, "MIG-", 4) == 0;
         if (!is_index && !is_uuid) return -1;
-        if (is_index && number < UINT32_MAX && number == index) return position; /* UINT32_MAX: has no index */
+        if (is_index && number < UINT32_MAX && number == index) return position; /* UINT32_MAX: no index */
         if (is_uuid && uuid != NULL && strncasecmp(uuid, entry, end) == 0) return position;
         if (from[length] == '\0') return -1;
         from += length + 1;

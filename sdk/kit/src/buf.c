@@ -62,7 +62,7 @@ void kit_buf_fmt(kit_buf *buf, const char *format, ...) {
     size_t room = buf->failed || buf->data == NULL ? 0 : buf->capacity - buf->length;
     int length = vsnprintf(room > 0 ? buf->data + buf->length : NULL, room, format, args);
     va_end(args);
-    if (length >= 0 && (size_t)length < room) { /* it usually fits into what is there */
+    if (length >= 0 && (size_t)length < room) { /* it usually fits */
         buf->length += (size_t)length;
         va_end(again);
         return;
@@ -106,7 +106,7 @@ bool kit_copy(char *out, size_t capacity, const char *text) {
         return true;
     }
     size_t end = capacity - 1;
-    /* A code point has at most three continuation bytes; more of them are not UTF-8 and are cut anywhere. */
+    /* A code point has at most three continuation bytes; a longer run is not UTF-8 and may be cut anywhere. */
     for (int back = 0; back < 3 && end > 0 && ((unsigned char)text[end] & 0xC0) == 0x80; back++)
         end--;
     memmove(out, text, end);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a program to its end, with a deadline. */
+/* Runs a program until it exits, with a deadline. */
 #include "kolm/kit/child.h"
 
 #include <errno.h>
@@ -11,16 +11,16 @@
 #include <unistd.h>
 
 #define LOOK_MS 100       /* polling interval of the clock and the stop callback */
-#define END_MS 10         /* the same when only its end is waited for */
-#define CLOSE_MS 2000     /* from its exit to the end of its pipes, which its children may hold open */
-#define PIECES_A_LOOK 16u /* so that one that never stops printing is stopped nevertheless */
+#define END_MS 10         /* the same while only waiting for it to exit */
+#define CLOSE_MS 2000     /* from its exit until its pipes close, which its children may hold open */
+#define PIECES_A_LOOK 16u /* so that even a child that never stops printing can be stopped */
 #define FDS_MAX 16
 
 typedef struct watch {
     const kit_child *child;
     kit_child_life life;
     int tie;    /* our end of its standard input; -1: none */
-    int fds[2]; /* our ends of its output and of its errors; -1: at the end */
+    int fds[2]; /* our ends of its stdout and stderr; -1 at end of file */
     int64_t close_ms;
     int unread; /* the errno of a failed read: its output is incomplete */
 } watch;
@@ -36,7 +36,7 @@ static kit_status start(watch *w, kolm_error_t *err) {
     const kit_child *c = w->child;
     kit_spawn_fd fds[FDS_MAX + 3];
     size_t count = 0;
-    int theirs[3] = {-1, -1, -1}; /* of input, output, errors */
+    int theirs[3] = {-1, -1, -1}; /* stdin, stdout, stderr */
     char *const *argv, *const *envp;
     if (c->fd_count > FDS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "%zu descriptors for a child are too many", c->fd_count);

@@ -30,7 +30,7 @@ kit_status kit_sha256_update(kit_sha256 *state, const void *bytes, size_t length
 
 kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES], kolm_error_t *err) {
     (void)err;
-    sha256_digest(&state->context, KIT_SHA256_BYTES, out); /* and begins again */
+    sha256_digest(&state->context, KIT_SHA256_BYTES, out); /* resets the context, too */
     return KOLM_OK;
 }
 
@@ -73,7 +73,7 @@ static kit_status hash_descriptor(int fd, const char *path, kit_sha256 *state, u
 }
 
 kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size, kolm_error_t *err) {
-    /* Non-blocking: do not wait on a pipe of that name. */
+    /* Non-blocking: must not hang if path is a pipe. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     kit_sha256 *state = NULL;

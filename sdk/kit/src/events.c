@@ -32,13 +32,13 @@ static bool is_absent(const cJSON *event, const char *key) {
     return item == NULL || cJSON_IsNull(item);
 }
 
-/* A text that may be missing. */
+/* An optional text. */
 static bool optional_text(const cJSON *event, const char *key, const char *otherwise, const char **out) {
     *out = otherwise;
     return kit_json_get(event, key) == NULL || kit_json_get_string(event, key, out);
 }
 
-/* A number that may be missing or null. */
+/* An optional number, possibly null. */
 static bool optional_number(const cJSON *event, const char *key, double *out) {
     *out = (double)NAN;
     return is_absent(event, key) || kit_json_get_number(event, key, out);
@@ -158,7 +158,7 @@ void kit_events_lines(kit_events *events, const char *text, size_t length) {
     }
 }
 
-/* Keeps what comes before an LF, and moves bytes after it; false if there is none. A line that is too long is kept up
+/* Keeps the bytes before an LF and advances bytes past it; false if there is no LF. A line that is too long is kept up
  * to one byte over the limit, which marks it as too long. */
 static bool take_until_lf(kit_buf *line, const char **bytes, size_t *length) {
     const char *lf = memchr(*bytes, '\n', *length);

@@ -87,7 +87,7 @@ static int open_to_empty(int fd, const char *name) {
     int place = inner < 0 && errno == EACCES ? openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (place >= 0) {
         char path[40];
-        kit_format(path, sizeof path, "/proc/self/fd/%d", place); /* fchmod takes no such descriptor */
+        kit_format(path, sizeof path, "/proc/self/fd/%d", place); /* fchmod rejects an O_PATH descriptor */
         inner = chmod(path, 0700) == 0 ? openat(fd, name, flags) : -1;
         int why = errno;
         close(place);
@@ -98,18 +98,18 @@ static int open_to_empty(int fd, const char *name) {
     return inner;
 }
 
-#define REMOVE_DEPTH 256 /* directories in each other, each an open descriptor; what lies deeper is moved up first */
+#define REMOVE_DEPTH 256 /* nested directories, each with an open descriptor; anything deeper is moved up first */
 #define REMOVE_NAMES 1000
 
 typedef struct removal {
     const char *shown;
-    int top; /* the directory that is to be removed */
+    int top; /* the directory to remove */
     bool moved;
 } removal;
 
 static bool move_up(removal *r, int fd, const char *name) {
     char up[32];
-    int inner = open_to_empty(fd, name); /* to move a directory is to write its ".." */
+    int inner = open_to_empty(fd, name); /* moving a directory writes its ".." */
     if (inner >= 0) close(inner);
     for (unsigned i = 0; i < REMOVE_NAMES; i++) {
         kit_format(up, sizeof up, ".kolm-deep-%u", i);
@@ -131,7 +131,7 @@ static kit_status empty_directory(removal *r, int fd, int depth, kolm_error_t *e
     kit_status status = KOLM_OK;
     for (struct dirent *entry = readdir(directory); entry != NULL && status == KOLM_OK; entry = readdir(directory)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        /* Whatever its type; an empty directory need not be opened. */
+        /* Works for any type; an empty directory need not be opened. */
         const int likely = entry->d_type == DT_DIR ? AT_REMOVEDIR : 0;
         if (unlinkat(fd, entry->d_name, likely) == 0 || errno == ENOENT) continue;
         if (likely != 0 && errno == ENOTDIR && unlinkat(fd, entry->d_name, 0) == 0) continue;
@@ -171,7 +171,7 @@ static kit_status remove_named(const char *path, kolm_error_t *err) {
 }
 
 kit_status kit_remove_tree(const char *path, kolm_error_t *err) {
-    /* "link/" would make the kernel follow the link, so the slashes at the end go first. */
+    /* "link/" would make the kernel follow the link, so strip trailing slashes. */
     char *bare = NULL;
     KIT_TRY(kit_strdup(path, &bare, err));
     for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--)
@@ -240,7 +240,7 @@ kit_status kit_write_all(int fd, const void *bytes, size_t length, kolm_error_t 
     return KOLM_OK;
 }
 
-/* "DIR/" and "NAME" of path; the directory is "." when there is none. */
+/* Splits path into directory and name; the directory is "." if there is none. */
 static kit_status split(const char *path, char **out_directory, const char **out_name, kolm_error_t *err) {
     const char *slash = strrchr(path, '/');
     *out_name = slash == NULL ? path : slash + 1;
@@ -252,13 +252,14 @@ static kit_status split(const char *path, char **out_directory, const char **out
     return status;
 }
 
-/* A temporary file is ".NAME.kolm-" and 16 hexadecimal digits; NAME is cut so that the whole fits any file system. */
+/* A temporary file is ".NAME.kolm-" and 16 hexadecimal digits; NAME is truncated so that the result fits any file
+ * system. */
 #define NAME_KEPT 200
 #define MARK ".kolm-"
 #define RANDOM_DIGITS 16
 
-/* Removes the temporary files of name whose writer is dead. A living writer holds a lock on its file, which works
- * across process and pid namespaces, where process numbers would mean nothing. */
+/* Removes the temporary files of name whose writer is dead. A live writer holds a lock on its file, which works across
+ * processes and pid namespaces, where process ids would be meaningless. */
 static void remove_leftovers(const char *directory, const char *prefix) {
     DIR *listing = opendir(directory);
     if (listing == NULL) return;
@@ -275,7 +276,7 @@ static void remove_leftovers(const char *directory, const char *prefix) {
     closedir(listing);
 }
 
-/* True if fd is locked and still has its name: another writer may have removed it as a leftover before. */
+/* True if fd is locked and still has its name: another writer may have removed it as a leftover before the lock. */
 static bool is_ours(int fd) {
     return kit_lock_try(fd, "", NULL) != KOLM_E_UNAVAILABLE && kit_lock_is_linked(fd);
 }
@@ -340,7 +341,7 @@ kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out
 
 void kit_atomic_abort(kit_atomic_file *file) {
     if (file == NULL) return;
-    /* In this order: closing unlocks the file, and others may then remove it. */
+    /* In this order: closing unlocks the file, and another writer may then remove it. */
     if (file->temporary != NULL) unlink(file->temporary);
     if (file->fd >= 0) close(file->fd);
     free(file->temporary);
@@ -354,7 +355,7 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
     KIT_TRY(split(path, &directory, &name, err));
     kit_status status = KOLM_OK;
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* Some file systems refuse fsync on a directory with EINVAL: there is nothing more to be done there. */
+    /* Some file systems fail fsync on a directory with EINVAL: nothing more can be done there. */
     if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
         status = kit_fail_errno(err, errno, "cannot make %s durable", directory);
     if (fd >= 0) close(fd);
@@ -362,7 +363,7 @@ static kit_status sync_directory(const char *path, kolm_error_t *err) {
     return status;
 }
 
-/* Gives the temporary file its name, and fails with EEXIST when there is one already. */
+/* Gives the temporary file its final name; EEXIST if that exists already. */
 static int place_new(const kit_atomic_file *file) {
     if (link(file->temporary, file->path) == 0) return 0;
     /* A file system without hard links (FAT, some FUSE) can still refuse to overwrite. */

@@ -7,7 +7,7 @@
 #include <sys/random.h>
 
 kit_status kit_hash_secret_draw(kit_hash_secret *out_secret, kolm_error_t *err) {
-    /* Up to 256 bytes are returned completely, without interruption by signals (getrandom(2)). */
+    /* Up to 256 bytes are always returned in full, uninterrupted by signals (getrandom(2)). */
     if (getentropy(out_secret, sizeof *out_secret) == 0) return KOLM_OK;
     return kit_fail_errno(err, errno, "cannot get random bytes");
 }

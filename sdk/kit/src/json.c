@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON trees: parsing behind the validator, canonical and readable writing, typed access. */
+/* JSON trees: parsing after validation, canonical and readable output, typed access. */
 #include "kolm/kit/json.h"
 #include "kolm/kit/text.h"
 
@@ -60,7 +60,7 @@ typedef struct style {
     int indent;
 } style;
 
-/* Not by printf: reports and receipts are full of them. */
+/* Faster than printf: reports and receipts are full of whole numbers. */
 static void write_integer(long long value, kit_buf *out) {
     char digits[24];
     size_t at = sizeof digits;
@@ -89,12 +89,12 @@ static kit_status write_number(double value, style how, kit_buf *out, kolm_error
         if (strtod(text, NULL) == value) break;
     }
     kit_buf_str(out, text);
-    /* Beyond 2^53 the text of a whole number claims digits that a double does not have; strict readers refuse it. */
+    /* Beyond 2^53 the text of a whole number claims digits that a double does not have; strict readers reject it. */
     if (strpbrk(text, ".e") == NULL) kit_buf_str(out, ".0");
     return KOLM_OK;
 }
 
-/* RFC 8785 orders keys by UTF-16 code units: like code points, but what is beyond U+FFFF sorts as its surrogates
+/* RFC 8785 orders keys by UTF-16 code units: like code points, except that those beyond U+FFFF sort as their surrogates
  * (D800..DFFF), below U+E000..U+FFFF. */
 static uint32_t utf16_rank(uint32_t point) {
     if (point >= 0x10000) return 0xD800 + ((point - 0x10000) >> 10);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tree of JSON in a few blocks of memory. */
+/* A JSON tree in a few blocks of memory. */
 #include "json_parts.h"
 
 #include <stdlib.h>
@@ -28,7 +28,7 @@ cJSON *json_tree_node(kit_json_tree *tree) {
 }
 
 char *json_tree_text(kit_json_tree *tree, size_t offset, const char *bytes, size_t length, bool escaped) {
-    char *text = tree->text + offset, *end = text + length; /* where the closing quote is */
+    char *text = tree->text + offset, *end = text + length; /* at the closing quote */
     if (escaped) {
         json_key_reader reader = {.p = bytes, .end = bytes + length};
         end = text;
@@ -39,7 +39,8 @@ char *json_tree_text(kit_json_tree *tree, size_t offset, const char *bytes, size
     return text;
 }
 
-/* Of few digits: "24", "0.25". Numerator and denominator are exact, so that the quotient is the nearest double. */
+/* Parses numbers of few digits: "24", "0.25". Numerator and denominator are exact, so the quotient is the nearest
+ * double. */
 static bool small_number(const char *bytes, size_t length, double *out) {
     double digits = 0, unit = 1;
     bool fraction = false;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One pass over the bytes that decides whether they are exactly one strict JSON value, and makes a tree of it if
- * asked. */
+/* Checks in one pass whether bytes are exactly one strict JSON value, and builds its tree on request. */
 #include "json_parts.h"
 
 #include "kolm/kit/json_walk.h"
@@ -13,12 +12,12 @@ typedef struct scanner {
     const char *start, *p, *end;
     int depth;
     bool any_number;     /* of whatever size */
-    kit_json_tree *tree; /* to be made; NULL: none */
+    kit_json_tree *tree; /* to build; NULL: none */
     kit_json_fault fault;
     kolm_error_t *err;
 } scanner;
 
-/* A key as it stands between its quotes. */
+/* A key as written between its quotes. */
 typedef struct key_slice {
     const char *bytes;
     size_t length;
@@ -27,11 +26,11 @@ typedef struct key_slice {
 
 #define FEW_KEYS 24
 
-/* The keys of one object. While they are few, each new one is compared with all; when they are many, they are gathered
- * and sorted at the closing brace: n log n whatever the keys are, which no hash table can promise for hostile ones. */
+/* The keys of one object. While there are few, each new one is compared with all; many are collected and sorted at the
+ * closing brace: O(n log n) for any keys, which no hash table can guarantee for hostile ones. */
 typedef struct key_set {
     key_slice few[FEW_KEYS];
-    key_slice *many; /* NULL while few */
+    key_slice *many; /* NULL while there are few */
     size_t capacity;
     size_t count;
 } key_set;
@@ -94,7 +93,7 @@ static int32_t hex4(const char *p, const char *end) {
     return value;
 }
 
-/* p stands after "\u"; checks one code point, surrogate pairs included. */
+/* p is after "\u"; checks one code point, including surrogate pairs. */
 static kit_status scan_unicode_escape(scanner *s) {
     int32_t unit = hex4(s->p, s->end);
     if (unit < 0) return fail_at(s, s->p, "four hexadecimal digits");
@@ -108,7 +107,7 @@ static kit_status scan_unicode_escape(scanner *s) {
     return KOLM_OK;
 }
 
-/* Bytes that need a look: quote, backslash, control characters, anything beyond ASCII. */
+/* False for bytes that need a closer look: quote, backslash, control characters, anything beyond ASCII. */
 static bool plain(unsigned char c) {
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
@@ -116,8 +115,8 @@ static bool plain(unsigned char c) {
 #define EACH_BYTE 0x0101010101010101ull
 #define HIGH_BITS 0x8080808080808080ull
 
-/* True when all eight bytes are plain. (w ^ c) - 1 borrows into the high bit exactly where a byte equals c, or below
- * such a byte; so a zero result is a proof, and anything else is looked at byte by byte. */
+/* True if all eight bytes are plain. (w ^ c) - 1 borrows into the high bit exactly where a byte equals c, or below such
+ * a byte; so a zero result is a proof, and anything else is checked byte by byte. */
 static bool plain_word(const char *p) {
     uint64_t w;
     memcpy(&w, p, sizeof w);
@@ -127,7 +126,7 @@ static bool plain_word(const char *p) {
     return ((w | quote | backslash | control) & HIGH_BITS) == 0;
 }
 
-/* The first byte from s->p on that is not plain, or the end. */
+/* Advances s->p to the first byte that is not plain, or the end. */
 static void skip_plain(scanner *s) {
     while (s->end - s->p >= 8 && plain_word(s->p))
         s->p += 8;
@@ -135,7 +134,7 @@ static void skip_plain(scanner *s) {
         s->p++;
 }
 
-/* Length of the two-byte or three-byte sequence at p when it is plainly valid, else 0: the common ones, inline. */
+/* Length of the two-byte or three-byte sequence at p if it is obviously valid, else 0: the common ones, inline. */
 static size_t common_sequence(const char *p, size_t n) {
     const unsigned char *u = (const unsigned char *)p;
     if (n >= 2 && u[0] >= 0xC2 && u[0] <= 0xDF) return (u[1] & 0xC0) == 0x80 ? 2 : 0;
@@ -143,7 +142,7 @@ static size_t common_sequence(const char *p, size_t n) {
     return 0;
 }
 
-/* p stands on the opening quote; afterwards after the closing one. */
+/* p is at the opening quote, and after the closing one on return. */
 static kit_status scan_string(scanner *s, key_slice *out_slice) {
     const char *open = s->p++;
     bool escaped = false;
@@ -176,7 +175,7 @@ static kit_status scan_string(scanner *s, key_slice *out_slice) {
     return KOLM_OK;
 }
 
-/* Longer texts of numbers are cut by cJSON, silently. */
+/* cJSON silently truncates longer numbers. */
 #define LONGEST_NUMBER 63
 
 static size_t skip_digits(scanner *s) {
@@ -186,8 +185,8 @@ static size_t skip_digits(scanner *s) {
     return (size_t)(s->p - from);
 }
 
-/* p stands after "e"; magnitude is the number's decimal exponent without it. What a double cannot hold is refused,
- * because a parser would make it an infinity. */
+/* p is after "e"; magnitude is the number's decimal exponent without it. Rejects what a double cannot hold, because a
+ * parser would turn it into infinity. */
 static kit_status scan_exponent(scanner *s, const char *start, int magnitude) {
     bool negative = s->p < s->end && *s->p == '-';
     if (s->p < s->end && (*s->p == '+' || *s->p == '-')) s->p++;
@@ -225,7 +224,7 @@ static kit_status scan_number(scanner *s) {
     return KOLM_OK;
 }
 
-/* Walks the decoded bytes of a key; escapes become the UTF-8 of what they mean. Only for keys already scanned. */
+/* Walks the decoded bytes of a key; escapes become UTF-8. Only for keys that were already scanned. */
 typedef json_key_reader key_reader;
 
 static void push_utf8(key_reader *r, uint32_t point) {
@@ -270,7 +269,7 @@ int json_key_next(key_reader *r) {
     return (unsigned char)r->pending[r->pending_at++];
 }
 
-/* Bytewise order of what the keys mean. */
+/* Compares the decoded keys bytewise. */
 static int compare_keys(const key_slice *a, const key_slice *b) {
     if (!a->escaped && !b->escaped) {
         size_t n = a->length < b->length ? a->length : b->length;
@@ -336,7 +335,7 @@ static kit_status check_many(scanner *s, key_set *set) {
     return first == NULL ? KOLM_OK : fail_duplicate(s, first);
 }
 
-/* A node behind the last one of its parent. There is none, and *last stays NULL, if no tree is made. */
+/* Appends a node after the last one of its parent. No-op if no tree is built: *last stays NULL. */
 static kit_status add_node(scanner *s, cJSON *parent, cJSON **last) {
     if (s->tree == NULL) return KOLM_OK;
     cJSON *node = json_tree_node(s->tree);
@@ -355,7 +354,7 @@ static char *text_of(scanner *s, const key_slice *slice) {
     return json_tree_text(s->tree, (size_t)(slice->bytes - s->start), slice->bytes, slice->length, slice->escaped);
 }
 
-/* node: to be filled; NULL if no tree is made. */
+/* node: to be filled; NULL if no tree is built. */
 static kit_status scan_value(scanner *s, cJSON *node);
 
 static kit_status scan_members(scanner *s, key_set *keys, cJSON *object) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A walk over JSON text that builds nothing: members one by one, skipping the rest. */
+/* Walks JSON text without building anything: one member at a time, skipping the rest. */
 #include "json_parts.h"
 
 #include "kolm/kit/json_walk.h"
@@ -21,8 +21,8 @@ static void skip_blanks(kit_json_walk *w) {
 #define EACH_BYTE 0x0101010101010101ull
 #define HIGH_BITS 0x8080808080808080ull
 
-/* True when none of eight bytes is a quote, a backslash or a control character. A byte below n borrows in w - n, and
- * had no high bit of its own; beyond the first such byte the mask may say too much, never too little. */
+/* True if none of eight bytes is a quote, a backslash or a control character. A byte below n borrows in w - n, and had
+ * no high bit of its own; beyond the first such byte the mask may have false positives, never false negatives. */
 static bool plain_word(const char *p) {
     uint64_t w;
     memcpy(&w, p, sizeof w);
@@ -36,7 +36,7 @@ static bool is_hex(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-/* p stands on the backslash. */
+/* p is at the backslash. */
 static kit_status skip_escape(kit_json_walk *w, kolm_error_t *err) {
     w->p++;
     if (w->p >= w->end || *w->p == '\0' || strchr("\"\\/bfnrtu", *w->p) == NULL)
@@ -48,7 +48,7 @@ static kit_status skip_escape(kit_json_walk *w, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* p stands on the opening quote; afterwards after the closing one. */
+/* p is at the opening quote, and after the closing one on return. */
 static kit_status skip_string(kit_json_walk *w, bool *out_escaped, kolm_error_t *err) {
     w->p++;
     for (;;) {
@@ -110,7 +110,7 @@ static kit_status skip_scalar(kit_json_walk *w, kit_json_part *part, kolm_error_
     return skip_this(w, "null") ? KOLM_OK : fail_at(w, w->p, "a JSON value", err);
 }
 
-/* ---- What is nested */
+/* ---- Nesting */
 
 /* A bit for each open bracket tells objects from arrays. */
 static void push(kit_json_walk *w, size_t depth, bool object) {
@@ -138,8 +138,7 @@ static kit_status skip_key(kit_json_walk *w, kit_json_part *key, kolm_error_t *e
     return KOLM_OK;
 }
 
-/* What follows a value inside of depth open brackets, up to where the next value begins, or the last bracket is
- * closed. */
+/* Skips what follows a value within depth open brackets, until the next value begins or the last bracket closes. */
 static kit_status skip_ends(kit_json_walk *w, size_t *depth, kolm_error_t *err) {
     kit_json_part key;
     while (*depth > 0) {
@@ -154,7 +153,7 @@ static kit_status skip_ends(kit_json_walk *w, size_t *depth, kolm_error_t *err) 
     return KOLM_OK;
 }
 
-/* p stands on an opening bracket. Afterwards before its first value, or after it if it is empty. */
+/* p is at an opening bracket; on return before its first value, or after the closing bracket if it is empty. */
 static kit_status open_bracket(kit_json_walk *w, size_t *depth, bool *out_empty, kolm_error_t *err) {
     kit_json_part key;
     bool object = *w->p++ == '{';

@@ -16,7 +16,7 @@ struct kit_lines {
     char *data;
     size_t capacity;
     size_t begin, end; /* unread bytes */
-    size_t scanned;    /* of those, how many are known to hold no LF */
+    size_t scanned;    /* of those, the number known to contain no LF */
     bool at_end;
     bool skipping; /* the rest of a line that was reported as too long is still to be dropped */
     uint64_t number;
@@ -81,11 +81,11 @@ static kit_status interrupted(const kit_lines *lines, kolm_error_t *err) {
                     (unsigned long long)lines->number + 1);
 }
 
-/* Reads more after what is there; room for at least one byte and the NUL must be free. */
+/* Appends more bytes to the buffer, which must have room for at least one byte and the NUL. */
 static kit_status fill(kit_lines *lines, kolm_error_t *err) {
     if (lines->wait != NULL) KIT_TRY(lines->wait(lines->wait_user, err));
     for (;;) {
-        /* Before each read, too: a source that never runs dry never waits. */
+        /* Before each read, too: a source that always has data never waits. */
         if (stopped(lines)) return interrupted(lines, err);
         size_t got_bytes = 0, room = lines->capacity - lines->end - 1;
         if (lines->read != NULL) {
@@ -132,7 +132,7 @@ static kit_status finish_skipping(kit_lines *lines, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Said at once: the line may have no end. */
+/* Reported at once: the line may never end. */
 static kit_status too_long(kit_lines *lines, kolm_error_t *err) {
     lines->scanned = 0;
     lines->skipping = true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Locks that end with the process; the only place that calls flock. */
+/* Locks that are released when the process ends; the only place that calls flock. */
 #include "kolm/kit/lock.h"
 #include "kolm/kit/process.h"
 

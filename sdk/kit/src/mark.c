@@ -11,7 +11,7 @@
 #include <time.h>
 
 #define TICK_NS INT64_C(1000000)
-#define TICKS_MOST 50 /* of a millisecond: more than a tick of any kernel; do not wait for a clock that was set back */
+#define TICKS_MOST 50 /* in ms: longer than a tick of any kernel; do not wait for a clock that was set back */
 
 void kit_file_mark_of(const struct stat *from, kit_file_mark *out) {
 #ifdef __APPLE__
@@ -68,8 +68,8 @@ void kit_file_mark_settle(const kit_file_mark *mark) {
 
 bool kit_file_is_written(int fd) {
 #if defined(F_SETLEASE) && defined(F_SETSIG)
-    /* The kernel grants no read lease while the file is open for writing. A process that opens it at this moment waits
-     * until the lease is released; the notification, SIGIO by default, which would kill us, is replaced by an ignored
+    /* The kernel grants no read lease while the file is open for writing. A process that opens it meanwhile waits until
+     * the lease is released; the notification, by default SIGIO, which would kill us, is replaced by an ignored
      * signal. */
     (void)fcntl(fd, F_SETSIG, SIGURG);
     if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;

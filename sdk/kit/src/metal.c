@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metal from C: objc_msgSend for the name, sysctl and Mach for memory. Not compiled to anything but "absent" elsewhere.
- */
+/* Metal from C: objc_msgSend for the name, sysctl and Mach for memory. On other systems it only reports "absent". */
 #include "kolm/kit/metal.h"
 
 #include "kolm/kit/backend.h"

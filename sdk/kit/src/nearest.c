@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define NEAREST_MAX 64 /* longer words are nobody's typing error */
+#define NEAREST_MAX 64 /* longer words are not typos */
 
 static size_t min3(size_t a, size_t b, size_t c) {
     size_t least = a < b ? a : b;
@@ -42,7 +42,7 @@ const char *kit_nearest(const char *word, const char *const *names, size_t count
     for (size_t i = 0; i < count; i++) {
         if (!names[i]) continue;
         size_t distance = edit_distance(word, names[i]);
-        /* The beginning of a name is a good hint as well: "cuda" is not, "local-cu" is. */
+        /* A prefix of a name is a good hint, too: "local-cu", but not "cuda". */
         if (length >= 3 && strncmp(word, names[i], length) == 0) distance = 1;
         if (length >= 3 && strlen(names[i]) > length && strcmp(names[i] + strlen(names[i]) - length, word) == 0) {
             distance = 1;

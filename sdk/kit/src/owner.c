@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The owner of a file, if the kernel shows several owners as one. */
+/* The owner of a file, even if the kernel shows several owners as one. */
 #include "kolm/kit/owner.h"
 #include "kolm/kit/file.h"
 
@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* user_namespaces(7): what a namespace does not map shows as the overflow uid, /proc/sys/kernel/overflowuid. The
- * initial namespace maps everything: there that number is a user like any other (nobody). */
+/* user_namespaces(7): users that a namespace does not map appear as the overflow uid, /proc/sys/kernel/overflowuid. The
+ * initial namespace maps all users: there that number is an ordinary user. */
 static struct {
     bool partial; /* there are users that this namespace does not map */
     uid_t overflow;
@@ -36,7 +36,7 @@ static void look(void) {
 kit_owner kit_owner_of(uid_t uid) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, look);
-    /* First: the process itself may be a user that is not mapped. */
+    /* First, because the user of this process itself may be unmapped. */
     if (space.partial && uid == space.overflow) return KIT_OWNER_UNMAPPED;
     if (uid == geteuid()) return KIT_OWNER_SELF;
     return uid == 0 ? KIT_OWNER_ROOT : KIT_OWNER_OTHER;

@@ -25,7 +25,7 @@ kit_status kit_pipe(int *out_read, int *out_write, kolm_error_t *err) {
 
 #define MOST_FDS 16
 
-/* The child numbers may overlap the parent's, so each descriptor is first duplicated above all of them. */
+/* The child's numbers may overlap the parent's, so first duplicate each descriptor above all of them. */
 static int add_fd_actions(posix_spawn_file_actions_t *actions, const kit_spawn_options *options, const int *moved) {
     int result = 0, highest = 2;
     int have[3] = {0, 0, 0};

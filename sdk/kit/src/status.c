@@ -9,7 +9,7 @@
 
 kit_status kit_fail(kolm_error_t *err, int32_t code, const char *remedy, const char *text_format, ...) {
     if (err == NULL) return code;
-    /* Formatted aside first: an argument may be the very text that is replaced. */
+    /* Formatted into a local buffer first: an argument may be the text that is being replaced. */
     char text[sizeof err->text * 2], advice[sizeof err->remedy];
     va_list args;
     va_start(args, text_format);

@@ -102,14 +102,13 @@ uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length) {
     return point;
 }
 
-/* U+2028 to U+202E and U+2066 to U+2069: line separators, and what makes a terminal show text in another order than it
- * has. */
+/* U+2028 to U+202E and U+2066 to U+2069: line separators, and controls that make a terminal reorder text. */
 static bool turns_direction(const unsigned char *p) {
     return p[0] == 0xE2 &&
            ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) || (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
 }
 
-/* Bytes from the start of it that stay as they are whatever follows. */
+/* Number of leading bytes that stay unchanged whatever follows. */
 static size_t plain_length(const char *bytes, size_t length) {
     size_t n = 0;
     while (n < length && bytes[n] >= 0x20 && bytes[n] < 0x7F)
@@ -117,7 +116,7 @@ static size_t plain_length(const char *bytes, size_t length) {
     return n;
 }
 
-/* The marks that change the direction of what is near them, for one place: LRM, RLM, ALM. */
+/* The marks that change the direction of adjacent text: LRM, RLM, ALM. */
 static size_t marks_direction(const unsigned char *p, size_t step) {
     if (step == 3 && p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0x8E || p[2] == 0x8F)) return 3;
     return step == 2 && p[0] == 0xD8 && p[1] == 0x9C ? 2 : 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks owner and mode of a file by a named policy; the only place that does. */
+/* Checks owner and mode of a file against a named policy; the only place that does. */
 #include "kolm/kit/trust.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Machines as people write them, [user@]host[:port], and which addresses are private. Nothing here uses the network. */
+/* Splits addresses as users write them, [user@]host[:port], and detects private ones. Nothing here uses the network. */
 #ifndef KOLM_KIT_ADDRESS_H
 #define KOLM_KIT_ADDRESS_H
 
@@ -36,10 +36,10 @@ kit_endpoint_fault kit_endpoint_split(const char *text, kit_endpoint *out);
 /* Parses a port: the whole text must be a number from 1 to 65535. */
 bool kit_parse_port(const char *text, uint16_t *out);
 
-/* Whether an address is one of the local machine or network: loopback (127/8, ::1), private (10/8, 172.16/12,
+/* Returns true for an address of the local machine or network: loopback (127/8, ::1), private (10/8, 172.16/12,
  * 192.168/16, RFC 1918; fc00::/7, RFC 4193), link-local (169.254/16, RFC 3927; fe80::/10, RFC 4291), or one of these
- * IPv4 addresses mapped into IPv6. bytes: in network order, 4 of them for AF_INET and 16 for AF_INET6; false for
- * another family. */
+ * IPv4 addresses mapped into IPv6. bytes: in network order, 4 for AF_INET, 16 for AF_INET6; false for any other
+ * family. */
 bool kit_address_is_private(int family, const void *bytes);
 /* The same for a text: an address without brackets or zone, or "localhost". False for any other name, which would need
  * a lookup. */

@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* Zero-initialise it. After a failed append `failed` stays true and further appends do nothing: check a chain of
- * appends once, with kit_buf_ok. data is NULL only when nothing was ever appended. */
+/* Zero-initialise it. After a failed append `failed` stays true and further appends are no-ops: check a chain of
+ * appends once, with kit_buf_ok. data is NULL only if nothing was ever appended. */
 typedef struct kit_buf {
     char *data;
     size_t length;
@@ -29,12 +29,12 @@ void kit_buf_fmt(kit_buf *buf, const char *format, ...) KIT_PRINTF(2, 3);
 kit_status kit_buf_ok(const kit_buf *buf, kolm_error_t *err) KIT_MUST_USE;
 /* The text of buf ("" if empty); owned by buf. */
 const char *kit_buf_text(const kit_buf *buf);
-/* Hands the text to the caller, who frees it; buf is zeroed. NULL only when the buffer failed. */
+/* Returns the text, which the caller must free, and zeroes buf. NULL only if an append failed. */
 char *kit_buf_take(kit_buf *buf);
 
-/* Copies at most capacity - 1 bytes, cuts at a UTF-8 boundary, always terminates. Returns false when it cut. */
+/* Copies text, truncated at a UTF-8 boundary if it does not fit; always NUL terminated. Returns false if truncated. */
 bool kit_copy(char *out, size_t capacity, const char *text);
-/* printf into an array, with the same rules. */
+/* snprintf with the same rules. */
 bool kit_format(char *out, size_t capacity, const char *format, ...) KIT_PRINTF(3, 4);
 /* strdup that accepts NULL (and returns NULL) and fills err if out of memory. */
 kit_status kit_strdup(const char *text, char **out, kolm_error_t *err) KIT_MUST_USE;

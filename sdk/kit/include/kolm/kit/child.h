@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a program to its end: reads its output, enforces a time limit, and leaves no process behind. */
+/* Runs a program until it exits: reads its output, enforces a time limit, and leaves no process behind. */
 #ifndef KOLM_KIT_CHILD_H
 #define KOLM_KIT_CHILD_H
 
@@ -22,28 +22,28 @@ typedef struct kit_child {
     const char *const *argv, *const *envp; /* NULL ended; exactly this environment */
     const kit_spawn_fd *fds;               /* descriptors from 3 on; all others are closed in the child */
     size_t fd_count;
-    bool tied;   /* its standard input is an empty pipe that closes when this process exits; else /dev/null */
-    bool joined; /* its standard error goes where its output goes, and err is not called */
+    bool tied;   /* standard input is an empty pipe that closes when this process exits; else /dev/null */
+    bool joined; /* standard error goes to the same place as standard output, and err is not called */
     void *user;
-    /* Called with its output as it arrives, in pieces of any length. NULL: /dev/null. */
+    /* Called with output as it arrives, in pieces of any length. NULL: /dev/null. */
     void (*out)(void *user, const char *bytes, size_t length);
     void (*err)(void *user, const char *bytes, size_t length);
-    /* Called ten times a second, until it returns CANCELLED or DEADLINE. out_ended: its output has ended. NULL:
-     * never. */
+    /* Called ten times a second, until it returns CANCELLED or DEADLINE. out_ended: the child has closed its output.
+     * NULL: not called. */
     kit_child_stop (*stop)(void *user, bool out_ended);
     int64_t timeout_ms; /* DEADLINE after this; 0: no limit */
-    int64_t grace_ms;   /* time between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once */
+    int64_t grace_ms;   /* time from SIGTERM to SIGKILL when the child is stopped; 0: SIGKILL at once */
 } kit_child;
 
 typedef struct kit_child_end {
     kit_child_stop stop; /* whether it was stopped, and why; it may have succeeded nevertheless */
-    int exit_code;       /* -1: it was ended by a signal */
-    int signal_number;   /* 0: it was not killed by a signal */
+    int exit_code;       /* -1 if killed by a signal */
+    int signal_number;   /* 0 if not killed by a signal */
 } kit_child_end;
 
 /*
- * The state of a child that was started as the leader of its group: when to stop it, when to kill it, whether it has
- * ended. For callers with an event loop over several children; kit_child_run is that loop for one.
+ * The state of a child that was started as the leader of its process group: when to stop it, when to kill it, whether
+ * it has exited. For callers with an event loop over several children; kit_child_run is that loop for one.
  */
 typedef struct kit_child_life {
     pid_t pid;
@@ -55,24 +55,24 @@ typedef struct kit_child_life {
     int code;   /* si_code, waitid(2) */
     int status; /* si_status; EXITED with -1: another thread reaped it */
 } kit_child_life;
-/* Whole numbers as in kit_child. */
+/* The times are as in kit_child. */
 kit_child_life kit_child_born(pid_t pid, int64_t timeout_ms, int64_t grace_ms);
 /* Stops it: SIGTERM to its group and SIGKILL after grace_ms, or SIGKILL at once without grace. No-op if it was already
  * stopped for a reason of the same or higher rank (the order of kit_child_stop). */
 void kit_child_stop_now(kit_child_life *life, kit_child_stop why, int64_t now_ms);
-/* Sends SIGKILL once its grace period is over, and again every again_ms, in case it has started something in
- * between. */
+/* Sends SIGKILL once the grace period is over, and again every again_ms, in case the child has started another process
+ * meanwhile. */
 void kit_child_kill_late(kit_child_life *life, int64_t now_ms, int64_t again_ms);
-/* Returns whether it has ended. Blocks until then if wait is true. */
+/* Returns whether the child has exited. If wait is true, blocks until it has. */
 bool kit_child_ended(kit_child_life *life, bool wait);
 /* Kills what is left of its process group. */
 void kit_child_kill(const kit_child_life *life);
-/* Reaps it, after kit_child_ended: its pid may be reused from now on. */
+/* Reaps the child after kit_child_ended returned true: its pid may be reused from now on. */
 void kit_child_bury(const kit_child_life *life);
 
-/* Runs it as the leader of a process group. When it has ended, the rest of its group is killed; if another process
- * still holds its output open, that is waited for, two seconds at most. Its pid is not reused until this returns. Fails
- * if it could not be started or its output could not be read (out_end is filled in the latter case). */
+/* Runs the child as the leader of a process group. After it exits, kills the rest of the group; if another process
+ * still holds the output open, waits for that, two seconds at most. The pid is not reused before this returns. Fails if
+ * the child could not be started or its output could not be read (out_end is filled in the latter case). */
 kit_status kit_child_run(const kit_child *child, kit_child_end *out_end, kolm_error_t *err) KIT_MUST_USE;
 
 #ifdef __cplusplus

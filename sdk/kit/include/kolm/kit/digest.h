@@ -22,7 +22,7 @@ kit_status kit_sha256_final(kit_sha256 *state, uint8_t out[KIT_SHA256_BYTES],
 void kit_sha256_free(kit_sha256 *state);
 kit_status kit_sha256_bytes(const void *bytes, size_t length, char out_hex[KIT_SHA256_HEX],
                             kolm_error_t *err) KIT_MUST_USE;
-/* Of a regular file; anything else is INVALID_ARGUMENT. */
+/* The digest of a regular file; INVALID_ARGUMENT for anything else. */
 kit_status kit_sha256_file(const char *path, char out_hex[KIT_SHA256_HEX], uint64_t *out_size,
                            kolm_error_t *err) KIT_MUST_USE;
 

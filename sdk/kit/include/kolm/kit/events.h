@@ -17,7 +17,8 @@ extern "C" {
  *     {"event":"result", ...}
  *     {"event":"error","code":8,"text":"...","remedy":"..."}
  *
- * A reader and a writer for backends that run their work as a separate program: here, on a remote machine, in a queue.
+ * A reader and a writer for backends that run their work as a separate program: locally, on a remote machine or in a
+ * provider's queue.
  */
 
 #define KIT_EVENT_LINE_MAX (1u << 20) /* bytes of a line without its LF; a longer one is not an event */
@@ -55,14 +56,14 @@ void kit_events_end(kit_events *events);
  * what reaches the host conforms to backend.h:
  *   - strict JSON (kolm/kit/json.h) of at most KIT_EVENT_LINE_MAX bytes, an object, with a known name under "event";
  *   - log: a text; level is "debug", "info", "warning" or "error", info if missing;
- *   - progress: a phase that is not empty, a step that is a whole number; total, loss and tokens_per_second may be missing or
- *     null and are unknown then, as are a total below step and a negative speed;
- *   - metric: a name that is not empty, and a value;
- *   - result: any members. A member "result", if there is one, must be an object and is what counts; otherwise the event itself;
- *   - error: a text that is not empty; KOLM_E_UNKNOWN if code is missing or is not a code; remedy is "" if missing.
- * Unknown members are ignored. Of several errors the first counts, because the others may be consequences of it; of
- * several results the last. Since libraries print messages, the first KIT_EVENTS_STRANGE_SHOWN lines that are neither
- * events nor blank are logged as warnings, escaped, truncated and prefixed with who.
+ *   - progress: a non-empty phase, and a step that is a whole number; total, loss and tokens_per_second are unknown if
+ *     missing or null, as are a total below step and a negative speed;
+ *   - metric: a non-empty name, and a value;
+ *   - result: any members. A member "result", if there is one, must be an object and is used instead of the event;
+ *   - error: a non-empty text; code is KOLM_E_UNKNOWN if missing or not a code; remedy is "" if missing.
+ * Unknown members are ignored. The first error counts, because later ones may be its consequences; of several results
+ * the last one counts. Since libraries print messages, the first KIT_EVENTS_STRANGE_SHOWN lines that are neither events
+ * nor blank are logged as warnings, escaped, truncated and prefixed with who.
  */
 kit_event_kind kit_events_line(kit_events *events, const char *line, size_t length);
 /* Handles all lines of text; the last may lack its LF. */

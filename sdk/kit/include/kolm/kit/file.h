@@ -26,13 +26,13 @@ kit_status kit_remove_tree(const char *path, kolm_error_t *err) KIT_MUST_USE;
  * error names shown. The name is valid until the next call. */
 kit_status kit_directory_next(DIR *listing, const char *shown, const char **out_name, kolm_error_t *err) KIT_MUST_USE;
 
-/* Tells whether path exists, following links. An error means that this could not be determined, not that it does not
- * exist. */
+/* Checks whether path exists, following links. An error means that this could not be determined, not that path does
+ * not exist. */
 kit_status kit_path_exists(const char *path, bool *out_exists, kolm_error_t *err) KIT_MUST_USE;
 
-/* Reads a regular file of at most max_bytes (OUT_OF_RANGE when larger). */
+/* Reads a regular file of at most max_bytes (OUT_OF_RANGE if larger). */
 kit_status kit_read_file(const char *path, size_t max_bytes, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
-/* Reads or writes exactly length bytes, through EINTR. DATA_LOSS on an early end. */
+/* Reads or writes exactly length bytes, retrying after EINTR. DATA_LOSS if the file ends early. */
 kit_status kit_read_exact(int fd, void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_write_all(int fd, const void *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hash for tables with keys from untrusted input: SipHash-2-4 with a secret. */
+/* The hash for tables with untrusted keys: SipHash-2-4 with a secret. */
 #ifndef KOLM_KIT_HASH_H
 #define KOLM_KIT_HASH_H
 

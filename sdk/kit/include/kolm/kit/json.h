@@ -26,9 +26,9 @@ kit_status kit_json_parse(const char *bytes, size_t length, cJSON **out, kolm_er
 /* Reads a file of at most max_bytes and parses it; the error names the file. */
 kit_status kit_json_read(const char *path, size_t max_bytes, cJSON **out, kolm_error_t *err) KIT_MUST_USE;
 
-/* A tree for reading only, in a few blocks of memory: several times faster to make and to free than cJSON's own.
- * Nothing may be added to or taken from it, and cJSON_Delete must not see any of it. A caller that keeps some of the
- * strings takes text, sets it to NULL and frees it later. */
+/* A read-only tree in a few blocks of memory: several times faster to build and to free than cJSON's own. It must not
+ * be modified, and no part of it may be passed to cJSON_Delete. A caller that keeps some of the strings takes over
+ * text, sets it to NULL and frees it later. */
 typedef struct kit_json_tree {
     const cJSON *root;
     char *text; /* strings and keys point into it */
@@ -55,9 +55,9 @@ void kit_json_string(kit_buf *out, const char *bytes, size_t length);
  * units, where a double can no longer distinguish adjacent millionths), or if out of memory. */
 #define KIT_JSON_MICRO_LIMIT 8589934592000000ull
 cJSON *kit_json_micro(uint64_t micro);
-/* Turns every non-integer number below value into such an item, so that what was read can be written in canonical form
- * again. Digits beyond the sixth decimal place are lost: compare with the original text if that matters.
- * INVALID_ARGUMENT for negative ones and from KIT_JSON_MICRO_LIMIT on. value is changed in place. */
+/* Turns every non-integer number below value into such an item, in place, so that a value that was read can be written
+ * in canonical form again. Digits beyond the sixth decimal place are lost: compare with the original text if that
+ * matters. INVALID_ARGUMENT for negative ones and from KIT_JSON_MICRO_LIMIT on. */
 kit_status kit_json_exact(cJSON *value, kolm_error_t *err) KIT_MUST_USE;
 
 /* Typed access, case-sensitive. Each returns false if the key is missing or has another type. Strings are owned by

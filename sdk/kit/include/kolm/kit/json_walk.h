@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A walk over the text of one JSON object or array, without a tree. */
+/* Walks the text of one JSON object or array, without building a tree. */
 #ifndef KOLM_KIT_JSON_WALK_H
 #define KOLM_KIT_JSON_WALK_H
 
@@ -10,12 +10,11 @@ extern "C" {
 #endif
 
 /*
- * A walk over the text of one object or array, without a tree: for data of which only some keys are read. The rest is
- * skipped: its grammar is checked (brackets, commas, quotes, escapes), but numbers may have any size (NaN, Infinity and
- * -Infinity are accepted too, because many programs write them), keys may be duplicates, escapes may be half of a
- * surrogate pair, and only the length of the text limits nesting. It does not recurse and uses one bit per open
- * bracket. The text should be valid UTF-8; the walk does not check it (kit_utf8_valid does). Do not use it for anything
- * that must be trusted: use kit_json_parse.
+ * For data of which only some keys are read. The rest is skipped: its grammar is checked (brackets, commas, quotes,
+ * escapes), but numbers may have any size (NaN, Infinity and -Infinity are accepted too, because many programs write
+ * them), keys may be duplicated, escapes may be half of a surrogate pair, and nesting is limited only by the length of
+ * the text. The walk does not recurse and uses one bit per open bracket. The text should be valid UTF-8, which is not
+ * checked (see kit_utf8_valid). Use kit_json_parse for anything that must be trusted.
  */
 typedef enum kit_json_kind {
     KIT_JSON_NULL,
@@ -34,7 +33,7 @@ typedef struct kit_json_part {
     bool escaped; /* a string that contains a backslash */
 } kit_json_part;
 
-/* Where a text is not JSON, and why. */
+/* Where and why a text is not valid JSON. */
 typedef struct kit_json_fault {
     size_t offset;        /* byte offset from the start of the text or part */
     const char *expected; /* "a key in double quotes"; static */
@@ -55,8 +54,8 @@ typedef struct kit_json_walk {
 /* The text is borrowed and must outlive the walk. Zero-initialise a walk before its first use; it may be reused, and
  * keeps its memory until kit_json_walk_free. INVALID_ARGUMENT if the text does not begin with an object or an array. */
 kit_status kit_json_walk_begin(kit_json_walk *walk, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
-/* The next member of the object (*key with its quotes) or element of the array (*key zero); *found is false at the end,
- * after which only whitespace was found. INVALID_ARGUMENT as in kit_json_validate. */
+/* Returns the next member of the object (*key with its quotes) or element of the array (*key zero); *found is false at
+ * the end, if only whitespace follows. INVALID_ARGUMENT as in kit_json_validate. */
 kit_status kit_json_walk_next(kit_json_walk *walk, kit_json_part *key, kit_json_part *value, bool *found,
                               kolm_error_t *err) KIT_MUST_USE;
 void kit_json_walk_free(kit_json_walk *walk);
@@ -65,15 +64,15 @@ void kit_json_walk_free(kit_json_walk *walk);
 kit_status kit_json_part_text(const kit_json_part *part, kit_buf *out, kolm_error_t *err) KIT_MUST_USE;
 /* As kit_json_validate, but numbers may have any size: for values that are passed on unchanged. */
 kit_status kit_json_part_check(const kit_json_part *part, kolm_error_t *err) KIT_MUST_USE;
-/* What kit_json_part_check, or for strings kit_json_part_text, rejects in the part; false if nothing. */
+/* Finds what kit_json_part_check, or for strings kit_json_part_text, rejects in the part. False if nothing. */
 bool kit_json_part_fault(const kit_json_part *part, kit_json_fault *out);
 /* Whether the unescaped string equals this text. */
 bool kit_json_part_is(const kit_json_part *part, const char *text);
 /* Appends the part without whitespace between its tokens. */
 void kit_json_part_compact(const kit_json_part *part, kit_buf *out);
-/* Reads the texts under these keys (count of them, at most 8) of the object that is bytes: texts[i] is cleared and gets
- * that of keys[i]. INVALID_ARGUMENT if one is missing, duplicated or not a string, or if bytes are not UTF-8. Other
- * keys are skipped. walk: only its memory is used. */
+/* Reads the strings under count keys (at most 8) of the object in bytes; texts[i] is cleared and receives the one under
+ * keys[i]. INVALID_ARGUMENT if one is missing, duplicated or not a string, or if bytes are not UTF-8. Other keys are
+ * skipped. walk: only its memory is used. */
 kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t length, const char *const *keys,
                               size_t count, kit_buf *texts, kolm_error_t *err) KIT_MUST_USE;
 

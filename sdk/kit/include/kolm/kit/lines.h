@@ -12,10 +12,10 @@
 extern "C" {
 #endif
 
-/* Streaming reader of JSON lines with constant memory: one line at a time. */
+/* A line reader; it holds one line at a time. */
 typedef struct kit_lines kit_lines;
-/* fd is not closed by the reader. A line of more than max_line bytes before its LF is reported as OUT_OF_RANGE as soon
- * as that is known; the next call skips the rest of it and continues with the next line. */
+/* The caller must close fd. A line of more than max_line bytes before its LF is reported as OUT_OF_RANGE as soon as
+ * that is known; the next call skips the rest of that line and returns the next one. */
 kit_status kit_lines_open(int fd, size_t max_line, kit_lines **out, kolm_error_t *err) KIT_MUST_USE;
 /* The reader returns CANCELLED if *flag is not zero before or after it waits for bytes. NULL: not checked. */
 void kit_lines_stop_on(kit_lines *lines, const volatile sig_atomic_t *flag);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Locks that end with the process: flock(2) on an open file. */
+/* Locks that are released when the process ends: flock(2) on an open file. */
 #ifndef KOLM_KIT_LOCK_H
 #define KOLM_KIT_LOCK_H
 

@@ -9,9 +9,9 @@
 extern "C" {
 #endif
 
-/* Reports the system's default Metal device to host->device and answers detect: AVAILABLE on a Mac with an Apple GPU,
- * ABSENT elsewhere. runtime is put into the device and the result. Total memory is the system memory, which the GPU
- * shares; free memory is what the kernel reports as free or inactive. */
+/* Reports the system's default Metal device to host->device and fills the result of detect: AVAILABLE on a Mac with an
+ * Apple GPU, ABSENT elsewhere. runtime is copied into the device and the result. Total memory is the system memory,
+ * which the GPU shares; free memory is what the kernel reports as free or inactive. */
 int32_t kit_detect_metal(const kolm_host_v1_t *host, const char *runtime, kolm_detect_result_t *out_result);
 
 #ifdef __cplusplus

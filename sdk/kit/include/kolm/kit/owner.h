@@ -12,7 +12,7 @@ extern "C" {
 /* In a user namespace (a rootless container, `unshare -Ur`) all users that it does not map, including the real root,
  * appear as the same owner; they cannot be distinguished. Any thread. */
 typedef enum kit_owner {
-    KIT_OWNER_SELF, /* the user of this process, root too when it is root */
+    KIT_OWNER_SELF, /* the user of this process, even if that is root */
     KIT_OWNER_ROOT,
     KIT_OWNER_OTHER,
     KIT_OWNER_UNMAPPED, /* a user outside of this namespace; also this process itself if its user is not mapped */

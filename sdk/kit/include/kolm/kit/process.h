@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Child processes without a shell: posix_spawn, a process group of their own, chosen descriptors, a chosen
+/* Child processes without a shell: posix_spawn with a process group of their own, explicit descriptors and an explicit
  * environment. */
 #ifndef KOLM_KIT_PROCESS_H
 #define KOLM_KIT_PROCESS_H
@@ -20,12 +20,12 @@ typedef struct kit_spawn_options {
     const char *path; /* absolute; never searched in PATH */
     char *const *argv;
     char *const *envp;       /* exactly this environment */
-    const kit_spawn_fd *fds; /* all other descriptors are closed in the child; 0, 1, 2 not named here are /dev/null */
+    const kit_spawn_fd *fds; /* all others are closed in the child; 0, 1 and 2 are /dev/null unless listed here */
     size_t fd_count;
     int new_session; /* 1: leader of a new session, without a controlling terminal; 0: of a new process group */
 } kit_spawn_options;
 
-/* Starts the child as leader of a new process group, or of a new session, which is a new group too. */
+/* Starts the child as leader of a new process group, or of a new session, which implies a new group. */
 kit_status kit_spawn(const kit_spawn_options *options, pid_t *out_pid, kolm_error_t *err) KIT_MUST_USE;
 /* Monotonic milliseconds. */
 int64_t kit_now_ms(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How functions of kolm report failure: a code that must be checked, and a record with what happened, to what, and what
- * to do next. */
+/* How functions of kolm report failure: a code that must be checked, and a record that says what happened, to what, and
+ * what to do next. */
 #ifndef KOLM_KIT_STATUS_H
 #define KOLM_KIT_STATUS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text: numbers, UTF-8, escapes for terminals, the nearest word, hexadecimal, base64. */
+/* Text: numbers, UTF-8, escaping for terminals, nearest words, hexadecimal, base64. */
 #ifndef KOLM_KIT_TEXT_H
 #define KOLM_KIT_TEXT_H
 
@@ -9,23 +9,23 @@
 extern "C" {
 #endif
 
-/* Whole-string numbers: no spaces, no sign unless negative is allowed by the type, no trailing bytes, no overflow. */
+/* The whole string must be a number: no spaces, no sign (except '-' for i64), no trailing bytes, no overflow. */
 bool kit_parse_u64(const char *text, uint64_t *out);
 bool kit_parse_i64(const char *text, int64_t *out);
-/* A decimal "12", "0.5", "2.50" into millionths (micro units); more than 6 decimals, signs and exponents are
- * refused. */
+/* Converts a decimal ("12", "0.5", "2.50") to millionths (micro units); rejects more than 6 decimals, signs and
+ * exponents. */
 bool kit_parse_micro(const char *text, uint64_t *out_micro);
 
-/* Index of the first byte that is not valid UTF-8 (overlongs, surrogates and values over 10FFFF are invalid), or
- * length when all is valid. */
+/* Returns the index of the first byte that is not valid UTF-8 (overlongs, surrogates and values over 10FFFF are
+ * invalid), or length if all are valid. */
 size_t kit_utf8_valid(const char *bytes, size_t length);
 /* Decodes one code point of valid UTF-8 at bytes; *out_length gets 1..4. length must be at least 1. */
 uint32_t kit_utf8_next(const char *bytes, size_t length, size_t *out_length);
 
-/* Appends text for a terminal or a log: control characters (C0, DEL, C1), line separators, bidirectional controls and
- * invalid UTF-8 become \xNN; the rest is unchanged. */
+/* Appends text escaped for a terminal or a log: control characters (C0, DEL, C1), line separators, bidirectional
+ * controls and invalid UTF-8 become \xNN; the rest is unchanged. */
 void kit_buf_escaped(kit_buf *buf, const char *bytes, size_t length);
-/* Whether kit_buf_escaped would leave it unchanged: valid UTF-8 without anything that a terminal interprets. */
+/* Returns true if kit_buf_escaped would leave the text unchanged: valid UTF-8 that no terminal interprets. */
 bool kit_text_is_plain(const char *bytes, size_t length);
 
 /* The entry of names (count of them, NULL entries skipped) nearest to word by edit distance (swapping two adjacent
