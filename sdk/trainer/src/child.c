@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One call of the trainer: started, listened to, stopped in time, and explained when it ends without a result. */
+/* One call of the trainer: starts it, reads its output, stops it in time, and explains why there is no result. */
 #include "internal.h"
 
 #include "kolm/kit/child.h"
@@ -11,9 +11,9 @@
 #include <string.h>
 
 #define STOP_MS 8000    /* from SIGTERM to SIGKILL: the host gives a slot ten seconds */
-#define LINGER_MS 15000 /* from the result, or the end of the events, to the end of the process */
+#define LINGER_MS 15000 /* from the result, or the end of the events, until the process exits */
 #define TAIL_KEPT 4096  /* bytes of standard error */
-#define TAIL_SHOWN 400  /* of them in an error, escaped */
+#define TAIL_SHOWN 400  /* of those, shown in an error, escaped */
 
 typedef struct watch {
     const kolm_host_v1_t *host;
@@ -30,7 +30,7 @@ static const char *const always[] = {
     "PATH=/usr/local/bin:/usr/bin:/bin",
     "LANG=C.UTF-8",
     "LD_LIBRARY_PATH",
-    /* Nothing is reported to anybody, and nothing is fetched: core has resolved the base model to a directory. */
+    /* No telemetry and no downloads: core has resolved the base model to a directory. */
     "HF_HUB_DISABLE_TELEMETRY=1",
     "HF_HUB_OFFLINE=1",
     "TRANSFORMERS_OFFLINE=1",
@@ -73,7 +73,7 @@ static void put_env_fmt(environment *env, const char *name, const char *value) {
     put_env(env, kit_buf_take(&text));
 }
 
-/* "NAME=VALUE", or "NAME" for this process's own. */
+/* "NAME=VALUE", or "NAME" for the value in this process. */
 static void pass_env(environment *env, const char *entry) {
     if (strchr(entry, '=') != NULL) {
         put_env(env, strdup(entry));
@@ -160,7 +160,7 @@ static void put_tail(const watch *w, char out[TAIL_SHOWN + 1]) {
     kit_buf_free(&shown);
 }
 
-/* The trainer reports its own failures as events with a code. Its standard error is shown here and decides nothing. */
+/* The trainer reports its own failures as events with a code. Its standard error is only shown. */
 static kit_status no_result(const watch *w, kolm_error_t *err) {
     char tail[TAIL_SHOWN + 1], how[64], remedy[300], name[64];
     bool killed = w->end.signal_number != 0;
@@ -183,7 +183,7 @@ static kit_status no_result(const watch *w, kolm_error_t *err) {
     return kit_fail(err, code, remedy, "the trainer %s%s%s", how, tail[0] != '\0' ? ": " : "", tail);
 }
 
-/* A failure that nobody expected: the end of what was said about it, for those who will look into it. */
+/* For an unexpected failure: logs the end of standard error, for investigation. */
 static void show_words(const watch *w) {
     const char *from = kit_buf_text(&w->tail);
     if (w->tail.length == TAIL_KEPT && strchr(from, '\n') != NULL) from = strchr(from, '\n') + 1;
@@ -200,7 +200,7 @@ static void show_words(const watch *w) {
 static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
     static const char *const go_on = "start the same job again: it continues from its last checkpoint";
     bool clean = w->end.exit_code == 0;
-    /* Runtimes of accelerators like to crash, or to hang, while they are taken down. What was done stays done. */
+    /* Accelerator runtimes tend to crash or hang during shutdown. The work is done nevertheless. */
     bool after = w->end.signal_number != 0 || w->end.stop == KIT_CHILD_LINGERS;
     if (w->heard.result != NULL && w->heard.error.code == KOLM_OK && (clean || after)) {
         if (!clean && w->end.stop != KIT_CHILD_CANCELLED)
@@ -234,7 +234,7 @@ static void put_words(arguments *out, const char *const *words) {
         out->words[out->count++] = words[i];
 }
 
-/* The processes of a group are started by a Python that trains nothing: it may be isolated altogether. */
+/* The processes of a group are started by a Python that does not train, so it may be fully isolated (-I). */
 static void put_command(const trainer_call *call, const char *python, const char *directory, const char *processes,
                         const char *threads, arguments *out) {
     const char *const group[] = {python,         "-I",         "-B",      "-m",          "torch.distributed.run",

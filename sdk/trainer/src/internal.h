@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the trainer share: one call of the child, and where its interpreter is. Not installed. */
+/* Shared by the files of the trainer: one call of the child, and the path of its interpreter. Not installed. */
 /* Sources: child.c and runtime.c. */
 #ifndef KOLM_KIT_TRAINER_PARTS_H
 #define KOLM_KIT_TRAINER_PARTS_H
@@ -16,18 +16,18 @@ typedef struct trainer_call {
     uint32_t threads;   /* of all processes together */
     uint32_t processes; /* 0 and 1: one */
     const char *verb;
-    const char *const *words; /* more arguments, NULL ended */
-    int pass[2];              /* descriptors that become 3 and 4 of the child; -1: none */
-    int same[TRAINER_SAME];   /* descriptors that the child has under the same number, above 4; 0: none */
+    const char *const *words; /* more arguments, NULL terminated */
+    int pass[2];              /* descriptors that become 3 and 4 in the child; -1: none */
+    int same[TRAINER_SAME];   /* descriptors that keep their number in the child, above 4; 0: none */
 } trainer_call;
 
-/* Runs the child to its end. *out_result is the object of its result event, an empty one if it had none. */
+/* Runs the child until it exits. *out_result is the object of its result event, empty if it had none. */
 kit_status trainer_run(const trainer_call *call, cJSON **out_result, kolm_error_t *err) KIT_MUST_USE;
 
 /* "local-cuda" */
 void trainer_backend(const kit_trainer *trainer, char *out, size_t capacity);
 
-/* The two settings, checked as far as looking at files can; FAILED_PRECONDITION with a remedy when one will not do. */
+/* The two settings, checked without running anything; FAILED_PRECONDITION with a remedy if one is unusable. */
 kit_status trainer_python(const kolm_host_v1_t *host, const kit_trainer *trainer, char out_path[TRAINER_PATH_MAX],
                           kolm_error_t *err) KIT_MUST_USE;
 kit_status trainer_directory(const kolm_host_v1_t *host, char out_path[TRAINER_PATH_MAX],

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slots train, infer and test of a backend whose work the Python trainer does. */
+/* The train, infer and test slots of a backend that uses the Python trainer. */
 #include "internal.h"
 
 #include "kolm/kit/job.h"
@@ -18,7 +18,7 @@ static void copy_text(const cJSON *result, const char *key, const char *fallback
     kit_copy(out, capacity, text);
 }
 
-/* Whether path is another name for a descriptor of this process, and which: -1 when that is none. */
+/* Returns true if path names a descriptor of this process; *out_fd is its number, -1 if it is not open. */
 static bool is_descriptor(const char *path, int *out_fd, const char **out_folder) {
     static const char *const folders[] = {"/proc/self/fd/", "/dev/fd/"};
     uint64_t number = 0;
@@ -34,7 +34,7 @@ static bool is_descriptor(const char *path, int *out_fd, const char **out_folder
     return false;
 }
 
-/* Model files that are slices of open descriptors: the child needs those under the numbers that job.json has. */
+/* Model files may be slices of open descriptors: the child needs those under the numbers in job.json. */
 static kit_status find_models(const kit_job *job, int same[TRAINER_SAME], kolm_error_t *err) {
     const char *folder;
     for (size_t i = 0; i < job->model_file_count; i++) {
@@ -95,10 +95,10 @@ int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer
 typedef struct place {
     int fd;           /* of this process, to be passed on; -1: the child opens path itself */
     char path[64];    /* as the child knows it */
-    const char *name; /* what to tell the child */
+    const char *name; /* passed to the child */
 } place;
 
-/* A path like /proc/self/fd/5 means another descriptor in another process. */
+/* A path like /proc/self/fd/5 names a different descriptor in the child. */
 static kit_status find_place(const char *path, int child, place *out, kolm_error_t *err) {
     const char *folder;
     out->name = path;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which runtime a backend has: looks at names of files, and starts nothing. */
+/* Determines the runtime of a backend from names of files, without starting anything. */
 #include "internal.h"
 
 #include "kolm/kit/backend.h"
@@ -15,11 +15,11 @@
 #define VERSION_MAX 24
 #define PACKAGES_MAX 5
 
-/* What a device needs; the names as PyPI normalises them, with underscores, which is how dist-info spells them. */
+/* What a device needs; names are normalised as by PyPI, with underscores, as in dist-info directories. */
 typedef struct needs {
     const char *device;
     const char *packages[PACKAGES_MAX];
-    size_t needed; /* of these; the rest is shown where it is there */
+    size_t needed; /* the first ones, required; the others are shown if present */
 } needs;
 
 static const needs table[] = {
@@ -78,7 +78,7 @@ kit_status trainer_directory(const kolm_host_v1_t *host, char out_path[TRAINER_P
 typedef struct found {
     const needs *needs;
     char versions[PACKAGES_MAX][VERSION_MAX];
-    bool packages; /* a site-packages directory was there */
+    bool packages; /* a site-packages directory exists */
 } found;
 
 /* "Torch_DirectML-0.2.5.dist-info" against "torch_directml". */
@@ -131,7 +131,7 @@ static void look_below(found *f, const char *prefix, const char *lib) {
     free(names);
 }
 
-/* A virtual environment that does not look outside: what is not in it is not there. */
+/* True for a virtual environment without system packages: what it does not contain is missing. */
 static bool is_closed(const char *prefix) {
     char path[TRAINER_PATH_MAX + 16];
     kit_buf text = {0};
@@ -142,8 +142,8 @@ static bool is_closed(const char *prefix) {
     return closed;
 }
 
-/* A torch that was built for something else, as its version says: it will not see the device. NULL: nothing speaks
- * against it. Builds without such a suffix are PyPI's (CUDA on Linux) or a distribution's. */
+/* Returns what torch was built for if, by its version, it does not support the device; else NULL. Builds without such a
+ * suffix are from PyPI (CUDA on Linux) or a distribution. */
 static const char *wrong_build(const found *f, const char *device) {
     static const struct {
         const char *device, *suffix, *built_for;
@@ -193,7 +193,7 @@ bool kit_trainer_runtime(const kolm_host_v1_t *host, const kit_trainer *trainer,
         kit_copy(out_remedy, KIT_TRAINER_MISSING, error.remedy);
         return false;
     }
-    /* Not the file that a link leads to: a virtual environment is where its link lies. */
+    /* Links are not resolved: a virtual environment is where its link is. */
     kit_copy(prefix, sizeof prefix, python);
     for (int up = 0; up < 2; up++) {
         char *slash = strrchr(prefix, '/');

@@ -17,24 +17,23 @@ extern "C" {
  *
  *     PYTHON -s -B TRAINER VERB --device D --threads N ...        VERB: probe, train, infer, selftest
  *
- * without a shell, in a process group of its own, with an environment of its own: no user site, no PYTHONPATH, no
- * token, caches inside the scratch directory, the telemetry of every library off, nothing fetched. (-s and not -I: that
- * ignores PYTHONHASHSEED too, and so the order of sets would differ from run to run.) On its standard output it writes
- * the events of job-protocol.md, which go to host->log, progress and metric; a line that is not an event is reported
- * and skipped.
+ * without a shell, in its own process group, with its own environment: no user site, no PYTHONPATH, no token, caches
+ * inside the scratch directory, no telemetry of any library, no downloads. (-s rather than -I, which would also ignore
+ * PYTHONHASHSEED, so that the order of sets would differ from run to run.) It writes the events of job-protocol.md to
+ * its standard output; they go to host->log, progress and metric. A line that is not an event is reported and skipped.
  *
- * How it ends. An error event becomes out_error. No result: an error with the last lines of its standard error. If the
- * user stops it or the deadline passes: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or
+ * How it ends. An error event becomes out_error. Without a result: an error with the last lines of its standard error.
+ * If the user stops it or the deadline passes: SIGTERM to its group, SIGKILL eight seconds later, and CANCELLED or
  * DEADLINE_EXCEEDED; it writes a checkpoint before it exits, and a later run in the same job directory continues from
- * there. No runtime: FAILED_PRECONDITION.
+ * there. Without a runtime: FAILED_PRECONDITION.
  *
  * All functions must be called on the thread of the slot and return after the child has exited.
  */
 typedef struct kit_trainer {
     const char *device;     /* cpu, cuda, rocm, mps, directml or mlx */
     uint32_t processes;     /* for training, one per device; more than 1 under torch.distributed.run. 0 and 1: one */
-    const char *const *env; /* in addition to what every trainer gets, NULL terminated: "NAME=VALUE", or "NAME" to pass
-                               on this process's own, if it has one. NULL: nothing */
+    const char *const *env; /* added to what every trainer gets, NULL terminated: "NAME=VALUE", or "NAME" to pass on the
+                               value in this process, if it is set. NULL: nothing */
     const char *backend;    /* its name, for remedies; NULL: "local-" and the device */
     uint32_t steps_before;  /* test: number of steps that the backend has already reported */
 } kit_trainer;
@@ -42,34 +41,33 @@ typedef struct kit_trainer {
 #define KIT_TRAINER_RUNTIME 128
 #define KIT_TRAINER_MISSING 256
 
-/* What would run a job, without starting Python: out_runtime "torch 2.13.0, transformers 5.2.0, peft 0.21.2" from the
- * names of the
- * *.dist-info directories beside the interpreter (PREFIX/bin/python, PREFIX/lib/python3.X/site-packages); for an
- * unknown layout "PATH, versions unknown". Returns true if nothing is known to be missing; otherwise out_missing says
- * what is, in one sentence without a full stop, and out_remedy (256 bytes too) what to do. Each is "" if it does not
- * apply. */
+/* Determines what would run a job, without starting Python: out_runtime, "torch 2.13.0, transformers 5.2.0, peft
+ * 0.21.2", is taken from the names of the *.dist-info directories of the interpreter (PREFIX/bin/python,
+ * PREFIX/lib/python3.X/site-packages); "PATH, versions unknown" if the layout is unknown. Returns true if nothing is
+ * known to be missing; otherwise out_missing says what is, in one sentence without a full stop, and out_remedy (also
+ * 256 bytes) what to do. Each is "" if it does not apply. */
 bool kit_trainer_runtime(const kolm_host_v1_t *host, const kit_trainer *trainer, char out_runtime[KIT_TRAINER_RUNTIME],
                          char out_missing[KIT_TRAINER_MISSING], char out_remedy[KIT_TRAINER_MISSING]);
 
-/* detect, for a device that was found: AVAILABLE with reason and runtime if the runtime is complete; otherwise ABSENT,
- * with reason, what is missing, and the remedy. */
+/* Fills the result of detect for a device that was found: AVAILABLE with reason and runtime if the runtime is complete;
+ * otherwise ABSENT with reason, what is missing, and the remedy. */
 int32_t kit_trainer_detected(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *reason,
                              kolm_detect_result_t *out_result);
 
-/* The train slot. Bills nothing. A job of another recipe than lora is UNIMPLEMENTED here and in infer. */
+/* The train slot. Bills nothing. Any recipe but lora is UNIMPLEMENTED here and in infer. */
 int32_t kit_trainer_train(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_train_args_t *args,
                           kolm_train_result_t *out_result, kolm_error_t *out_error);
-/* The infer slot. A path that names a descriptor of this process (/proc/self/fd/N, /dev/fd/N) reaches the child: the
- * descriptor is passed on. */
+/* The infer slot. A path may name a descriptor of this process (/proc/self/fd/N, /dev/fd/N), which is passed on to the
+ * child. */
 int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_infer_args_t *args,
                           kolm_infer_result_t *out_result, kolm_error_t *out_error);
-/* Writes the model of an infer job into the empty directory target, the adapter added into the weights of the base: a
- * directory that transformers loads. Usable by any caller with a host table, such as kolm itself. */
+/* Writes the model of an infer job, with the adapter merged into the base weights, into the empty directory target,
+ * which transformers can then load. Usable by any caller with a host table, such as kolm itself. */
 int32_t kit_trainer_merge(const kolm_host_v1_t *host, const kit_trainer *trainer, const char *job_dir,
                           const char *target, uint32_t threads, kolm_error_t *out_error);
 /* The test slot, in four steps: the runtime (Python is not started), the device (probe), a dry run (selftest: a tiny
- * model, trained twice), and the answers that it gave. The metric test.reproducible.lora is 1 if both runs gave the
- * same bytes. */
+ * model, trained twice), and the answers of that model. The metric test.reproducible.lora is 1 if both runs produced
+ * the same bytes. */
 int32_t kit_trainer_test(const kolm_host_v1_t *host, const kit_trainer *trainer, const kolm_test_args_t *args,
                          kolm_test_result_t *out_result, kolm_error_t *out_error);
 
