@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record of an answer, and its body as JSON. */
+/* The answer record, and its body as JSON. */
 #include "internal.h"
 #include "kolm/kit/text.h"
 

@@ -30,7 +30,7 @@ static const char *from_environment(const char *const *names) {
     return NULL;
 }
 
-/* The given text, else the first one found in the environment. */
+/* Copies the given text, else the first variable that is set in the environment. */
 static kit_status choose(const char *given, const char *const *names, char **out, kolm_error_t *err) {
     return kit_strdup(given != NULL ? given : from_environment(names), out, err);
 }
@@ -88,7 +88,7 @@ kit_status kit_http_open(const kit_http_options *options, kit_http **out, kolm_e
 void kit_http_close(kit_http *http) {
     if (http == NULL) return;
     if (http->multi != NULL) curl_multi_cleanup(http->multi);
-    if (http->proxy != NULL) http_wipe(http->proxy, strlen(http->proxy)); /* it may hold a password */
+    if (http->proxy != NULL) http_wipe(http->proxy, strlen(http->proxy)); /* it may contain a password */
     free(http->ca_file);
     free(http->proxy);
     free(http->no_proxy);

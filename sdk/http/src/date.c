@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dates of HTTP, and how long Retry-After asks to wait. */
+/* HTTP dates, and Retry-After. */
 #include "kolm/http/retry.h"
 #include "kolm/kit/text.h"
 
@@ -9,7 +9,7 @@
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 static const char *const days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
 
-/* Each reads from *at and moves it on. */
+/* Each of these reads from *at and advances it. */
 static bool literal(const char **at, const char *text) {
     size_t n = strlen(text);
     if (strncmp(*at, text, n) != 0) return false;
@@ -83,7 +83,7 @@ bool kit_http_date(const char *text, int64_t *out_seconds) {
     if (!fixed_form(text, &tm, &year) && (tm = (struct tm){0}, !old_form(text, &tm, &year)) &&
         (tm = (struct tm){0}, !asctime_form(text, &tm, &year)))
         return false;
-    /* The second 60 is a leap second. */
+    /* Second 60 is a leap second. */
     if (year < 1970 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
         return false;
     tm.tm_year = year - 1900;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One try: sets up a request for libcurl, with its callbacks. */
+/* One try: sets up a libcurl request with its callbacks. */
 #include "internal.h"
 #include "kolm/kit/process.h"
 
@@ -10,12 +10,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define ALIVE_IDLE_SECONDS 30 /* without a byte: the other end is asked whether it is there */
+#define ALIVE_IDLE_SECONDS 30 /* silence before the first keepalive probe */
 #define ALIVE_EVERY_SECONDS 10
 #define ALIVE_TIMES 6
 
-/* A connection whose other end has gone without a word is noticed within a minute and a half, however long an answer
- * may take. */
+/* Detects within a minute and a half that the peer has vanished silently, however long an answer may take. */
 static void keep_alive(int fd) {
     const struct {
         int level, option, value;
@@ -27,7 +26,7 @@ static void keep_alive(int fd) {
         (void)setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
 }
 
-/* The sockets of a try, to allowed addresses only. */
+/* Opens the socket of a try, to allowed addresses only. */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
     http_flight *f = user;
     (void)purpose;
@@ -52,8 +51,8 @@ void http_exchange_watch(http_flight *f) {
     f->queued = queued;
 }
 
-/* The connection is up, and the request is sent now. libcurl calls this a second time if it repeats a request by
- * itself, as on a dead kept connection; that is refused, because retries are decided elsewhere. */
+/* Called once the connection is up, before the request is sent. libcurl calls it again if it resends a request by
+ * itself, for example on a dead kept connection; that is refused, because retries are decided elsewhere. */
 static int before_request(void *user, char *to_ip, char *from_ip, int to_port, int from_port) {
     http_flight *f = user;
     (void)to_ip, (void)from_ip, (void)to_port, (void)from_port;
@@ -79,7 +78,7 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     return size * count;
 }
 
-/* "HTTP/1.1 200 OK": an interim answer before it is dropped, but counted. */
+/* "HTTP/1.1 200 OK": drops a preceding interim answer, whose lines still count. */
 static void on_status_line(http_flight *f) {
     kit_buf_clear(&f->answer->headers);
     f->headers_done = false;
@@ -157,7 +156,7 @@ static kit_status set_way(http_flight *f, kolm_error_t *err) {
     SET(CURLOPT_URL, f->place.url);
     SET(CURLOPT_HTTP_VERSION, version);
     SET(CURLOPT_NOSIGNAL, 1L);
-    /* The time itself is kept by look(); libcurl divides it among the addresses of a name. */
+    /* look() enforces the limit; libcurl divides its own among the addresses of a name. */
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(f->connect_ms + 2 * HTTP_SLICE_MS));
     SET(CURLOPT_USERAGENT, f->http->agent);
     SET(CURLOPT_ERRORBUFFER, f->words);
@@ -171,7 +170,7 @@ static kit_status set_way(http_flight *f, kolm_error_t *err) {
     SET(CURLOPT_HEADERDATA, f);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, f);
-    /* libcurl 7.88 fails on a kept connection of HTTP/2 without TLS */
+    /* libcurl 7.88 fails on a kept HTTP/2 connection without TLS */
     bool once = r->http2 && f->place.plain;
     SET(CURLOPT_FRESH_CONNECT, r->repeat == KIT_HTTP_CREATE || once ? 1L : 0L);
     SET(CURLOPT_FORBID_REUSE, once ? 1L : 0L);

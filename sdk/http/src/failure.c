@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Error texts: failures of the network, of certificates, timeouts, and error statuses. */
+/* Error texts: network failures, certificate errors, timeouts, and error statuses. */
 #include "internal.h"
 #include "kolm/kit/text.h"
 
@@ -57,7 +57,7 @@ static const char *const stages[] = {
     [HTTP_WAITING] = "while waiting for the answer",        [HTTP_RECEIVING] = "in the middle of the answer",
 };
 
-/* X509_V_ERR_* of OpenSSL, which other libraries under libcurl do not give. */
+/* OpenSSL's X509_V_ERR_*, which other TLS libraries of libcurl do not provide. */
 typedef struct check_fact {
     long result;
     const char *words;
@@ -92,7 +92,7 @@ static kit_status fail_certificate(http_flight *f) {
     check_fact fact = {0, "cannot be verified", AUTHORITY};
     if (f->easy != NULL) (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &result);
     if (!numbers_of_openssl()) result = -1;
-    /* the chain is valid: the error is the name, which libcurl compares itself */
+    /* the chain is valid, so the name is wrong, which libcurl itself checks */
     if (result == 0 || result == 1) result = 62;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (checks[i].result == result) fact = checks[i];
@@ -135,7 +135,7 @@ static const transfer_fact transfers[] = {
     {CURLE_OUT_OF_MEMORY, KOLM_E_RESOURCE_EXHAUSTED, "out of memory", "close other programs or raise the limit"},
 };
 
-/* libcurl's text may contain the proxy's address, and so a password: it is used for certificates only. */
+/* libcurl's text may contain the proxy's address, and so a password: use it for certificates only. */
 kit_status http_fail_transfer(http_flight *f, CURLcode code) {
     transfer_fact fact = {code, KOLM_E_UNAVAILABLE, curl_easy_strerror(code), NETWORK};
     long proxy_status = proxy_status_of(f);
@@ -169,7 +169,7 @@ bool http_may_pass(const http_flight *f, CURLcode code) {
            code != CURLE_OUT_OF_MEMORY;
 }
 
-/* ---- What a server says */
+/* ---- The server's message */
 
 /* The message in the body of an error, in its usual places; NULL if there is none. */
 static const char *sentence_in(const cJSON *json) {
@@ -212,7 +212,7 @@ static void said(const http_flight *f, kit_buf *out) {
     cJSON_Delete(json);
 }
 
-/* Where a redirect leads: the path of a place that is not ours may be a secret of its own. */
+/* Appends the target of a redirect, without its path if it is another origin: the path may itself be a secret. */
 static void say_target(const http_flight *f, const char *location, kit_buf *out) {
     http_place to = {0};
     char *url = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A call of gRPC: one request of HTTP/2 a try, and what became of it. */
+/* A gRPC call: one HTTP/2 request per try, and its result. */
 #include "kolm/http/grpc.h"
 
 #include "internal.h"
@@ -27,7 +27,7 @@ typedef struct one_call {
     kit_http_answer heard; /* of the last try */
     uint32_t messages;     /* of the last try */
     bool delivered;        /* to on_message, in any try */
-    int64_t wait_ms;       /* that the service asked for; -1: nothing */
+    int64_t wait_ms;       /* requested by the service; -1: none */
 } one_call;
 
 void kit_grpc_answer_free(kit_grpc_answer *answer) {
@@ -64,7 +64,7 @@ typedef struct body_sink {
 
 static kit_status on_bytes(void *user, const char *bytes, size_t length, kolm_error_t *err) {
     body_sink *s = user;
-    if (!speaks_grpc(s->heard)) return KOLM_OK; /* said when it is over */
+    if (!speaks_grpc(s->heard)) return KOLM_OK; /* reported at the end */
     kit_status status = kit_grpc_frames_take(&s->frames, bytes, length, err);
     if (status != KOLM_OK && err != NULL) s->refused = *err;
     return status;
@@ -94,7 +94,7 @@ static int64_t wish_to_wait(const one_call *c) {
     kit_buf details = {0};
     int64_t wait = -1;
     if (c->call->asks_to_wait == NULL || text == NULL || strlen(text) + 4 > sizeof padded) return -1;
-    kit_copy(padded, sizeof padded, text); /* it may come without its padding */
+    kit_copy(padded, sizeof padded, text); /* padding may be missing */
     for (size_t n = strlen(padded); n % 4 != 0; n++)
         padded[n] = '=', padded[n + 1] = '\0';
     if (kit_base64_decode(&details, padded, strlen(padded), NULL) == KOLM_OK)
@@ -103,9 +103,9 @@ static int64_t wish_to_wait(const one_call *c) {
     return wait;
 }
 
-/* No status of gRPC: what HTTP says, in words that fit. */
+/* The error for an answer without a gRPC status, from the HTTP status. */
 static kit_status not_grpc(const one_call *c, kit_status status, kolm_error_t *err) {
-    if (c->heard.status == 0 && status == KOLM_E_NOT_FOUND) { /* the host's name, and nothing of the service's */
+    if (c->heard.status == 0 && status == KOLM_E_NOT_FOUND) { /* of the host name, not of anything at the service */
         if (err != NULL) err->code = KOLM_E_UNAVAILABLE;
         return KOLM_E_UNAVAILABLE;
     }
@@ -124,7 +124,7 @@ static kit_status judge(one_call *c, kit_status status, bool half, kolm_error_t 
     bool grpc = c->heard.status == 200 && speaks_grpc(&c->heard);
     a->http_status = c->heard.status;
     if (!grpc) return not_grpc(c, status, err);
-    if (status != KOLM_OK) return status; /* cut off, or frames that are none */
+    if (status != KOLM_OK) return status; /* broken off, or invalid frames */
     a->status = kit_grpc_status_of(kit_http_header_of(&c->heard, "grpc-status"));
     read_words(c);
     if (a->status > 0) {
@@ -169,7 +169,7 @@ static kit_status one_try(one_call *c, kolm_error_t *err) {
     c->answer->status = -1;
     kit_buf_clear(&c->answer->message);
     kit_status status = kit_http_send(c->http, &request, &c->heard, err);
-    if (status != KOLM_OK && sink.refused.code != KOLM_OK) { /* in these words, whatever the call is */
+    if (status != KOLM_OK && sink.refused.code != KOLM_OK) { /* this error, for any kind of call */
         status = sink.refused.code;
         if (err != NULL) *err = sink.refused;
     }
@@ -178,7 +178,7 @@ static kit_status one_try(one_call *c, kolm_error_t *err) {
     return status;
 }
 
-/* ---- All of them */
+/* ---- All tries */
 
 static bool stopped(const kit_http *http) {
     if (http->host != NULL && http->host->cancelled(http->host->user) != 0) return true;
@@ -194,7 +194,7 @@ static kit_status rest(const one_call *c, uint64_t ms, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Whether a status of gRPC decides, or how far HTTP came. */
+/* True if the gRPC status decides about a retry, false if the HTTP outcome does. */
 static bool heard_grpc(const one_call *c) {
     return c->answer->http_status == 200 && c->heard.fate == KIT_HTTP_ANSWERED;
 }
@@ -226,7 +226,7 @@ static kit_status all_tries(one_call *c, kolm_error_t *err) {
         uint64_t pause = kit_http_backoff(tried, http->first_wait_ms, http->wait_most_ms, &http->random);
         int64_t asked = throttled ? c->wait_ms : c->heard.retry_after_ms;
         if (asked > 0 && (uint64_t)asked > pause) pause = (uint64_t)asked;
-        /* what may have created something is not repeated without a key, whatever the service says of itself */
+        /* without a key, a call that may have created something is not repeated, even if the service asks for it */
         bool asks = throttled && !c->delivered && !(unclear && c->call->repeat == KIT_HTTP_CREATE);
         bool again = asks || (decide(c, status) == KIT_HTTP_AGAIN && tried < most);
         if (!again || pause > http->wait_most_ms || kit_now_ms() + (int64_t)pause >= c->deadline_ms) return status;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of gRPC that need no network: frames, statuses, words. */
+/* The parts of gRPC that need no network: frames, statuses, messages. */
 #include "kolm/http/grpc.h"
 #include "kolm/kit/text.h"
 
@@ -22,7 +22,7 @@ static kit_status check_prefix(const kit_grpc_frames *f, const uint8_t *at, size
     return KOLM_OK;
 }
 
-/* Moves what is missing of `wanted` bytes from the input; true when they are there. */
+/* Fills held up to `wanted` bytes from the input; true once they are complete. */
 static bool fill(kit_grpc_frames *f, const uint8_t **at, size_t *left, size_t wanted) {
     size_t missing = wanted > f->held.length ? wanted - f->held.length : 0;
     size_t n = missing < *left ? missing : *left;
@@ -36,7 +36,7 @@ kit_status kit_grpc_frames_take(kit_grpc_frames *f, const void *bytes, size_t le
     const uint8_t *at = bytes;
     size_t left = length, size = 0;
     while (left > 0) {
-        /* a whole frame of the input is handed on from where it lies */
+        /* a complete frame is passed on without copying */
         if (f->held.length == 0 && left >= PREFIX) {
             KIT_TRY(check_prefix(f, at, &size, err));
             if (left - PREFIX >= size) {

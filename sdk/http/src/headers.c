@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Header lines: those of a request for libcurl, those of an answer as pairs of texts. */
+/* Header lines: of a request for libcurl, and of an answer as pairs of strings. */
 #include "internal.h"
 #include "kolm/kit/text.h"
 
@@ -18,7 +18,7 @@ static bool is_token(const char *text, size_t length) {
     return true;
 }
 
-/* Kept as "name\0value\0name\0value\0", names in lower case. */
+/* Stored as "name\0value\0name\0value\0", names in lower case. */
 void http_headers_take(kit_buf *headers, const char *line, size_t length) {
     const char *colon = memchr(line, ':', length);
     if (colon == NULL || !is_token(line, (size_t)(colon - line)) || memchr(line, '\0', length) != NULL) return;
@@ -73,7 +73,7 @@ bool http_content_range(const char *text, uint64_t *out_first, uint64_t *out_tot
     return digits(&text, out_total) && *text == '\0' && (*out_first == UINT64_MAX || last < *out_total);
 }
 
-/* Appends "name: value" with the secret after it, and wipes what it was made in. */
+/* Appends "name: value" followed by the secret, and wipes the buffers used. */
 static kit_status append(http_flight *f, const char *name, const char *value, const kit_secret *secret,
                          kolm_error_t *err) {
     kit_buf line = {0};
@@ -81,7 +81,7 @@ static kit_status append(http_flight *f, const char *name, const char *value, co
     bool empty = value[0] == '\0' && secret == NULL;
     kit_buf_fmt(&line, empty ? "%s;%s" : "%s: %s", name, value);
     if (secret != NULL) {
-        /* At full size at once, so that growing leaves no copy behind. */
+        /* Allocated at full size, so that growing leaves no copy behind. */
         kit_buf whole = {0};
         const char *text = http_secret_text(secret);
         char *room = malloc(line.length + strlen(text) + 1);
@@ -105,7 +105,7 @@ static kit_status append(http_flight *f, const char *name, const char *value, co
     return KOLM_OK;
 }
 
-/* libcurl's own, or what would break the bounds of this library. */
+/* Headers that libcurl sets, or that would bypass the limits of this library. */
 static bool is_managed(const char *name) {
     static const char *const managed[] = {"Host",   "Content-Length", "Transfer-Encoding", "Connection",
                                           "Range",  "If-Range",       "Accept-Encoding",   "Expect",
@@ -138,7 +138,7 @@ static kit_status given_headers(http_flight *f, bool *out_typed, kolm_error_t *e
 static kit_status body_type(http_flight *f, bool typed, kolm_error_t *err) {
     const kit_http_request *r = f->request;
     if (typed || r->part_count > 0) return KOLM_OK;
-    if (!http_has_body(r)) { /* an empty POST of libcurl would have the type of a form */
+    if (!http_has_body(r)) { /* libcurl would send an empty POST as a form */
         struct curl_slist *longer = curl_slist_append(f->list, "Content-Type:");
         if (longer == NULL) return kit_no_memory(err);
         f->list = longer;
@@ -166,7 +166,7 @@ kit_status http_headers_build(http_flight *f, kolm_error_t *err) {
         KIT_TRY(append(f, name, r->key, NULL, err));
     }
     if (f->range_from > 0 && f->etag[0] != '\0') KIT_TRY(append(f, "If-Range", f->etag, NULL, err));
-    struct curl_slist *longer = curl_slist_append(f->list, "Expect:"); /* a body is sent at once, and once */
+    struct curl_slist *longer = curl_slist_append(f->list, "Expect:"); /* send the body without waiting for 100 */
     if (longer == NULL) return kit_no_memory(err);
     f->list = longer;
     return KOLM_OK;

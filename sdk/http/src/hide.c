@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a recording may not hold though it is no secret of the request: keys that were just made, cookies,
- * signatures of addresses. */
+/* Hides what a recording must not contain although it is not a secret of the request: newly created keys, cookies,
+ * signatures in URLs. */
 #include "hide.h"
 
 #include <string.h>
@@ -8,10 +8,10 @@
 
 #define HIDDEN "[hidden]"
 
-#define NAME_MAX_BYTES 256u /* what is looked at, from the end */
+#define NAME_MAX_BYTES 256u /* compared, from the end */
 
-/* Its end in lower case without '-' and '_', so that api_key, x-api-key and apiKey are one; cut at the front if it is
- * too long. Returns the length. */
+/* Copies the end of name in lower case without '-' and '_', so that api_key and apiKey are equal; drops the beginning
+ * if it is too long. Returns the length. */
 static size_t fold(const char *name, size_t length, char out[NAME_MAX_BYTES]) {
     size_t n = 0;
     for (size_t i = length > NAME_MAX_BYTES ? length - NAME_MAX_BYTES : 0; i < length; i++) {
@@ -90,14 +90,14 @@ static bool hide_string(cJSON *item) {
     return good;
 }
 
-/* As deep as the JSON reader lets a text be. */
+/* Recurses at most as deep as the JSON parser allows. */
 bool http_hide_json(cJSON *json) {
     cJSON *item = NULL;
     if (cJSON_IsString(json)) return hide_string(json);
     if (!cJSON_IsArray(json) && !cJSON_IsObject(json)) return true;
     bool private = json->string != NULL && is_private_member(json->string, strlen(json->string));
     cJSON_ArrayForEach(item, json) {
-        if (private && cJSON_IsString(item)) { /* "tokens" of a list have no name of their own */
+        if (private && cJSON_IsString(item)) { /* elements of a list have no name of their own */
             if (cJSON_SetValuestring(item, HIDDEN) == NULL) return false;
         } else if (!http_hide_json(item)) {
             return false;

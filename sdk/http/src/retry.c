@@ -10,7 +10,7 @@ typedef struct rule {
 #define STOP KIT_HTTP_STOP
 #define AGAIN KIT_HTTP_AGAIN
 #define UNCLEAR KIT_HTTP_UNCLEAR
-/* The first that holds the status counts. */
+/* The first range that contains the status counts. */
 static const rule rules[] = {
     {100, 407, {STOP, STOP, STOP, STOP}},       {408, 408, {AGAIN, AGAIN, AGAIN, UNCLEAR}},
     {425, 425, {AGAIN, AGAIN, AGAIN, UNCLEAR}}, {429, 429, {AGAIN, AGAIN, AGAIN, AGAIN}},
@@ -27,7 +27,7 @@ kit_http_next kit_http_decide(kit_http_repeat repeat, kit_http_fate fate, int st
     if (fate == KIT_HTTP_LOST || (fate == KIT_HTTP_CUT && status < 300)) return no_answer[repeat];
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (status >= rules[i].from && status <= rules[i].to) return rules[i].next[repeat];
-    return no_answer[repeat]; /* no status of HTTP */
+    return no_answer[repeat]; /* not an HTTP status */
 }
 
 bool kit_http_may_have_happened(kit_http_fate fate, int status) {

@@ -12,7 +12,7 @@ struct kit_secret {
     char text[]; /* NUL terminated */
 };
 
-/* The compiler must not remove this, as it may a memset of memory that is not read again. */
+/* Unlike memset, the compiler must not remove this if the memory is not read again. */
 void http_wipe(void *bytes, size_t length) {
     volatile char *p = bytes;
     while (length-- > 0)
@@ -103,7 +103,7 @@ kit_status kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BY
     return status;
 }
 
-/* The longest run from text on that lies anywhere within the secret. */
+/* Length of the longest prefix of text that occurs anywhere in the secret. */
 static size_t longest_run(const kit_secret *secret, const char *text, size_t length) {
     size_t best = 0;
     for (size_t at = 0; at + best < secret->length; at++) {
@@ -117,7 +117,7 @@ static size_t longest_run(const kit_secret *secret, const char *text, size_t len
 }
 
 void kit_secret_redact(const kit_secret *const *secrets, size_t count, const char *text, size_t length, kit_buf *out) {
-    size_t plain = 0; /* begin of what was not yet appended */
+    size_t plain = 0; /* start of the text not yet appended */
     for (size_t at = 0; at < length;) {
         size_t hidden = 0;
         for (size_t i = 0; i < count; i++) {

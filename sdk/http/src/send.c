@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sends requests: tries, pauses, redirects, deadlines, and the result. */
+/* Sends requests: tries, pauses, redirects, deadlines, and results. */
 #include "internal.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
@@ -79,7 +79,7 @@ static kit_status prepare(http_flight *f) {
 static void land(http_flight *f, kit_status status) {
     f->status = status;
     f->state = FLIGHT_DONE;
-    if (status == KOLM_OK) (void)kit_fail(f->err, KOLM_OK, "", "%s", ""); /* nothing of the tries before */
+    if (status == KOLM_OK) (void)kit_fail(f->err, KOLM_OK, "", "%s", ""); /* clears errors of earlier tries */
     http_redact(f, f->err->text, sizeof f->err->text);
     http_redact(f, f->err->remedy, sizeof f->err->remedy);
     f->answer->tries = f->tries;
@@ -96,7 +96,7 @@ static void cleanup(http_flight *f) {
     kit_buf_free(&f->heard);
 }
 
-/* ---- What becomes of a try */
+/* ---- The outcome of a try */
 
 /* The error of a request that failed but may have taken effect. */
 static kit_status unclear(http_flight *f, kit_status status) {
@@ -129,7 +129,7 @@ static void note_answer(http_flight *f) {
     }
 }
 
-/* True when the answer is a redirect that may be followed; then the flight is on its way there. */
+/* Returns true if the answer is a redirect that may be followed, and directs the flight there. */
 static bool follow(http_flight *f) {
     kit_http_answer *a = f->answer;
     const char *location = http_headers_find(&a->headers, "location");
@@ -149,7 +149,7 @@ static bool follow(http_flight *f) {
     http_place_free(&f->place);
     f->place = to;
     f->redirects++;
-    f->tries--; /* not another try of the same */
+    f->tries--; /* a redirect does not count as a try */
     f->state = FLIGHT_PAUSED;
     f->due_ms = kit_now_ms();
     return true;
@@ -181,7 +181,7 @@ static void add_wait(http_flight *f) {
                (long long)((a->retry_after_ms + 999) / 1000));
 }
 
-/* A try has ended by itself. */
+/* Handles a try that ended by itself. */
 static void finish(http_flight *f, CURLcode code) {
     kit_http_answer *a = f->answer;
     bool may_pass = http_may_pass(f, code);
@@ -255,7 +255,7 @@ static void start(http_flight *f) {
     land(f, unclear(f, status));
 }
 
-/* Looks at the clock of one flight. */
+/* Checks the time limits of one flight. */
 static void look(http_flight *f, bool stop) {
     int64_t now = kit_now_ms();
     char what[64];
@@ -323,7 +323,7 @@ static void fly(kit_http *http, http_flight *flights, size_t count) {
             look(&flights[i], stop);
         if (http->multi != NULL) (void)curl_multi_perform(http->multi, &running);
         if (http->multi != NULL) collect(http);
-        if (all_done(flights, count)) return; /* nothing is left to wait for */
+        if (all_done(flights, count)) return; /* nothing left to wait for */
         wait_for(http, flights, count);
     }
 }

@@ -25,7 +25,7 @@ static kit_status hash_beginning(http_flight *f, uint64_t size, kolm_error_t *er
     return KOLM_OK;
 }
 
-/* A strong one that a header of ours has room for: only it says that two answers are of the same bytes. */
+/* Accepts a strong ETag that fits: only that guarantees that two answers have the same bytes. */
 static bool take_etag(http_flight *f, const char *etag) {
     f->etag[0] = '\0';
     if (etag == NULL || etag[0] != '"' || strlen(etag) >= sizeof f->etag) return false;
@@ -54,7 +54,7 @@ void http_sink_range(http_flight *f) {
     f->range_from = known ? f->good : 0;
 }
 
-/* From the first byte. */
+/* Starts over at the first byte. */
 static bool start_over(http_flight *f) {
     int fd = f->request->out_file;
     uint8_t unused[KIT_SHA256_BYTES];
@@ -72,7 +72,7 @@ static bool go_on(http_flight *f) {
     uint64_t first = 0, total = UINT64_MAX;
     const char *range = http_headers_find(&f->answer->headers, "content-range");
     const char *etag = http_headers_find(&f->answer->headers, "etag");
-    /* RFC 9110 15.3.7: a part names the ETag that the whole would have. */
+    /* RFC 9110 15.3.7: a partial answer has the ETag of the whole. */
     if (etag == NULL || strcmp(etag, f->etag) != 0)
         return http_refuse(f, KOLM_E_DATA_LOSS, "remove the unfinished file and download it again",
                            "the server sent the rest of the file without showing that it is of the version that was "
@@ -110,7 +110,7 @@ static bool begin_file(http_flight *f, long status) {
     return true;
 }
 
-/* 416, and the server's file ends where ours does. If-Range was sent: of another version it would be a 200. */
+/* 416, and the server's file ends where ours does. Another version would have been a 200, because If-Range was sent. */
 static bool has_all(http_flight *f) {
     uint64_t first = 0, total = 0;
     const char *range = http_headers_find(&f->answer->headers, "content-range");

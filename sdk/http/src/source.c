@@ -20,7 +20,7 @@ static size_t read_file(char *bytes, size_t size, size_t count, void *user) {
     do
         n = pread(reader->file, bytes, want, (off_t)(reader->begin + reader->at));
     while (n < 0 && errno == EINTR);
-    if (n <= 0) return CURL_READFUNC_ABORT; /* it is shorter than it was said to be */
+    if (n <= 0) return CURL_READFUNC_ABORT; /* it is shorter than announced */
     reader->at += (uint64_t)n;
     return (size_t)n;
 }

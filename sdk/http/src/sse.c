@@ -13,8 +13,8 @@ struct kit_sse {
     void *user;
     kit_buf line, data, type, id;
     int64_t retry_ms;
-    bool started;  /* the place of a byte order mark has passed */
-    bool after_cr; /* an LF now belongs to the line end before */
+    bool started;  /* past the position of a byte order mark */
+    bool after_cr; /* an LF now belongs to the previous line end */
     bool has_data; /* of the event being read */
     kit_status failed;
 };

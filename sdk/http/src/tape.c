@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recordings: each try becomes a line, and a line takes the place of a try. */
+/* Recordings: each try is written as a line, and a line can replace a try. */
 #include "kolm/http/tape.h"
 #include "hide.h"
 #include "internal.h"
@@ -20,7 +20,7 @@ struct kit_http_tape {
     kit_buf out;  /* recording */
     cJSON *lines; /* replaying; NULL: recording */
     int at;
-    bool failed; /* a line could not be made: memory is out */
+    bool failed; /* a line could not be built: out of memory */
 };
 
 bool http_tape_records(const kit_http *http) {
@@ -107,7 +107,7 @@ kit_status kit_http_tape_close(kit_http_tape *tape, kolm_error_t *err) {
     return status;
 }
 
-/* ---- Texts as they are written */
+/* ---- Texts as recorded */
 
 static void add_url(const http_flight *f, const char *url, kit_buf *out) {
     kit_buf hidden = {0};
@@ -117,7 +117,7 @@ static void add_url(const http_flight *f, const char *url, kit_buf *out) {
     kit_buf_free(&hidden);
 }
 
-/* A body as text; false where it is none. */
+/* Appends a body as text; false if it is not text. */
 static bool add_body(const http_flight *f, const char *bytes, size_t length, kit_buf *out) {
     kit_buf hidden = {0};
     cJSON *json = NULL;
@@ -140,7 +140,7 @@ static bool put_buf(cJSON *object, const char *key, kit_buf *text) {
     return good;
 }
 
-/* size: of all of it; length: of what is there, which is less where it was too large. */
+/* size: of the whole body; length: of the bytes kept, fewer if it was too large. */
 static bool put_body(const http_flight *f, cJSON *object, const char *bytes, size_t length, uint64_t size) {
     kit_buf text = {0};
     if (length == size && add_body(f, bytes, length, &text)) return put_buf(object, "body", &text);
@@ -185,7 +185,7 @@ static bool put_answer(const http_flight *f, cJSON *line) {
     bool good = kit_json_put_u64(answer, "status", (uint64_t)f->answer->status);
     for (const char *at = kit_buf_text(all), *end = at + all->length; at < end;) {
         const char *value = at + strlen(at) + 1;
-        /* the last of several counts, as for kit_http_header_of */
+        /* the last of several counts, as in kit_http_header_of */
         cJSON_DeleteItemFromObjectCaseSensitive(headers, at);
         /* The body is kept decoded, as passed on. */
         if (strcmp(at, "content-encoding") != 0 && strcmp(at, "content-length") != 0 &&

@@ -21,24 +21,23 @@ typedef struct kit_secret kit_secret;
 
 #define KIT_SECRET_BYTES_MAX 16384u /* longer than any token, and shorter than what servers accept in a header */
 
-/* length bytes at text, copied: 1 to KIT_SECRET_BYTES_MAX printable ASCII characters, no spaces; else
- * INVALID_ARGUMENT. The error names `what` ("KOLM_ACME_TOKEN") and contains no part of the secret. */
+/* Copies length bytes at text: 1 to KIT_SECRET_BYTES_MAX printable ASCII characters, no spaces; else INVALID_ARGUMENT.
+ * The error names `what` ("KOLM_ACME_TOKEN") and contains no part of the secret. */
 kit_status kit_secret_new(const char *what, const char *text, size_t length, kit_secret **out,
                           kolm_error_t *err) KIT_MUST_USE;
-/* The value of an environment name that the manifest lists under auth or secrets, from host->secret.
- * UNAUTHENTICATED if it is not set; PERMISSION_DENIED if the manifest does not name it, or if the value is
- * withheld (detect without --refresh). */
+/* Reads the environment name `variable`, which the manifest must list under auth or secrets, from host->secret.
+ * UNAUTHENTICATED if it is not set; PERMISSION_DENIED if the manifest does not list it, or if the value is withheld
+ * (detect without --refresh). */
 kit_status kit_secret_read(const kolm_host_v1_t *host, const char *variable, kit_secret **out,
                            kolm_error_t *err) KIT_MUST_USE;
-/* Both halves of "id:secret", cut at the first separator. INVALID_ARGUMENT if a half is missing. */
+/* Splits "id:secret" at the first separator. INVALID_ARGUMENT if a half is missing. */
 kit_status kit_secret_split(const kit_secret *secret, const char *what, char separator, kit_secret **out_left,
                             kit_secret **out_right, kolm_error_t *err) KIT_MUST_USE;
-/* Wipes and frees. No-op if NULL. */
+/* Wipes and frees the secret. No-op if NULL. */
 void kit_secret_free(kit_secret *secret);
 
-/* Appends text, with each run of at least KIT_SECRET_SHOWN_MAX + 1 bytes that is part of one of the secrets (the
- * whole secret if it is shorter than that) replaced by "[secret]". A truncated token, or one within a URL, is found
- * too. */
+/* Appends text, with each run of at least KIT_SECRET_SHOWN_MAX + 1 bytes that is part of one of the secrets (or, if it
+ * is shorter, the whole secret) replaced by "[secret]". This also finds a truncated token, or one within a URL. */
 #define KIT_SECRET_SHOWN_MAX 7u
 void kit_secret_redact(const kit_secret *const *secrets, size_t count, const char *text, size_t length, kit_buf *out);
 

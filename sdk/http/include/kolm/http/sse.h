@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Server-sent events: an incremental parser with a limit on the size of an event. */
+/* Server-sent events: an incremental parser with an event size limit. */
 #ifndef KOLM_HTTP_SSE_H
 #define KOLM_HTTP_SSE_H
 
@@ -22,16 +22,16 @@ typedef struct kit_sse_event {
     int64_t retry_ms; /* the reconnection delay that the server last asked for; -1 if it did not */
 } kit_sse_event;
 
-/* Called for each event; the texts are valid until it returns. Any result but KOLM_OK ends the reading and is returned
- * by kit_sse_feed. */
+/* Called for each event; the texts are valid until it returns. Any result but KOLM_OK stops parsing and is returned by
+ * kit_sse_feed. */
 typedef kit_status (*kit_sse_fn)(void *user, const kit_sse_event *event, kolm_error_t *err);
 
-/* One stream; of one thread at a time. */
+/* The parser of one stream, for one thread at a time. */
 typedef struct kit_sse kit_sse;
 /* event_max: maximum number of bytes in the data of an event, and in a line. */
 kit_status kit_sse_new(size_t event_max, kit_sse_fn on_event, void *user, kit_sse **out,
                        kolm_error_t *err) KIT_MUST_USE;
-/* The next bytes, in pieces of any size. OUT_OF_RANGE if a line or an event is longer than event_max,
+/* Parses the next bytes, in pieces of any size. OUT_OF_RANGE if a line or an event is longer than event_max,
  * RESOURCE_EXHAUSTED if out of memory; after a failure every further call fails with the same code. */
 kit_status kit_sse_feed(kit_sse *sse, const char *bytes, size_t length, kolm_error_t *err) KIT_MUST_USE;
 void kit_sse_free(kit_sse *sse); /* no-op if NULL */

@@ -10,30 +10,29 @@ extern "C" {
 #endif
 
 /*
- * Given to kit_http_open in its options, and closed after kit_http_close. A file of JSON lines, one a try, in the
- * order in which the tries ended:
+ * Pass a tape to kit_http_open in its options, and close it after kit_http_close. It is a file of JSON lines, one per
+ * try, in the order in which the tries ended:
  *
  *   {"request": {"method", "url", "headers": {NAME: VALUE}, "body"}, "answer": {"status", "headers", "body"}}
  *   {"request": ..., "failure": {"curl": CODE, "sent": BOOL, "stage": N, "status": N}}
- *     (status 0: none came; curl: the number of libcurl; stage: 0 resolving to 5 receiving)
+ *     (status 0: none received; curl: libcurl's error number; stage: 0 resolving to 5 receiving)
  *
  * Never written, whichever side sent it:
- *   - a secret of the request: a header with one becomes "[secret]", and in every other text each run of eight of
+ *   - a secret of the request: a header with one becomes "[secret]", as does, in every other text, each run of eight of
  *     its bytes (kit_secret_redact);
- *   - cookies, and headers of an answer whose name speaks of a token, key, secret, signature or credential;
- *   - in JSON bodies of either side the texts of members whose name ends in token, secret, password, signature,
+ *   - cookies, and answer headers whose name refers to a token, key, secret, signature or credential;
+ *   - in JSON bodies of either side, the texts of members whose name ends in token, secret, password, signature,
  *     credential, credentials, jwt, cookie, authorization, api_key, access_key, private_key or secret_key: "[hidden]",
- *     so that a key created by the request is not recorded. Case, '-' and '_' are ignored in all these names:
- * privateKey is one of them;
- *   - values in the query of a URL, be it the one asked for or one in a JSON text or a Location header, if their
- *     name speaks of the same, and of those that presigned addresses have (X-Amz-..., X-Goog-..., Signature, Policy,
- *     Expires, sig, se, sp, sv);
- *   - bodies that are not UTF-8, over 1 MiB, or of requests that come from a file or in parts: their size alone,
+ *     so that a key created by the request is not recorded. Case, '-' and '_' are ignored in all these names, so this
+ *     includes privateKey;
+ *   - in the query of a URL (of the request, in a JSON text or in a Location header), the values of such names, and of
+ *     those used in presigned URLs (X-Amz-..., X-Goog-..., Signature, Policy, Expires, sig, se, sp, sv);
+ *   - bodies that are not UTF-8 or larger than 1 MiB, and request bodies from a file or in parts: only their size,
  *     "body_size"; such an answer cannot be replayed.
- * Read a recording before you publish it: this program does not treat names and e-mail addresses as secrets.
+ * Read a recording before you publish it: names and e-mail addresses are not treated as secrets.
  *
- * Replay: each try takes the next line, and fails with FAILED_PRECONDITION if method, URL, or body are not those
- * of the line (compared as they would be written). There are no pauses. Both: of one thread at a time.
+ * Replay: each try consumes the next line, and fails with FAILED_PRECONDITION if method, URL or body do not match it
+ * (compared as they would be written). There are no pauses. Use a tape from one thread at a time.
  */
 typedef struct kit_http_tape kit_http_tape;
 
