@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files of remote jobs: known by digest, sent where they are missing, fetched and checked. */
+/* Files of remote jobs: identified by digest, sent if missing, fetched and checked. */
 #include "internal.h"
 
 #include "kolm/kit/digest.h"
@@ -18,7 +18,7 @@
 #define CHUNK SSH_JOB_CHUNK
 #define ASKED_AT_ONCE 2000
 #define GETS_IN_FLIGHT 64
-#define SENT_AT_ONCE (64u << 10) /* bytes of results that come without another question */
+#define SENT_AT_ONCE (64u << 10) /* bytes of results that are sent without another request */
 #define RESULT_MAX (1ull << 42)
 #define TELL_MS 200
 
@@ -165,7 +165,7 @@ cJSON *ssh_job_files_json(const ssh_job_files *files) {
     return range_json(files, 0, files->count, true);
 }
 
-/* ---- There */
+/* ---- Uploading */
 
 typedef struct counter {
     uint64_t done, total;
@@ -173,7 +173,7 @@ typedef struct counter {
     const char *phase;
 } counter;
 
-/* In kilobytes, so that the numbers can be read. */
+/* Reports progress in kilobytes, so that the numbers are readable. */
 static void tell(const kit_ssh_job_remote *remote, counter *c, uint64_t more) {
     int64_t now = kit_now_ms();
     c->done += more;
@@ -210,7 +210,7 @@ static kit_status put_chunk(kit_ssh_job_remote *remote, const ssh_job_file *file
     return status;
 }
 
-/* Nothing answers to the pieces: what goes wrong is told when all are sent. */
+/* Pieces are not answered: sync reports errors once all are sent. */
 static kit_status put_file(kit_ssh_job_remote *remote, const ssh_job_file *file, uint64_t at, counter *c,
                            kolm_error_t *err) {
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
@@ -244,14 +244,14 @@ kit_status ssh_job_send_all(kit_ssh_job_remote *remote, const ssh_job_files *fil
     return KOLM_OK;
 }
 
-/* missing: [{sha256, at}] in the order of what was asked. */
+/* missing: [{sha256, at}] in the order of the request. */
 static kit_status put_missing(kit_ssh_job_remote *remote, const ssh_job_files *files, size_t from, size_t to,
                               const cJSON *missing, kolm_error_t *err) {
     counter c = {.phase = "uploading"};
     const cJSON *item;
     size_t i = from;
     kit_status status = KOLM_OK;
-    for (int pass = 0; pass < 2; pass++) { /* first how much, then the bytes */
+    for (int pass = 0; pass < 2; pass++) { /* first the total size, then the bytes */
         i = from;
         cJSON_ArrayForEach(item, missing) {
             const char *digest = "";
@@ -288,7 +288,7 @@ kit_status ssh_job_upload(kit_ssh_job_remote *remote, const ssh_job_files *files
             status = put_missing(remote, files, from, to, missing, err);
             ssh_job_frame_free(&answer);
             if (status == KOLM_OK) status = ssh_job_ask(remote, ssh_job_request("sync"), &answer, err);
-            ssh_job_lanes_end(remote); /* the far end gives them back at sync */
+            ssh_job_lanes_end(remote); /* the far end returns them at sync */
         }
         ssh_job_frame_free(&answer);
     }
@@ -303,13 +303,13 @@ cJSON *ssh_job_tree_request(const ssh_job_files *files, const char *id) {
     return NULL;
 }
 
-/* ---- And home */
+/* ---- Fetching */
 
 typedef struct wanted {
     const char *name, *digest;
     uint64_t size;
     char *part, *target;
-    kit_sha256 *sha; /* of what came, where it began with the first byte; otherwise NULL */
+    kit_sha256 *sha; /* of the received bytes; NULL unless they began with the first byte */
 } wanted;
 
 static void wanted_free(wanted *w) {
@@ -318,7 +318,7 @@ static void wanted_free(wanted *w) {
     free(w->target);
 }
 
-/* What the far end offers is distrusted: names stay below those that were asked for. */
+/* The far end is not trusted: names must be below those that were requested. */
 static kit_status read_offer(const kit_ssh_job_remote *remote, const cJSON *item, const char *const *names,
                              const char *directory, size_t number, wanted *out, kolm_error_t *err) {
     bool good = kit_json_get_string(item, "name", &out->name) && kit_json_get_string(item, "sha256", &out->digest) &&
@@ -347,7 +347,7 @@ static kit_status ask_for(kit_ssh_job_remote *remote, const char *job, const wan
     return ssh_job_send(remote, request, NULL, 0, err);
 }
 
-/* The bytes of a piece, until the next one. */
+/* Returns the bytes of a piece, valid until the next one. */
 static bool piece_of(const kit_ssh_job_remote *remote, const ssh_job_frame *frame, const char **out_bytes,
                      size_t *out_length) {
     uint64_t size = 0;
@@ -364,7 +364,7 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
                             kolm_error_t *err) {
     bool more = true;
     kit_status status = KOLM_OK;
-    while (more) { /* to its end even when it cannot be written: what comes next belongs to another file */
+    while (more) { /* read to its end even if it cannot be written: the next bytes belong to another file */
         ssh_job_frame frame = {0};
         KIT_TRY(ssh_job_receive(remote, INT64_MAX / 4, &frame, err));
         const char *bytes = NULL;
@@ -415,8 +415,8 @@ static uint64_t size_of(const char *path) {
     return stat(path, &about) == 0 ? (uint64_t)about.st_size : 0;
 }
 
-/* Reads the answers that are on their way, so that the next question gets its own: another kolm may have taken the
- * results, and the files with them, just now, and then the job is asked for again over the same link. */
+/* Reads the pending answers, so that the next request gets its own: another kolm may just have fetched the results and
+ * dropped the job, and then it is requested again over the same link. */
 static void pass_over(kit_ssh_job_remote *remote, size_t answers) {
     for (size_t i = 0; i < answers && !remote->broken; i++) {
         bool more = true;
@@ -425,13 +425,13 @@ static void pass_over(kit_ssh_job_remote *remote, size_t answers) {
             kolm_error_t ignored = KIT_ERROR_INIT;
             if (ssh_job_receive(remote, INT64_MAX / 4, &frame, &ignored) != KOLM_OK ||
                 !kit_json_get_bool(frame.header, "more", &more) || frame.raw_length == 0)
-                more = false; /* a refusal is the whole answer */
+                more = false; /* a refusal is a complete answer */
             ssh_job_frame_free(&frame);
         }
     }
 }
 
-/* sent: it comes without being asked for. */
+/* sent: the far end sends the files without further requests. */
 static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *list, size_t count, bool sent,
                            kolm_error_t *err) {
     counter c = {.phase = "fetching"};
@@ -439,7 +439,7 @@ static kit_status take_all(kit_ssh_job_remote *remote, const char *job, wanted *
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < count; i++) {
         c.total += list[i].size;
-        if (sent) (void)unlink(list[i].part); /* from its first byte on */
+        if (sent) (void)unlink(list[i].part); /* it is sent from the first byte */
     }
     for (size_t i = 0; status == KOLM_OK && i < count; i++) {
         for (; status == KOLM_OK && asked < count && asked < i + GETS_IN_FLIGHT; asked++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Follows a remote job: tells its events, stops it when that is asked, and says why it ended without a result. */
+/* Follows a remote job: reports its events, stops it on request, and explains why it ended without a result. */
 #include "internal.h"
 
 #include "kolm/kit/process.h"
@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define ASK_MS 2000   /* the far end answers at least this often */
-#define LOOK_MS 100   /* between looks at the user's wish to stop */
-#define LATE_MS 30000 /* the far end or the link is gone, whatever it says */
+#define LOOK_MS 100   /* polling interval of the stop flag */
+#define LATE_MS 30000 /* then the far end or the link is considered dead */
 #define DYING_MS 300
 #define STOP_MS 9000 /* the host gives a slot ten seconds */
 
@@ -39,7 +39,7 @@ static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error
     uint64_t id = 0;
     (void)kit_json_put_string(request, "job", job);
     kit_status status = ssh_job_send(remote, request, NULL, 0, err);
-    /* The answers to the questions that were open come first. */
+    /* Answers to pending requests come first. */
     while (status == KOLM_OK && id != remote->number && kit_now_ms() < until) {
         status = ssh_job_receive(remote, LOOK_MS, &answer, err);
         if (answer.header != NULL || remote->refused) id = remote->answered;
@@ -47,15 +47,15 @@ static kit_status cancel(kit_ssh_job_remote *remote, const char *job, kolm_error
         ssh_job_frame_free(&answer);
     }
     bool sure = status == KOLM_OK && id == remote->number;
-    remote->refused = remote->broken = false; /* nothing is to be tried again */
+    remote->refused = remote->broken = false; /* do not retry */
     int32_t code = remote->host->cancelled(remote->host->user) != 0 ? KOLM_E_CANCELLED : KOLM_E_DEADLINE_EXCEEDED;
     return kit_fail(err, code, "run the same command again to continue",
                     sure ? "the job on %s was stopped" : "%s was asked to stop the job, and has not confirmed it",
                     remote->settings.name);
 }
 
-/* "cancelled" is also said when kolm itself is gone: that nobody listens is no reason to end what may have run for
- * days. It is found by whoever asks the same again. */
+/* cancelled() is also true if kolm itself has exited: that is no reason to end a job that may have run for days. The
+ * same command finds it again. */
 static kit_status stop(kit_ssh_job_remote *remote, const char *job, kolm_error_t *err) {
     for (int waited = 0; waited < DYING_MS && getppid() == remote->caller; waited += 50)
         (void)poll(NULL, 0, 50);

@@ -2,7 +2,7 @@
 /* The near end of the watchdog on a rented machine: armed, and read back. */
 #include "internal.h"
 
-/* One request; *out_armed and *out_left are what it says. */
+/* Sends one request; *out_armed and *out_left are from its answer. */
 static kit_status ask(kit_ssh_job_remote *remote, cJSON *request, bool *out_armed, uint64_t *out_left,
                       kolm_error_t *err) {
     ssh_job_frame answer;
@@ -21,7 +21,7 @@ kit_status kit_ssh_job_guard(kit_ssh_job_remote *remote, uint64_t seconds, bool 
     cJSON *request = ssh_job_request("guard");
     (void)(kit_json_put_u64(request, "seconds", seconds) && kit_json_put_bool(request, "off", power_off));
     KIT_TRY(ask(remote, request, &armed, out_left, err));
-    /* the process itself holds a lock: that is what this one looks at */
+    /* the watchdog process holds a lock, which this request checks */
     KIT_TRY(ask(remote, ssh_job_request("guarded"), &armed, out_left, err));
     if (armed && *out_left <= seconds) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "run it again; another machine may do better",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Remote jobs from the asking to the results: what is sent, what is found again, and cuts in between. */
+/* Remote jobs from request to results: sends the files, finds a job again, survives lost connections. */
 #include "internal.h"
 
 #include "kolm/kit/digest.h"
@@ -15,8 +15,8 @@
 
 #define CHUNK (64u << 10)
 #define GONE_MAX 3
-#define UNASKED (128u << 10) /* bytes that are sent sooner than it is known whether they are there */
-#define PUT_BYTES 200        /* around those of a file */
+#define UNASKED (128u << 10) /* bytes sent without checking whether they are there */
+#define PUT_BYTES 200        /* overhead per file */
 #define ANSWER_MS 600000     /* files of a job may have to be copied there */
 
 typedef struct asking {
@@ -27,11 +27,11 @@ typedef struct asking {
     char base_id[JOB_ID_DIGITS + 1];
     ssh_job_program program;
     char id[JOB_ID_DIGITS + 1];
-    const char *const *results; /* NULL ended */
-    const char *home;           /* where they come to */
+    const char *const *results; /* NULL terminated */
+    const char *home;           /* local directory for them */
     ssh_job_outcome outcome;
-    bool before;  /* an earlier connection of this call had the job already */
-    bool started; /* it was told to start it, and said yes */
+    bool before;  /* an earlier connection of this call already had the job */
+    bool started; /* start was confirmed */
 } asking;
 
 static void asking_free(asking *a) {
@@ -47,7 +47,7 @@ static void say(const kit_ssh_job_remote *remote, uint32_t level, const char *te
     remote->host->log(remote->host->user, level, line);
 }
 
-/* ---- What is asked */
+/* ---- The request */
 
 static kit_status add_named(asking *a, const char *dir, const char *name, bool needed, kolm_error_t *err) {
     char *path = NULL;
@@ -58,7 +58,7 @@ static kit_status add_named(asking *a, const char *dir, const char *name, bool n
     return status;
 }
 
-/* The base model that options.base names is a tree of its own there, sent once. */
+/* The base model that options.base names is a separate tree there, sent once. */
 static kit_status add_base(asking *a, kolm_error_t *err) {
     const char *path = "";
     if (!kit_json_get_string(kit_json_get(a->job->options, "base"), "path", &path)) return KOLM_OK;
@@ -80,7 +80,7 @@ static kit_status add_models(asking *a, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* job.json of this machine names places of this machine and run; the number of a job must not follow from them. */
+/* The local job.json contains paths of this machine and run, which must not affect the id of a job. */
 static kit_status plain_job(const kit_ssh_job_remote *remote, const char *dir, char **out_path, kolm_error_t *err) {
     char *path = NULL;
     cJSON *json = NULL, *item;
@@ -111,7 +111,7 @@ static kit_status describe(kit_ssh_job_remote *remote, const char *dir, const ch
     bool cards = strcmp(a->job->recipe, "lora") == 0;
     kolm_error_t unasked = KIT_ERROR_INIT;
     kit_status asked = ssh_job_ask_facts(remote, cards, &unasked), status = plain_job(remote, dir, &job_json, err);
-    /* While that machine looks about itself, files are digested. */
+    /* Digest files while that machine collects its facts. */
     if (status == KOLM_OK) status = ssh_job_files_add(&a->files, "job.json", job_json, 0, UINT64_MAX, false, err);
     if (status == KOLM_OK && input == NULL) status = add_named(a, dir, "train.jsonl", true, err);
     if (status == KOLM_OK && input == NULL) status = add_named(a, dir, "eval.jsonl", false, err);
@@ -132,9 +132,9 @@ static kit_status describe(kit_ssh_job_remote *remote, const char *dir, const ch
     return status;
 }
 
-/* ---- One connection's worth of it */
+/* ---- One connection */
 
-/* What create answered. */
+/* Handles the answer to create. */
 static void attach(const kit_ssh_job_remote *remote, asking *a, const cJSON *answer) {
     const char *state = "";
     uint64_t exit_code = 1;
@@ -171,7 +171,7 @@ static cJSON *create_request(const asking *a) {
 
 static cJSON *start_request(const asking *a) {
     cJSON *request = ssh_job_request("start");
-    /* That an earlier try ended badly, or was stopped, is no answer to a new one: it goes on from what it left. */
+    /* If an earlier try failed or was stopped, a new one continues from what that left. */
     if (kit_json_put_string(request, "job", a->id) && kit_json_put_bool(request, "again", !a->started) &&
         kit_json_put(request, "command", cJSON_Duplicate(a->program.command, 1)) &&
         (a->program.environment == NULL ||
@@ -190,7 +190,7 @@ static kit_status drop(kit_ssh_job_remote *remote, const asking *a, kolm_error_t
     return KOLM_OK;
 }
 
-/* Sends files unasked where that costs less than asking, and takes them off what may be sent so. */
+/* Sends files without asking if that is cheaper than asking, and deducts their size from *limit. */
 static kit_status send_unasked(kit_ssh_job_remote *remote, const ssh_job_files *files, uint64_t *limit, bool *out_sent,
                                kolm_error_t *err) {
     uint64_t size = ssh_job_files_size(files) + files->count * PUT_BYTES;
@@ -200,7 +200,7 @@ static kit_status send_unasked(kit_ssh_job_remote *remote, const ssh_job_files *
     return ssh_job_send_all(remote, files, err);
 }
 
-/* hopeful: as if the programs and the base model were there already. */
+/* hopeful: assume that the program and the base model are there already. */
 static kit_status send_files(kit_ssh_job_remote *remote, const asking *a, bool hopeful, kolm_error_t *err) {
     uint64_t limit = hopeful ? UNASKED : 0;
     bool sent = false;
@@ -214,7 +214,7 @@ static kit_status send_files(kit_ssh_job_remote *remote, const asking *a, bool h
     return send_unasked(remote, &a->program.files, &limit, &sent, err);
 }
 
-/* One that is done only if the one before it was. */
+/* Sends a request that is executed only if the previous one succeeded. */
 static kit_status send_then(kit_ssh_job_remote *remote, cJSON *request, kolm_error_t *err) {
     if (kit_json_put_bool(request, "then", true)) return ssh_job_send(remote, request, NULL, 0, err);
     cJSON_Delete(request);
@@ -223,10 +223,10 @@ static kit_status send_then(kit_ssh_job_remote *remote, cJSON *request, kolm_err
 
 typedef struct flight {
     uint64_t first, create, last; /* numbers of requests */
-    bool follows;                 /* one more, whose answer is the follower's when all others say yes */
+    bool follows;                 /* followed by a follow request; if all succeed, ssh_job_follow reads its answer */
 } flight;
 
-/* From here on stopping means telling the far end to stop: see heed of begin. */
+/* From now on stopping means telling the far end to stop: see heed in begin. */
 static kit_status send_start(kit_ssh_job_remote *remote, const asking *a, flight *f, kolm_error_t *err) {
     KIT_TRY(send_then(remote, create_request(a), err));
     f->create = remote->number;
@@ -236,7 +236,7 @@ static kit_status send_start(kit_ssh_job_remote *remote, const asking *a, flight
     return f->follows ? send_then(remote, ssh_job_follow_request(a->id, 0), err) : KOLM_OK;
 }
 
-/* The first no is the error; what was to follow it says no as well. */
+/* The first refusal is the error; the requests after it are refused as well. */
 static kit_status collect(kit_ssh_job_remote *remote, asking *a, const flight *f, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     for (uint64_t number = f->first; number <= f->last + (f->follows && status != KOLM_OK); number++) {
@@ -250,21 +250,21 @@ static kit_status collect(kit_ssh_job_remote *remote, asking *a, const flight *f
         if (given == KOLM_OK && number == f->last) a->started = true;
         ssh_job_frame_free(&answer);
         if (given != KOLM_OK && (stopped || !remote->refused)) {
-            if (status == KOLM_OK || status == KOLM_E_NOT_FOUND) { /* which would have been mended */
+            if (status == KOLM_OK || status == KOLM_E_NOT_FOUND) { /* which would have been retried */
                 *err = *said;
                 return given;
             }
-            remote->broken = false; /* it would end with the same no again */
+            remote->broken = false; /* it would be refused again */
             return status;
         }
-        /* What was made and cannot be started is of no use. */
+        /* A job that was created but cannot be started is useless. */
         if (status == KOLM_OK && given != KOLM_OK && number == f->last) a->outcome.failed = given != KOLM_E_NOT_FOUND;
         if (status == KOLM_OK) status = given;
     }
     return status;
 }
 
-/* Makes the job there and starts it, all in one journey there and back. NOT_FOUND: hope was wrong. */
+/* Creates the job there and starts it, in a single round trip. NOT_FOUND: something was missing despite hopeful. */
 static kit_status begin(kit_ssh_job_remote *remote, asking *a, bool hopeful, bool *out_following, kolm_error_t *err) {
     KIT_TRY(send_files(remote, a, hopeful, err));
     flight f = {.first = remote->number + 1};
@@ -290,13 +290,13 @@ static kit_status go_through(kit_ssh_job_remote *remote, asking *a, kolm_error_t
     KIT_TRY(status);
     KIT_TRY(ssh_job_follow(remote, a->id, following, &a->outcome, err));
     status = ssh_job_fetch(remote, a->id, a->results, a->home, err);
-    /* Results that the far end will not give would be refused the next time, too. */
+    /* Results that the far end refuses to send would be refused the next time, too. */
     if (status == KOLM_E_DATA_LOSS && remote->refused) a->outcome.failed = true;
     return status;
 }
 
-/* A job that is done stays until its results are home, and one that was stopped until it goes on. Nothing that is said
- * of a job's end may hide how it ended. */
+/* A finished job stays until its results have been fetched, a stopped one until it continues. An error here must not
+ * hide how the job ended. */
 static void leave(kit_ssh_job_remote *remote, const asking *a, kit_status status) {
     bool over = status == KOLM_OK ? !remote->settings.keep : a->outcome.failed;
     if (!over || !remote->connected) return;
@@ -313,8 +313,8 @@ static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kol
     return status;
 }
 
-/* Does what was described, over as many connections as it takes. Another kolm that asked the same may have taken its
- * results, and the job with them, just then: it is done once more. */
+/* Runs the job over as many connections as it takes. Another kolm with the same request may meanwhile have fetched the
+ * results and dropped the job: then it is run again. */
 static kit_status carry_out(kit_ssh_job_remote *remote, asking *a, kolm_error_t *err) {
     kit_status status = go_through(remote, a, err);
     for (int gone = 0; status != KOLM_OK && status != KOLM_E_CANCELLED;) {
@@ -334,7 +334,7 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
                           kolm_error_t *err) {
     static const char *const none[] = {NULL};
     kit_buf salt = {0};
-    /* The program stays the caller's. */
+    /* The program is still owned by the caller. */
     asking a = {.about = about, .results = none, .home = remote->host->scratch_dir, .program = *program};
     ssh_job_outcome_begin(remote, &a.outcome);
     kit_buf_fmt(&salt, "errand %s", program->identity);
@@ -348,7 +348,7 @@ kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const s
 
 /* ---- train */
 
-/* Receipts are passed on: the key of a host says which one it was, and not what it is called. */
+/* Receipts are shared: the host key identifies the machine without revealing its name. */
 static void put_device(const kit_ssh_job_remote *remote, const asking *a, char *out, size_t capacity) {
     const char *named = kit_events_result_text(&a->outcome.events, "device");
     const char *device = named[0] != '\0' ? named : a->program.name;
@@ -437,7 +437,7 @@ kit_status kit_ssh_job_infer(kit_ssh_job_remote *remote, const kolm_infer_args_t
     return status;
 }
 
-/* ---- A rehearsal: 240 short rows of two kinds, trained and answered */
+/* ---- A rehearsal: trains on 240 short rows with two labels */
 
 static kit_status write_rehearsal(const char *dir, kolm_error_t *err) {
     kit_buf rows = {0};

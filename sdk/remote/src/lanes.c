@@ -11,9 +11,9 @@
 
 typedef struct further {
     size_t number;   /* from 1 on */
-    kit_buf opening; /* what its program is sent: itself, and what it is to do */
+    kit_buf opening; /* sent to its bootstrap: the program and its requests */
     size_t opened;
-    char word[SSH_JOB_WORD]; /* it says that when the first program has it */
+    char word[SSH_JOB_WORD]; /* printed once the first program has the stream */
     kit_buf said;
     bool started, ready;
 } further;
@@ -22,7 +22,7 @@ struct ssh_job_lanes {
     further streams[LANES_MAX];
     size_t count;
     size_t turn;
-    bool given_up; /* no more of them than there are */
+    bool given_up; /* no more streams are opened */
 };
 
 static kit_status write_opening(kit_ssh_job_remote *remote, const char *socket, further *s, kolm_error_t *err) {
@@ -62,7 +62,7 @@ void ssh_job_lanes_end(kit_ssh_job_remote *remote) {
     remote->lanes = NULL;
 }
 
-/* Whatever it says before its word is of no interest: what a login shell prints, an answer. */
+/* Ignores anything before the word: output of a login shell, an answer. */
 static kit_status listen_for_word(const kit_ssh_job_wire *wire, further *s, kolm_error_t *err) {
     char chunk[4096];
     size_t n = 0;
@@ -78,7 +78,7 @@ static kit_status listen_for_word(const kit_ssh_job_wire *wire, further *s, kolm
     return KOLM_OK;
 }
 
-/* As far as it goes without waiting. */
+/* Proceeds as far as possible without blocking. */
 static kit_status open_further(const kit_ssh_job_wire *wire, further *s, kolm_error_t *err) {
     if (!s->started) KIT_TRY(wire->lane_start(wire->user, s->number, &s->started, err));
     for (size_t n = 1; s->started && n > 0 && s->opened < s->opening.length; s->opened += n)
@@ -87,7 +87,7 @@ static kit_status open_further(const kit_ssh_job_wire *wire, further *s, kolm_er
     return s->opened == s->opening.length ? listen_for_word(wire, s, err) : KOLM_OK;
 }
 
-/* One after the other, as libssh2 opens one channel at a time. */
+/* Opens them one after the other, because libssh2 opens one channel at a time. */
 static void open_more(kit_ssh_job_remote *remote) {
     ssh_job_lanes *lanes = remote->lanes;
     kolm_error_t err = KIT_ERROR_INIT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The connection to the far end of remote jobs: the bootstrap, frames, and connecting again after a cut. */
+/* The connection to the far end of remote jobs: the bootstrap, frames, and reconnecting. */
 #include "internal.h"
 
 #include "kolm/kit/process.h"
@@ -15,16 +15,16 @@
 #define PROTOCOL 1
 #define HEADER_MAX (16u << 20)
 #define RAW_MAX (4u << 20)
-#define NOISE_MAX (1u << 20) /* what a login shell may print before the far end speaks */
+#define NOISE_MAX (1u << 20) /* bytes that a login shell may print before the far end's first frame */
 #define READ_BYTES (256u << 10)
-#define SILENCE_MS 600000   /* an answer is due and nothing came; a link that is dead is found out by its keepalives */
-#define BROKEN_OFF_MS 60000 /* in the middle of a frame */
-#define CONNECT_MS 15000    /* when no time to connect is set */
-#define STARTS 4            /* times as long a login shell and Python may take */
+#define SILENCE_MS 600000   /* longest wait for a due answer; keepalives detect a dead link sooner */
+#define BROKEN_OFF_MS 60000 /* the same in the middle of a frame */
+#define CONNECT_MS 15000    /* if no connection timeout is set */
+#define STARTS 4            /* a login shell and Python may take this many times as long */
 #define SLICE_MS 200
 #define PATIENCE_SECONDS 900
 #define FIRST_MS 5000
-#define SHORT_MS 5000 /* a connection's life */
+#define SHORT_MS 5000 /* a connection that lasted less is short */
 #define BACKOFF_MS 200
 #define BACKOFF_MAX_MS 15000
 
@@ -40,7 +40,7 @@ cJSON *ssh_job_request(const char *verb) {
     return NULL;
 }
 
-/* The user wants to stop, or there is no time left. */
+/* CANCELLED if the user asked to stop, DEADLINE_EXCEEDED if no time is left. */
 static kit_status told_to_stop(const kit_ssh_job_remote *remote, kolm_error_t *err) {
     const kolm_host_v1_t *host = remote->host;
     if (!remote->heed) return KOLM_OK;
@@ -64,7 +64,7 @@ static kit_status garbage(kit_ssh_job_remote *remote, const char *what, kolm_err
 
 /* ---- Bytes */
 
-/* Reads until at least `wanted` bytes are there after in_at; *out_there false: not within the time. */
+/* Reads until at least `wanted` bytes are available after in_at; *out_there is false if not in time. */
 static kit_status gather(kit_ssh_job_remote *remote, size_t wanted, int64_t until_ms, bool *out_there,
                          kolm_error_t *err) {
     int64_t silent_since = kit_now_ms();
@@ -108,7 +108,7 @@ static uint32_t word_at(const kit_ssh_job_remote *remote) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* What is taken already makes room when it is much. */
+/* Discards consumed bytes once there are many. */
 static void compact(kit_ssh_job_remote *remote) {
     if (remote->in_at < (4u << 20)) return;
     memmove(remote->in.data, remote->in.data + remote->in_at, remote->in.length - remote->in_at);
@@ -163,7 +163,7 @@ kit_status ssh_job_send(kit_ssh_job_remote *remote, cJSON *request, const void *
     return ssh_job_send_on(remote, 0, request, raw, raw_length, err);
 }
 
-/* An answer that says no, as an error of this side. */
+/* Turns a refusal of the far end into an error. */
 static kit_status refusal(const kit_ssh_job_remote *remote, const cJSON *header, kolm_error_t *err) {
     uint64_t code = KOLM_E_UNKNOWN;
     const char *text = "no reason was given", *remedy = "";
@@ -209,7 +209,7 @@ kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_j
 
 kit_status ssh_job_check(kit_ssh_job_remote *remote, kit_status received, uint64_t number, ssh_job_frame *answer,
                          kolm_error_t *err) {
-    /* A no to what was no request has no number. */
+    /* The refusal of an invalid request has no number. */
     if (remote->refused && (remote->answered == number || remote->answered == 0)) return received;
     if (!remote->refused && (received != KOLM_OK || remote->answered == number)) return received;
     ssh_job_frame_free(answer);
@@ -238,19 +238,19 @@ kit_status ssh_job_word(char out[SSH_JOB_WORD], kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* How the login shell or Python ended, when nothing better is known. */
+/* Explains the failure by how the login shell or Python ended, if nothing better is known. */
 static kit_status explain(kit_ssh_job_remote *remote, kit_status status, kolm_error_t *err) {
     kit_ssh_job_end end = {.no_python = false};
     if (remote->wire->end != NULL) remote->wire->end(remote->wire->user, &end);
     if (end.words[0] == '\0' || !remote->broken) return status;
-    remote->broken = false; /* it would end the same way again */
+    remote->broken = false; /* a retry would end the same way */
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     end.no_python ? "install Python 3.6 or later there (python3)"
                                   : "try `ssh` with a command by hand: it must work without a terminal",
                     "%s could not start kolm's far end: %s", remote->settings.name, end.words);
 }
 
-/* Skips what a login shell prints, up to the line that is the marker. */
+/* Skips the output of a login shell, up to the marker line. */
 static kit_status find_marker(kit_ssh_job_remote *remote, const char *marker, kolm_error_t *err) {
     char line[36];
     uint32_t connect = remote->settings.ssh.connect_timeout_ms;
@@ -313,7 +313,7 @@ static kit_status connect_once(kit_ssh_job_remote *remote, kolm_error_t *err) {
     if (status == KOLM_OK) status = write_out(remote, 0, opening.data, opening.length, err);
     kit_buf_free(&opening);
     remote->number = 1;
-    kolm_error_t closed = KIT_ERROR_INIT; /* a shell that found no Python closes its end: what it said is worth more */
+    kolm_error_t closed = KIT_ERROR_INIT; /* if a shell found no Python and closed, its message is more useful */
     if (status == KOLM_OK || remote->broken) {
         kit_status found = find_marker(remote, marker, status == KOLM_OK ? err : &closed);
         status = status == KOLM_OK ? found : status;
@@ -330,7 +330,7 @@ static kit_status rest(const kit_ssh_job_remote *remote, int64_t ms, kolm_error_
     return KOLM_OK;
 }
 
-/* The longer, the more connections in a row were short: whatever ended them may be there again. */
+/* Pauses longer with each short connection in a row: the cause may persist. */
 static kit_status rest_between(kit_ssh_job_remote *remote, kolm_error_t *err) {
     int64_t ms = kit_now_ms() - remote->connected_ms < SHORT_MS ? remote->pause_ms : 0;
     remote->pause_ms = ms == 0 ? BACKOFF_MS : ms * 2 < BACKOFF_MAX_MS ? ms * 2 : BACKOFF_MAX_MS;
@@ -350,7 +350,7 @@ kit_status ssh_job_connect(kit_ssh_job_remote *remote, bool patient, kolm_error_
     }
 }
 
-/* A machine that is not there is told soon; but a link that only broke deserves another try. */
+/* Reports an unreachable machine soon, but retries a link that only broke. */
 static kit_status first_connection(kit_ssh_job_remote *remote, kolm_error_t *err) {
     for (int64_t begun = kit_now_ms();;) {
         kit_status status = ssh_job_connect(remote, false, err);

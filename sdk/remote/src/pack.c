@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compression of the files of remote jobs, where it pays: what it costs and what it saves is measured on the way. */
+/* Compresses the files of remote jobs if that pays: costs and savings are measured during the transfer. */
 #include "internal.h"
 
 #include <libdeflate.h>
@@ -7,14 +7,14 @@
 #include <time.h>
 
 #define LEVEL 1
-#define SMALL 1024u   /* bytes: one packet in any case */
-#define WIRE_NS 100.0 /* for each byte, until it was measured: 10 MB/s, a good line out of a house */
+#define SMALL 1024u   /* bytes: a single packet in any case */
+#define WIRE_NS 100.0 /* per byte, until measured: 10 MB/s, a good residential uplink */
 #define PACK_NS 8.0
-#define BOTH_ENDS 2 /* times what compressing costs here, as the far end has to undo it */
+#define BOTH_ENDS 2 /* factor on the local cost of compression, because the far end must decompress */
 #define LEFT 0.5
-#define WORTH 0.95        /* a share that is not worth its work */
-#define MEMORY (4u << 20) /* bytes over which the line is measured: less fits into buffers, and seems sent at once */
-#define TRIED_AGAIN 32u   /* pieces sent as they are before another is tried */
+#define WORTH 0.95        /* compression to a larger share is not worth it */
+#define MEMORY (4u << 20) /* bytes over which the link is averaged: fewer fit into buffers and seem sent at once */
+#define TRIED_AGAIN 32u   /* uncompressed pieces before compression is tried again */
 
 struct ssh_job_packer {
     struct libdeflate_compressor *deflate;
@@ -22,7 +22,7 @@ struct ssh_job_packer {
     char *room;
     double wire_ns; /* to send a byte */
     double pack_ns; /* to compress one */
-    double left;    /* share of the bytes that compressing leaves */
+    double left;    /* share of the bytes that remains after compression */
     unsigned plain; /* pieces until the next try */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Chooses what does the work on a remote machine: the engine that is sent, a kolm there, or the trainer. */
+/* Chooses the program that does the work on a remote machine: the engine, an installed kolm, or the trainer. */
 #include "internal.h"
 
 #include "kolm/kit/child.h"
@@ -21,13 +21,13 @@ void ssh_job_program_free(ssh_job_program *program) {
     *program = (ssh_job_program){0};
 }
 
-/* ---- What is sent for the recipe linear */
+/* ---- The program to send for the recipe linear */
 
 static bool usable(const char *directory, const char *relative, char *out, size_t capacity) {
     return kit_format(out, capacity, "%s/%s", directory, relative) && access(out, X_OK) == 0;
 }
 
-/* In a build tree, where this program is two directories below the root and the engine in that of a plugin. */
+/* In a build tree this program is two directories below the root, and the engine in the directory of a plugin. */
 static bool find_built(const char *self, char *out, size_t capacity) {
     char plugins[4096], relative[300];
     if (!kit_format(plugins, sizeof plugins, "%s/../../plugins", self)) return false;
@@ -121,7 +121,7 @@ static kit_child_stop may_go_on(void *user, bool out_ended) {
     return l->host->cancelled(l->host->user) != 0 ? KIT_CHILD_CANCELLED : KIT_CHILD_GOES_ON;
 }
 
-/* What `ENGINE --files` prints: itself, its libraries, its loader. */
+/* Runs `ENGINE --files`, which prints itself, its libraries and its loader. */
 static kit_status list_engine(const kolm_host_v1_t *host, const char *engine, kit_buf *out, kolm_error_t *err) {
     const char *const argv[] = {ENGINE, "--files", NULL}, *const envp[] = {NULL};
     listening l = {.out = out, .host = host};
@@ -141,7 +141,7 @@ static kit_status list_engine(const kolm_host_v1_t *host, const char *engine, ki
     return KOLM_OK;
 }
 
-/* The loader is the file whose name says so: ld-linux-x86-64.so.2, ld-linux-aarch64.so.1, ld-musl-x86_64.so.1. */
+/* Recognises the loader by its name: ld-linux-x86-64.so.2, ld-linux-aarch64.so.1, ld-musl-x86_64.so.1. */
 static bool is_loader(const char *name) {
     return strncmp(name, "ld-", 3) == 0 || strncmp(name, "ld.so", 5) == 0 || strncmp(name, "ld64.so", 7) == 0;
 }
@@ -217,7 +217,7 @@ const char *ssh_job_device(const cJSON *facts) {
     return strcmp(fact(facts, "system"), "Darwin") == 0 && strcmp(fact(facts, "machine"), "arm64") == 0 ? "mps" : "cpu";
 }
 
-/* The same conditions as for a trainer on this machine: nothing is fetched, nothing is reported. */
+/* The same conditions as for a trainer on this machine: no downloads, no telemetry. */
 static cJSON *trainer_environment(const char *threads) {
     static const char *const always[][2] = {
         {"LANG", "C.UTF-8"},          {"HF_HUB_DISABLE_TELEMETRY", "1"},
@@ -290,7 +290,7 @@ static kit_status choose_lora(kit_ssh_job_remote *remote, const kit_job *job, cJ
     return good ? KOLM_OK : kit_no_memory(err);
 }
 
-/* An infer job of a lora model names the recipe that made it, or holds the file that the trainer leaves. */
+/* An infer job of a lora model names that recipe, or contains a file that the trainer writes. */
 static bool is_lora(const kit_job *job) {
     const kit_job_model_file *file;
     return strcmp(job->recipe, "lora") == 0 || kit_job_model(job, "kolm_trainer.json", &file, NULL) == KOLM_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Python environment of the trainer on a remote machine: which lock, is it there, and how it comes there. */
+/* The Python environment of the trainer on a remote machine: chooses its lock, checks whether it exists, creates it. */
 #include "internal.h"
 
 #include "kolm/kit/digest.h"
@@ -32,7 +32,7 @@ static void lock_free(lock *l) {
     *l = (lock){0};
 }
 
-/* The first value of a line "# kolm: KEY VALUE"; "" when there is none. */
+/* The value of the first line "# kolm: KEY VALUE"; "" if there is none. */
 static const char *field(const lock *l, const char *key, char out[REASON]) {
     size_t n = strlen(key);
     out[0] = '\0';
@@ -53,7 +53,7 @@ static uint64_t number(const lock *l, const char *key) {
     return kit_parse_u64(field(l, key, text), &value) ? value : 0;
 }
 
-/* True when word is among the words of the field, whatever its case, or the lock does not say. */
+/* True if word is among the words of the field, ignoring case, or the lock has no such field. */
 static bool allows(const lock *l, const char *key, const char *word) {
     char list[REASON], *rest = NULL;
     if (field(l, key, list)[0] == '\0') return true;
@@ -74,7 +74,7 @@ static uint64_t driver_of(const cJSON *card) {
     return strtoull(text, NULL, 10);
 }
 
-/* The trainer brings a lock for each kind of device that its torch knows. */
+/* The trainer has a lock for each kind of device that its torch supports. */
 static kit_status read_lock(const kit_ssh_job_remote *remote, const char *device, lock *out, kolm_error_t *err) {
     kit_buf path = {0};
     kit_buf_fmt(&path, "%s/locks/local-%s.txt", remote->settings.trainer, device);
@@ -85,7 +85,7 @@ static kit_status read_lock(const kit_ssh_job_remote *remote, const char *device
     return status;
 }
 
-/* Why this lock is not for that machine, in out; "" when it is. */
+/* Stores in out why this lock does not fit that machine; "" if it fits. */
 static void why_not(const lock *l, const cJSON *facts, const cJSON *card, char out[REASON]) {
     char text[REASON];
     uint64_t driver = number(l, "nvidia-driver");
@@ -106,7 +106,7 @@ static void warn(const kit_ssh_job_remote *remote, const char *before, const cha
     remote->host->log(remote->host->user, KOLM_LOG_WARNING, line);
 }
 
-/* The lock for the first accelerator of the machine; else the one for processors, which then is what trains. */
+/* Chooses the lock for the first accelerator of the machine; else the one for CPUs, which then do the training. */
 static kit_status choose_lock(const kit_ssh_job_remote *remote, cJSON *facts, lock *out, kolm_error_t *err) {
     static const char *const with_lock[] = {"cuda", "rocm", "mps"};
     const char *device = ssh_job_device(facts);
@@ -132,9 +132,9 @@ static kit_status choose_lock(const kit_ssh_job_remote *remote, cJSON *facts, lo
                     remote->settings.name, reason);
 }
 
-/* ---- Is it there? */
+/* ---- Checking whether it exists */
 
-/* Puts it into facts as their python when it is; *out_whole says so. */
+/* Stores it as the python of facts if it is complete; *out_whole tells whether it is. */
 static kit_status look_once(kit_ssh_job_remote *remote, const char *id, cJSON *facts, bool *out_whole,
                             kolm_error_t *err) {
     ssh_job_frame answer;
@@ -164,7 +164,7 @@ static kit_status look(kit_ssh_job_remote *remote, const char *id, cJSON *facts,
     return status;
 }
 
-/* ---- Making it */
+/* ---- Creating it */
 
 static kit_status add_text_file(const kit_ssh_job_remote *remote, ssh_job_files *files, const char *name,
                                 const void *bytes, size_t length, kolm_error_t *err) {
@@ -181,8 +181,8 @@ static int is_wheel(const struct dirent *entry) {
     return entry->d_name[0] != '.' && n > 4 && strcmp(entry->d_name + n - 4, ".whl") == 0;
 }
 
-/* Those of a directory here that the lock pins; the names of the others go to `others`. Wheels are placed there as
- * programs are: links, not copies. */
+/* Adds the wheels of a local directory that the lock pins; the names of the others go to `others`. Like programs, they
+ * are linked there, not copied. */
 static kit_status add_wheels(const kit_ssh_job_remote *remote, const lock *l, ssh_job_files *files, kit_buf *others,
                              kolm_error_t *err) {
     struct dirent **names = NULL;
@@ -268,14 +268,14 @@ static kit_status make(kit_ssh_job_remote *remote, const lock *l, const cJSON *f
     return status;
 }
 
-/* ---- All of it */
+/* ---- The whole procedure */
 
 static void put_size(const lock *l, char *out, size_t capacity) {
     kit_format(out, capacity, "about %.0f MB to download and %.1f GB of disk",
                (double)number(l, "download-bytes") / 1e6, (double)number(l, "disk-bytes") / 1e9);
 }
 
-/* Nothing is installed on somebody's machine that nobody asked for. */
+/* Nothing is installed on a machine without permission. */
 static kit_status refuse(const kit_ssh_job_remote *remote, const lock *l, const char *missing, kolm_error_t *err) {
     char remedy[512], size[96];
     put_size(l, size, sizeof size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What jobs left on a machine: told, and removed. */
+/* Reports and removes what jobs left on a machine. */
 #include "internal.h"
 
 #include <string.h>
@@ -34,7 +34,7 @@ static void report_all(const kit_ssh_job_remote *remote, const cJSON *rows, bool
     cJSON_ArrayForEach(row, rows) if (cJSON_IsObject(row)) report(remote, row, removed);
 }
 
-/* The answer is the caller's to free. */
+/* The caller must free the answer. */
 static kit_status ask_prune(kit_ssh_job_remote *remote, uint64_t older_seconds, ssh_job_frame *out_answer,
                             kolm_error_t *err) {
     cJSON *request = ssh_job_request("prune");
@@ -42,7 +42,7 @@ static kit_status ask_prune(kit_ssh_job_remote *remote, uint64_t older_seconds, 
     return ssh_job_ask(remote, request, out_answer, err);
 }
 
-/* Somebody may have asked for less than an hour while another kolm is connected there. */
+/* The far end raises an age below an hour while another kolm is connected. */
 static void tell_what_stayed(const kit_ssh_job_remote *remote, const cJSON *header, uint64_t asked) {
     uint64_t older = asked;
     char line[300];

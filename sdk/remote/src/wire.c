@@ -7,15 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES 3 /* beside the first stream; OpenSSH's server allows ten */
-/* OpenSSH's server takes 2 MB of a stream and then waits until they are read: 40 MB/s where an answer takes 50 ms.
+#define LANES 3 /* in addition to the first stream; OpenSSH's server allows ten */
+/* OpenSSH's server accepts 2 MB of a stream and then waits until they are read: 40 MB/s with a round trip of 50 ms.
  * Below 10 ms one stream is as fast as libssh2. */
 #define LANES_FROM_NS 10000000
-#define END_WAIT_MS 500       /* for the words of a bootstrap that started nothing, and for its status */
+#define END_WAIT_MS 500       /* for the message of a bootstrap that failed to start, and for its status */
 #define PROGRAM_NOT_FOUND 127 /* the exit status of a shell: POSIX.1-2017, shell, 2.8.2 */
-#define LANE_WINDOW 65536     /* a lane says little */
+#define LANE_WINDOW 65536     /* a lane receives little */
 
-/* The only thing that a login shell ever sees of us. It reads the far end from its standard input: see the head of
+/* The only command that a login shell ever gets from us. It reads the far end from its standard input: see the top of
  * far/kolm_remote/opening.py. Single quotes mean the same to sh, bash, dash, zsh, fish, csh and BusyBox. */
 static const char bootstrap[] =
     "exec python3 -I -B -c 'import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(h[1]));"
@@ -33,7 +33,7 @@ typedef struct ssh_wire {
     kit_ssh_channel *lanes[LANES];
     char host_key[96];
     char address[64];
-    kit_ssh_list told; /* notes */
+    kit_ssh_list told; /* notes already logged */
 } ssh_wire;
 
 static int cancelled(void *user) {
@@ -41,20 +41,20 @@ static int cancelled(void *user) {
     return remote->heed && remote->host->cancelled(remote->host->user) != 0;
 }
 
-/* host_key accept-new: what becomes of it is among the notes, when it is done. */
+/* host_key accept-new: kit_ssh notes that the key is new. */
 static int trust(void *user, const char *host, const char *type, const char *fingerprint) {
     (void)user, (void)host, (void)type, (void)fingerprint;
     return 1;
 }
 
-/* Every remark once for a job, however often the link breaks; they name keys and files, so that another key is another
- * remark. */
+/* Logs each note once per job, however often the link breaks; notes name keys and files, so a different key is a
+ * different note. */
 static void tell_note(void *user, const char *text) {
     ssh_wire *w = user;
     kolm_error_t ignored = KIT_ERROR_INIT;
     if (kit_ssh_list_has(&w->told, text)) return;
     w->remote->host->log(w->remote->host->user, KOLM_LOG_WARNING, text);
-    if (kit_ssh_list_add(&w->told, text, strlen(text), &ignored) != KOLM_OK) return; /* then it is told again */
+    if (kit_ssh_list_add(&w->told, text, strlen(text), &ignored) != KOLM_OK) return; /* then it may be logged again */
 }
 
 static void close_wire(void *user) {
