@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MOST_BYTES (256u << 10) /* what OpenSSH's own agent answers at most */
+#define MOST_BYTES (256u << 10) /* the longest answer of OpenSSH's own agent */
 #define MOST_KEYS 512
 #define REQUEST_IDENTITIES 11
 #define IDENTITIES_ANSWER 12
@@ -22,7 +22,7 @@
 #define SIGN_RESPONSE 14
 
 struct ssh_agent {
-    kit_ssh *ssh; /* whose deadline and cancelled() count */
+    kit_ssh *ssh; /* for its deadline and cancelled() */
     int fd;
     ssh_agent_key *keys;
     size_t count;
@@ -60,7 +60,7 @@ static kit_status transfer(const ssh_agent *agent, bool out, uint8_t *bytes, siz
     return KOLM_OK;
 }
 
-/* Sends one request and takes its answer of the wanted type. */
+/* Sends one request and receives its answer, which must be of the wanted type. */
 static kit_status ask(const ssh_agent *agent, const kit_buf *request, uint8_t wanted, kit_buf *answer,
                       kolm_error_t *err) {
     kit_buf framed = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The algorithms offered: our list, as modified by the configuration, limited to what this libssh2 has. */
+/* The algorithms offered: our list, as modified by the configuration, limited to what this libssh2 supports. */
 #include "internal.h"
 
 #include <string.h>
@@ -10,15 +10,15 @@
     "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,ecdh-sha2-nistp521,"         \
     "diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,"                \
     "diffie-hellman-group14-sha256"
-/* No methods, but what this side can; they go with every list. */
+/* Not methods but extensions that this side supports; part of every list. */
 #define MARKERS ",ext-info-c,kex-strict-c-v00@openssh.com"
 #define CIPHERS                                                                                                        \
     "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,chacha20-poly1305@openssh.com"
 #define MACS "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512,hmac-sha1"
 
-/* ---- Lists with commas */
+/* ---- Comma-separated lists */
 
-/* Unless it is there. */
+/* Appends a name unless it is already there. */
 static void add_name(kit_buf *list, const char *name, size_t length) {
     for (const char *p = kit_buf_text(list); *p != '\0';) {
         size_t n = strcspn(p, ",");
@@ -37,7 +37,7 @@ static void add_names(kit_buf *list, const char *names) {
     }
 }
 
-/* base as ssh_config(5) has it changed by said: "+more", "-patterns", "^first", or a list in its place. */
+/* Appends base as modified by said, see ssh_config(5): "+more", "-patterns", "^first", or a list that replaces it. */
 static void add_said(kit_buf *out, const char *base, const char *said) {
     if (said == NULL || *said == '+') {
         add_names(out, base);
@@ -64,10 +64,10 @@ bool ssh_algorithm_allowed(const char *said, const char *name) {
     return ssh_match_patterns(name, said, false);
 }
 
-/* ---- What libssh2 has */
+/* ---- What libssh2 supports */
 
-/* Of wanted, in its order, what this libssh2 has. (1.10 moves overlapping memory when it is given a method that it
- * lacks.) */
+/* Appends those of wanted, in order, that this libssh2 supports. (1.10 copies overlapping memory if passed a method
+ * that it lacks.) */
 static void keep_supported(kit_ssh *ssh, int method, const char *wanted, kit_buf *out) {
     const char **have = NULL;
     int count = libssh2_session_supported_algs(ssh->session, method, &have);
@@ -80,8 +80,8 @@ static void keep_supported(kit_ssh *ssh, int method, const char *wanted, kit_buf
     if (count > 0) libssh2_free(ssh->session, have);
 }
 
-/* said: keyword of the configuration, or NULL. If it leaves nothing that libssh2 has, ours are offered, with a note:
- * better than locking out users who allow only newer algorithms. */
+/* said: the configured list, or NULL. If libssh2 supports none of it, offers the default ones, with a note: better than
+ * locking out users who allow only newer algorithms. */
 static kit_status prefer(kit_ssh *ssh, int method, const char *wanted, const char *base, const char *said,
                          const char *keyword, kolm_error_t *err) {
     kit_buf list = {0};
@@ -110,7 +110,7 @@ static kit_status prefer_said(kit_ssh *ssh, int method, const char *base, const 
     return status;
 }
 
-/* Types for which a key of this host is known come first: else a host that has several looks changed. */
+/* Puts types for which a key of this host is known first: otherwise a host with several keys looks changed. */
 static kit_status prefer_known(kit_ssh *ssh, const ssh_host_check *check, const char *said, kolm_error_t *err) {
     kit_buf wanted = {0}, order = {0};
     add_said(&wanted, HOST_KEY_TYPES, said);

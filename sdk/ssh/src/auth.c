@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Authentication in ssh's order: none, keys of the agent, key files with their certificates; and a list of what was
- * tried. */
+/* Authentication in ssh's order: none, agent keys, key files with their certificates; and a list of what was tried. */
 #include "auth.h"
 
 #include "kolm/kit/process.h"
@@ -29,7 +28,8 @@ static bool hung_up(kit_ssh *ssh, int rc) {
     return words != NULL && strncmp(words, "Waiting for", 11) == 0;
 }
 
-/* libssh2's answer about one key: taken, refused (KOLM_OK with authenticated false), or the end of the connection. */
+/* Handles libssh2's result for one key: accepted, refused (KOLM_OK with authenticated false), or the connection
+ * ended. */
 static kit_status judge(ssh_attempt *a, int rc, const char *name, kolm_error_t *err) {
     kit_ssh *ssh = a->ssh;
     a->offers++;
@@ -48,7 +48,7 @@ static kit_status judge(ssh_attempt *a, int rc, const char *name, kolm_error_t *
         return status;
     }
     if (rc == LIBSSH2_ERROR_PROTO) return ssh_fail(ssh, rc, ssh->stage, err);
-    /* It signed, but the server still refused: it may have accepted the key and require more. */
+    /* The key signed, but the server still refused: it may have accepted the key and require more. */
     if (rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED) return ssh_factor_look(a, name, err);
     ssh_say_tried(a, name, "refused");
     return KOLM_OK;
@@ -57,9 +57,9 @@ static kit_status judge(ssh_attempt *a, int rc, const char *name, kolm_error_t *
 typedef struct signer {
     ssh_attempt *attempt;
     const ssh_rsa *rsa;       /* signs itself; or */
-    const ssh_agent_key *key; /* the agent signs; neither: only finds out whether the server would take the key */
-    bool wanted;              /* the server would take it */
-    bool mismatch;            /* the agent signs in another way than libssh2 will say */
+    const ssh_agent_key *key; /* the agent signs; neither: only finds out whether the server would accept the key */
+    bool wanted;              /* the server would accept it */
+    bool mismatch;            /* the agent's signature algorithm differs from the one that libssh2 will state */
     kolm_error_t error;
 } signer;
 
@@ -100,7 +100,7 @@ static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign_for) {
     const uint8_t *algorithm = ssh_get_string(&cursor, &n);
     s->mismatch = flags != 0 && (cursor.failed || n != 12 || memcmp(algorithm, "rsa-sha2-512", 12) != 0);
     const uint8_t *inner = ssh_get_string(&cursor, &n);
-    /* libssh2 frees it with free(), as the session was made without an allocator of its own. */
+    /* libssh2 frees it with free(), because the session has no allocator of its own. */
     *sig = cursor.failed || s->mismatch ? NULL : malloc(n > 0 ? n : 1);
     if (*sig != NULL) {
         memcpy(*sig, inner, n);
@@ -110,7 +110,7 @@ static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign_for) {
     return *sig != NULL ? 0 : -1;
 }
 
-/* Runs one exchange over blob; *out_rc is libssh2's answer. */
+/* Runs one exchange for blob; *out_rc is libssh2's result. */
 static kit_status offer(ssh_attempt *a, signer *s, const uint8_t *blob, size_t length, int *out_rc, kolm_error_t *err) {
     void *abstract = s;
     kit_ssh *ssh = a->ssh;
@@ -120,17 +120,17 @@ static kit_status offer(ssh_attempt *a, signer *s, const uint8_t *blob, size_t l
     return KOLM_OK;
 }
 
-/* A server that reads renamed RSA keys: one that refuses such a key need not be asked again in the old way, which would
- * count against the few attempts that it allows. */
+/* True for a server that accepts renamed RSA keys: if it refuses one, do not try the old form, which would count
+ * against the few attempts that it allows. */
 static bool reads_renamed_rsa(kit_ssh *ssh) {
     const char *banner = libssh2_session_banner_get(ssh->session),
                *name = banner != NULL ? strstr(banner, "OpenSSH_") : NULL;
     return name != NULL && strtoul(name + strlen("OpenSSH_"), NULL, 10) >= 8;
 }
 
-/* libssh2 1.10 takes the algorithm of a signature from the key's own first string, where an RSA key says "ssh-rsa",
- * which means SHA-1. OpenSSH, since 7.2, also reads a key that says "rsa-sha2-512" there; other servers refuse it, and
- * get the plain key next. */
+/* libssh2 1.10 takes the signature algorithm from the first string of the key, which is "ssh-rsa" for an RSA key and
+ * means SHA-1. OpenSSH, since 7.2, also accepts a key with "rsa-sha2-512" there; other servers refuse it, and get the
+ * plain key next. */
 static bool rename_rsa(const uint8_t *blob, size_t length, kit_buf *out) {
     ssh_cursor cursor = {.at = blob, .left = length};
     size_t n = 0;
@@ -148,7 +148,7 @@ static bool can_sign(const char *type) {
     return strstr(type, SSH_CERTIFICATE_SUFFIX) == NULL || strncmp(type, "ecdsa-", 6) == 0;
 }
 
-/* RSA keys are signed for by rsa-sha2-512. */
+/* RSA keys sign with rsa-sha2-512. */
 static const char *algorithm_of(const char *type) {
     if (strcmp(type, "ssh-rsa") == 0) return "rsa-sha2-512";
     return strcmp(type, "ssh-rsa" SSH_CERTIFICATE_SUFFIX) == 0 ? "rsa-sha2-512" SSH_CERTIFICATE_SUFFIX : type;
@@ -166,7 +166,7 @@ const char *ssh_unusable(const ssh_attempt *a, const uint8_t *blob, size_t lengt
     return NULL;
 }
 
-/* One exchange in which the agent signs with key for blob: the key itself, or a certificate of it. */
+/* Runs one exchange in which the agent signs with key; blob is the key itself or a certificate for it. */
 static kit_status offer_held(ssh_attempt *a, const ssh_agent_key *key, const uint8_t *blob, size_t length,
                              const char *name, kolm_error_t *err) {
     signer s = {.attempt = a, .key = key, .error = KIT_ERROR_INIT};
@@ -201,7 +201,7 @@ static kit_status try_agent_key(ssh_attempt *a, const ssh_agent_key *key, kolm_e
     return KOLM_OK;
 }
 
-/* A certificate in a file, whose key the agent holds. */
+/* Tries a certificate file whose key is in the agent. */
 static kit_status try_held_certificate(ssh_attempt *a, const ssh_agent_key *key, const char *file, kolm_error_t *err) {
     const ssh_public_key plain = {.blob = key->blob, .length = key->length};
     ssh_public_key certificate;
@@ -250,7 +250,7 @@ static kit_status try_agent_keys(ssh_attempt *a, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Keys of the agent: those that are named as files first, then, unless IdentitiesOnly, the others. */
+/* Tries agent keys: first those also named as files, then, unless IdentitiesOnly, the others. */
 static kit_status try_agent(ssh_attempt *a, kolm_error_t *err) {
     const char *path = a->options->agent_socket;
     if (path == NULL) path = a->config->identity_agent;
@@ -294,7 +294,7 @@ static kit_status try_certificate(ssh_attempt *a, const ssh_identity *id, const 
     if (certificate.length == 0 || strstr(certificate.type, SSH_CERTIFICATE_SUFFIX) == NULL) {
         ssh_say_tried(a, file, "no certificate");
     } else if (id->plain.length > 0 && !ssh_certifies(&certificate, &id->plain, &before)) {
-        /* One of CertificateFile's, for another key. */
+        /* A CertificateFile for another key. */
     } else if ((unusable = ssh_unusable(a, certificate.blob, certificate.length, certificate.type)) != NULL) {
         ssh_say_tried(a, file, unusable);
     } else {
@@ -313,7 +313,7 @@ static kit_status try_certificate(ssh_attempt *a, const ssh_identity *id, const 
     return status;
 }
 
-/* Asks for the passphrase of id, if the server would take the key or that cannot be known. False: do not try it. */
+/* Asks for the passphrase of id, unless the server is known to reject the key. *out_go_on false: do not try it. */
 static kit_status unlock(ssh_attempt *a, const ssh_identity *id, char *passphrase, size_t capacity, bool *out_go_on,
                          kolm_error_t *err) {
     *out_go_on = false;
@@ -334,12 +334,12 @@ static kit_status unlock(ssh_attempt *a, const ssh_identity *id, char *passphras
     int64_t before = kit_now_ms();
     *out_go_on = a->options->passphrase(a->options->user, id->path, passphrase, capacity) != 0;
     passphrase[capacity - 1] = '\0';
-    a->ssh->deadline_ms += kit_now_ms() - before; /* time for typing does not count as network time */
+    a->ssh->deadline_ms += kit_now_ms() - before; /* typing does not count as network time */
     if (!*out_go_on) ssh_say_tried(a, id->path, "encrypted, and no passphrase was given");
     return KOLM_OK;
 }
 
-/* An RSA file, which libssh2 1.10 would sign with by SHA-1. *out_done: it was tried here, one way or the other. */
+/* Tries an RSA file, with which libssh2 1.10 would sign using SHA-1. *out_done: it was tried here, in either form. */
 static kit_status try_rsa_file(ssh_attempt *a, const ssh_identity *id, bool *out_done, kolm_error_t *err) {
     *out_done = false;
     kit_buf renamed = {0};
@@ -370,7 +370,7 @@ static bool agent_has(const ssh_attempt *a, const ssh_identity *id) {
     return false;
 }
 
-/* True if it must not be tried; notes a remedy. */
+/* True if the identity must not be tried; notes a remedy. */
 static bool leave(ssh_attempt *a, const ssh_identity *id) {
     const char *unusable = NULL;
     if (id->public_only && !agent_has(a, id))
@@ -406,7 +406,7 @@ static kit_status try_identity(ssh_attempt *a, const ssh_identity *id, kolm_erro
     return status;
 }
 
-/* ---- All of it */
+/* ---- The whole procedure */
 
 static kit_status refused(const ssh_attempt *a, kolm_error_t *err) {
     const kit_ssh *ssh = a->ssh;

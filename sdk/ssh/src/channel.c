@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Session channels: a program with a fixed command, its streams, its end and its exit status. */
+/* Session channels: a program with a fixed command, its streams and its exit status. */
 #include "internal.h"
 
 #include "kolm/kit/process.h"
@@ -10,13 +10,13 @@
 #include <string.h>
 
 #define STDERR_KEPT (64u << 10)
-#define WINDOW (16u << 20) /* bytes in flight: 2 MB, as OpenSSH has it, is 40 MB/s where an answer takes 50 ms */
+#define WINDOW (16u << 20) /* bytes in flight: OpenSSH's 2 MB limits a round trip of 50 ms to 40 MB/s */
 #define PACKET 32768
 
 struct kit_ssh_channel {
     kit_ssh *ssh;
     LIBSSH2_CHANNEL *channel;
-    kit_buf errors; /* standard error that came while something else was read */
+    kit_buf errors; /* standard error that arrived while something else was read */
     size_t errors_head;
 };
 
@@ -72,7 +72,7 @@ kit_status kit_ssh_exec(kit_ssh *ssh, const char *fixed_command, kit_ssh_channel
     return status;
 }
 
-/* ---- Streams, without waiting */
+/* ---- Non-blocking streams */
 
 kit_status kit_ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size_t length, size_t *out_n,
                                      kolm_error_t *err) {
@@ -95,15 +95,14 @@ kit_status kit_ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size
     return ssh_fail(ssh, (int)put, ssh->stage, err);
 }
 
-/* True when the far side has said that it sends no more. libssh2_channel_eof would say no while anything is unread, on
- * the other stream too; wait_closed only looks, as the session does not block, and refuses where the end was not
+/* True if the far side has announced the end of its data. libssh2_channel_eof returns 0 while anything is unread, even
+ * on the other stream; wait_closed only checks, because the session is non-blocking, and fails if the end was not
  * announced. */
 static bool end_announced(kit_ssh_channel *c) {
     return libssh2_channel_wait_closed(c->channel) != LIBSSH2_ERROR_INVAL;
 }
 
-/* Bytes that libssh2 has queued for both streams. (libssh2_poll_channel_read fails where any short packet is queued.)
- */
+/* Bytes that libssh2 has queued for both streams. (libssh2_poll_channel_read fails if a short packet is queued.) */
 unsigned long ssh_channel_queued(LIBSSH2_CHANNEL *channel) {
     unsigned long queued = 0;
     (void)libssh2_channel_window_read_ex(channel, &queued, NULL);
@@ -122,15 +121,15 @@ kit_status kit_ssh_channel_try_read(kit_ssh_channel *c, int stream, void *bytes,
         if (got < 0 && got != LIBSSH2_ERROR_EAGAIN) return ssh_fail(c->ssh, (int)got, c->ssh->stage, err);
         if (got <= 0) *out_ended = ended;
         if (got > 0 || ended) return KOLM_OK;
-        /* Every look at the link may queue packets, of which poll() knows nothing: what came with the last look is
-         * taken, too. */
+        /* Every check of the link may queue packets, which poll() does not see: read what arrived with the last check,
+         * too. */
         unsigned long queued = ssh_channel_queued(c->channel);
         if (!end_announced(c) && ssh_channel_queued(c->channel) <= queued) return KOLM_OK;
     }
 }
 
-/* Moves standard error out of the window, so that a chatty program does not stop; the oldest beyond the limit is lost.
- */
+/* Moves standard error out of the window, so that a chatty program does not block; drops the oldest bytes beyond the
+ * limit. */
 static kit_status keep_errors(kit_ssh_channel *c, kolm_error_t *err) {
     char chunk[8192];
     size_t n = 0;
@@ -150,7 +149,7 @@ static kit_status keep_errors(kit_ssh_channel *c, kolm_error_t *err) {
     return kit_buf_ok(&c->errors, err);
 }
 
-/* ---- Streams, with waiting */
+/* ---- Blocking streams */
 
 kit_status kit_ssh_channel_write_all(kit_ssh_channel *c, const void *bytes, size_t length, kolm_error_t *err) {
     const char *p = bytes;
@@ -169,7 +168,7 @@ kit_status kit_ssh_channel_write_all(kit_ssh_channel *c, const void *bytes, size
     return ssh_link_flush(c->ssh) ? KOLM_OK : ssh_fail(c->ssh, LIBSSH2_ERROR_SOCKET_SEND, c->ssh->stage, err);
 }
 
-/* Takes what was kept of standard error. */
+/* Copies what was kept of standard error. */
 static size_t take_kept(kit_ssh_channel *c, void *bytes, size_t capacity) {
     size_t n = c->errors.length - c->errors_head;
     if (n > capacity) n = capacity;
@@ -248,7 +247,7 @@ kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *c, int64_t timeout_ms, int
         KIT_TRY(kit_ssh_channel_try_read(c, 0, drop, sizeof drop, &n, &ended, err));
         KIT_TRY(keep_errors(c, err));
         if (n > 0 || (!ended && (ssh_channel_queued(c->channel) > 0 || end_announced(c)))) continue;
-        /* The status comes between the end of the streams and the closing. */
+        /* The status arrives between the end of the streams and the close. */
         if (ended) {
             int rc = libssh2_channel_wait_closed(c->channel);
             if (rc == 0) return read_exit(c, out_status, err);
@@ -278,7 +277,7 @@ void kit_ssh_channel_close(kit_ssh_channel *c) {
 
 void kit_ssh_channel_leave(kit_ssh_channel *c) {
     if (c == NULL) return;
-    /* Where the far side has not answered yet libssh2 keeps the channel until the session ends. */
+    /* If the far side has not answered yet, libssh2 keeps the channel until the session ends. */
     if (c->channel != NULL) (void)libssh2_channel_free(c->channel);
     kit_buf_free(&c->errors);
     free(c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads ssh_config(5): files, lines, Host, Include, the second pass for Match final, and the result. */
+/* Parses ssh_config(5): files, lines, Host, Include, the second pass for Match final, and the result. */
 #include "config.h"
 
 #include "kolm/kit/file.h"
@@ -74,7 +74,7 @@ static kit_status split_words(const char *p, const ssh_place *at, kit_ssh_list *
     }
 }
 
-/* Host: letters count as they are written, as for ssh. */
+/* Host: case-sensitive, like ssh. */
 static kit_status read_host(ssh_reader *r, const kit_ssh_list *patterns, const ssh_place *at, kolm_error_t *err) {
     r->active = false;
     bool found = false;
@@ -92,7 +92,7 @@ static kit_status read_host(ssh_reader *r, const kit_ssh_list *patterns, const s
 
 static kit_status read_file(ssh_reader *r, const char *path, int level, bool included, kolm_error_t *err);
 
-/* The pattern of an Include; relative ones are beside the usual files, wherever this one is. */
+/* The pattern of an Include; relative ones are next to the default files, wherever this file is. */
 static kit_status include_pattern(const ssh_reader *r, const char *value, const ssh_place *at, char **out,
                                   kolm_error_t *err) {
     const ssh_names none = {.given = r->given, .host = r->given, .user = ""};
@@ -117,7 +117,7 @@ static kit_status include_one(ssh_reader *r, const char *value, const ssh_place 
     if (rc == GLOB_ABORTED) status = ssh_bad_line(err, at, "includes \"%.200s\", which cannot be read", value);
     if (rc == 0 && level >= MOST_LEVELS)
         status = ssh_bad_line(err, at, "includes files too deep: does one include itself?");
-    /* Blocks of an included file end with it; an Include inside a block counts only for its hosts. */
+    /* Blocks of an included file end with it; an Include inside a block applies only to the hosts of that block. */
     bool active = r->active, never = r->never;
     for (size_t k = 0; rc == 0 && k < found.gl_pathc && status == KOLM_OK; k++) {
         r->never = never || !active;
@@ -193,7 +193,7 @@ static kit_status read_text(ssh_reader *r, const char *file, const char *text, s
     return status;
 }
 
-/* A group that has this user's name and no other member is the user's own, as Debian and Fedora make them. */
+/* True for a group with this user's name and no other members, as Debian and Fedora create for each user. */
 static bool own_group(gid_t group) {
     char login[KIT_SSH_USER_BYTES], room[16384];
     struct group entry, *found = NULL;
@@ -204,7 +204,7 @@ static bool own_group(gid_t group) {
     return strcmp(found->gr_name, login) == 0;
 }
 
-/* A user who can write this file decides where a connection goes and with which key. */
+/* A user who can write to this file controls where a connection goes and with which key. */
 static kit_status trusted(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0) return kit_fail_errno(err, errno, "cannot read the SSH configuration %s", path);
@@ -234,7 +234,7 @@ static kit_status read_first(ssh_reader *r, const char *path, bool of_user, bool
     return read_file(r, path, 0, false, err);
 }
 
-/* ---- What comes of it */
+/* ---- The result */
 
 static kit_status expand_list(const ssh_names *names, const kit_ssh_list *raw, const char *tokens, unsigned how,
                               kit_ssh_list *out, kolm_error_t *err) {
@@ -283,7 +283,7 @@ static kit_status finish_jumps(const ssh_reader *r, const ssh_names *names, kolm
     return KOLM_OK;
 }
 
-/* A truncated name would be another name. */
+/* A truncated name would be a different name. */
 static kit_status check_lengths(const ssh_reader *r, kolm_error_t *err) {
     const kit_ssh_config *c = r->config;
     const char *wrong = strlen(c->host_name) >= KIT_SSH_HOST_BYTES                                     ? "HostName"
@@ -314,7 +314,7 @@ static kit_status finish(ssh_reader *r, kolm_error_t *err) {
     return expand_list(&names, &r->global_known_hosts, NULL, SSH_EXPAND_TILDE, &c->global_known_hosts, err);
 }
 
-/* HostName with its token, in small letters; the given host where there is none. */
+/* Sets HostName with its token replaced, in lower case; the given host if not set. */
 static kit_status settle_host_name(ssh_reader *r, kolm_error_t *err) {
     const ssh_names names = {.given = r->given, .host = r->given, .user = ""};
     KIT_TRY(ssh_expand(&names, r->host_name != NULL ? r->host_name : "%h", "h", 0, &r->config->host_name, err));
@@ -345,7 +345,7 @@ static kit_status read_source(ssh_reader *r, const source *from, kolm_error_t *e
     return status == KOLM_OK ? read_first(r, SYSTEM_DIRECTORY "/ssh_config", false, false, err) : status;
 }
 
-/* Match final wants all to be read again, with the name that HostName made of the host. */
+/* Match final requires another pass over everything, with the host name that resulted from HostName. */
 static kit_status read_again(ssh_reader *r, const source *from, kolm_error_t *err) {
     free(r->host_name);
     r->host_name = NULL;
@@ -375,7 +375,7 @@ static kit_status resolve(const source *from, const kit_ssh_target *target, kit_
     return status;
 }
 
-/* A target that is only a host, which may be any text. */
+/* Makes a target from a host, which may be any text. */
 static kit_status host_only(const char *host, kit_ssh_target *out, kolm_error_t *err) {
     *out = (kit_ssh_target){0};
     if (kit_copy(out->host, sizeof out->host, host)) return KOLM_OK;

@@ -104,7 +104,7 @@ static lookup *new_lookup(const char *host, const char *port, int family) {
     return l;
 }
 
-/* Addresses of host; numeric ones need no thread. *out_lookup (when set) owns *out_found. */
+/* Resolves host; numeric addresses need no thread. *out_lookup, if not NULL, owns *out_found. */
 static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port, int family, bool numeric,
                           lookup **out_lookup, struct addrinfo **out_found, kolm_error_t *err) {
     const struct addrinfo hints = {
@@ -193,7 +193,7 @@ static kit_status connect_tcp(kit_ssh *ssh, const char *host, uint16_t port, int
         left++;
     for (const struct addrinfo *a = found; a != NULL && ssh->fd < 0 && status == KOLM_OK; a = a->ai_next) {
         int64_t now = kit_now_ms();
-        /* Each address has its share of the time that is left. */
+        /* Each address gets its share of the remaining time. */
         status = connect_one(ssh, a, now + (ssh->deadline_ms - now) / left--, &ssh->fd, &why, err);
         if (ssh->fd >= 0 || a->ai_next == NULL)
             getnameinfo(a->ai_addr, a->ai_addrlen, ssh->peer, sizeof ssh->peer, NULL, 0, NI_NUMERICHOST);
@@ -210,7 +210,7 @@ static kit_status connect_tcp(kit_ssh *ssh, const char *host, uint16_t port, int
     return status;
 }
 
-/* A channel of the jump host that ends at host:port. */
+/* Opens a channel of the jump host to host:port. */
 static kit_status connect_through(kit_ssh *ssh, const char *host, uint16_t port, kolm_error_t *err) {
     kit_ssh *outer = ssh->outer;
     ssh->fd = outer->fd;
@@ -243,7 +243,7 @@ static kit_status handshake(kit_ssh *ssh, const kit_ssh_config *config, const ss
                             kolm_error_t *err) {
     static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&first);
-    int rc = libssh2_init(0); /* counts; never undone: other users of libssh2 may be in this process */
+    int rc = libssh2_init(0); /* reference-counted; never undone, because others in this process may use libssh2 */
     pthread_mutex_unlock(&first);
     if (rc == 0) ssh->session = libssh2_session_init_ex(NULL, NULL, NULL, ssh);
     if (ssh->session == NULL)
@@ -301,7 +301,7 @@ static kit_ssh *new_link(const kit_ssh_options *options, kit_ssh *outer) {
     return ssh;
 }
 
-/* Connects, shakes hands, checks the key and authenticates. */
+/* Connects, performs the handshake, checks the host key and authenticates. */
 static kit_status enter(kit_ssh *ssh, const kit_ssh_options *options, const kit_ssh_config *config, uint16_t port,
                         const char *pinned, bool is_jump, kolm_error_t *err) {
     ssh_host_check check;
@@ -322,7 +322,7 @@ static uint32_t connect_limit_ms(const kit_ssh_options *options, const kit_ssh_c
     return config->connect_timeout_s < MOST_CONNECT_S ? config->connect_timeout_s * 1000 : MOST_CONNECT_S * 1000;
 }
 
-/* Takes over outer, in failure too. */
+/* Takes ownership of outer, even on failure. */
 static kit_status reach(const kit_ssh_options *options, const kit_ssh_config *config, const char *pinned, bool is_jump,
                         kit_ssh *outer, kit_ssh **out_ssh, kolm_error_t *err) {
     *out_ssh = NULL;
@@ -353,7 +353,7 @@ static kit_status reach(const kit_ssh_options *options, const kit_ssh_config *co
 static kit_status open_host(const kit_ssh_options *options, const kit_ssh_target *target, unsigned depth,
                             kit_ssh **out_ssh, kolm_error_t *err);
 
-/* A hop after the first: its own ProxyJump does not count. */
+/* Opens a hop after the first; its own ProxyJump is ignored. */
 static kit_status go_on(const kit_ssh_options *options, const kit_ssh_target *hop, kit_ssh **outer, kolm_error_t *err) {
     kit_ssh_config own = {0};
     KIT_TRY(kit_ssh_config_resolve(options->config_path, hop, &own, err));
@@ -362,7 +362,7 @@ static kit_status go_on(const kit_ssh_options *options, const kit_ssh_target *ho
     return status;
 }
 
-/* The jumps of config: only the first one's own ProxyJump counts, the others are reached through it. */
+/* Opens the jumps of config. Only the ProxyJump of the first one is used; the others are reached through it. */
 static kit_status open_jumps(const kit_ssh_options *options, const kit_ssh_config *config, unsigned depth,
                              kit_ssh **out_outer, kolm_error_t *err) {
     for (size_t i = 0; i < config->proxy_jump.count; i++) {

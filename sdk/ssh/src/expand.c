@@ -18,7 +18,7 @@ static kit_status copy_home(const char *home, char **out, kolm_error_t *err) {
     return home != NULL ? kit_strdup(home, out, err) : KOLM_OK;
 }
 
-/* HOME, unless the process is set-uid, else the home of the passwd entry. *out is NULL when there is neither. */
+/* HOME, unless the process is set-uid, else the home of the passwd entry. *out is NULL if there is neither. */
 static kit_status own_home(char **out, kolm_error_t *err) {
     const char *home = secure_getenv("HOME");
     if (home != NULL && home[0] == '/') return copy_home(home, out, err);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS 60000 /* somebody may have to touch a telephone */
+#define PATIENCE_MS 60000 /* the user may have to confirm on a telephone */
 
 kit_status ssh_ask_methods(ssh_attempt *a, char **out_methods, kolm_error_t *err) {
     kit_ssh *ssh = a->ssh;
@@ -25,8 +25,8 @@ kit_status ssh_ask_methods(ssh_attempt *a, char **out_methods, kolm_error_t *err
     }
 }
 
-/* libssh2 does not tell whether a refusal was of the kind that means "and now the next": asking for the methods again
- * does, as the server then names only what is still to come. (Two keys in a row look like a refusal of the first.) */
+/* libssh2 does not report whether a refusal was a partial success. Querying the methods again does, because the server
+ * then lists only the remaining ones. (If it requires two keys in a row, this looks like a refusal of the first.) */
 kit_status ssh_factor_look(ssh_attempt *a, const char *name, kolm_error_t *err) {
     char *methods = NULL;
     KIT_TRY(ssh_ask_methods(a, &methods, err));
@@ -52,14 +52,14 @@ static void keep_words(kit_ssh *ssh, const char *text, size_t length) {
     kit_buf_free(&shown);
 }
 
-/* The prompts are kept for the error. They are not answered: an empty answer would count as a wrong one, and might lock
+/* Keeps the prompts for the error. They are not answered: an empty answer would count as a wrong one, and might lock
  * the account. */
 static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_question) {
     kit_ssh *ssh = *abstract;
     (void)name, (void)name_len, (void)responses;
     if (num_prompts > 0) {
         keep_words(ssh, (const char *)prompts[0].text, prompts[0].length);
-        ssh->spent = true; /* nothing goes out any more */
+        ssh->spent = true; /* sends nothing any more */
     } else if (instruction_len > 0) {
         keep_words(ssh, instruction, (size_t)instruction_len);
         ssh_say(ssh, ssh->question);

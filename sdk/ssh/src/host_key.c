@@ -152,7 +152,7 @@ static kit_status refuse_unknown(const kit_ssh *ssh, const ssh_known_entry *auth
                     "the host key of %s is not known: %s %s%s", ssh->label, type, ssh->fingerprint, extra);
 }
 
-/* ---- A key that is not known yet */
+/* ---- Unknown keys */
 
 static kit_status store(kit_ssh *ssh, const ssh_host_check *check, const uint8_t *key, size_t length, const char *type,
                         kolm_error_t *err) {
@@ -197,7 +197,7 @@ static kit_status first_use(kit_ssh *ssh, const ssh_host_check *check, const uin
     if (options->trust != NULL) {
         int64_t before = kit_now_ms();
         int yes = options->trust(options->user, check->name, type, ssh->fingerprint);
-        ssh->deadline_ms += kit_now_ms() - before; /* time for the user's decision does not count as network time */
+        ssh->deadline_ms += kit_now_ms() - before; /* the user's decision does not count as network time */
         if (yes != 0) return store_or_refuse(ssh, check, key, length, type, err);
     } else if (check->config->host_key_checking == KIT_SSH_CHECK_ACCEPT_NEW) {
         return store_or_refuse(ssh, check, key, length, type, err);
@@ -208,9 +208,9 @@ static kit_status first_use(kit_ssh *ssh, const ssh_host_check *check, const uin
     return refuse_unknown(ssh, authority, type, err);
 }
 
-/* ---- All of it */
+/* ---- The whole check */
 
-/* The target's key is the one that the caller named: known_hosts need not have it, and may not say otherwise. */
+/* Checks that the target's key is the one that the caller named. */
 static kit_status check_named(const kit_ssh *ssh, const char *wanted, const char *from, kolm_error_t *err) {
     if (strcmp(wanted, ssh->fingerprint) == 0) return KOLM_OK;
     if (from != NULL)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keys for logging in: files, their public halves and certificates. */
+/* Keys for authentication: files, their public halves and certificates. */
 #include "auth.h"
 
 #include "kolm/kit/file.h"
@@ -14,7 +14,7 @@
 
 #define MOST_KEY_BYTES (64u << 10)
 
-/* "type base64 remark": what says another type than its key has, as a private file does, is none. */
+/* Reads "type base64 remark". Not a public key if the type is not that of the key, as in a private file. */
 kit_status ssh_public_read(const char *path, ssh_public_key *out, kolm_error_t *err) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     kit_buf text = {0}, blob = {0};
@@ -39,7 +39,7 @@ kit_status ssh_public_read(const char *path, ssh_public_key *out, kolm_error_t *
     return status;
 }
 
-/* OpenSSH's own format keeps the public half in clear: magic, cipher, kdf, its options, count, public key
+/* OpenSSH's own format has the public half in plain text: magic, cipher, kdf, its options, count, public key
  * (PROTOCOL.key). */
 static void read_openssh_head(const char *body, size_t length, ssh_identity *id) {
     kolm_error_t ignored = KIT_ERROR_INIT;
@@ -90,8 +90,8 @@ static void read_private_head(ssh_identity *id) {
     close(fd);
 }
 
-/* The certificate's own key, behind type and nonce, is written as in the plain key behind its type (PROTOCOL.certkeys).
- */
+/* The key in a certificate, after type and nonce, has the same format as the plain key after its type
+ * (PROTOCOL.certkeys). */
 bool ssh_certifies(const ssh_public_key *certificate, const ssh_public_key *plain, uint64_t *out_before) {
     ssh_cursor cert = {.at = certificate->blob, .left = certificate->length},
                key = {.at = plain->blob, .left = plain->length};
@@ -112,7 +112,7 @@ bool ssh_certifies(const ssh_public_key *certificate, const ssh_public_key *plai
     return true;
 }
 
-/* The public half: the file itself, or FILE.pub, or what a private file of OpenSSH's has in clear. */
+/* Reads the public half: the file itself, or FILE.pub, or the plain part of a private file in OpenSSH's format. */
 static kit_status read_identity(ssh_identity *id, kolm_error_t *err) {
     kit_buf name = {0};
     KIT_TRY(ssh_public_read(id->path, &id->plain, err));
@@ -152,7 +152,7 @@ static kit_status add_identity(ssh_attempt *a, const char *path, bool named, kol
     a->identity_count++;
     KIT_TRY(read_identity(id, err));
     KIT_TRY(find_certificates(a, id, err));
-    /* A key that only the agent holds may be named by its public half alone. */
+    /* A key that is only in the agent may be named by its public half alone. */
     if (named && !id->exists && id->plain.length == 0) ssh_say_tried(a, path, "there is no such file");
     return KOLM_OK;
 }

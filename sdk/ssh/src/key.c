@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes an Ed25519 key and writes it as OpenSSH does. */
+/* Generates an Ed25519 key and writes it in OpenSSH's format. */
 #include "internal.h"
 
 #include "kolm/kit/file.h"
@@ -12,11 +12,11 @@
 
 #define TYPE "ssh-ed25519"
 #define COMMENT_MAX 100
-#define BLOCK 8 /* what the private part is padded to without a cipher */
+#define BLOCK 8 /* the private part is padded to this without a cipher */
 
 typedef struct key {
     uint8_t seed[ED25519_KEY_SIZE], pub[ED25519_KEY_SIZE];
-    uint32_t check; /* twice in the file, so that a wrong passphrase would be noticed */
+    uint32_t check; /* twice in the file, to detect a wrong passphrase */
 } key;
 
 static kit_status draw(key *k, kolm_error_t *err) {
@@ -32,7 +32,7 @@ static void put_public(kit_buf *out, const key *k) {
     ssh_put_string(out, k->pub, sizeof k->pub);
 }
 
-/* Room is made first: a buffer that grows leaves its old bytes behind. */
+/* Allocates in advance: a growing buffer leaves copies of its bytes behind. */
 static void reserve(kit_buf *buf, size_t bytes) {
     static const char blank[2048];
     kit_buf_add(buf, blank, bytes < sizeof blank ? bytes : sizeof blank);
@@ -44,7 +44,7 @@ static void wipe(kit_buf *buf) {
     kit_buf_free(buf);
 }
 
-/* The part that a cipher would cover. */
+/* The part that a cipher would encrypt. */
 static void put_private(kit_buf *out, const key *k, const char *comment) {
     uint8_t both[2 * ED25519_KEY_SIZE];
     memcpy(both, k->seed, sizeof k->seed);

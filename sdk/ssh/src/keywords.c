@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keywords of ssh_config(5): what each takes, which are followed, and which are named when they are not. */
+/* The keywords of ssh_config(5): their values, which are supported, and which cause a note because they are not. */
 #include "config.h"
 
 #include "kolm/kit/address.h"
@@ -171,7 +171,7 @@ static kit_status set_family(ssh_reader *r, const kit_ssh_list *values, const ss
 
 /* ---- Files */
 
-/* These add up; the same text twice counts once, as for ssh. */
+/* These accumulate; duplicates are ignored, as by ssh. */
 static kit_status add_once(ssh_reader *r, kit_ssh_list *list, const char *value, kolm_error_t *err) {
     if (!r->active || kit_ssh_list_has(list, value)) return KOLM_OK;
     return kit_ssh_list_add(list, value, strlen(value), err);
@@ -189,7 +189,7 @@ static kit_status add_certificate(ssh_reader *r, const kit_ssh_list *values, con
     return add_once(r, &r->certificate_files, values->items[0], err);
 }
 
-/* "none" stands alone. */
+/* "none" must be the only value. */
 static kit_status set_files(const ssh_reader *r, const kit_ssh_list *values, bool *set, kit_ssh_list *out,
                             const ssh_place *at, kolm_error_t *err) {
     for (size_t i = 0; i < values->count && values->count > 1; i++)
@@ -209,9 +209,9 @@ static kit_status set_global_known(ssh_reader *r, const kit_ssh_list *values, co
     return set_files(r, values, &r->config->global_known_hosts_set, &r->global_known_hosts, at, err);
 }
 
-/* ---- The way there. Of ProxyJump and ProxyCommand the first that is said counts, "none" too. */
+/* ---- Jumps. Of ProxyJump and ProxyCommand the first one counts, even if it is "none". */
 
-/* text is checked in any block; where it counts it is kept as [user@]host[:port], its tokens as they are. */
+/* text is checked in any block; if it counts, it is kept as [user@]host[:port], with its tokens unchanged. */
 static kit_status add_hop(ssh_reader *r, const char *text, bool counts, const ssh_place *at, kolm_error_t *err) {
     kit_ssh_target hop;
     kit_buf plain = {0};
@@ -248,9 +248,9 @@ static kit_status set_command(ssh_reader *r, const char *value, const ssh_place 
     return ssh_note(r, at, "ProxyCommand is not run, the connection goes straight to the host: use ProxyJump", err);
 }
 
-/* ---- What is not followed */
+/* ---- Unsupported keywords */
 
-/* It matters who is reached, or who is believed: it is said, unless the value asks for what kolm does anyway. */
+/* These affect which host is reached or trusted: a note is added unless the value requests what kolm does anyway. */
 typedef struct unfollowed {
     const char *name, *harmless, *what;
 } unfollowed;
@@ -271,8 +271,8 @@ static const unfollowed named[] = {
     {"verifyhostkeydns", "no,false", "VerifyHostKeyDNS is not followed: keys are not looked up in the DNS"},
 };
 
-/* These make no difference to a connection that runs one program and asks nobody, or only to what kolm never does. The
- * second part are keywords of older, later and other builds of ssh. */
+/* These are irrelevant to a non-interactive connection that runs one program. The second part are keywords of older,
+ * later and other builds of ssh. */
 static const char *const unneeded[] = {
     /* clang-format off */
     "addkeystoagent", "batchmode", "canonicaldomains", "canonicalizefallbacklocal", "canonicalizemaxdots",
@@ -305,7 +305,7 @@ static const char *const unneeded[] = {
 static const struct {
     const char *name;
     follow *follow;
-    bool many; /* takes several values */
+    bool many; /* accepts several values */
 } followed[] = {
     {"addressfamily", set_family, false},
     {"certificatefile", add_certificate, false},
@@ -334,7 +334,7 @@ static const struct {
     {"userknownhostsfile", set_known, true},
 };
 
-/* *out_known: it was one of them. */
+/* *out_known: key is a supported keyword. */
 static kit_status apply_followed(ssh_reader *r, const char *key, const kit_ssh_list *values, const ssh_place *at,
                                  bool *out_known, kolm_error_t *err) {
     for (size_t i = 0; i < sizeof followed / sizeof *followed; i++) {

@@ -51,8 +51,8 @@ kit_status ssh_fingerprint(const uint8_t *key, size_t length, char out[SSH_FINGE
     return status;
 }
 
-/* Decodes base64; *out_good is false for text that is none. Memory that is out is an error: a line that is taken for a
- * damaged one might be what revokes a key. */
+/* Decodes base64; *out_good is false if text is invalid. Lack of memory is an error: a line mistaken for a damaged one
+ * might be the one that revokes a key. */
 static kit_status decode(const char *text, size_t length, kit_buf *out, bool *out_good, kolm_error_t *err) {
     kolm_error_t why = KIT_ERROR_INIT;
     kit_status status = kit_base64_decode(out, text, length, &why);
@@ -83,7 +83,7 @@ static kit_status match_hashed(const char *text, const char *name, bool *out_sam
     return status;
 }
 
-/* Cuts the next blank-separated word off *p; NULL at the end. */
+/* Extracts the next blank-separated word from *p; NULL at the end. */
 static char *next_word(char **p) {
     char *word = *p + strspn(*p, " \t");
     if (*word == '\0') return NULL;
@@ -138,14 +138,14 @@ static kit_status read_known_line(ssh_known *known, const char *file, unsigned n
     kit_status status = decode(text, strlen(text), &key, &good, err);
     if (status == KOLM_OK && good && key.length > 0) {
         ssh_key_type((const uint8_t *)key.data, key.length, inner);
-        /* A line whose type is not its key's is damaged: it vouches for nothing. */
+        /* A line whose type does not match its key is damaged: ignore it. */
         if (strcmp(inner, type) == 0) status = add_entry(known, file, number, type, mark, &key, err);
     }
     kit_buf_free(&key);
     return status;
 }
 
-/* The key of a line "type base64"; *out_good: there is one. */
+/* Decodes the key of a line "type base64"; *out_good: there is one. */
 static kit_status decode_line(char *line, kit_buf *out, bool *out_good, kolm_error_t *err) {
     char *p = line, *type = next_word(&p), *text = next_word(&p), inner[64] = "";
     *out_good = false;
@@ -217,7 +217,7 @@ kit_status ssh_known_read(ssh_known *known, const char *file, const char *name, 
     kit_buf text = {0};
     if (access(file, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) return KOLM_OK;
     struct stat info;
-    /* /dev/null is what people name who want no file. */
+    /* Users who want no file name /dev/null. */
     if (stat(file, &info) == 0 && S_ISCHR(info.st_mode)) return KOLM_OK;
     kit_status status = kit_read_file(file, MOST_BYTES, &text, err);
     if (status == KOLM_OK)
@@ -274,7 +274,7 @@ void ssh_known_free(ssh_known *known) {
     *known = (ssh_known){0};
 }
 
-/* Writes line after what is there, on a line of its own, all or nothing. */
+/* Appends a line, all or nothing; starts a new line first if the last one is incomplete. */
 static kit_status append_line(int fd, const char *file, const kit_buf *line, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
@@ -303,7 +303,7 @@ static kit_status append_line(int fd, const char *file, const kit_buf *line, kol
     return status;
 }
 
-/* As in match_hashed; the salt is as long as the hash, as ssh makes it. */
+/* The format is as in match_hashed; the salt is as long as the hash, like ssh's. */
 static kit_status hash_name(const char *name, kit_buf *out, kolm_error_t *err) {
     uint8_t salt[SHA1_DIGEST_SIZE], digest[SHA1_DIGEST_SIZE];
     struct hmac_sha1_ctx context;

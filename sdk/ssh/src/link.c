@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes between libssh2 and the far side, over TCP or over a channel of a jump host; waiting, timeouts, keepalives. */
+/* Transfers bytes between libssh2 and the far side, over TCP or a channel of a jump host; timeouts, keepalives. */
 #include "internal.h"
 
 #include "kolm/kit/process.h"
@@ -12,13 +12,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SLICE_MS 200 /* how often cancelled() is asked */
+#define SLICE_MS 200 /* polling interval of cancelled() */
 
 size_t ssh_link_queued(const kit_ssh *ssh) {
     return ssh->out.length - ssh->out_head;
 }
 
-/* Sends what it can of bytes: a count, 0 when it must wait, or -errno. */
+/* Sends as many bytes as possible. Returns their number, 0 if it would block, or -errno. */
 static ssize_t push(kit_ssh *ssh, const char *bytes, size_t length) {
     if (ssh->outer == NULL) {
         ssize_t put;
@@ -72,27 +72,27 @@ ssize_t ssh_link_send(libssh2_socket_t fd, const void *buffer, size_t length, in
         ssh->failed_errno = ENOMEM;
         return -ENOMEM;
     }
-    /* Small packets leave at once; a stream of large ones leaves in large pieces. */
+    /* Send small packets at once, a stream of large ones in large pieces. */
     if (length < 4096 || ssh_link_queued(ssh) >= SSH_OUT_BYTES / 4) ssh_link_flush(ssh);
     return ssh->spent ? -ECONNRESET : (ssize_t)length;
 }
 
-/* Fills the empty `in`: a count, 0 at the end, or -errno. */
+/* Fills the empty `in`. Returns the number of bytes, 0 at the end, or -errno. */
 static ssize_t pull(kit_ssh *ssh) {
     ssize_t got;
     if (ssh->outer != NULL) {
         got = libssh2_channel_read(ssh->outer_channel, (char *)ssh->in, SSH_IN_BYTES);
         if (got == LIBSSH2_ERROR_EAGAIN) return -EAGAIN;
         if (got < 0) return -ECONNRESET;
-        /* 0 may also mean that a packet for another purpose came. */
+        /* 0 may also mean that another kind of packet arrived. */
         return got == 0 && libssh2_channel_eof(ssh->outer_channel) == 0 ? -EAGAIN : got;
     }
     do
         got = recv(ssh->fd, ssh->in, SSH_IN_BYTES, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
 #ifdef TCP_QUICKACK
-    /* sshd lets Nagle hold its second small packet until the first is acknowledged, which a kernel left alone does 40
-     * ms later. */
+    /* With Nagle, sshd's second small packet waits until the first is acknowledged, which the kernel by default delays
+     * by 40 ms. */
     int one = 1;
     if (got > 0 && got < 4096) (void)setsockopt(ssh->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
 #endif
@@ -106,7 +106,7 @@ ssize_t ssh_link_recv(libssh2_socket_t fd, void *buffer, size_t length, int flag
     (void)flags;
     if (ssh->spent) return -ECONNRESET;
     if (ssh->in_head == ssh->in_length) {
-        /* libssh2 reads a banner for as long as lines come, without coming back to us. */
+        /* libssh2 does not return while it receives banner lines. */
         if (ssh->deadline_ms != 0 && kit_now_ms() > ssh->deadline_ms) return -ETIMEDOUT;
         ssize_t got = pull(ssh);
         if (got == -EAGAIN) return -EAGAIN;
@@ -191,12 +191,12 @@ static kit_status check_limits(kit_ssh *ssh, int64_t now, int64_t since, kolm_er
                         "%s did not finish %s in time", ssh->label, ssh->stage);
     int64_t from = since != INT64_MAX ? since : ssh->last_in_ms;
     if (from < ssh->waiting_since_ms) from = ssh->waiting_since_ms;
-    /* Where nothing is due but the answers to keepalives, three of them may be late. */
+    /* If only answers to keepalives are due, three of them may be late. */
     int64_t limit = ssh->idle_timeout_ms, alive = (int64_t)ssh->keepalive_seconds * 3000;
     if (since == INT64_MAX && limit < alive) limit = alive;
     if (ssh->deadline_ms == 0 && now - from > limit) {
         ssh->spent = true;
-        ssh->failed_errno = ETIMEDOUT; /* for whoever asks once more */
+        ssh->failed_errno = ETIMEDOUT; /* for later calls */
         return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "check the network and the host, then run the command again",
                         "%s was silent for %lld s during %s", ssh->label, (long long)(now - from) / 1000, ssh->stage);
     }
@@ -206,7 +206,7 @@ static kit_status check_limits(kit_ssh *ssh, int64_t now, int64_t since, kolm_er
 static void keep_alive(kit_ssh *ssh) {
     for (; ssh != NULL; ssh = ssh->outer) {
         int next = 0;
-        /* A failure shows at the next read. */
+        /* The next read reports a failure. */
         if (ssh->ready && !ssh->spent) (void)libssh2_keepalive_send(ssh->session, &next);
     }
 }

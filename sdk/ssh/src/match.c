@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Match of ssh_config(5): whether a block is about this host. No command of a configuration is ever run. */
+/* Match of ssh_config(5): whether a block applies to this host. No command of a configuration is ever run. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #define BLANKS " \t\r\n"
 
-/* A quote that is opened anywhere in the word ends it where it is closed; the quotes go. */
+/* A quote may open anywhere in the word, which ends where it is closed; the quotes are removed. */
 static char *cut_quoted(char **p, char *word, char *quote) {
     memmove(quote, quote + 1, strlen(quote));
     char *end = strchr(quote, '"');
@@ -32,7 +32,7 @@ char *ssh_next_word(char **p) {
     bool equals = *end == '=';
     *end++ = '\0';
     end += strspn(end, BLANKS);
-    if (*end == '=' && !equals) end += 1 + strspn(end + 1, BLANKS); /* one is enough */
+    if (*end == '=' && !equals) end += 1 + strspn(end + 1, BLANKS); /* at most one */
     *p = end;
     return word;
 }
@@ -43,14 +43,14 @@ typedef struct criteria {
     char *rest;
     char *host; /* after HostName */
     unsigned count;
-    bool holds; /* so far */
+    bool holds; /* all criteria so far match */
 } criteria;
 
 static kit_status bad(const criteria *c, const char *what, const char *word, kolm_error_t *err) {
     return ssh_bad_line(err, c->at, "has a Match with %s \"%.100s\"", what, word);
 }
 
-/* "all" stands alone, or after canonical or final. */
+/* "all" must be the only criterion, or follow canonical or final. */
 static kit_status judge_all(criteria *c, bool negated, kolm_error_t *err) {
     const char *more = ssh_next_word(&c->rest);
     if (c->count > 1 || (more != NULL && *more != '\0' && *more != '#'))
@@ -60,7 +60,7 @@ static kit_status judge_all(criteria *c, bool negated, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Criteria of later versions of ssh, and what would run a command, cannot be judged here: their block is left out. */
+/* Criteria of later versions of ssh, and those that run a command, cannot be evaluated here: their block is skipped. */
 static kit_status leave_out(criteria *c, const char *name, kolm_error_t *err) {
     static const char *const unjudged[] = {"exec", "localnetwork", "tagged", "version", "sessiontype", "command"};
     char what[128];

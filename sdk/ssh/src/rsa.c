@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RSA key files, for signatures by SHA-512: libssh2 1.10 signs with them by SHA-1 alone, which servers of today refuse.
- */
+/* RSA key files, for SHA-512 signatures: libssh2 1.10 supports only SHA-1, which current servers refuse. */
 #include "internal.h"
 
 #include "kolm/kit/file.h"
@@ -51,8 +50,8 @@ static bool same_text(const uint8_t *bytes, size_t length, const char *text) {
     return bytes != NULL && length == strlen(text) && memcmp(bytes, text, length) == 0;
 }
 
-/* PROTOCOL.key of OpenSSH: magic, cipher, kdf, its options, count, public key, and then the private section, here in
- * clear. */
+/* PROTOCOL.key of OpenSSH: magic, cipher, kdf, its options, count, public key, and then the private section, here
+ * unencrypted. */
 static bool read_openssh(const uint8_t *bytes, size_t length, ssh_rsa *rsa) {
     static const char magic[] = "openssh-key-v1";
     if (length < sizeof magic || memcmp(bytes, magic, sizeof magic) != 0) return false;
@@ -88,7 +87,7 @@ static bool read_openssh(const uint8_t *bytes, size_t length, ssh_rsa *rsa) {
     return rsa_public_key_prepare(&rsa->public_key) == 1 && rsa_private_key_prepare(k) == 1;
 }
 
-/* The bytes between the lines of a PEM file with this label. */
+/* Decodes the contents of a PEM file with this label. */
 static bool unwrap(const char *text, const char *label, kit_buf *out) {
     char begin[64], end[64];
     kolm_error_t ignored = KIT_ERROR_INIT;
@@ -136,7 +135,8 @@ kit_status ssh_rsa_read(const char *path, ssh_rsa **out, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* For blinding. nettle gives no way to say that there is none, and without it the signature would tell of the key. */
+/* For blinding, without which the signature would leak information about the key. nettle's callback cannot report an
+ * error, so *failed does. */
 static void random_bytes(void *user, size_t length, uint8_t *out) {
     bool *failed = user;
     while (length > 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* [user@]host[:port], ssh:// URIs, and the patterns that hosts are matched with. */
+/* [user@]host[:port], ssh:// URIs, and patterns for hosts. */
 #include "internal.h"
 
 #include "kolm/kit/address.h"
@@ -102,7 +102,7 @@ static int hex_digit(char c) {
     return c >= '0' && c <= '9' ? c - '0' : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10 : -1;
 }
 
-/* The user of a URI: %XX stands for a byte, what follows a semicolon is parameters. */
+/* Decodes the user of a URI: %XX is a byte, and parameters follow a semicolon. */
 static bool decode_user(const char *from, size_t length, char *out, size_t capacity) {
     size_t n = 0;
     for (size_t i = 0; i < length && from[i] != ';'; i++) {
@@ -151,7 +151,7 @@ kit_status ssh_target_text(const kit_ssh_target *target, kit_buf *out, kolm_erro
 
 /* ---- Patterns */
 
-/* fold: letters of the pattern count as small ones, as ssh has it: what is matched is in small letters already. */
+/* fold: converts the pattern to lower case, as ssh does; the text is in lower case already. */
 bool ssh_match_pattern(const char *text, const char *pattern, size_t length, bool fold) {
     /* Backtracks to the last star only, so that the work is at most text times pattern. */
     const char *end = pattern + length, *star = NULL, *kept = NULL;

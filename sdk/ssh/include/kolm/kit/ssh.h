@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SSH to one box: a checked host key, authentication, and programs with fixed commands. */
+/* SSH to one box: host key verification, authentication, and programs with fixed commands. */
 /* Sources: channel.c and connect.c. */
 #ifndef KOLM_KIT_SSH_H
 #define KOLM_KIT_SSH_H
@@ -14,19 +14,19 @@ extern "C" {
 /*
  * In libkolm-kit-ssh, over libssh2 (1.10 is enough). One kit_ssh, with its channels, belongs to one thread
  * at a time; different ones are independent. Nothing blocks forever: every call waits in poll(), calls cancelled() at
- * least every 200 ms, sends keepalives and gives up after the idle timeout. After UNAVAILABLE, DEADLINE_EXCEEDED of the
- * idle timeout, DATA_LOSS or CANCELLED the connection is unusable: close it. SIGPIPE is never raised. Keepalives are
- * sent only while a call waits.
+ * least every 200 ms, sends keepalives and gives up after the idle timeout. After UNAVAILABLE, DEADLINE_EXCEEDED from
+ * the idle timeout, DATA_LOSS or CANCELLED the connection is unusable: close it. SIGPIPE is never raised. Keepalives
+ * are sent only while a call waits.
  *
  * Codes: INVALID_ARGUMENT an invalid target or configuration; NOT_FOUND the name does not resolve; UNAVAILABLE no
  * answer, the link broke; DEADLINE_EXCEEDED a timeout; CANCELLED; UNAUTHENTICATED no key was accepted;
  * FAILED_PRECONDITION the host key is unknown, changed or revoked; DATA_LOSS the far side does not speak the protocol;
  * RESOURCE_EXHAUSTED the server takes no further session.
  *
- * Limits of libssh2 1.10 (Debian 12): it signs with RSA keys by SHA-1 only, which OpenSSH 8.8 and later refuse. RSA
- * keys of ssh-agent and RSA files without a passphrase work nevertheless (by rsa-sha2-512, with servers of OpenSSH);
- * encrypted RSA files do not: the error says to use ssh-agent. It uses user certificates of ECDSA keys only (another is
- * skipped, and its plain key tried), and no RSA host keys. No version checks host certificates: a host that has one
+ * Limits of libssh2 1.10 (Debian 12): RSA signatures use SHA-1 only, which OpenSSH 8.8 and later reject. RSA keys in
+ * ssh-agent and RSA files without a passphrase work nevertheless (with rsa-sha2-512 and OpenSSH servers); encrypted RSA
+ * files do not: the error says to use ssh-agent. User certificates work for ECDSA keys only (others are skipped, and
+ * the plain key tried), and RSA host keys are not supported. No version verifies host certificates: a host that has one
  * presents its plain key, too, and a @cert-authority line alone does not make that key known, which the error says.
  *
  * If a server accepts a key and requires more: further keys are tried; a keyboard-interactive step without prompts is
@@ -39,9 +39,9 @@ typedef struct kit_ssh_channel kit_ssh_channel;
 /* Zero-initialise it; 0 and NULL mean the defaults given. Everything is used only during kit_ssh_open, except cancelled
  * and user, which are used as long as the connection exists. */
 typedef struct kit_ssh_options {
-    kit_ssh_target target;          /* host may be an alias of the configuration; given user and port win over it */
+    kit_ssh_target target;          /* host may be an alias of the configuration, which user and port override */
     const char *config_path;        /* as in kit_ssh_config_read */
-    const char *const *known_hosts; /* files; the first is appended to. None: UserKnownHostsFile of the configuration,
+    const char *const *known_hosts; /* files; new keys go to the first. None: UserKnownHostsFile of the configuration,
                                        else ~/.ssh/known_hosts and known_hosts2. GlobalKnownHostsFile, else
                                        /etc/ssh/ssh_known_hosts and ssh_known_hosts2, are read after those */
     size_t known_hosts_count;
@@ -62,11 +62,11 @@ typedef struct kit_ssh_options {
      * refused. NULL: StrictHostKeyChecking of the configuration decides: yes and ask refuse, accept-new acts as if 1
      * were returned, no accepts any key, even a changed one (but not of a jump host), and notes it each time. */
     int (*trust)(void *user, const char *host, const char *type, const char *sha256_fingerprint);
-    const char *host_key; /* "SHA256:...": the target's key must be this one. known_hosts need not have it then, but a
+    const char *host_key; /* "SHA256:...": the target's key must be this one. It need not be in known_hosts then, but a
                              key that is revoked there, or differs from the one there, is still refused. Nothing is
                              written */
-    const char *host_key_from; /* where that key is from, for the error: "acme reports"; NULL: the user's settings */
-    /* Called with each remark of kit_ssh_notes as it is made, even if opening fails later. NULL: they are only kept. */
+    const char *host_key_from; /* the source of that key, for the error: "acme reports"; NULL: the user's settings */
+    /* Called with each remark of kit_ssh_notes at once, even if opening fails later. NULL: they are only kept. */
     void (*note)(void *user, const char *text);
     /* The passphrase of an encrypted key file: store it, NUL terminated, in out_text and return 1; return 0 if there is
      * none. The array is wiped. NULL: encrypted key files are skipped, and the error says to use ssh-agent. */
@@ -84,7 +84,7 @@ kit_status kit_ssh_open(const kit_ssh_options *options, kit_ssh **out_ssh, kolm_
 void kit_ssh_close(kit_ssh *ssh);
 /* "SHA256:..." of the target's host key: use it as the key of caches about a machine. Valid until close. */
 const char *kit_ssh_host_key_sha256(const kit_ssh *ssh);
-/* Numeric address of the machine that the TCP connection goes to: the first jump where there is one. Valid until close.
+/* Numeric address of the machine that the TCP connection goes to: the first jump, if there is one. Valid until close.
  */
 const char *kit_ssh_peer_address(const kit_ssh *ssh);
 /* Remarks, one per line, "" if there are none: parts of the configuration that are not supported, a new key that is
@@ -117,18 +117,18 @@ kit_status kit_ssh_channel_wait_exit(kit_ssh_channel *channel, int64_t timeout_m
                                      kolm_error_t *err) KIT_MUST_USE;
 void kit_ssh_channel_close(kit_ssh_channel *channel); /* does not wait for the program; no-op if NULL */
 
-/* ---- The same without waiting, for several programs side by side. */
-/* kit_ssh_exec; call again until *out_done, *channel being NULL at first. window: bytes that may come before they are
- * read. Open one after the other. The caller closes *channel, after a failure too. */
+/* ---- The same without blocking, for several programs at a time. */
+/* kit_ssh_exec; *channel must be NULL at first. Call again until *out_done. window: bytes that may arrive before they
+ * are read. Open one after the other. The caller must close *channel, also on failure. */
 kit_status kit_ssh_try_exec(kit_ssh *ssh, const char *fixed_command, uint32_t window, kit_ssh_channel **channel,
                             bool *out_done, kolm_error_t *err) KIT_MUST_USE;
-/* Number of bytes transferred now, 0 if it would block. stream: 0 stdout, 1 stderr. *out_ended: the far side will send
- * no more. */
+/* *out_n: number of bytes transferred, 0 if it would block. stream: 0 stdout, 1 stderr. *out_ended: the far side will
+ * send no more. */
 kit_status kit_ssh_channel_try_write(kit_ssh_channel *channel, const void *bytes, size_t length, size_t *out_n,
                                      kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_ssh_channel_try_read(kit_ssh_channel *channel, int stream, void *bytes, size_t capacity, size_t *out_n,
                                     bool *out_ended, kolm_error_t *err) KIT_MUST_USE;
-/* As kit_ssh_channel_close, without waiting until the far side has closed it too. */
+/* Like kit_ssh_channel_close, but does not wait until the far side has closed it, too. */
 void kit_ssh_channel_leave(kit_ssh_channel *channel);
 /* Call before kit_ssh_close of a broken link: drops unsent data, which could otherwise arrive after a new connection
  * has sent it again. */
