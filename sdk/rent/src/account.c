@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asks a provider in JSON, at the pace that it allows, and puts its refusals into words. */
+/* Sends JSON requests to a provider, at the rate that it allows, and explains its refusals. */
 #include "kolm/rent/account.h"
 
 #include "ears.h"
@@ -52,7 +52,7 @@ kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t
     kit_status status = kit_secret_read(host, site->token, &out->token, err);
     if (status == KOLM_OK && site->halves != '\0') status = split_token(out, err);
     const kit_http_options options = {.host = &out->ears->table,
-                                      /* what an answer over TLS names is not called in plain text */
+                                      /* an address in an answer over TLS must not downgrade to plain text */
                                       .allow_plain_loopback = strncasecmp(out->base, "http://", 7) == 0,
                                       .first_wait_ms = hurried ? 1 : 0,
                                       .wait_most_ms = hurried ? 20 : 0};
@@ -95,12 +95,12 @@ static kit_status wait_until(const kit_rent_account *a, int64_t when, kolm_error
     return KOLM_OK;
 }
 
-/* A stand-in on this machine has no limits to keep. */
+/* A stand-in on this machine has no rate limits. */
 static bool at_pace(const kit_rent_account *a) {
     return !a->hurried && strncmp(a->base, "http://", 7) != 0;
 }
 
-/* The user's wish to stop must not keep what was rented from being ended: only a creation is given up for it. */
+/* A request to stop must not prevent that a rented machine is ended: it only gives up a creation. */
 static kit_status keep_pace(kit_rent_account *a, bool creates, kolm_error_t *err) {
     if (!at_pace(a)) return KOLM_OK;
     const uint32_t gap = a->site->gap_ms, create_gap = a->site->create_gap_ms;
@@ -113,9 +113,9 @@ static kit_status keep_pace(kit_rent_account *a, bool creates, kolm_error_t *err
     return KOLM_OK;
 }
 
-/* ---- Asking */
+/* ---- Requests */
 
-/* The body of a refusal stays in the answer: it may name what was created all the same. */
+/* The body of a refusal stays in the answer: it may name what was created nevertheless. */
 static void explain(const kit_rent_account *a, const kit_http_answer *http, kit_rent_answer *answer,
                     kolm_error_t *err) {
     cJSON *body = NULL;
@@ -168,12 +168,12 @@ kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, 
         status = kit_http_send(a->http, &request, &http, err);
         answer->status = a->answered = http.status;
         answer->may_exist = creates && http.may_have_happened;
-        /* nobody answered: it is the host's name that was not found, and nothing of the provider's */
+        /* without an answer, it is the host name that was not found, not a resource of the provider */
         if (status == KOLM_E_NOT_FOUND && http.status == 0) err->code = KOLM_E_UNAVAILABLE;
         if (status != KOLM_OK)
             explain(a, &http, answer, err);
         else if ((status = read_body(&http, answer, err)) != KOLM_OK)
-            answer->may_exist = creates; /* something was done, and nobody can tell what */
+            answer->may_exist = creates; /* something was done, but it is unknown what */
         if (status != KOLM_OK) status = err->code;
     }
     kit_http_answer_free(&http);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the API files of providers have in common: what a refusal means, and how an answer is read. */
+/* Shared by the API files of providers: the meaning of refusals, and reading answers. */
 #include "kolm/rent/account.h"
 
 #include "kolm/kit/buf.h"

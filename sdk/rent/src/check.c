@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a provider takes the token, by the cheapest request that it has. */
+/* Checks that a provider accepts the token, with its cheapest request. */
 #include "vm.h"
 
 #include "kolm/kit/backend.h"
@@ -35,7 +35,7 @@ kit_status vm_check(const kit_vm *vm, kit_rent_account *account, char *out_note,
     size_t count = 0;
     if (vm->check != NULL) {
         KIT_TRY(vm->check(account, out_note, capacity, err));
-        /* The token is good; that there is no price to tell is another matter. */
+        /* The token is good even if there is no price to report. */
         if (out_cheapest != NULL && vm_cheapest(vm, account, out_cheapest, &count, &ignored) != KOLM_OK)
             *out_cheapest = cheapest;
         return KOLM_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host services as a part of a rental sees them: the same, with a stop of its own, or deaf to the user's. */
+/* The host services for a part of a rental: with a stop flag of their own, or ignoring the user's. */
 #include "ears.h"
 
 static const kolm_host_v1_t *real(void *user) {
@@ -48,7 +48,7 @@ void rent_ears_begin(kit_rent_ears *h, const kolm_host_v1_t *host, const char *s
     h->real = host;
     atomic_init(&h->stop, false);
     atomic_init(&h->deaf, false);
-    /* of the first minor: what works with it reports nothing that came later */
+    /* of minor version 0: its users call none of the later functions */
     h->table = (kolm_host_v1_t){.struct_size = KOLM_HOST_SIZE_1_0,
                                 .abi_major = host->abi_major,
                                 .abi_minor = host->abi_minor,

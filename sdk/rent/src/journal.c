@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Puts what a rental records into the journal of kolm. */
+/* Writes the records of a rental to kolm's journal. */
 #include "kolm/rent/journal.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/text.h"

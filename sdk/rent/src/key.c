@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The key of a job at the provider: on record before it is registered, as everything is, and ended after the
+/* The key of a job at the provider: recorded before it is registered, like everything else, and ended after the
  * machines. */
 #include "vm.h"
 
@@ -24,7 +24,7 @@ static kit_status add_key(vm_keyed *k, kolm_error_t *err) {
     return status;
 }
 
-/* The key, which every machine of the job needs, and what the provider itself prepares. */
+/* Registers the key, which every machine of the job needs, then does what the provider itself prepares. */
 static kit_status prepare(void *state, kolm_error_t *err) {
     vm_keyed *k = state;
     kit_status status = add_key(k, err);
@@ -45,7 +45,7 @@ void vm_keyed_begin(vm_keyed *k, const kit_vm *vm, const kit_rent_journal *journ
     kit_copy(k->account.key_name, sizeof k->account.key_name, k->name);
 }
 
-/* A key costs nothing, whenever it ended. */
+/* A key costs nothing, so the time of its end does not matter. */
 static kit_status key_intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     const vm_keyed *k = user;
     return k->journal->intent(k->journal_user, name, offer, err);
@@ -66,7 +66,7 @@ static const kit_rent_journal key_journal = {.intent = key_intent, .handle = key
 
 kit_status vm_key_end(vm_keyed *k, uint64_t poll_ms, int64_t now_ms, kit_rent_plan *plan, kit_rent *out_rent,
                       kolm_error_t *err) {
-    /* one that has a handle has been there: that it is not there any more can be believed at once */
+    /* a key with a handle has existed, so if it is not found now it is gone */
     uint64_t age = k->handle[0] != '\0' ? INT64_MAX / 4 : 0;
     *plan = (kit_rent_plan){.provider = &k->vm->machine,
                             .provider_state = &k->account,

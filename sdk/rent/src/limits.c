@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads what the user allows a rental to be and to cost. */
+/* Reads the user's limits for a rental. */
 #include "vm.h"
 
 #include "kolm/kit/backend.h"
@@ -10,7 +10,7 @@
 #define MICRO 1000000u
 #define GIGABYTE_PER_MICRO 1000u
 
-/* A number of config.json in millionths; 0 if it is not set. */
+/* Reads a number of config.json in millionths; 0 if it is not set. */
 static kit_status number(const kit_vm *vm, const kolm_host_v1_t *host, const char *key, uint64_t *out,
                          kolm_error_t *err) {
     char text[64];
@@ -22,14 +22,14 @@ static kit_status number(const kit_vm *vm, const kolm_host_v1_t *host, const cha
                     "backends.%s.%s in config.json is not a number", vm->site.name, key);
 }
 
-/* What kolm itself passes on, a whole number. */
+/* A whole number that kolm itself passes as a setting. */
 static uint64_t passed(const kolm_host_v1_t *host, const char *key) {
     char text[32];
     uint64_t value = 0;
     return kit_setting(host, key, "", text, sizeof text) && kit_parse_u64(text, &value) ? value : 0;
 }
 
-/* The least of those that are set. */
+/* The smaller of those that are set. */
 static uint64_t least(uint64_t a, uint64_t b) {
     return a == 0 ? b : b == 0 || a < b ? a : b;
 }
@@ -38,7 +38,7 @@ static uint64_t most(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
-/* Of an image with another account than the provider's own. */
+/* Reads ssh_user and ssh_port, for images with another account than the provider's default. */
 static kit_status read_way_in(const kit_vm *vm, const kolm_host_v1_t *host, vm_limits *out, kolm_error_t *err) {
     char port[16];
     uint64_t number = 0;

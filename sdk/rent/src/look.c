@@ -18,7 +18,7 @@
 
 /* ---- detect */
 
-/* Which of them it is: the provider's refusal in its words, or that nothing could be asked. */
+/* Fills the result of detect: available, the provider's refusal, or that the token could not be checked. */
 static int32_t tried(const kit_vm *vm, kit_status status, int answered, const char *note, const kolm_error_t *err,
                      kolm_detect_result_t *out_result) {
     char reason[256];
@@ -31,7 +31,7 @@ static int32_t tried(const kit_vm *vm, kit_status status, int answered, const ch
                    status == KOLM_E_FAILED_PRECONDITION || status == KOLM_E_INVALID_ARGUMENT ||
                    (status == KOLM_E_RESOURCE_EXHAUSTED && answered == HTTP_PAYMENT_REQUIRED);
     if (status == KOLM_E_RESOURCE_EXHAUSTED && !refused) {
-        /* too many requests, or all is taken: a matter of time, which says nothing about the token */
+        /* too many requests, or no capacity: temporary, and unrelated to the token */
         kit_format(reason, sizeof reason, "the token is set; %s says to try again later: %.170s", vm->site.title,
                    err->text);
         return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
@@ -41,7 +41,7 @@ static int32_t tried(const kit_vm *vm, kit_status status, int answered, const ch
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
 }
 
-/* What is reported counts as what the provider asks for today. */
+/* Reports the provider's current price; one from a reference list is not reported. */
 static void tell_price(const kolm_host_v1_t *host, const kit_rent_offer *cheapest) {
     if (cheapest->micro_usd_per_hour == 0 || cheapest->is_reference) return;
     host->metric(host->user, KOLM_METRIC_OFFER_HOURLY, (double)cheapest->micro_usd_per_hour / 1e6);
@@ -105,7 +105,7 @@ int32_t kit_vm_cost(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_cos
     return KOLM_OK;
 }
 
-/* ---- Ending what is not on record here */
+/* ---- Ending what is not recorded here */
 
 static kit_status no_intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     (void)user, (void)name, (void)offer;
@@ -124,7 +124,7 @@ static kit_status no_gone(void *user, const char *name, uint64_t billed, kolm_er
 
 static const kit_rent_journal no_journal = {.intent = no_intent, .handle = no_handle, .gone = no_gone};
 
-/* Of what is ended and was recorded by someone else: the journal is core's, and GONE is what the slot answers. */
+/* The plan for ending what another call recorded: core has the journal, and records GONE from the slot's result. */
 static kit_rent_plan plan_of(const kit_vm *vm, kit_rent_account *account) {
     return (kit_rent_plan){
         .provider = &vm->machine, .provider_state = account, .journal = &no_journal, .poll_ms = RECLAIM_POLL_MS};
@@ -146,7 +146,7 @@ static bool is_key(const kit_rent_box *box) {
     return strncmp(box->handle, KIT_VM_KEY, strlen(KIT_VM_KEY)) == 0;
 }
 
-/* A key is needed as long as a machine of its job is there. */
+/* A key is needed as long as a machine of its job exists. */
 static bool is_needed(const round *r, const kit_rent_box *key) {
     size_t length = strlen(key->name);
     for (size_t i = 0; i < r->count; i++)
@@ -156,7 +156,7 @@ static bool is_needed(const round *r, const kit_rent_box *key) {
     return false;
 }
 
-/* What no job can need any more: nobody waits longer than a job may take. */
+/* True for what no job can need any more, because no job may take that long. */
 static bool is_idle(const round *r, const kit_rent_box *box, uint64_t age) {
     if (is_key(box)) return !is_needed(r, box);
     return age != KOLM_UNKNOWN_COUNT && age > r->limits.seconds + 3600;
@@ -237,7 +237,7 @@ int32_t kit_vm_status(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_s
 
 /* ---- reclaim */
 
-/* A token that is refused will be refused again: another one is needed, and whoever waits is told at once. */
+/* Returns early if the token is refused: it would be refused again, and the user should know at once. */
 static void drive(kit_rent *rent, int64_t until_ms) {
     while (!kit_rent_ended(rent) && kit_now_ms() < until_ms &&
            (rent->barred.code == KOLM_OK || rent->due_ms <= kit_now_ms()))
@@ -274,9 +274,9 @@ int32_t kit_vm_reclaim(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_
     if (args->allow_network != 1)
         return kit_fail(out_error, KOLM_E_PERMISSION_DENIED, "allow the network", "%s is reached over the network",
                         vm->site.title);
-    /* A key that has a handle has been there: that it is not there any more can be believed at once. */
+    /* A key with a handle has existed, so if it is not found now it is gone. */
     if (strncmp(args->handle, KIT_VM_KEY, strlen(KIT_VM_KEY)) == 0) age = INT64_MAX / 4;
-    /* Too early to believe that there is nothing: one look, and the next start looks again. */
+    /* Too early to conclude that it does not exist: check once; the next start checks again. */
     if (args->handle[0] == '\0' && age < early) most = most < FIRST_LOOK_MS ? most : FIRST_LOOK_MS;
     kit_status status = kit_rent_account_open(&vm->site, host, &account, out_error);
     if (status == KOLM_OK) {

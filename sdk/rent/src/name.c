@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names of jobs at a provider: what they are, and since when, can be read off them. */
+/* Names of jobs at a provider, which tell what they are and how old. */
 #include "vm.h"
 
 #include "kolm/kit/buf.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How often a provider is asked. */
+/* How often a provider is polled. */
 #include "pace.h"
 
 #define FIRST_MS 250u
 #define OFTEN_MS 60000u
 
-/* At once what is there at once, and in all of the first minute no more than a look in poll_ms. */
+/* Detects fast changes fast, and in the whole first minute polls no more than once per poll_ms on average. */
 uint64_t rent_pace_pause(uint64_t poll_ms, uint64_t age_ms) {
     if (age_ms > OFTEN_MS) return poll_ms * 4;
     uint64_t pause = FIRST_MS + age_ms * 2 / 3;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a machine is, as its record says: the provider, and the part of it that the token and the settings lead to. */
+/* The place in a machine's record: the provider, and the account or part of it that token and settings select. */
 #include "vm.h"
 
 #include "kolm/kit/buf.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine of states of a job in somebody else's queue. */
+/* The state machine of a job in a provider's queue. */
 #include "kolm/rent/queue.h"
 
 #include "pace.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 40u
-#define RECORD_MS 60000u /* for so long an end is tried to be put on record */
+#define RECORD_MS 60000u /* how long to retry recording an end */
 
 bool kit_queue_ended(const kit_queue *queue) {
     return queue->state == KIT_QUEUE_GONE || queue->state == KIT_QUEUE_LOST;
@@ -22,7 +22,7 @@ const char *kit_queue_state_name(kit_queue_state state) {
     return (size_t)state < sizeof names / sizeof names[0] ? names[state] : "?";
 }
 
-/* ---- Small steps. Each returns the state that the machine is in afterwards. */
+/* ---- Small steps. Each returns the new state. */
 
 static uint64_t or_else(uint64_t value, uint64_t fallback) {
     return value > 0 ? value : fallback;
@@ -38,13 +38,13 @@ static kit_queue_state enter(kit_queue *q, kit_queue_state state, int64_t now) {
     return q->state = state;
 }
 
-/* When to call again: often for a minute, then less. */
+/* Schedules the next step: often for a minute, then less often. */
 static kit_queue_state later(kit_queue *q, int64_t now) {
     q->due_ms = now + (int64_t)rent_pace_pause(or_else(q->plan->poll_ms, 5000), (uint64_t)(now - q->since_ms));
     return q->state;
 }
 
-/* The first failure is the one that is reported. */
+/* Only the first failure is reported. */
 static void blame(kit_queue *q, const kolm_error_t *err) {
     if (q->error.code != KOLM_OK) return;
     q->error = *err;
@@ -69,7 +69,7 @@ static bool settled(const kit_queue *q, int64_t now, int64_t since) {
     return passed(now, since, or_else(q->plan->settle_ms, or_else(q->plan->provider->settle_ms, 120000)));
 }
 
-/* The user or the clock says that it is over. */
+/* True if the user cancelled or the deadline passed. */
 static bool is_over(const kit_queue *q, int64_t now, bool cancel, kolm_error_t *err) {
     uint64_t deadline = q->plan->deadline_ms;
     if (cancel)
@@ -134,14 +134,14 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
     if (files && plan->provider->remove == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "check with the provider, and remove it there",
                         "%s uploads nothing, but %s is recorded", plan->provider->name, name);
-    /* when a call of which only the intent is on record ended is not known */
+    /* if only the intent was recorded, the end of the call is unknown */
     uint64_t submit_ms = handle[0] != '\0' ? 0 : or_else(plan->provider->submit_ms, KIT_RENT_CREATE_MS);
     age_ms = age_ms > submit_ms ? age_ms - submit_ms : 0;
     int64_t then = age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
     queue->files_open = files;
     queue->may_be_billed = !files && handle[0] != '\0';
     queue->asked_ms = then;
-    queue->sent_ms = then > 0 ? then : 0; /* of two clocks, one of which goes on in sleep; below 0 nothing was sent */
+    queue->sent_ms = then > 0 ? then : 0; /* two clocks, one of which runs during suspend; below 0 nothing was sent */
     (void)enter(queue,
                 files               ? KIT_QUEUE_REMOVING
                 : handle[0] != '\0' ? KIT_QUEUE_CANCELLING
@@ -151,7 +151,7 @@ kit_status kit_queue_reclaim(kit_queue *queue, const kit_queue_plan *plan, const
     return KOLM_OK;
 }
 
-/* ---- The ends of the two records */
+/* ---- Closing the two records */
 
 static kit_queue_state end(kit_queue *q, int64_t now) {
     return enter(q, q->left.code != KOLM_OK ? KIT_QUEUE_LOST : KIT_QUEUE_GONE, now);
@@ -168,13 +168,13 @@ static kit_queue_state fail(kit_queue *q, int64_t now, const kolm_error_t *err) 
 }
 
 static void leave(kit_queue *q, const char *name, const char *what) {
-    if (q->left.code != KOLM_OK) return; /* the job counts more than its files */
+    if (q->left.code != KOLM_OK) return; /* the job matters more than its files */
     (void)kit_fail(&q->left, KOLM_E_UNKNOWN,
                    "check with the provider, and end it there; kolm tries again each time it starts", "%s %s: %s",
                    q->plan->provider->name, name, what);
 }
 
-/* Nobody knows about the job: it stays on record. */
+/* It is unknown whether the job exists: its record stays open. */
 static kit_queue_state lose(kit_queue *q, int64_t now, const char *what) {
     leave(q, q->name, what);
     q->left_is_all = q->error.code == KOLM_OK;
@@ -182,12 +182,12 @@ static kit_queue_state lose(kit_queue *q, int64_t now, const char *what) {
     return to_files(q, now);
 }
 
-/* Of what is reclaimed kolm itself records the answer. */
+/* During reclaim kolm itself records the result. */
 static bool off_the_record(const kit_queue *q, const char *name, uint64_t billed, kolm_error_t *err) {
     return q->plan->journal->gone(q->plan->journal_user, name, billed, err) == KOLM_OK || q->reclaiming;
 }
 
-/* The job is final, or was never made: it goes off the record. */
+/* The job is final, or was never created: closes its record. */
 static kit_queue_state close_job(kit_queue *q, int64_t now, kolm_error_t *err) {
     uint64_t billed = q->may_be_billed ? q->seen.billed_micro_usd : 0;
     if (!q->final) q->good_ms = now;
@@ -299,7 +299,7 @@ static kit_queue_state submit(kit_queue *q, int64_t now, kolm_error_t *err) {
     return later(q, now);
 }
 
-/* It may exist, and has no handle. */
+/* The job may exist, but has no handle. */
 static kit_queue_state look_for_it(kit_queue *q, int64_t now, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
     if ((p->provider->can & KIT_QUEUE_CAN_FIND) == 0)
@@ -332,14 +332,14 @@ static kit_queue_state step_intent(kit_queue *q, int64_t now, bool cancel, kolm_
 
 /* ---- submitted, running, done */
 
-/* It is over there, and did not end well. */
+/* The job has failed or was cancelled at the provider. */
 static kit_queue_state ended_badly(kit_queue *q, int64_t now, kolm_error_t *err) {
     blame(q, err);
     (void)enter(q, KIT_QUEUE_CANCELLING, now);
     return close_job(q, now, err);
 }
 
-/* What the last look leaves to wait for; false with err filled: it is to be cancelled. */
+/* True if the last look leaves something to wait for; false, with err filled, if the job must be cancelled. */
 static bool goes_on(const kit_queue *q, int64_t now, kit_status status, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
     uint64_t start = or_else(p->start_ms, 7200000), unknown = or_else(p->unknown_ms, 1800000);
@@ -437,7 +437,7 @@ static kit_queue_state step_cancelling(kit_queue *q, int64_t now, kolm_error_t *
     if ((status == KOLM_OK && seen.life >= KIT_QUEUE_SUCCEEDED) ||
         (status == KOLM_E_NOT_FOUND && settled(q, now, q->asked_ms)))
         return close_job(q, now, err);
-    /* once more, unless it is on its way */
+    /* cancel again unless it is already ending */
     q->asked = status != KOLM_OK || seen.life == KIT_QUEUE_ENDING;
     return later(q, now);
 }
@@ -497,7 +497,7 @@ static kit_queue_state step(kit_queue *q, int64_t now, bool cancel, kolm_error_t
 void kit_queue_step(kit_queue *queue, int64_t now_ms, bool cancel) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (kit_queue_ended(queue)) return;
-    /* these calls may have taken minutes: what they made may be younger than they are, and is not yet seen */
+    /* these calls may have taken minutes: what they created may be newer than their start, and not visible yet */
     if (queue->uploading) queue->sent_ms = now_ms;
     if (queue->submitting) queue->asked_ms = now_ms;
     queue->uploading = queue->submitting = false;
@@ -505,6 +505,6 @@ void kit_queue_step(kit_queue *queue, int64_t now_ms, bool cancel) {
     (void)step(queue, now_ms, cancel, &err);
     if (err.code == KOLM_E_UNAUTHENTICATED || err.code == KOLM_E_PERMISSION_DENIED)
         queue->barred = err;
-    else if (!kit_queue_ended(queue)) /* what ran out of patience was barred all the same */
+    else if (!kit_queue_ended(queue)) /* kept if it gave up while barred */
         queue->barred = (kolm_error_t)KIT_ERROR_INIT;
 }

@@ -14,11 +14,11 @@ typedef struct answering {
     int fd;
     kit_buf text, output;
     uint64_t answers;
-    cJSON *batch; /* of answers(): questions that wait for more to come */
+    cJSON *batch; /* of answers(): questions that wait for more to arrive */
     uint64_t batch_bytes;
 } answering;
 
-#define MORE_MS 50 /* a batch waits so long for its next question */
+#define MORE_MS 50 /* how long a batch waits for its next question */
 
 static kit_status flush(void *user, kolm_error_t *err) {
     answering *a = user;
@@ -59,7 +59,7 @@ static kit_status answer_batch(answering *a, kolm_error_t *err) {
     cJSON_Delete(a->batch);
     a->batch = NULL;
     a->batch_bytes = 0;
-    /* of the request, and not of the row that was read last */
+    /* the request is invalid, not the row that was read last */
     if (status == KOLM_E_INVALID_ARGUMENT) err->code = status = KOLM_E_FAILED_PRECONDITION;
     KIT_TRY(status);
     a->answers += (uint64_t)count;
@@ -85,7 +85,7 @@ static kit_status add_row(void *user, const cJSON *row, kolm_error_t *err) {
     return (uint32_t)cJSON_GetArraySize(a->batch) < b->batch_rows ? KOLM_OK : answer_batch(a, err);
 }
 
-/* A caller that waits for an answer before it sends more gets it. */
+/* Answers what is there before waiting: the caller may wait for it before it sends more. */
 static kit_status answer_before_wait(void *user, int fd, kolm_error_t *err) {
     struct pollfd more = {.fd = fd, .events = POLLIN};
     return poll(&more, 1, MORE_MS) > 0 ? KOLM_OK : answer_batch(user, err);
@@ -120,7 +120,7 @@ static kit_status read_model(kit_queue_task *task, kolm_error_t *err) {
                     task->backend->site->title);
 }
 
-/* The answers are there: the job need not be remembered any more. */
+/* Forgets the job, once its answers exist. */
 static void forget_job(const kit_queue_task *task) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     char *path = NULL;

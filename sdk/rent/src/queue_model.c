@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hosted.json, the record of a model that stays with its provider, and the result.json beside it. */
+/* hosted.json, the record of a model that stays with its provider, and the result.json next to it. */
 #include "queue_task.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of a job as a chat service takes them, checked before anything is sent. */
+/* The rows of a job in the form that a chat service accepts, checked before anything is sent. */
 #include "queue_task.h"
 
 #include <errno.h>
@@ -159,7 +159,7 @@ kit_status queue_rows_write(kit_queue_task *task, kolm_error_t *err) {
     if (status == KOLM_OK) {
         for (size_t i = 0; i < sizeof sum; i++)
             kit_format(task->rows_sha256 + 2 * i, 3, "%02x", sum[i]);
-        /* about three bytes a token, and half as many again */
+        /* about three bytes per token, plus half as much again */
         task->model.max_tokens = w.longest / 2 + 16;
     }
     kit_sha256_free(w.sum);

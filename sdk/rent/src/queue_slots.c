@@ -10,7 +10,7 @@
 
 /* ---- detect */
 
-/* With the network: whether the provider takes the token. Its own words are the reason. */
+/* With the network: checks that the provider accepts the token. Its message is the reason. */
 static int32_t try_token(const kit_queue_backend *backend, const kolm_host_v1_t *host,
                          kolm_detect_result_t *out_result) {
     kolm_error_t why = KIT_ERROR_INIT;
@@ -20,7 +20,7 @@ static int32_t try_token(const kit_queue_backend *backend, const kolm_host_v1_t 
     if (status == KOLM_OK) status = backend->check(&task, about, sizeof about, &why);
     bool busy = status == KOLM_E_RESOURCE_EXHAUSTED && task.service.answered != HTTP_PAYMENT_REQUIRED;
     queue_task_close(&task);
-    if (busy) { /* a matter of time, which says nothing about the token */
+    if (busy) { /* temporary, and unrelated to the token */
         kit_format(out_result->reason, sizeof out_result->reason, "%s is set; %s says to try again later: %s",
                    backend->site->variable, backend->site->title, why.text);
         return KOLM_OK;
@@ -38,7 +38,7 @@ static int32_t try_token(const kit_queue_backend *backend, const kolm_host_v1_t 
                             why.remedy[0] != '\0' ? why.remedy : "read what the provider says", "");
     case KOLM_E_CANCELLED:
         return status;
-    default: /* the network says nothing about the token */
+    default: /* a network failure is unrelated to the token */
         kit_format(out_result->reason, sizeof out_result->reason, "%s is set, but could not be checked: %s",
                    backend->site->variable, why.text);
         return KOLM_OK;
@@ -67,7 +67,7 @@ typedef struct steps {
     const kolm_host_v1_t *host;
     uint32_t done;
     int64_t since;
-    char untested[200]; /* what a setting lacks, so that a step was skipped; "" none */
+    char untested[200]; /* the missing setting because of which a step was skipped; "": none */
 } steps;
 
 static void step(steps *s, const char *title, uint32_t outcome, const char *note) {
@@ -148,7 +148,7 @@ int32_t kit_queue_test(const kit_queue_backend *backend, const kolm_host_v1_t *h
         }
     }
     queue_task_close(&task);
-    if (status == KOLM_OK) status = queue_task_open(backend, host, NULL, &task, err); /* as a job begins */
+    if (status == KOLM_OK) status = queue_task_open(backend, host, NULL, &task, err); /* like a job does */
     if (status == KOLM_OK) status = dry_run(&s, &task, err);
     queue_task_close(&task);
     out_result->passed = status == KOLM_OK;

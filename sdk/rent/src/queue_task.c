@@ -106,7 +106,7 @@ static kit_status micro_setting(const kit_queue_task *task, const char *key, uin
     return read_micro(key, text, out, err);
 }
 
-/* "Llama-3.1-8B-Instruct": a number before a 'b' that stands by itself. Of several the largest. */
+/* "Llama-3.1-8B-Instruct": a separate word of a number and 'b'. The largest of several. */
 static uint64_t size_in_name(const char *name) {
     uint64_t largest = 0;
     for (const char *p = name; *p != '\0'; p++) {

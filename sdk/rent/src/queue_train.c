@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train, the rehearsal of test, and reclaim: the machine of states, driven by the clock. */
+/* train, the rehearsal of test, and reclaim: the state machine, driven by the clock. */
 #include "queue_task.h"
 
 #include "kolm/kit/backend.h"
@@ -23,8 +23,8 @@ static void say_state(const kit_queue_task *task, const kit_queue *q) {
         kit_queue_say(task, "%s", kit_queue_state_name(q->state));
 }
 
-/* To its end; stop_at: to that state, and then back. False: the user's patience ended before, and what is on record
- * stays there for the reaper. */
+/* Runs to the end; stop_at: to that state, and then back. False if there was no time to finish: then open records stay
+ * for the reaper. */
 static bool drive(kit_queue_task *task, kit_queue *q, kit_queue_state stop_at, uint64_t most_ms, bool quiet) {
     kit_queue_state shown = q->state;
     int64_t begun = queue_now(), stopped = -1;
@@ -32,12 +32,12 @@ static bool drive(kit_queue_task *task, kit_queue *q, kit_queue_state stop_at, u
     while (!kit_queue_ended(q)) {
         if (stopped < 0 && queue_task_stopped(task)) stopped = queue_now();
         back = back || stopped >= 0 || q->state == stop_at;
-        task->service.deaf = back || q->state >= KIT_QUEUE_CANCELLING; /* it is ended, whatever the user wants now */
+        task->service.deaf = back || q->state >= KIT_QUEUE_CANCELLING; /* ending must not be stopped */
         kit_queue_step(q, queue_now(), back);
         if (!quiet && q->state != shown && q->state < KIT_QUEUE_CANCELLING) say_state(task, q);
         shown = q->state;
         int64_t now = queue_now();
-        /* A token that is refused will be refused again: another one is needed, and whoever waits is told at once. */
+        /* If the token is refused, it would be refused again: the user should know at once. */
         if (q->reclaiming && q->barred.code != KOLM_OK && q->due_ms > now) return false;
         if ((stopped >= 0 && now - stopped > STOP_MS) || (most_ms > 0 && (uint64_t)(now - begun) > most_ms))
             return false;
@@ -46,7 +46,7 @@ static bool drive(kit_queue_task *task, kit_queue *q, kit_queue_state stop_at, u
     return true;
 }
 
-/* What it cost, at the end of the sentence. */
+/* Appends the cost to the error. */
 static kit_status say_cost(const kit_queue *q, kolm_error_t *err) {
     char text[sizeof err->text];
     kit_copy(text, sizeof text, err->text);
@@ -60,7 +60,7 @@ static kit_status say_cost(const kit_queue *q, kolm_error_t *err) {
     return err->code;
 }
 
-/* Nobody but the user can find out: the provider knows no names, and no id came back. */
+/* Only the user can find out: the provider does not support names, and returned no id. */
 static bool is_unknowable(const kit_queue *q) {
     return q->left.code != KOLM_OK && (q->may_be_billed || q->reclaiming) && q->name[0] != '\0' &&
            q->handle[0] == '\0' && (q->plan->provider->can & KIT_QUEUE_CAN_FIND) == 0;
@@ -79,7 +79,7 @@ static void ask_the_user(const kit_queue *q, const char *title, bool recorded, c
                    "check at %s whether it is there, and end it; kolm tries too, whenever it is started", title);
 }
 
-/* One sentence: what went wrong, what may be left, what it cost; recorded: kolm will end what is left. */
+/* Writes one sentence: what went wrong, what may be left, what it cost; recorded: kolm will end what is left. */
 static kit_status verdict(const kit_queue_task *task, const kit_queue *q, bool ended, bool recorded,
                           kolm_error_t *err) {
     const char *title = task->backend->site->title;
@@ -108,7 +108,7 @@ static kit_status verdict(const kit_queue_task *task, const kit_queue *q, bool e
     return say_cost(q, err);
 }
 
-/* ---- The job that ended well and was not answered with yet */
+/* ---- A job that succeeded and whose results were not used yet */
 
 static kit_status checkpoint_write(const kit_queue_task *task, const kit_queue *q, kolm_error_t *err) {
     char *folder = NULL, *path = NULL;
@@ -126,7 +126,7 @@ static kit_status checkpoint_write(const kit_queue_task *task, const kit_queue *
     return status;
 }
 
-/* Whether an earlier run of this work left a finished job; then its results are fetched again. */
+/* If an earlier run of the same work left a finished job, fetches its results again and returns true. */
 static bool fetch_again(kit_queue_task *task, kit_queue_look *out_seen) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     const kit_queue_provider *v = task->backend->queue;
@@ -224,7 +224,7 @@ int32_t kit_queue_train(const kit_queue_backend *backend, const kolm_host_v1_t *
     return status;
 }
 
-/* ---- One answer by a queue: most end by themselves within minutes, and are not recorded */
+/* ---- One answer through a queue: most such jobs end by themselves within minutes, and are not recorded */
 
 static kit_status no_intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     (void)user, (void)name, (void)offer, (void)err;
@@ -312,7 +312,7 @@ kit_status queue_rehearse(kit_queue_task *task, char *note, size_t capacity, boo
     if (q.price.known)
         kit_format(note, capacity, "%u rows are estimated at %.4f USD; nothing was submitted", (unsigned)task->rows,
                    (double)q.price.micro_usd / 1e6);
-    if (q.error.code == KOLM_E_CANCELLED && !queue_task_stopped(task)) return KOLM_OK; /* it was turned back */
+    if (q.error.code == KOLM_E_CANCELLED && !queue_task_stopped(task)) return KOLM_OK; /* turned back as planned */
     *err = q.error;
     return q.error.code;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine of states of a rental. */
+/* The state machine of a rental. */
 #include "kolm/rent/rent.h"
 #include "kolm/kit/buf.h"
 
@@ -11,7 +11,7 @@
 
 #define HOUR_MS 3600000u
 #define PREFIX_MAX 40u
-#define RECORD_MS 60000u /* for so long the end of a box is tried to be put on record */
+#define RECORD_MS 60000u /* how long to retry recording the end of a box */
 
 bool kit_rent_ended(const kit_rent *rent) {
     return rent->state == KIT_RENT_GONE || rent->state == KIT_RENT_LOST;
@@ -23,7 +23,7 @@ const char *kit_rent_state_name(kit_rent_state state) {
     return (size_t)state < sizeof names / sizeof names[0] ? names[state] : "?";
 }
 
-/* ---- Small steps. Each returns the state that the machine is in afterwards. */
+/* ---- Small steps. Each returns the new state. */
 
 static uint64_t or_else(uint64_t value, uint64_t fallback) {
     return value > 0 ? value : fallback;
@@ -34,13 +34,13 @@ static kit_rent_state enter(kit_rent *r, kit_rent_state state, int64_t now) {
     return r->state = state;
 }
 
-/* When to look again: often for a minute, then less. */
+/* Schedules the next step: often for a minute, then less often. */
 static kit_rent_state later(kit_rent *r, int64_t now) {
     r->due_ms = now + (int64_t)rent_pace_pause(or_else(r->plan->poll_ms, 5000), (uint64_t)(now - r->since_ms));
     return r->state;
 }
 
-/* The first failure is the one that is reported. */
+/* Only the first failure is reported. */
 static void blame(kit_rent *r, const kolm_error_t *err) {
     if (r->error.code != KOLM_OK) return;
     r->error = *err;
@@ -61,7 +61,7 @@ static uint64_t price_of(const kit_rent *r) {
                                                                                         : price;
 }
 
-/* Billed from the moment on at which it was asked for, which is never too little. */
+/* Counts from the request to create, so never too little. */
 static void count(kit_rent *r, int64_t now) {
     if (r->billed_ms < 0 || now <= r->billed_ms) return;
     double cost = (double)price_of(r) * (double)(now - r->billed_ms) / HOUR_MS;
@@ -74,7 +74,7 @@ static void stop_counting(kit_rent *r, int64_t now) {
     r->billed_ms = -1;
 }
 
-/* Something went wrong, or it is over: from here on it is only ended. */
+/* After a failure or at the end: from now on the box is only being ended. */
 static kit_rent_state end_it(kit_rent *r, int64_t now) {
     r->asked = r->seen_gone = false;
     return enter(r, KIT_RENT_DESTROYING, now);
@@ -129,7 +129,7 @@ static int64_t ago(int64_t now_ms, uint64_t age_ms) {
     return age_ms < (uint64_t)INT64_MAX / 2 ? now_ms - (int64_t)age_ms : now_ms;
 }
 
-/* For how long at least a box of that record has been there, if there is one. */
+/* Minimum age of the box of a record, if it exists. */
 static uint64_t made_before(const kit_rent_provider *provider, const char *handle, uint64_t age_ms) {
     uint64_t create_ms = handle[0] != '\0' ? 0 : or_else(provider->create_ms, KIT_RENT_CREATE_MS);
     return age_ms > create_ms ? age_ms - create_ms : 0;
@@ -186,7 +186,7 @@ static kit_rent_state end_without_box(kit_rent *r, int64_t now, const kolm_error
     return enter(r, KIT_RENT_GONE, now);
 }
 
-/* The user, the clock or the money says that it is over. */
+/* True if the user cancelled, the deadline passed or the budget is used up. */
 static bool is_over(const kit_rent *r, int64_t now, bool cancel, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
     if (cancel)
@@ -205,7 +205,7 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
     if (is_over(r, now, cancel, err)) return end_without_box(r, now, err);
     if (r->offer_count == 0) {
         if (fetch_offers(r, err) != KOLM_OK) return end_without_box(r, now, err);
-        if (r->offer_count > 0) return r->state; /* one call a step */
+        if (r->offer_count > 0) return r->state; /* one call per step */
         (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a higher price, or another machine",
                        "%s has nothing that fits", p->provider->name);
         return end_without_box(r, now, err);
@@ -231,9 +231,9 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
     return enter(r, KIT_RENT_INTENT, now);
 }
 
-/* ---- The record, and what cannot be cleared up */
+/* ---- The record, and unclear outcomes */
 
-/* Whatever went wrong before: this is what costs. */
+/* Replaces any earlier error: this is the one that costs money. */
 static kit_rent_state give_up(kit_rent *r, int64_t now, const char *what) {
     (void)kit_fail(&r->error, KOLM_E_UNKNOWN,
                    "check with the provider, and end it there; kolm tries again each time it starts", "%s %s: %s",
@@ -249,10 +249,10 @@ static bool settled(const kit_rent *r, int64_t now) {
     return passed(now, r->asked_ms, or_else(r->plan->provider->settle_ms, 120000));
 }
 
-/* Takes the name off the record: without that it is not gone, unless it is reclaimed, as then kolm itself records the
- * answer. A disk that is full may soon not be; what was collected must not wait for it. */
+/* Closes the record, without which the box does not count as gone, except during reclaim, when kolm itself records the
+ * result. Retries for a while, because a full disk may be temporary, but results that were collected must not wait. */
 static bool strike(kit_rent *r, int64_t now, uint64_t billed, kolm_error_t *err) {
-    if (r->reclaiming) billed = UINT64_MAX; /* since when is not known */
+    if (r->reclaiming) billed = UINT64_MAX; /* its start is unknown */
     if (r->plan->journal->gone(r->plan->journal_user, r->name, billed, err) == KOLM_OK || r->reclaiming) return true;
     if (r->struck_ms == 0) r->struck_ms = now;
     if (!passed(now, r->struck_ms, RECORD_MS)) {
@@ -265,7 +265,7 @@ static bool strike(kit_rent *r, int64_t now, uint64_t billed, kolm_error_t *err)
     return false;
 }
 
-/* The box of exactly our name that is not ended, or NULL; *out_fresh: all of them were seen. The caller frees
+/* Returns the box with exactly our name that has not ended, or NULL; *out_fresh: the list is complete. The caller frees
  * *out_boxes. */
 static const kit_rent_box *find_by_name(kit_rent *r, kit_rent_box **out_boxes, bool *out_fresh, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
@@ -294,7 +294,7 @@ static kit_rent_state has_handle(kit_rent *r, int64_t now, kolm_error_t *err) {
     return enter(r, KIT_RENT_CREATED, now);
 }
 
-/* Nothing was created, r->refusal says why: another offer, or the end. */
+/* Nothing was created, for the reason in r->refusal: tries another offer, or ends. */
 static kit_rent_state not_created(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_status why = r->refusal;
     r->billed_ms = -1;
@@ -320,7 +320,7 @@ static kit_rent_state ask(kit_rent *r, int64_t now, kolm_error_t *err) {
     return not_created(r, now, err);
 }
 
-/* It may exist, and has no handle. */
+/* The box may exist, but has no handle. */
 static kit_rent_state look_for_it(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_rent_box *boxes = NULL;
     bool fresh = false;
@@ -330,7 +330,7 @@ static kit_rent_state look_for_it(kit_rent *r, int64_t now, kolm_error_t *err) {
     if (found != NULL) kit_copy(r->box.handle, sizeof r->box.handle, found->handle);
     free(boxes);
     if (r->box.handle[0] != '\0') {
-        if (r->reclaiming) r->asked_ms = r->recorded_ms; /* it is seen: it was made before */
+        if (r->reclaiming) r->asked_ms = r->recorded_ms; /* it is visible, so it was created before */
         clear_error(r);
         return has_handle(r, now, err);
     }
@@ -347,7 +347,7 @@ static kit_rent_state step_intent(kit_rent *r, int64_t now, bool cancel, kolm_er
     if (r->asked) return look_for_it(r, now, err);
     if (!is_over(r, now, cancel, err)) return ask(r, now, err);
     blame(r, err);
-    /* the budget is no lack of capacity */
+    /* an exhausted budget is not a lack of capacity */
     r->refusal = err->code == KOLM_E_RESOURCE_EXHAUSTED ? KOLM_E_FAILED_PRECONDITION : err->code;
     /* nor is the deadline */
     if (may_pass(r->refusal)) r->refusal = KOLM_E_FAILED_PRECONDITION;
@@ -388,7 +388,7 @@ static kit_rent_state step_created(kit_rent *r, int64_t now, kolm_error_t *err) 
 
 typedef kit_status (*work_fn)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
 
-/* True when it is done. What may pass is tried again for as long as booting may take. */
+/* True once the work is done. Temporary failures are retried for as long as booting may take. */
 static bool do_work(kit_rent *r, work_fn work, int64_t now, kolm_error_t *err) {
     bool done = false;
     kit_status status = work(r->plan->work_user, &r->box, &done, err);
@@ -404,7 +404,7 @@ static bool do_work(kit_rent *r, work_fn work, int64_t now, kolm_error_t *err) {
 
 #define LOOK_EVERY_MS 60000
 
-/* Once a minute: whether it is still there. True when this step is used up. */
+/* Checks once a minute whether the box still exists. True if that was this step's call. */
 static bool looked(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_rent_box seen = {.micro_usd_per_hour = UINT64_MAX};
     if (!passed(now, r->polled_ms, LOOK_EVERY_MS)) return false;
@@ -428,9 +428,9 @@ static kit_rent_state step_running(kit_rent *r, int64_t now, kolm_error_t *err) 
 
 /* ---- destroying */
 
-#define ASK_AGAIN_MS 30000 /* it is ending, the provider says: it is told again after so long */
+#define ASK_AGAIN_MS 30000 /* repeat destroy() after this time if the provider still reports ENDING */
 
-/* Whether look() says that it is gone. That it is not found counts only once it would have been seen. */
+/* True if look() reports that the box is gone. NOT_FOUND counts only once the box would have been visible. */
 static bool is_gone(kit_rent *r, int64_t now, bool *out_ending, kolm_error_t *err) {
     kit_rent_box seen = {.micro_usd_per_hour = UINT64_MAX};
     kit_status status = r->plan->provider->look(r->plan->provider_state, r->box.handle, &seen, err);
@@ -446,14 +446,14 @@ static kit_rent_state off_the_record(kit_rent *r, int64_t now, kolm_error_t *err
     return enter(r, KIT_RENT_GONE, now);
 }
 
-/* By its handle it is gone: is anything of that name left? */
+/* The handle is gone: checks whether a box of that name is left. */
 static kit_rent_state look_again(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_rent_box *boxes = NULL;
     bool fresh = false;
     const kit_rent_box *found = find_by_name(r, &boxes, &fresh, err);
     if (found != NULL) {
         kit_copy(r->box.handle, sizeof r->box.handle, found->handle);
-        /* the name is on record in any case */
+        /* the name is recorded in any case */
         (void)r->plan->journal->handle(r->plan->journal_user, r->name, r->box.handle, err);
         r->asked = r->seen_gone = false;
     }
@@ -474,7 +474,7 @@ static kit_rent_state step_destroying(kit_rent *r, int64_t now, kolm_error_t *er
     }
     if (r->seen_gone && (p->provider->can & KIT_RENT_CAN_NAME) != 0) return look_again(r, now, err);
     if (!r->seen_gone && !is_gone(r, now, &ending, err)) {
-        if (!ending || passed(now, r->told_ms, ASK_AGAIN_MS)) r->asked = false; /* once more */
+        if (!ending || passed(now, r->told_ms, ASK_AGAIN_MS)) r->asked = false; /* destroy again */
         return later(r, now);
     }
     if ((p->provider->can & KIT_RENT_CAN_NAME) == 0) return off_the_record(r, now, err);
@@ -520,7 +520,7 @@ static bool is_barred(const kit_rent *r, kit_status status) {
 void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (kit_rent_ended(rent)) return;
-    /* create() may have taken minutes: what it made may be younger than the call, and is not yet seen, or boots */
+    /* create() may have taken minutes: the box may be newer than the call, and not visible yet, or booting */
     if (rent->creating) rent->asked_ms = rent->since_ms = now_ms;
     rent->creating = false;
     count(rent, now_ms);
@@ -528,6 +528,6 @@ void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel) {
     (void)step(rent, now_ms, cancel, &err);
     if (is_barred(rent, err.code))
         rent->barred = err;
-    else if (!kit_rent_ended(rent)) /* what ran out of patience was barred all the same */
+    else if (!kit_rent_ended(rent)) /* kept if it gave up while barred */
         rent->barred = (kolm_error_t)KIT_ERROR_INIT;
 }

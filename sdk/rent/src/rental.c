@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One rental from the offer to its end: the machine of states is driven, and a person is told what happens. */
+/* One rental from the offer to its end: drives the state machine, and reports what happens to the user. */
 #include "vm.h"
 
 #include "kolm/kit/backend.h"
@@ -13,9 +13,9 @@
 #include <string.h>
 
 #define SLICE_MS 100
-#define WATCHDOG_MORE_SECONDS 900 /* kolm ends it first, where it can */
+#define WATCHDOG_MORE_SECONDS 900 /* so that kolm ends it first, if it can */
 #define LEAVE_MS 8000             /* after the user asked to stop: a slot has 10 s */
-#define TIME_FOR_END_MS 120000    /* of the time that a call has, kept for ending the machine */
+#define TIME_FOR_END_MS 120000    /* of the call's time, reserved for ending the machine */
 
 typedef struct rental {
     vm_keyed keyed;
@@ -29,7 +29,7 @@ typedef struct rental {
     kit_rent_ssh *ssh;
     kit_rent_plan plan;
     kit_rent rent;
-    int64_t stopping_ms; /* since when the user wants it to end; 0: not */
+    int64_t stopping_ms; /* when the user asked to stop; 0: not */
 } rental;
 
 static void say(const rental *v, uint32_t level, const char *text) {
@@ -61,7 +61,7 @@ static void end_key(rental *v) {
     say(v, KOLM_LOG_WARNING, line);
 }
 
-/* ---- What a person is told */
+/* ---- Reports to the user */
 
 static double dollars(uint64_t micro) {
     return (double)micro / 1e6;
@@ -100,7 +100,7 @@ static void tell(rental *v, kit_rent_state before) {
 
 /* ---- The loop */
 
-/* Until the next step is due, the work has something to say, or the user wants to stop. */
+/* Waits until the next step is due, the work has a result, or the user asks to stop. */
 static void rest(rental *v, bool cancelled) {
     bool works = v->rent.state == KIT_RENT_READY || v->rent.state == KIT_RENT_RUNNING;
     for (int64_t left; (left = v->rent.due_ms - kit_now_ms()) > 0;) {
@@ -111,7 +111,7 @@ static void rest(rental *v, bool cancelled) {
     }
 }
 
-/* The watchdog waits until the money, or the time, is used up, and a while longer. */
+/* The watchdog waits until the budget or the time is used up, and a while longer. */
 static void set_watchdog(rental *v) {
     uint64_t seconds = v->plan.deadline_ms / 1000, price = v->rent.offer.micro_usd_per_hour;
     if (v->plan.budget_micro_usd > 0 && price > 0) {
@@ -122,7 +122,7 @@ static void set_watchdog(rental *v) {
     v->keyed.account.watch_seconds = seconds + WATCHDOG_MORE_SECONDS;
 }
 
-/* What may take minutes before anything is rented, such as an image that nobody has made yet. */
+/* Reports preparation before anything is rented, which may take minutes, such as building an image. */
 static void tell_prepared(const rental *v) {
     const kit_rent *r = &v->rent;
     if (r->state == KIT_RENT_PLANNED && r->offer_count > 0 && !r->prepared) show_phase(v, "preparing");
@@ -142,7 +142,7 @@ static void drive(rental *v) {
         kit_rent_step(r, kit_now_ms(), cancelled);
         tell(v, before);
         if ((r->state == KIT_RENT_INTENT || r->state == KIT_RENT_READY) && before != r->state) set_watchdog(v);
-        /* kolm ends this process soon: what is on record is ended by its next start */
+        /* kolm will end this process soon: its next start ends what is recorded */
         if (v->stopping_ms > 0 && kit_now_ms() - v->stopping_ms > LEAVE_MS) return;
         if (r->state == before || r->state != KIT_RENT_DESTROYING) rest(v, cancelled);
     }
@@ -181,8 +181,8 @@ static kit_status open_rental(rental *v, const vm_work *work, kolm_error_t *err)
     return kit_rent_ssh_open(&ssh, &v->ssh, err);
 }
 
-/* Milliseconds that the job may take: what the settings allow, and what this call has, less what ending the machine
- * takes. */
+/* Milliseconds that the job may take: limited by the settings and by this call's time, less the time for ending the
+ * machine. */
 static uint64_t time_for(const rental *v, const vm_work *work) {
     uint64_t most = v->limits.seconds * 1000;
     int64_t left = v->host->time_left_ms(v->host->user);
@@ -216,7 +216,7 @@ static void tell_cost(const rental *v, kolm_error_t *err) {
     kit_format(err->text, sizeof err->text, "%s: %.*s; %s", v->vm->site.title, 380, said, cost);
 }
 
-/* What happened, and what it cost. */
+/* Reports what happened, and what it cost. */
 static kit_status outcome(rental *v, kolm_error_t *err) {
     const kit_rent *r = &v->rent;
     if (r->error.code == KOLM_OK && r->state == KIT_RENT_GONE) return KOLM_OK;
@@ -230,19 +230,19 @@ static kit_status outcome(rental *v, kolm_error_t *err) {
     return err->code;
 }
 
-/* Before anything is rented: a record that does not say where is of no use. */
+/* Called before anything is rented: a record without a place is useless. */
 static kit_status find_place(rental *v, kolm_error_t *err) {
     kit_status status = vm_place_find(v->vm, &v->keyed.account, &v->place, err);
     if (status != KOLM_OK) tell_cost(v, err);
     return status;
 }
 
-/* A job that the account cannot pay for is ended by the provider in the middle, and what it cost is lost. */
+/* If the account cannot pay for a job, the provider ends it midway, and its cost is lost. */
 static kit_status check_balance(rental *v, kolm_error_t *err) {
     uint64_t has = 0, quote = v->limits.quote_micro_usd;
     kolm_error_t ignored = KIT_ERROR_INIT;
     if (v->vm->balance == NULL || quote == 0 || v->vm->balance(&v->keyed.account, &has, &ignored) != KOLM_OK)
-        return KOLM_OK; /* then renting says what is wrong */
+        return KOLM_OK; /* renting reports any problem */
     if (has >= quote) return KOLM_OK;
     (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "add credit, choose another backend, or train on fewer rows",
                    "the account has %.4f USD, and this job is quoted at %.4f USD", dollars(has), dollars(quote));

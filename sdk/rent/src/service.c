@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asks a provider's API. */
+/* Sends requests to a provider's API. */
 #include "kolm/rent/service.h"
 #include "kolm/kit/backend.h"
 
@@ -24,7 +24,7 @@ static bool is_host(const char *url, size_t origin, const char *wanted) {
     return length == n && strncasecmp(host, wanted, n) == 0;
 }
 
-/* What no address has, whoever sent it. */
+/* True for bytes that a valid URL cannot contain. */
 static bool has_odd_bytes(const char *url) {
     for (; *url != '\0'; url++)
         if (*url <= ' ' || *url > '~') return true;
@@ -75,7 +75,7 @@ static kit_status check_halves(const kit_service_site *site, const kit_secret *t
                     site->title, site->halves, site->where);
 }
 
-/* ---- Who wants it to stop: the host, until the service is deaf. */
+/* ---- Stopping: the host decides, until the service is deaf. */
 
 static int32_t never(void *user) {
     (void)user;
@@ -131,7 +131,7 @@ static const char *word_of(const cJSON *body) {
     const char *text = NULL;
     const cJSON *inner = kit_json_get(body, "error");
     if (cJSON_IsObject(inner) && kit_json_get_string(inner, "message", &text)) return text;
-    inner = cJSON_GetArrayItem(kit_json_get(body, "detail"), 0); /* of a list of what is wrong with the input */
+    inner = cJSON_GetArrayItem(kit_json_get(body, "detail"), 0); /* a list of what is wrong with the input */
     if (cJSON_IsObject(inner) && kit_json_get_string(inner, "msg", &text)) return text;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (kit_json_get_string(body, keys[i], &text) && text[0] != '\0') return text;
@@ -149,7 +149,7 @@ void kit_service_words(const kit_service *service, const cJSON *body, char *out,
     kit_buf_free(&shown);
 }
 
-/* Of a refusal the provider's own words, and where it is mended. */
+/* Explains a refusal: the provider's message, and where to fix the problem. */
 static kit_status explain(const kit_service *service, const kit_service_reply *reply, kit_status status,
                           kolm_error_t *err) {
     const kit_service_site *site = service->site;
@@ -176,7 +176,7 @@ static kit_status explain(const kit_service *service, const kit_service_reply *r
     }
 }
 
-/* ---- Ask */
+/* ---- Requests */
 
 void kit_service_reply_free(kit_service_reply *reply) {
     cJSON_Delete(reply->json);
@@ -244,7 +244,7 @@ kit_status kit_service_ask(kit_service *service, const kit_service_call *call, k
         service->answered = reply->http.status;
         service->deaf = deaf;
         reply->may_exist = status != KOLM_OK && reply->http.may_have_happened;
-        /* nobody answered: it is the host's name that was not found, and nothing of the provider's */
+        /* without an answer, it is the host name that was not found, not a resource of the provider */
         if (status == KOLM_E_NOT_FOUND && reply->http.status == 0) err->code = status = KOLM_E_UNAVAILABLE;
         status = read_body(call, reply, status, err);
         if (status != KOLM_OK) status = explain(service, reply, status, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The work on a rented machine: what may take long is done by a thread, and each step asks whether it is done. */
+/* The work on a rented machine: a thread does what may take long, and each step polls it. */
 #include "kolm/rent/ssh.h"
 
 #include "ears.h"
@@ -35,11 +35,11 @@ struct kit_rent_ssh {
     char about[256];
     char digests[2][KIT_SSH_JOB_DIGEST];
 
-    task doing; /* NULL: nothing was begun. The thread is joined by who sees that it has ended */
+    task doing; /* NULL: nothing was begun. The thread is joined by the call that finds it has ended */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t ended_or_not;
-    bool ended; /* under the lock, as the two below */
+    bool ended; /* protected by the lock, as are the two below */
     kit_status status;
     kolm_error_t err;
 };
@@ -156,7 +156,7 @@ static kit_status fill_settings(rent_ssh *s, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* A machine that boots lets in nobody for a while: sshd is not there, then the key is not. */
+/* A booting machine refuses logins for a while: first sshd is missing, then the key. */
 static kit_status not_yet(const rent_ssh *s, kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_UNAUTHENTICATED || s->wire != NULL) return status;
     err->code = KOLM_E_UNAVAILABLE;
@@ -172,10 +172,10 @@ static void pin(rent_ssh *s) {
                "%s does not report the host keys of its machines: the first one, %s of %s, is trusted, and no other "
                "until the machine is gone",
                s->options.name, s->host_key, s->box.address);
-    say(s, KOLM_LOG_INFO, line); /* that it is believed is a warning of the connection */
+    say(s, KOLM_LOG_INFO, line); /* the connection itself warns that it trusts a new key */
 }
 
-/* What a person wants to know of it, and whether a GPU is there. */
+/* Describes the machine for the user, and checks whether its GPU is visible. */
 static kit_status look_at_it(rent_ssh *s, kolm_error_t *err) {
     cJSON *facts = NULL;
     const char *name = "no GPU", *processor = "";
@@ -235,7 +235,7 @@ static kit_status do_run(rent_ssh *s, kolm_error_t *err) {
     return rehearse(s, err);
 }
 
-/* A job that failed there would fail again; the way there was mended as far as it can be. */
+/* A job that failed there would fail again, and the connection was already retried as far as possible. */
 static kit_status run(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err) {
     kit_status status = drive(user, do_run, box, out_done, err);
     if (status != KOLM_E_UNAVAILABLE && status != KOLM_E_DEADLINE_EXCEEDED) return status;
@@ -243,7 +243,7 @@ static kit_status run(void *user, const kit_rent_box *box, bool *out_done, kolm_
     return KOLM_E_ABORTED;
 }
 
-/* Everything that came was compared with its digest on the way; this is that it is what a training leaves. */
+/* All files were checked against their digests during the transfer; this checks that they are a training's results. */
 static kit_status collect(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err) {
     const rent_ssh *s = user;
     cJSON *result = NULL;

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TEST_SECONDS 1800 /* of a test, before it is given up */
+#define TEST_SECONDS 1800 /* limit for a test */
 #define CHUNK 65536
 
 static kit_status digest_of(const char *job_dir, char out[KIT_SHA256_HEX], kolm_error_t *err) {
@@ -32,7 +32,7 @@ static kit_status recipe_of(const char *job_dir, bool *out_needs_gpu, kolm_error
     return KOLM_OK;
 }
 
-/* The machine as it was rented stands before what was seen of it. */
+/* Puts the machine as offered before the device as detected. */
 static void name_device(const vm_bill *bill, char *device, size_t capacity) {
     char seen[128];
     kit_copy(seen, sizeof seen, device);
@@ -52,7 +52,7 @@ int32_t kit_vm_train(const kit_vm *vm, const kolm_host_v1_t *host, const kolm_tr
     return KOLM_OK;
 }
 
-/* ---- infer: all questions are here before anything is rented */
+/* ---- infer: reads all questions before anything is rented */
 
 static kit_status copy_questions(const char *from, const char *to, uint64_t *out_bytes, kolm_error_t *err) {
     int in = open(from, O_RDONLY | O_CLOEXEC);
@@ -75,7 +75,7 @@ static kit_status copy_questions(const char *from, const char *to, uint64_t *out
     return status;
 }
 
-/* It may be a pipe, whose other end waits for it to be opened. */
+/* path may be a pipe whose reader waits until it is opened. */
 static kit_status write_nothing(const char *path, kolm_error_t *err) {
     int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (out < 0 || close(out) != 0) return kit_fail_errno(err, errno, "cannot write %s", path);
@@ -153,7 +153,7 @@ static kit_status check_machine(bench *t, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* By name, keys too, as the provider lists them. */
+/* Checks by name in the provider's list, which includes keys. */
 static kit_status check_nothing_left(bench *t, kolm_error_t *err) {
     kit_rent_box *boxes = calloc(KIT_RENT_BOXES_MAX, sizeof *boxes);
     size_t count = 0, left = 0;

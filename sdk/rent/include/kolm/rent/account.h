@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 /*
- * In libkolm-kit-vm. What the API file of a provider needs, so that it only has to build paths and read JSON: every
- * function of its kit_rent_provider gets a kit_rent_account as its state.
+ * In libkolm-kit-vm. For the API file of a provider, so that it only has to build paths and read JSON: every function
+ * of its kit_rent_provider gets a kit_rent_account as its state.
  *
  *     static kit_status look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) {
  *         kit_rent_answer answer = {0};
@@ -30,41 +30,42 @@ extern "C" {
 
 #define KIT_RENT_PATH 512
 
-/* What a refusal means, with the text for the user. The first row of a table that matches counts; a row whose `means`
- * is 0 ends it. */
+/* The meaning of a refusal, with the text for the user. The first matching row of a table is used; a row whose `means`
+ * is 0 ends the table. */
 typedef struct kit_rent_refusal {
     const char *code; /* the provider's; NULL: any */
-    int status;       /* of HTTP; 0: any */
-    int32_t means;    /* KOLM_E_..., on which kit_rent_provider acts */
+    int status;       /* HTTP status; 0: any */
+    int32_t means;    /* KOLM_E_*, as documented in kit_rent_provider */
     const char *text; /* the provider's message is appended to it */
     const char *remedy;
 } kit_rent_refusal;
 
-/* Contents of a refusal in the provider's own format. */
+/* A refusal parsed from the provider's own format. */
 typedef struct kit_rent_said {
-    char code[100];  /* "" if it has none */
-    char words[200]; /* its message */
+    char code[100];  /* "" if there is none */
+    char words[200]; /* the message */
 } kit_rent_said;
 
 /* Properties of a provider, the same for all accounts; constant. */
 typedef struct kit_rent_site {
-    const char *name;   /* "lambda", of the backend */
-    const char *title;  /* "Lambda", for people */
+    const char *name;   /* of the backend: "lambda" */
+    const char *title;  /* for people: "Lambda" */
     const char *token;  /* "KOLM_LAMBDA_TOKEN" */
-    const char *where;  /* the page where users get one */
+    const char *where;  /* the page where users get a token */
     const char *base;   /* "https://cloud.lambda.ai/api/v1"; the setting `api` replaces it */
     const char *scheme; /* before the token in Authorization: "Bearer " */
-    char halves;        /* what separates the two halves of a token, ':'; 0: it has none */
-    /* Minimum time between two requests, as the provider demands; 0: none. Ignored for http://, which is this machine. */
+    char halves;        /* separator of the two halves of a token, such as ':'; 0: not in two halves */
+    /* Minimum time between two requests, as the provider requires; 0: none. Ignored for http://, which is this
+     * machine. */
     uint32_t gap_ms;
     uint32_t create_gap_ms; /* minimum time between two creations */
-    /* Reads a refusal into the zeroed *out. Returns false if body, which may be NULL, is not in the provider's own
-     * format: then a proxy sent it. */
+    /* Parses a refusal into the zeroed *out. Returns false if body, which may be NULL, is not in the provider's own
+     * format, and so was sent by a proxy. */
     bool (*read_refusal)(int http_status, const cJSON *body, kit_rent_said *out);
-    const kit_rent_refusal *refusals; /* for what read_refusal found */
+    const kit_rent_refusal *refusals; /* the meanings of what read_refusal returns */
 } kit_rent_site;
 
-/* What the machine must have. */
+/* Requirements of the machine. */
 typedef struct kit_rent_wish {
     uint64_t vram_bytes; /* of one GPU, decimal; 0: any */
     uint64_t disk_bytes; /* for the job; 0: any */
@@ -78,36 +79,36 @@ typedef struct kit_rent_account {
     kit_rent_wish wish;
     char key_name[KIT_RENT_NAME_BYTES];    /* name of this rental's key at the provider; "" if nothing is rented */
     char public_key[KIT_SSH_PUBLIC_BYTES]; /* "" if nothing is rented */
-    /* For the provider, "" at first: a handle for which something has already been done; what prepare() made, or an
-     * earlier request said; what create() was called with. */
+    /* For use by the provider, "" at first: a handle for which something has already been done; what prepare() made, or
+     * an earlier request returned; what create() was called with. */
     char noted[KIT_RENT_HANDLE_BYTES];
     char app[KIT_RENT_HANDLE_BYTES];
     char image[KIT_RENT_HANDLE_BYTES];
     char offer[KIT_RENT_HANDLE_BYTES];
-    uint64_t watch_seconds; /* how long a machine may last, for a provider that ends it by itself then; 0: not said */
+    uint64_t watch_seconds; /* lifetime of a machine, for a provider that ends it by itself; 0: not set */
     uint32_t creates;       /* requests that may have created something */
-    /* For a provider that does not speak JSON, and makes its requests itself: */
+    /* For a provider that does not use JSON, and sends its requests itself: */
     kit_http *http;
-    kit_secret *halves[2]; /* of the token, where the site has them */
+    kit_secret *halves[2]; /* of the token, if the site has two */
     char base[512];
     /* The rest is private. */
     kit_secret *token;
-    int answered;        /* the last status of HTTP; 0: none came */
-    kit_rent_ears *ears; /* the host as the requests see it */
-    int64_t asked_ms;    /* when; 0: never */
-    int64_t created_ms;  /* when; 0: never */
+    int answered;        /* the last HTTP status; 0: none received */
+    kit_rent_ears *ears; /* the host services used by requests */
+    int64_t asked_ms;    /* time of the last request; 0: none */
+    int64_t created_ms;  /* time of the last creation; 0: none */
     bool hurried;        /* no gaps and minimal pauses: for tests with a clock of their own */
 } kit_rent_account;
 
 /* Reads the token and the setting `api`. UNAUTHENTICATED without a token, PERMISSION_DENIED without network. wish and
- * hurried of *out are inputs, the rest is filled; it must not be moved. */
+ * hurried of *out are inputs, the rest is filled; *out must not be moved. */
 kit_status kit_rent_account_open(const kit_rent_site *site, const kolm_host_v1_t *host, kit_rent_account *out,
                                  kolm_error_t *err) KIT_MUST_USE;
 /* Wipes the token. No-op on a zeroed record. */
 void kit_rent_account_close(kit_rent_account *account);
 /* From now on requests are sent even if the user asked to stop, in order to end what was rented. */
 void kit_rent_account_insist(kit_rent_account *account);
-/* From any thread: a request that is being made ends, and no other is made, until it is called with false. */
+/* Any thread. Ends the current request and prevents further ones, until called with false. */
 void kit_rent_account_stop(kit_rent_account *account, bool stop);
 
 typedef struct kit_rent_question {
@@ -122,26 +123,26 @@ typedef struct kit_rent_question {
 /* Zero-initialise it. */
 typedef struct kit_rent_answer {
     cJSON *json;    /* an object, also for an error status; NULL if the body was empty or not JSON */
-    int status;     /* of HTTP; 0: none received */
-    bool may_exist; /* CREATE or KEYED failed, and may have taken effect */
+    int status;     /* HTTP status; 0: none received */
+    bool may_exist; /* CREATE or KEYED failed, but may have taken effect */
 } kit_rent_answer;
 void kit_rent_answer_free(kit_rent_answer *answer);
 
 /* Sends the request and waits, with the retries of kolm/http: at most 20 s for READ and CHANGE, 90 s for requests that
- * create. OK: 2xx and a JSON object (or no body). Errors: those of kit_http_send as reworded by site->refusals;
+ * create. OK: 2xx and a JSON object (or no body). Errors: those of kit_http_send, as replaced by site->refusals;
  * DATA_LOSS for a body that is not JSON, after which something may exist. */
 kit_status kit_rent_ask(kit_rent_account *account, const kit_rent_question *question, kit_rent_answer *answer,
                         kolm_error_t *err) KIT_MUST_USE;
 
-/* The same with a body that the caller built and that is deleted; NULL: it could not be built for lack of memory. */
+/* The same; takes ownership of body. A NULL body means that it could not be built: out of memory. */
 kit_status kit_rent_send(kit_rent_account *account, const char *method, const char *path, cJSON *body,
                          kit_http_repeat repeat, kit_rent_answer *answer, kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- For the functions of an API file */
 
-/* Replaces err by the matching row of site->refusals. A 404 or 410 without a row becomes FAILED_PRECONDITION, since it
- * says nothing about a machine. Returns whether err was changed. kit_rent_ask calls it; an API file does for a 200 that
- * is a refusal. */
+/* Replaces err by the matching row of site->refusals. A 404 or 410 without a row becomes FAILED_PRECONDITION, because
+ * it does not mean that a machine is gone. Returns whether err was changed. kit_rent_ask calls this; an API file must
+ * call it for a 200 that is a refusal. */
 bool kit_rent_explain(const kit_rent_account *account, int http_status, const cJSON *body, kolm_error_t *err);
 /* Fails with DATA_LOSS: an answer lacks `what`. */
 kit_status kit_rent_strange(const kit_rent_account *account, const char *what, kolm_error_t *err);

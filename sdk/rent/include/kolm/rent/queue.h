@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A job in the queue of a provider, as a state machine: one step per call, over a table that the provider fills.
- * Nothing is submitted without a record or twice, and no uploaded file is left behind. */
+/* A job in a provider's queue, as a state machine: one step per call, over a table that the provider fills. Nothing is
+ * submitted without a record or twice, and no uploaded file is left behind. */
 #ifndef KOLM_RENT_QUEUE_H
 #define KOLM_RENT_QUEUE_H
 
@@ -28,27 +28,27 @@ extern "C" {
  *   uploading    files of this name are recorded as possibly existing; they are sent, and the provider checks them
  *   uploaded     the files are accepted, and have a handle, which is recorded
  *   priced       the provider's estimate is within the budget, and it has not rejected the job
- *   intent       a job of this name is recorded as possibly existing; it is submitted once, and if that is unclear
- *                looked for by its name, if the provider knows names
- *   submitted    it has a handle, which is recorded; it waits for its turn
+ *   intent       a job of this name is recorded as possibly existing; it is submitted once, and if the outcome is
+ *                unclear, looked up by name, if the provider supports names
+ *   submitted    it has a handle, which is recorded; it is waiting in the queue
  *   running      it runs, and is billed
  *   done         it has succeeded; its results are being fetched
- *   fetched      they are here; the record of the job is closed
- *   cancelling   it was asked to end. A cancel is only a request: it is polled and repeated until it is final
+ *   fetched      the results are here; the record of the job is closed
+ *   cancelling   a cancel was requested. That is only a request: it is polled and repeated until the job is final
  *   removing     the uploads are being removed; repeated until the provider reports that they are gone
  *   gone         nothing of ours runs or is stored; the record is closed. Final
  *   lost         something of ours may run or be stored: that is unclear, or it could not be ended. The record stays
  *                open. Final here; the reaper takes over
  *
- * Rules that hold by construction, whatever the functions of a provider return, and that a test drives through every
- * order of outcomes:
+ * Rules that hold by construction, whatever the functions of a provider return; a test checks them for every order of
+ * outcomes:
  *   - upload() and submit() are called only after journal->intent() confirmed a durable record of that name; submit()
  *     once per name
- *   - an unclear submit is never repeated: with KIT_QUEUE_CAN_FIND it is looked for until the list is fresh and would
- *     show it; without, it is lost
+ *   - an unclear submit is never repeated: with KIT_QUEUE_CAN_FIND the job is looked up until the list is fresh and
+ *     would show it; without, it is lost
  *   - a record is closed only when the provider reports that nothing was created, that the job is final, or that the
  *     files do not exist
- *   - an unknown status is not final, and is limited in time
+ *   - an unknown status is not final, and tolerated only for a limited time
  *   - after the first failure, a cancel, the deadline or the budget no job is submitted, and one that was submitted is
  *     cancelled
  *
@@ -81,7 +81,7 @@ typedef enum kit_queue_life {
     KIT_QUEUE_UNKNOWN, /* a status that the provider's documentation does not list: not final */
     KIT_QUEUE_WAITING,
     KIT_QUEUE_WORKING,
-    KIT_QUEUE_ENDING,    /* asked to end, but has not ended yet */
+    KIT_QUEUE_ENDING,    /* cancel requested, but not ended yet */
     KIT_QUEUE_SUCCEEDED, /* final */
     KIT_QUEUE_FAILED,    /* final */
     KIT_QUEUE_CANCELLED, /* final */
@@ -95,7 +95,7 @@ typedef struct kit_queue_look {
 } kit_queue_look;
 
 typedef struct kit_queue_price {
-    bool known;         /* false: this provider cannot say */
+    bool known;         /* false: this provider does not price jobs */
     bool refused;       /* the provider rejects the job */
     uint64_t micro_usd; /* if known */
     char why[256];      /* of refused, and of not known */
@@ -103,8 +103,8 @@ typedef struct kit_queue_price {
 
 #define KIT_QUEUE_CAN_FIND (1u << 0) /* find() finds a job by the name that submit() was given */
 
-/* Each function makes one request (kit_http_send with its tries) and returns its status. state is the provider's
- * own. */
+/* Each function makes one request (kit_http_send with its tries) and returns its status. state belongs to the
+ * provider. */
 typedef struct kit_queue_provider {
     const char *name;
     uint32_t can;
@@ -129,7 +129,7 @@ typedef struct kit_queue_provider {
     kit_status (*look)(void *state, const char *handle, kit_queue_look *out, kolm_error_t *err);
     /* Passes on what the job has printed since the last call. The result is ignored. NULL: no logs. */
     kit_status (*logs)(void *state, const char *handle, kolm_error_t *err);
-    /* Asks it to end. The result is only a hint: look() decides. */
+    /* Requests a cancel. The result is only a hint: look() decides. */
     kit_status (*cancel)(void *state, const char *handle, kolm_error_t *err);
     /* Fetches the results of a job that succeeded. OK and *out_done false: call again. UNAVAILABLE and
      * DEADLINE_EXCEEDED are retried, any other failure ends it. */
@@ -144,7 +144,7 @@ typedef struct kit_queue_provider {
 typedef struct kit_queue_plan {
     const kit_queue_provider *provider;
     void *provider_state;
-    const kit_rent_journal *journal; /* rent.h; the offer has what is submitted, and its price in micro_usd_once */
+    const kit_rent_journal *journal; /* rent.h; the offer describes the job, with its price in micro_usd_once */
     void *journal_user;
     const char *name;          /* of the job: at most 40 bytes of a-z, 0-9 and '-' */
     const char *what;          /* for people: "LoRA of meta-llama/..." */
@@ -152,9 +152,9 @@ typedef struct kit_queue_plan {
     uint64_t deadline_ms;      /* from the first step; 0: none */
     uint64_t start_ms;         /* from submission until it runs; 0: 2 h */
     uint64_t unknown_ms;       /* longest time with an unknown status or without an answer; 0: 30 min */
-    uint64_t give_up_ms;       /* of uploading, fetching, cancelling, removing, finding; 0: 30 min */
-    uint64_t poll_ms;          /* mean polling interval of the first minute, four times it later; 0: 5 s */
-    uint64_t settle_ms;        /* overrides the provider's; 0: it does not */
+    uint64_t give_up_ms;       /* for uploading, fetching, cancelling, removing, finding; 0: 30 min */
+    uint64_t poll_ms;          /* mean polling interval of the first minute, four times that later; 0: 5 s */
+    uint64_t settle_ms;        /* overrides the provider's; 0: no override */
 } kit_queue_plan;
 
 typedef struct kit_queue {
@@ -162,8 +162,8 @@ typedef struct kit_queue {
     int64_t due_ms; /* do not call kit_queue_step earlier; on the clock passed to it */
     char name[KIT_RENT_NAME_BYTES];
     char files_name[KIT_RENT_NAME_BYTES];
-    char handle[KIT_RENT_HANDLE_BYTES]; /* of the job, "" while there is none */
-    char files[KIT_RENT_HANDLE_BYTES];  /* of what was uploaded, "" while there is none */
+    char handle[KIT_RENT_HANDLE_BYTES]; /* of the job; "" until it has one */
+    char files[KIT_RENT_HANDLE_BYTES];  /* of the uploads; "" until they have one */
     kit_queue_price price;
     kit_queue_look seen; /* the result of the last look() that succeeded */
     kolm_error_t error;  /* the first error of the job; code 0: none so far */

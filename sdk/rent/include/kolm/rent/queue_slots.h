@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slots of a backend whose provider takes jobs: detect, cost, train, infer, test, status and reclaim over one
- * constant table, so a provider consists of that table and a file that builds and reads its JSON. */
+/* The slots of a backend whose provider accepts jobs: detect, cost, train, infer, test, status and reclaim over one
+ * constant table, so a provider needs only that table and a file that builds and parses its JSON. */
 #ifndef KOLM_RENT_QUEUE_SLOTS_H
 #define KOLM_RENT_QUEUE_SLOTS_H
 
@@ -20,14 +20,14 @@ extern "C" {
  *     KIT_QUEUE_SLOTS(acme)                                  detect, cost, train, infer, test, status, reclaim
  *     KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEADER_INIT, ..., KIT_QUEUE_TABLE};
  *
- * A model that such a provider trains stays there. kolm keeps (clouds.md, "A model that stays with its
- * provider") model/hosted.json, which names it, and the adapter if the provider offers it for download; the model
- * format is "kolm-hosted".
+ * A model that such a provider trains stays there (clouds.md, "A model that stays with its provider"). kolm keeps
+ * model/hosted.json, which names it, and the adapter if the provider offers it for download; the model format is
+ * "kolm-hosted".
  *
  * train    reads the job, checks every row, writes the file to upload, then steps kit_queue to its end. A job that
- *          succeeded is kept in checkpoint/ until the answers are written: if the compile fails in between, the next run
- *          fetches it and does not pay twice.
- * infer    one question after another through answer(), or as many as are there through answers().
+ *          succeeded is kept in checkpoint/ until the answers are written: if the compile fails before that, the next
+ *          run fetches it instead of paying twice.
+ * infer    one question after another through answer(), or all that are available through answers().
  * test     four steps: the token is accepted; the model or trainer is available; a few rows are uploaded, priced and
  *          removed, recorded like those of a job; nothing is left. No job is submitted.
  * status   lists kolm's resources at the provider. It removes nothing: recorded ones are reclaimed.
@@ -40,7 +40,7 @@ extern "C" {
  *   poll_seconds      mean polling interval in the first minute, default 5: less at first, then twice that; four times
  *                     after the minute
  *   settle_seconds    how long a new resource may be missing in the provider's lists
- *   patience_seconds  how long to retry ending a job and removing rows before leaving that to the next start; 1800
+ *   patience_seconds  how long to retry ending a job and removing rows before the next start takes over, default 1800
  */
 
 #define KIT_QUEUE_FORMAT "kolm-hosted"
@@ -98,21 +98,21 @@ typedef struct kit_queue_backend {
     kit_status (*check)(kit_queue_task *task, char *about, size_t capacity, kolm_error_t *err);
     /* train: reads the options and settings into own, task->model.base and task->report. */
     kit_status (*begin)(kit_queue_task *task, kolm_error_t *err);
-    /* train: appends the line that is uploaded for a row of train.jsonl, without its LF; INVALID_ARGUMENT if the
-     * provider would reject it. */
+    /* train: appends the line to upload for a row of train.jsonl, without its LF; INVALID_ARGUMENT if the provider
+     * would reject it. */
     kit_status (*row)(kit_queue_task *task, const cJSON *row, kit_buf *out, kolm_error_t *err);
-    /* infer: called before the first question: whether this model can be used here. NULL: nothing to prepare. */
+    /* infer: called before the first question; checks that this model can be used here. NULL: nothing to prepare. */
     kit_status (*open)(kit_queue_task *task, kolm_error_t *err);
     /* infer: appends the answer. *out_confidence is 0 if the provider does not report one. */
     kit_status (*answer)(kit_queue_task *task, const cJSON *question, kit_buf *out, double *out_confidence,
                          kolm_error_t *err);
-    /* infer, in place of answer(): many questions at once. questions: an array of at most batch_rows, whose texts have
-     * at most batch_bytes in all unless it is a single one. Appends one line of answers for each, in their order, as
-     * predictions.jsonl has them, each with its LF. A question does not wait for more to come. */
+    /* infer, instead of answer(): many questions at once. questions: an array of at most batch_rows, with at most
+     * batch_bytes of text in all unless it has a single one. Appends one line per question, in order, in the format of
+     * predictions.jsonl, each with its LF. A question does not wait for others to arrive. */
     kit_status (*answers)(kit_queue_task *task, const cJSON *questions, kit_buf *out, kolm_error_t *err);
     uint32_t batch_rows;
     uint64_t batch_bytes;
-    /* test, step 2: whether the model, or the trainer, is available; note: what was found. INVALID_ARGUMENT: the
+    /* test, step 2: checks that the model, or the trainer, is available; note: what was found. INVALID_ARGUMENT: the
      * settings do not name one, and the step is skipped. NULL: skipped. */
     kit_status (*probe)(kit_queue_task *task, char *note, size_t capacity, kolm_error_t *err);
     /* status: lists kolm's resources, by names that begin with "kolm-". NULL: nothing can be listed. */
@@ -167,22 +167,23 @@ kit_status kit_queue_count(const kit_queue_task *task, const char *key, uint64_t
                            kolm_error_t *err) KIT_MUST_USE;
 kit_status kit_queue_micro(const kit_queue_task *task, const char *key, uint64_t fallback, uint64_t *out,
                            kolm_error_t *err) KIT_MUST_USE;
-/* Parameters of a model: --set parameters_b, else the size in its name ("Llama-3.1-8B-Instruct" has 8e9); used for the
- * K-score, as the amount that an answer reads. INVALID_ARGUMENT, asking for the option, if neither gives it. */
+/* Sets the number of parameters of a model: --set parameters_b, else the size in its name ("Llama-3.1-8B-Instruct":
+ * 8e9); used for the K-score, as the amount that an answer reads. INVALID_ARGUMENT, with the option as remedy, if
+ * neither is available. */
 kit_status kit_queue_size(kit_queue_task *task, const char *model, kolm_error_t *err) KIT_MUST_USE;
 /* Downloads url into model/FILE and fills task->model's file, sha256 and size. */
 kit_status kit_queue_download(kit_queue_task *task, const char *url, const char *file, kolm_error_t *err) KIT_MUST_USE;
-/* For answer(), if an answer is a job too: submits it to a provider without upload, waits, fetches. Such a job ends by
- * itself within minutes, so it is not recorded unless task->place says where; all other rules of kit_queue hold: an
- * unclear submit is not repeated, and a job that is given up after most_ms is cancelled until that is final. */
+/* For answer(), if each answer is a job, too: submits it to a provider without upload, waits and fetches. Such a job
+ * ends by itself within minutes, so it is not recorded unless task->place is set; all other rules of kit_queue hold: an
+ * unclear submit is not repeated, and a job that is given up after most_ms is cancelled until it is final. */
 kit_status kit_queue_ask(kit_queue_task *task, const kit_queue_provider *provider, uint64_t most_ms,
                          kolm_error_t *err) KIT_MUST_USE;
-/* The conversation of a row or a question as {"role","content"} of the roles system, user and assistant, in the order
- * that chat services require; `system` (may be NULL) is prepended if there is no system message. INVALID_ARGUMENT for
- * other roles, for tools, and for any other order. The caller deletes *out. */
+/* Builds the conversation of a row or question: {"role","content"} with the roles system, user and assistant, in the
+ * order that chat services require; `system` (may be NULL) is prepended if there is no system message. INVALID_ARGUMENT
+ * for other roles, tools, or any other order. The caller deletes *out. */
 kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_answer, cJSON **out,
                               kolm_error_t *err) KIT_MUST_USE;
-/* Forwards progress, phase "training"; total: UINT64_MAX if not known. */
+/* Reports progress, phase "training"; total: UINT64_MAX if unknown. */
 void kit_queue_progress(const kit_queue_task *task, uint64_t step, uint64_t total);
 /* Logs one INFO line that begins with the backend's name. */
 void kit_queue_say(const kit_queue_task *task, const char *format, ...) KIT_PRINTF(2, 3);

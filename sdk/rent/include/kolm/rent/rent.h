@@ -21,12 +21,12 @@ extern "C" {
  *      |           |          +----------+---------+----------+--------------------------+   +--> lost
  *      +-----------+ (not created: the next offer)             (whatever goes wrong)
  *
- *   planned      an offer is chosen: the cheapest that is left; what all need alike is prepared
- *   intent       a box of this name is recorded as possibly existing; it is created once, and if that is unclear
- *                looked for by its name
+ *   planned      an offer is chosen, the cheapest one left; what every box needs is prepared
+ *   intent       a box of this name is recorded as possibly existing; it is created once, and if the outcome is
+ *                unclear, looked up by name
  *   created      it has a handle, which is recorded; it boots
  *   ready        it runs, costs no more than the agreed price, and has an address
- *   armed        a watchdog on it will end it without us; this was read back
+ *   armed        a watchdog on it will end it without us, as confirmed by reading it back
  *   running      the job runs
  *   collected    the results are here
  *   destroying   it is being ended; repeated until the provider reports that it is gone
@@ -34,19 +34,19 @@ extern "C" {
  *   lost         it could not be ended, or it is unclear whether it exists. The record stays open. Final here; the
  *                reaper takes over
  *
- * Rules that hold by construction, whatever the functions of a provider return, and that a test drives through
- * every order of outcomes:
+ * Rules that hold by construction, whatever the functions of a provider return; a test checks them for every order of
+ * outcomes:
  *   - create() is called only after journal->intent() confirmed a durable record of that name, and once per name
  *   - a record is closed only when create() reported that nothing was created, or the provider no longer has it
  *   - at most one box exists at a time
- *   - after the first failure, a cancel, the deadline or the budget, the only way leads to destroying
+ *   - after the first failure, a cancel, the deadline or the budget, the next state is always destroying
  *
  * Steps. kit_rent_step does at most one call to the provider or to the work, writes the new state and returns;
  * `due_ms` says when to call it again. It never blocks, so one thread can run many. After kill -9 the record suffices:
  * kit_rent_reclaim starts from the journal.
  *
- * Not here: HTTP (kolm/http/http.h), SSH (kolm/kit/ssh.h), the wording of a provider's JSON. One kit_rent belongs
- * to one thread at a time.
+ * Not included: HTTP (kolm/http/http.h), SSH (kolm/kit/ssh.h), a provider's JSON. One kit_rent belongs to one thread at
+ * a time.
  */
 
 #define KIT_RENT_NAME_BYTES 64u
@@ -73,7 +73,7 @@ typedef struct kit_rent_offer {
     char what[96];                  /* for people: "1x H100 80 GB, us-east" */
     uint64_t micro_usd_per_hour;    /* everything that is billed while it exists: machine, disk, address */
     uint64_t micro_usd_once;        /* start-up, minimum */
-    /* The provider does not say what it costs now: the price is one of a dated list of the backend. */
+    /* The provider does not report its current price: this one is from a dated list of the backend. */
     bool is_reference;
 } kit_rent_offer;
 
@@ -89,34 +89,34 @@ typedef struct kit_rent_box {
     char name[KIT_RENT_NAME_BYTES];
     kit_rent_life life;
     uint64_t micro_usd_per_hour; /* as the provider reports it now; UINT64_MAX if it does not */
-    char address[256];           /* HOST or HOST:PORT for SSH; "" while it has none */
+    char address[256];           /* HOST or HOST:PORT for SSH; "" until it has one */
     char host_key[64];           /* "SHA256:...", or "" */
-    /* of ENDING and ENDED: how the provider says that it came to that; of BOOTING: why it will never be usable, so that
-     * it is ended; or "" */
+    /* of ENDING and ENDED: the provider's reason; of BOOTING: why it will never become usable, so that it is ended;
+     * or "" */
     char why[128];
 } kit_rent_box;
 
 #define KIT_RENT_CAN_NAME (1u << 0) /* create() gives the box our name, and list() finds it by that */
 
-/* Each function makes one request (kit_http_send with its tries) and returns its status. state is the provider's
- * own. */
+/* Each function makes one request (kit_http_send with its tries) and returns its status. state belongs to the
+ * provider. */
 typedef struct kit_rent_provider {
     const char *name;
     uint32_t can;
     /* time until a new box is visible to look() and list(); 0: 120 s */
     uint64_t settle_ms;
-    /* the longest that create() takes, pauses and repetitions included; 0: KIT_RENT_CREATE_MS. When it ended is
-     * not recorded: after an intent without a handle, it may have been that much later */
+    /* the longest that create() takes, including pauses and retries; 0: KIT_RENT_CREATE_MS. Its end is not recorded:
+     * after an intent without a handle, it may have been that much later */
     uint64_t create_ms;
     /* The offers that meet the requirements, in any order. */
     kit_status (*offers)(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err);
-    /* Makes what every box needs and what is not billed, such as an image, before anything is recorded: called once,
-     * after offers(). May take long; what it takes counts for the deadline and not for the budget. A failure ends it.
-     * NULL: there is nothing to prepare. */
+    /* Creates what every box needs and is not billed, such as an image, before anything is recorded: called once, after
+     * offers(). May take long; its time counts towards the deadline but not the budget. A failure ends the rental.
+     * NULL: nothing to prepare. */
     kit_status (*prepare)(void *state, kolm_error_t *err);
     /* Creates a box of that name. *out_may_exist is kit_http_answer.may_have_happened; false with a failure means that
      * nothing was created. RESOURCE_EXHAUSTED, ABORTED, NOT_FOUND and UNAVAILABLE then mean that this offer is not
-     * available, and the next one is tried; any other code ends it. */
+     * available, and the next one is tried; any other code ends the rental. */
     kit_status (*create)(void *state, const kit_rent_offer *offer, const char *name,
                          char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist, kolm_error_t *err);
     /* NOT_FOUND only if the provider itself answered that there is no such box. */
@@ -129,19 +129,20 @@ typedef struct kit_rent_provider {
     kit_status (*destroy)(void *state, const char *handle, kolm_error_t *err);
 } kit_rent_provider;
 
-/* What is done with the box. Each returns soon; OK and *out_done false: not yet, call again. UNAVAILABLE and
- * DEADLINE_EXCEEDED are retried, any other failure ends it. */
+/* The work to do on the box. Each function returns soon; OK and *out_done false: call again. UNAVAILABLE and
+ * DEADLINE_EXCEEDED are retried, any other failure ends the rental. */
 typedef struct kit_rent_work {
     kit_status (*arm)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
     kit_status (*run)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
     kit_status (*collect)(void *user, const kit_rent_box *box, bool *out_done, kolm_error_t *err);
 } kit_rent_work;
 
-/* The record, durable when a function returns OK. In kolm's own: kit_rent_host_journal (kolm/rent/journal.h). */
+/* The record, durable once a function returns OK. For kolm's own journal: kit_rent_host_journal
+ * (kolm/rent/journal.h). */
 typedef struct kit_rent_journal {
     kit_status (*intent)(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err);
     kit_status (*handle)(void *user, const char *name, const char *handle, kolm_error_t *err);
-    /* billed: what a box of that name cost, time multiplied by price; 0: there was none; UINT64_MAX: not known. During
+    /* billed: the cost of a box of that name, time multiplied by price; 0: there was none; UINT64_MAX: unknown. During
      * reclaim kolm itself records the result of the slot, and a failure of this function is ignored */
     kit_status (*gone)(void *user, const char *name, uint64_t billed_micro_usd, kolm_error_t *err);
 } kit_rent_journal;
@@ -161,8 +162,8 @@ typedef struct kit_rent_plan {
     uint64_t boot_ms;                 /* from creation to an address; 0: 15 min */
     uint64_t give_up_ms;              /* for destroying a box, and for finding one whose creation is unclear; 0: 30
                                          min */
-    uint64_t poll_ms;                 /* mean polling interval of the first minute, four times it later; 0: 5 s */
-    uint32_t offers_most;             /* offers that are tried; 0: 5 */
+    uint64_t poll_ms;                 /* mean polling interval of the first minute, four times that later; 0: 5 s */
+    uint32_t offers_most;             /* maximum number of offers to try; 0: 5 */
 } kit_rent_plan;
 
 typedef struct kit_rent {
@@ -211,8 +212,8 @@ kit_status kit_rent_reclaim(kit_rent *rent, const kit_rent_plan *plan, const cha
 void kit_rent_step(kit_rent *rent, int64_t now_ms, bool cancel);
 /* Whether the state is final; it succeeded if rent->error.code is 0 and the state is gone. */
 bool kit_rent_ended(const kit_rent *rent);
-/* Whether reclaim accepts a handle, so that a record cannot lead to another path of the provider: letters, digits, '-',
- * '_', '.', ':', the first not a dot; "" is accepted. */
+/* Returns whether reclaim accepts a handle: letters, digits, '-', '_', '.', ':', the first not a dot; or "". Otherwise
+ * a record could lead to another path at the provider. */
 bool kit_rent_is_handle(const char *text);
 const char *kit_rent_state_name(kit_rent_state state);
 

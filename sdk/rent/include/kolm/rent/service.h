@@ -12,12 +12,12 @@ extern "C" {
 /*
  * In libkolm-kit-queue, over libkolm-kit-http, which has the policy for retries, redirects and limits. The token is
  * sent only to the provider's own origin (scheme, host and port of its address) and to the hosts that the site lists;
- * any other address, such as a presigned one, does not get it. The user's setting `api`, or the one that the site
- * names, replaces the address; then the token is sent only there. http:// is accepted for loopback addresses only.
+ * any other address, such as a presigned one, does not get it. The user's setting `api`, or the one named by the site,
+ * replaces the address; then the token is sent only there. http:// is accepted for loopback addresses only.
  *
- * Failures are those of kit_http_send; of 401, 402 and 403 the text names the provider and the variable with the token,
- * and the remedy the page where a token is made. What the provider said is in the text, with the token removed.
- * Used by one thread at a time.
+ * Failures are those of kit_http_send; for 401, 402 and 403 the text names the provider and the variable with the
+ * token, and the remedy names the page where users get a token. The provider's message is in the text, with the token
+ * removed. Used by one thread at a time.
  */
 
 typedef struct kit_service_site {
@@ -26,27 +26,27 @@ typedef struct kit_service_site {
     const char *variable; /* "KOLM_TOGETHER_TOKEN" */
     const char *where;    /* the page where users get a token */
     const char *money;    /* the billing page */
-    const char *base;     /* "https://api.together.ai", no slash at its end */
+    const char *base;     /* "https://api.together.ai", without a trailing slash */
     const char *scheme;   /* before the token in Authorization: "Bearer " */
     char halves;          /* separator of the two halves of a token, such as ':'; 0: not in two halves */
     /* Hosts that get the token in addition to that of base; a leading '.' includes all subdomains. NULL: none. */
     const char *hosts[4];
-    const char *setting; /* of the backend: an address that replaces base; NULL: "api" */
+    const char *setting; /* name of the backend's setting whose address replaces base; NULL: "api" */
 } kit_service_site;
 
 typedef struct kit_service {
     const kit_service_site *site;
     const kolm_host_v1_t *host;
     char base[512];
-    bool moved; /* base is that setting */
-    /* Until this is set, a request to stop ends calls with CANCELLED; afterwards calls go through, in order to end what
+    bool moved; /* base is from that setting */
+    /* Until this is set, a request to stop ends calls with CANCELLED; afterwards calls proceed, in order to end what
      * was begun. A call that creates is never cancelled, because its answer names what must be ended. */
     bool deaf;
     /* The rest is private. */
     kolm_host_v1_t ears;
     kit_http *http;
     kit_secret *token;
-    int answered; /* the last status of HTTP; 0: none came */
+    int answered; /* the last HTTP status; 0: none received */
 } kit_service;
 
 /* UNAUTHENTICATED without a token or with half of one, INVALID_ARGUMENT for a wrong setting, PERMISSION_DENIED without
@@ -62,7 +62,7 @@ typedef struct kit_service_call {
     bool presigned;     /* the URL itself grants access: the token is not sent, whatever the host */
     const cJSON *body;
     kit_http_repeat repeat;
-    const kit_http_header *headers; /* more of them, at most 8 */
+    const kit_http_header *headers; /* additional ones, at most 8 */
     size_t header_count;
     const kit_http_part *parts;
     size_t part_count;
@@ -80,7 +80,7 @@ typedef struct kit_service_call {
 typedef struct kit_service_reply {
     cJSON *json; /* the body, whatever the status; NULL if it was empty or not JSON */
     kit_http_answer http;
-    bool may_exist; /* it failed, and something may have been created */
+    bool may_exist; /* it failed, but something may have been created */
 } kit_service_reply;
 void kit_service_reply_free(kit_service_reply *reply);
 

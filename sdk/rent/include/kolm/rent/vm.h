@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slots of a backend that rents machines and works on them over SSH, over one constant table: a provider writes
- * only that table and a file that builds and reads its JSON. */
+/* The slots of a backend that rents machines and works on them over SSH, over one constant table: a provider needs only
+ * that table and a file that builds and parses its JSON. */
 #ifndef KOLM_RENT_VM_H
 #define KOLM_RENT_VM_H
 
@@ -21,10 +21,10 @@ extern "C" {
  * The backend lambda in kolm's sources is one; the backend author's guide, "A provider of machines", walks through it.
  *
  * What a slot does
- *   detect   checks the token without network: whether it is set, and plausible; with network (--refresh) one cheap
- *            request checks whether the provider accepts it. If the provider cannot be reached the backend stays
- *            available, and the reason says that the token was not checked
- *   cost     from its arguments alone, as the ABI requires: hours of machine, start-up included, at the price in force,
+ *   detect   checks without network that the token is set and plausible; with network (--refresh) one cheap request
+ *            checks that the provider accepts it. If the provider cannot be reached, the backend stays available, and
+ *            the reason says that the token was not checked
+ *   cost     from its arguments alone, as the ABI requires: machine hours, start-up included, at the price in force,
  *            which is the manifest's or the user's; basis names the dated list of reference prices. The actual price
  *            never exceeds the agreed one: the offer is queried live, and its price checked again on the machine
  *   train    rents a machine, runs the job, fetches the results, ends the machine. out_result->billed_micro_usd is time
@@ -33,24 +33,25 @@ extern "C" {
  *   test     four steps: the token, an offer, a rented machine with two small trainings, and that nothing is left; and
  *            the table's own. It costs minutes of the cheapest machine, and what the table's own step starts
  *   status   machines and keys whose name begins with "kolm-": price and age. prune removes keys that no machine needs,
- *            and machines older than the longest that any job may take; nothing of a job that may still run
+ *            and machines older than any job may run; nothing of a job that may still run
  *   reclaim  ends the resource of a record, and reports the outcome: unknown if it is not found, and the account is not
  *            the one in the record's place
  *
  * Nothing is rented without a record: without host->lease (ABI 1.2) train, infer and test refuse.
  *
  * Names. A job is called kolm-DIGEST-TIME-RANDOM, eight hexadecimal digits each (of the job's digest, of the seconds
- * since 1970); "-1", "-2" are appended for its machines. So the provider's page, and status, show what it is and since
- * when. The key of a job has the job's name without a number, and a record of its own.
+ * since 1970); "-1", "-2" are appended for its machines. So the provider's page and status show what it is and how old.
+ * The key of a job has the job's name without a number, and its own record.
  *
  * Settings that every such backend has, for its manifest to declare (all optional):
  *   api                 replaces the provider's address, for tests: https, or http to this machine
- *   budget_usd          the most that one job may cost; the lowest of this, the command's and KOLM_COMPUTE_BUDGET_USD
+ *   budget_usd          the most that one job may cost; the lowest of this, the command's budget and
+ *                       KOLM_COMPUTE_BUDGET_USD
  *   max_price_usd       the highest price of a machine per hour
  *   max_hours           the longest that a job may take, default 24; then it is ended, here and by the watchdog there
  *   min_vram_gb         minimum memory of one GPU, decimal gigabytes
  *   disk_gb             minimum disk
- *   power_off           false: the watchdog ends the work, and leaves the machine on
+ *   power_off           false: the watchdog ends the work but leaves the machine on
  *   ssh_user, ssh_port  if an image has another account or port than the provider's default
  *   poll_seconds        mean polling interval in the first minute in which a machine starts or ends, default 5: less at
  *                       first, then twice that; four times after the minute
@@ -62,44 +63,45 @@ typedef struct kit_vm_price {
     uint64_t micro_usd_per_hour;
 } kit_vm_price;
 
-/* Which account, or which part of one, the machines are in. */
+/* The account, or the part of one, that the machines are in. */
 typedef struct kit_vm_scope {
-    char id[64];   /* the provider's: no other account has one like it; "": it does not say */
-    char name[64]; /* for people; "" if the id says enough */
+    char id[64];   /* assigned by the provider, unique among all accounts; "": unknown */
+    char name[64]; /* for people; "" if the id is enough */
 } kit_vm_scope;
 
 typedef struct kit_vm {
-    kit_rent_provider machine; /* its functions get a kit_rent_account; list() finds keys too, see below */
+    kit_rent_provider machine; /* its functions get a kit_rent_account; list() includes keys, see below */
     kit_rent_site site;
     const char *user;              /* the account on the machines: "ubuntu"; NULL with wire_new */
     const char *runtime;           /* for detect: "on-demand SSH" */
     const char *place;             /* for records and status, before the region: "Lambda" */
     uint32_t tokens_per_second_3b; /* as in kit_estimate_lora */
     bool off_ends_bill;            /* a machine that turns itself off is no longer billed */
-    bool no_gpu;                   /* its machines may have none */
+    bool no_gpu;                   /* its machines may have no GPU */
     const kit_vm_price *prices;    /* reference */
     size_t price_count;
     const char *priced_on; /* "2026-11-29" */
-    /* The link to a machine without SSH: as in kit_rent_ssh_options. No key is made then. The provider ends a machine
-     * by itself after account->watch_seconds, which look() reads back before it says UP. NULL: SSH. */
+    /* The link to a machine without SSH: as in kit_rent_ssh_options. Then no key is made, and the provider must end a
+     * machine by itself after account->watch_seconds, which look() reads back before it reports UP. NULL: SSH. */
     kit_status (*wire_new)(const kolm_host_v1_t *host, kit_rent_wire **out, kolm_error_t *err);
     /* The cheapest request that needs a token. out_note: a line about the account, or "". NULL: offers(), and the note
-     * counts them. */
+     * is their number. */
     kit_status (*check)(kit_rent_account *account, char *out_note, size_t capacity, kolm_error_t *err);
-    /* The money of the account, from which the machine is paid, in millionths of a dollar. A job that is quoted at more
-     * is refused before anything is rented. NULL: the provider does not say. */
+    /* The balance of the account that pays for the machine, in millionths of a dollar. A job quoted at more is refused
+     * before anything is rented. NULL: the provider does not report it. */
     kit_status (*balance)(kit_rent_account *account, uint64_t *out_micro_usd, kolm_error_t *err);
     /* Registers account->public_key as account->key_name, once. NULL: create() passes it along. Keys are listed, looked
      * up and destroyed by the functions for machines, with a handle that begins with KIT_VM_KEY, and cost nothing. */
     kit_status (*key_add)(kit_rent_account *account, char out_handle[KIT_RENT_HANDLE_BYTES], bool *out_may_exist,
                           kolm_error_t *err);
-    /* The account, and if a setting leads to a part of it in which the machines of a record are not found, the part
-     * that requests go to now. It is recorded as part of the place, and only there does reclaim treat a missing one as
-     * gone. NULL, or an id of "": the provider does not say; then which token it is is recorded in its stead, and with
-     * another one, be it of the same account, reclaim treats nothing as gone that it has not seen. */
+    /* The account; or, if settings select a part of the account in which machines of other parts are not found, the
+     * part that requests go to now. It is recorded as part of the place, and only in the same place does reclaim treat
+     * a missing machine as gone. NULL, or an id of "": the provider does not report it; then the token is identified in
+     * the record instead, and with another token, even of the same account, reclaim treats nothing as gone that it has
+     * not seen. */
     kit_status (*scope)(kit_rent_account *account, kit_vm_scope *out, kolm_error_t *err);
-    /* test: a step after the others, of what the provider has beside machines. also_set: whether the user has set it
-     * up; without it there is no such step. note: what was found. NULL: there is nothing else. */
+    /* test: an additional last step, for what the provider offers besides machines. also_set: whether the user has set
+     * that up; if not, there is no such step. note: what was found. NULL: nothing else. */
     const char *also_title;
     bool (*also_set)(const kolm_host_v1_t *host);
     kit_status (*also)(const kolm_host_v1_t *host, char *out_note, size_t capacity, kolm_error_t *err);
