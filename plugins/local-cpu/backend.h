@@ -6,17 +6,17 @@
 #include "kolm/kit/trainer.h"
 
 #define LOCAL_CPU_RUNTIME "embedded linear 1"
-/* What the bytes of a model depend on besides its data: increment it whenever the same job gives different bytes. */
+/* Determines, with the data, the bytes of a model: increment it whenever the same job produces different bytes. */
 #define LOCAL_CPU_TOOLCHAIN "kolm-linear 2"
 #define LOCAL_CPU_ENCODER_TOOLCHAIN "kolm-encoder 3"
 
-/* The other recipe, lora, is the Python trainer's, where the user has set it up. */
+/* For the recipe lora: the Python trainer, if the user has set it up. */
 extern const kit_trainer local_cpu_trainer;
 
 typedef struct local_cpu_facts {
     char model[128]; /* "AMD EPYC 7763 64-Core Processor" */
     uint32_t cores;
-    uint64_t total_bytes, free_bytes; /* KOLM_MEMORY_UNKNOWN when not readable */
+    uint64_t total_bytes, free_bytes; /* KOLM_MEMORY_UNKNOWN if not readable */
 } local_cpu_facts;
 void local_cpu_look(local_cpu_facts *out);
 /* "AMD EPYC 7763 64-Core Processor (8 cores, 31 GB)" */

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From out-of-fold scores to a temperature and a share of noise, its calibration error, and the threshold that reaches
- * an accuracy. */
+/* Computes a temperature and a share of noise from out-of-fold scores, the calibration error, and the threshold for a
+ * target accuracy. */
 #include "choose.h"
 #include "numeric.h"
 
 #include <stdlib.h>
 
-#define FIT_ROWS 4000u /* rows that the fit looks at; more change nothing that matters */
+#define FIT_ROWS 4000u /* rows used by the fit; more make no relevant difference */
 
 static kit_status out_of_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the memory limit",
                     "out of memory while the answers are calibrated");
 }
 
-/* The shares of wrong labels that are tried. */
+/* The shares of wrong labels to try. */
 static const double shares[] = {0.0, 0.004, 0.01, 0.02, 0.035, 0.05, 0.07, 0.1, 0.14, 0.19, 0.25};
 #define SHARES (sizeof shares / sizeof shares[0])
 
@@ -29,7 +29,7 @@ static double probability_of_truth(const calibration_rows *c, uint32_t i, double
     return num_exp((s[c->truth[i]] - most) / temperature) / total;
 }
 
-/* Negative log-likelihood of the truth at the temperature and the best share of noise for it. */
+/* Negative log-likelihood of the truth at the temperature, with the best share of noise for it. */
 static double unlikelihood(const calibration_rows *c, double temperature, double *out_share) {
     uint32_t step = (c->rows + FIT_ROWS - 1) / FIT_ROWS;
     double sum[SHARES] = {0};
@@ -93,8 +93,7 @@ static int descending(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* A threshold found by looking at many of them flatters itself: one standard error on top of the target makes up for
- * it. */
+/* The best of many thresholds is optimistic: one standard error on top of the target compensates for that. */
 static bool surely_reaches(uint64_t right, uint64_t answered, uint64_t target_micro) {
     double target = (double)target_micro / MODEL_MICRO, n = (double)answered;
     return (double)right >= target * n + num_sqrt(n * target * (1.0 - target));
@@ -119,7 +118,7 @@ kit_status calibrate_threshold_of(const uint32_t *micro, const uint8_t *right, u
     return KOLM_OK;
 }
 
-/* The confidence of the answer to each row, and whether it is correct; NULL if out of memory. Correct ones come
+/* Returns the confidence of the answer to each row, and whether it is correct; NULL if out of memory. Correct ones come
  * last. */
 static uint32_t *answers_of(const calibration_rows *c, calibration with, uint8_t **out_right) {
     uint32_t *micro = malloc((size_t)(c->rows + 1) * (sizeof *micro + 1));

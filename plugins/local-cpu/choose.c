@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The plan of the cross-validation and what follows from its out-of-fold scores. */
+/* The plan of the cross-validation, and the choice from its out-of-fold scores. */
 #include "kolm/kit/buf.h"
 #include "rule.h"
 #include "trials.h"
@@ -9,10 +9,10 @@
 
 #define JOINT_WEIGHTS_MAX (10u << 20) /* floats: beyond 40 MiB the joint solver is not tried */
 #define JOINT_DUALS_MAX (8u << 20)    /* floats */
-#define CHARS_MATTER_MICRO 10000      /* when characters add more than this, texts are short and L1 is not tried */
-#define CLEAR_LEAD_MICRO 1000         /* when L1 leads by more than this, the joint solver is not tried */
+#define CHARS_MATTER_MICRO 10000      /* if characters gain more than this, texts are short and L1 is not tried */
+#define CLEAR_LEAD_MICRO 1000         /* if L1 leads by more than this, the joint solver is not tried */
 #define L1_PLAIN_COST 3.0f
-#define LONG_TEXT_WORDS 40 /* word features a row from which the quick plan takes L1 */
+#define LONG_TEXT_WORDS 40 /* word features per row from which the quick plan uses L1 */
 
 uint32_t choose_folds(uint64_t row_count, choose_effort effort) {
     if (effort == EFFORT_QUICK) return 5;
@@ -43,7 +43,7 @@ static bool joint_fits(const cv *c, unsigned families) {
            (uint64_t)rows_count(c->job->rows) * task.width <= JOINT_DUALS_MAX;
 }
 
-/* The plainest of some trials, plainest first, by the rule; those that were dropped have no say. */
+/* Returns the simplest of some trials by the rule; trials must be ordered, simplest first. Ignores dropped ones. */
 static uint32_t pick(const cv *c, const uint32_t *number, uint32_t count) {
     const uint8_t *right[CHOOSE_CANDIDATES];
     uint32_t of[CHOOSE_CANDIDATES], n = 0;
@@ -63,18 +63,18 @@ static void forget_scores(cv *c, uint32_t first, uint32_t end, uint32_t but) {
     }
 }
 
-/* Texts of many words with many rows for each label: there L1 may pay. */
+/* Texts of many words with many rows per label, where L1 may pay. */
 static bool l1_may_pay(const cv *c) {
     uint64_t n = rows_count(c->job->rows), words = rows_codes(c->job->rows, 0);
     return words <= COLUMNS_MAX_CODES && n / c->job->labels >= 100 && words / n >= 10 && c->job->labels <= 100;
 }
 
-/* Texts so long that words under L1 are the plain choice. */
+/* Texts so long that words with L1 are the default choice. */
 static bool long_texts(const cv *c) {
     return l1_may_pay(c) && rows_codes(c->job->rows, 0) / rows_count(c->job->rows) >= LONG_TEXT_WORDS;
 }
 
-/* Runs the trials added since mark; *out_pick: the one to go on with, the only one whose scores are kept. */
+/* Runs the trials added since mark; *out_pick: the one to continue with, the only one whose scores are kept. */
 static kit_status run_and_pick(cv *c, uint32_t mark, uint32_t *out_pick, kolm_error_t *err) {
     uint32_t number[CHOOSE_CANDIDATES] = {0};
     KIT_TRY(cv_run_batch(c, err));
@@ -97,8 +97,8 @@ static bool large(const cv *c) {
     return rows_count(c->rows) > 20000;
 }
 
-/* What one against the rest costs in both plans. With 38,269 rows of 6 words and 8 labels 0.25 gave 78.2 % where 1 gave
- * 76.6, with 12 words 82.0 and 81.2. */
+/* The cost of one-vs-rest in both plans. With 38,269 rows of 6 words and 8 labels, 0.25 gave 78.2 % and 1 gave 76.6 %;
+ * with 12 words 82.0 % and 81.2 %. */
 static float plain_cost(const cv *c) {
     return large(c) ? 0.25f : 1.0f;
 }
@@ -114,7 +114,7 @@ static kit_status try_plain(cv *c, uint32_t *out_pick, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Another cost, and all labels at once. *svm: of one against the rest the one to go on with; *joint likewise. */
+/* Tries another cost, and all labels at once. *svm: the one-vs-rest trial to continue with; *joint likewise. */
 static kit_status try_more(cv *c, bool with_joint, uint32_t *svm, uint32_t *joint, kolm_error_t *err) {
     const unsigned families = c->result->candidate[*svm].part[0].families;
     static const float costs[] = {0.5f, 0.25f, 1.0f};
@@ -140,7 +140,7 @@ static kit_status try_more(cv *c, bool with_joint, uint32_t *svm, uint32_t *join
     return KOLM_OK;
 }
 
-/* Strips that the plan fits if nothing is dropped on the way: the end that progress counts towards. */
+/* Number of strips that the plan fits if nothing is dropped: the total for progress. */
 static uint32_t planned_steps(const cv *c) {
     const choose_part svm = {SOLVE_SVM, 3, 1.0f, 1.0f}, l1 = {SOLVE_L1, 1, 1.0f, 1.0f};
     uint32_t steps = (large(c) ? 2 : 3) * cv_strips_of(&svm, c->job->labels);
@@ -149,7 +149,7 @@ static uint32_t planned_steps(const cv *c) {
     return steps * c->compared + (c->job->folds - c->compared) * cv_strips_of(&svm, c->job->labels);
 }
 
-/* Plainest first: what the quick plan takes, then what must be better than it by more than chance. */
+/* Simplest first: the choice of the quick plan, then those that must be significantly better. */
 static kit_status plan_normal(cv *c, kolm_error_t *err) {
     choose_result *r = c->result;
     uint32_t number[5], n = 1, svm, joint = UINT32_MAX, l1 = UINT32_MAX;
@@ -179,8 +179,8 @@ static kit_status plan_normal(cv *c, kolm_error_t *err) {
     return cv_finish(c, r->chosen, err);
 }
 
-/* No comparing: one fit on four fifths to learn how sure answers are. Long texts get words under L1, others all
- * features. */
+/* Compares nothing: one fit on four fifths of the rows to calibrate confidences. Long texts get words with L1, others
+ * all features. */
 static kit_status plan_quick(cv *c, kolm_error_t *err) {
     const bool l1 = long_texts(c);
     const trial *t =
@@ -212,7 +212,7 @@ static kit_status settle(cv *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Hands the scores of the chosen one on, with the numbers of their rows. */
+/* Returns the scores of the chosen one, with the numbers of their rows. */
 static kit_status keep_held(cv *c, kolm_error_t *err) {
     choose_held *held = c->job->held;
     const uint32_t *number = rows_numbers(c->rows);
@@ -241,7 +241,7 @@ void choose_held_free(choose_held *held) {
     *held = (choose_held){0};
 }
 
-/* Too few rows to measure anything: the plain choice, uncalibrated and saying so by oof_rows 0. */
+/* Too few rows to measure anything: the default choice, uncalibrated, with oof_rows 0. */
 static void settle_blind(cv *c) {
     choose_result *r = c->result;
     (void)cv_add_trial(c, "svm", SOLVE_SVM, 3, 1.0f);

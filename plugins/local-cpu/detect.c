@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this machine's processor is, and what a job on it will take. */
+/* Detects this machine's processor, and estimates how long a job will take on it. */
 #include "backend.h"
 #include "kolm/kit/backend.h"
 #include "kolm/kit/buf.h"
@@ -10,7 +10,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* The value behind "key : " in /proc text, without the blanks around it. */
+/* The value after "key : " in /proc text, without surrounding blanks. */
 static bool value_of(const char *line, const char *key, char *out, size_t capacity) {
     size_t length = strlen(key);
     if (strncmp(line, key, length) != 0) return false;
@@ -81,7 +81,7 @@ void local_cpu_device_line(char *out, uint32_t capacity) {
                          (unsigned long long)((facts.total_bytes + 500000000ull) / 1000000000ull));
 }
 
-/* "embedded linear 1; torch 2.13.0, transformers 5.23.0, peft 0.21.2", or what the second half needs. */
+/* "embedded linear 1; torch 2.13.0, transformers 5.23.0, peft 0.21.2", or what the second part lacks. */
 static void runtime_line(const kolm_host_v1_t *host, char out[KIT_TRAINER_RUNTIME]) {
     char runtime[KIT_TRAINER_RUNTIME], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
     bool whole = kit_trainer_runtime(host, &local_cpu_trainer, runtime, missing, remedy);
@@ -117,8 +117,8 @@ int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *a
     return KOLM_OK;
 }
 
-/* Two floating point operations a parameter and token forward, two back through the base, and LoRA's few; a core does
- * about 20 thousand million a second in fp32. */
+/* Two floating-point operations per parameter and token forward, two back through the base, plus LoRA's few; a core
+ * does about 20 billion per second in fp32. */
 static int32_t lora_cost(const kolm_cost_args_t *args, kolm_cost_result_t *out) {
     double parameters = args->base_parameters != 0 ? (double)args->base_parameters : 3e9;
     double threads = args->threads > 0 ? args->threads : 1, epochs = args->epochs != 0 ? args->epochs : 3;
@@ -132,16 +132,16 @@ static int32_t lora_cost(const kolm_cost_args_t *args, kolm_cost_result_t *out) 
     return KOLM_OK;
 }
 
-/* Every token goes once through the layers, about half of a small encoder: two operations for each of its parameters; a
- * core does about 60 thousand million a second in vectors of 8. The base is told in parameters of two bytes each. */
+/* Every token passes the layers once, about half of a small encoder: two operations for each of its parameters; a
+ * core does about 60 billion per second in vectors of 8. base_parameters counts two bytes per parameter. */
 static double embedding_ms(const kolm_cost_args_t *args) {
     const double parameters = args->base_parameters != 0 ? (double)args->base_parameters / 2 : 11e6;
     const double threads = args->threads > 0 ? args->threads : 1;
     return ((double)args->input_bytes / 4 + 2.0 * (double)args->rows) * parameters / (threads * 60e6);
 }
 
-/* Measured on two cores of a 2023 server: about 2.5 features a byte of text, 12 ns of processor time for each feature
- * and label of all the fits that cross-validation and the final model take, and 0.3 us a byte for reading. */
+/* Measured on two cores of a 2023 server: about 2.5 features per byte of text, 12 ns of CPU time per feature and label
+ * for all fits of cross-validation and the final model, and 0.3 us per byte for reading. */
 int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out,
                        kolm_error_t *err) {
     (void)host;

@@ -10,12 +10,12 @@
 #include <string.h>
 
 #define DENSE_MAX (64ull << 20) /* bytes of dense weights; larger models are sparse */
-#define SPARSE_PER_LABEL 1024u  /* weights kept of each label of a sparse model, at most */
+#define SPARSE_PER_LABEL 1024u  /* maximum number of weights per label of a sparse model */
 #define SPARSE_LEAST 2          /* smaller 8-bit weights are dropped from a sparse model */
 #define MANY_LABELS 1000u
-#define MANY_EPOCHS 8u   /* of each fit when labels are many; 0 leaves it to the solver */
-#define NEAR_EPOCHS 12u  /* from where the fits of the cross-validation ended */
-#define JOINT_EPOCHS 40u /* the one fit that stays comes closer to the optimum than those that are compared */
+#define MANY_EPOCHS 8u   /* of each fit if there are many labels; 0: the solver's default */
+#define NEAR_EPOCHS 12u  /* starting where the fits of the cross-validation ended */
+#define JOINT_EPOCHS 40u /* the final fit gets closer to the optimum than those that are compared */
 
 typedef struct entry {
     uint32_t feature;
@@ -25,7 +25,7 @@ typedef struct entry {
 typedef struct fit {
     const choose_job *job;
     const choose_candidate *candidate;
-    float *const *duals; /* of each part, to begin with */
+    float *const *duals; /* of each part, to start from */
     columns columns;
     unsigned families; /* of all parts together */
     uint32_t lines;    /* features of those families */
@@ -112,7 +112,7 @@ static int8_t reduce(float weight, float inverse) {
     return (int8_t)(x < 0.0f ? x - 0.5f : x + 0.5f);
 }
 
-/* Keeps the largest weights of one label, those the same size as the last kept one dropped too if they are too many. */
+/* Keeps the largest weights of one label; weights of equal size are kept or dropped together. */
 static kit_status keep_entries(fit *f, uint32_t label, const float *sum, uint32_t lane, float inverse,
                                kolm_error_t *err) {
     uint32_t of_size[129] = {0}, least = 128, n = 0;
@@ -166,7 +166,7 @@ static kit_status strip_task(void *user, uint32_t number, kolm_error_t *err) {
     return status;
 }
 
-/* Label by label into feature by feature. */
+/* Converts label by label to feature by feature. */
 static kit_status gather_entries(fit *f, kolm_error_t *err) {
     uint64_t all = 0;
     for (uint32_t m = 0; m < f->job->labels; m++)

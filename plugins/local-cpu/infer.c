@@ -43,8 +43,8 @@ typedef struct stream {
     const infer_watch *watch;
     kit_lines *lines;
     kit_json_walk walk;
-    kit_buf texts[2]; /* id, input; kept for their memory */
-    kit_buf ids;      /* of the questions that wait for their answers, each with its NUL */
+    kit_buf texts[2]; /* id, input; kept to reuse their memory */
+    kit_buf ids;      /* of the pending questions, each with its NUL */
     model_answer *waiting;
     uint32_t count;
     kit_buf out;
@@ -86,7 +86,7 @@ static kit_status answer(stream *s, kolm_error_t *err) {
 }
 
 static kit_status flush(stream *s, kolm_error_t *err) {
-    KIT_TRY(kit_buf_ok(&s->out, err)); /* else a line may lack a part */
+    KIT_TRY(kit_buf_ok(&s->out, err)); /* otherwise a line may be incomplete */
     if (s->out.length == 0) return KOLM_OK;
     kit_status status = kit_write_all(s->output, s->out.data, s->out.length, err);
     kit_buf_clear(&s->out);
@@ -98,7 +98,7 @@ static bool is_full(const stream *s) {
     return s->count == e->most || (s->count > 0 && e->full != NULL && e->full(e->self));
 }
 
-/* Before the next line is waited for, all that were read are answered and handed on. */
+/* Before waiting for the next line, answers all that were read and flushes. */
 static kit_status catch_up(stream *s, kolm_error_t *err) {
     const bool ready = kit_lines_ready(s->lines);
     if (!ready || is_full(s)) KIT_TRY(answer(s, err));
@@ -130,7 +130,7 @@ kit_status infer_run_engine(const infer_engine *engine, int input, int output, c
     if (status == KOLM_OK) status = answer_all(&s, err);
     if (status == KOLM_OK) {
         status = flush(&s, err);
-    } else { /* what waits before a bad line gets its answers; the line's error is the one to tell */
+    } else { /* questions before a bad line are answered; its error is reported */
         kolm_error_t ignored = KIT_ERROR_INIT;
         if (status != KOLM_E_CANCELLED) (void)answer(&s, &ignored);
         (void)flush(&s, &ignored);
@@ -146,7 +146,7 @@ kit_status infer_run_engine(const infer_engine *engine, int input, int output, c
     return status;
 }
 
-/* ---- The linear model, which answers a text as it comes */
+/* ---- The linear model, which answers each text at once */
 
 typedef struct linear {
     model *model;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers JSON lines with a model, as they come, in constant memory. */
+/* Answers JSON lines with a model as they arrive, in constant memory. */
 #ifndef LOCAL_CPU_INFER_H
 #define LOCAL_CPU_INFER_H
 
@@ -17,21 +17,23 @@ typedef struct infer_watch {
  * discards the texts like a successful one. */
 typedef struct infer_engine {
     void *self;
-    const model *labels; /* whose labels answers are */
-    uint32_t most;       /* texts that it takes before it must be asked, 1 or more */
+    const model *labels; /* the model that has the labels */
+    uint32_t most;       /* texts that it accepts before it must answer, at least 1 */
     kit_status (*add)(void *self, const char *text, size_t length, kolm_error_t *err);
-    /* Whether the pending texts are enough work, about a second, to be answered now; NULL: only `most` decides. */
+    /* Returns whether the pending texts are enough work, about a second, to be answered now; NULL: only `most`
+     * counts. */
     bool (*full)(const void *self);
     kit_status (*answer)(void *self, model_answer *out, kolm_error_t *err);
-    /* What an answer's line has behind its own members: text of JSON that begins with a comma, or "". number: from 0.
-     * NULL: nothing. */
+    /* Returns JSON text to append to the members of an answer: it begins with a comma, or is "". number: from 0. NULL:
+     * nothing. */
     const char *(*more)(void *self, uint64_t number);
     void *more_self;
 } infer_engine;
 
-/* Reads {"id","input"} lines from input (never sought) and writes {"id","output","confidence"} lines, in order, handing
- * them on whenever no further whole line has been read yet. Below the model's threshold output is null and "best" the
- * label. watch.stop is asked before every batch of the engine: CANCELLED then, and what waits gets no answer. */
+/* Reads {"id","input"} lines from input (without seeking) and writes {"id","output","confidence"} lines, in order,
+ * flushing whenever no further complete line is available. Below the model's threshold output is null and "best" is the
+ * label. Calls watch.stop before every batch of the engine; if true, returns CANCELLED without answering what is
+ * pending. */
 kit_status infer_run(model *m, int input, int output, const infer_watch *watch, uint64_t *out_answers,
                      kolm_error_t *err) KIT_MUST_USE;
 kit_status infer_run_engine(const infer_engine *engine, int input, int output, const infer_watch *watch,

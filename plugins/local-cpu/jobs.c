@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The train and infer slots: a job directory in, model, result.json and answers out. The recipe lora goes to the
- * trainer. */
+/* The train and infer slots: read a job directory, write model, result.json and answers. The trainer handles the recipe
+ * lora. */
 #include "backend.h"
 #include "encoder/answer.h"
 #include "encoder/head.h"
@@ -19,14 +19,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TRAINER_MODEL_FILE "kolm_trainer.json" /* what the trainer writes beside its model */
+#define TRAINER_MODEL_FILE "kolm_trainer.json" /* written by the trainer next to its model */
 
 /* ---- Between the engine and the host */
 
 typedef struct tie {
     const kolm_host_v1_t *host;
     pthread_mutex_t lock;
-    const char *phase; /* that was reported last, and how far it was */
+    const char *phase; /* last reported, and how far it was */
     uint64_t done;
 } tie;
 
@@ -35,7 +35,7 @@ static bool stop(void *user) {
     return host->cancelled(host->user) != 0 || host->time_left_ms(host->user) <= 0;
 }
 
-/* Of several threads the one that counted first may report last: what is late is not reported. */
+/* Threads may report out of order: late reports are dropped. */
 static void progress(void *user, const char *phase, uint64_t done, uint64_t total) {
     tie *t = user;
     const kolm_progress_t p = {.struct_size = (uint32_t)sizeof p,
@@ -161,7 +161,7 @@ static bool put_head_candidates(cJSON *head, const head_trained *h) {
     return kit_json_put(head, "candidates", list) && good;
 }
 
-/* What recipe encoder adds to the report of the linear engine. */
+/* Adds recipe encoder's part to the report of the linear engine. */
 static bool put_head(cJSON *report, const train_report *t) {
     const head_trained *h = &t->head;
     cJSON *head = cJSON_CreateObject();
@@ -176,7 +176,7 @@ static bool put_head(cJSON *report, const train_report *t) {
            kit_json_put_u64(report, "passes_per_answer_micro", t->read_bytes_micro);
 }
 
-/* How sure the answers are: those of the model as a whole. */
+/* The calibration of the answers, for the model as a whole. */
 typedef struct sureness {
     calibration calibration;
     uint64_t threshold_micro, ece_micro, oof_correct, oof_answered, oof_rows;
@@ -291,7 +291,7 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
                   "more rows or a lower target");
 }
 
-/* Of the job's options; *out belongs to job. */
+/* From the job's options; *out is owned by job. */
 static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_error_t *err) {
     const cJSON *base = kit_json_get(job->options, "base");
     const char *read = "front";
@@ -377,7 +377,7 @@ int32_t local_cpu_train(const kolm_host_v1_t *host, const kolm_train_args_t *arg
 
 /* ---- infer */
 
-/* The rows beside the questions, if kolm put any there. */
+/* The rows next to the questions, if kolm added any. */
 static kit_status find_nearest(tie *t, const kolm_infer_args_t *args, encoder_model *e, int input, nearest **out,
                                kolm_error_t *err) {
     const infer_watch watch = {.stop = stop, .step = compared, .user = t};
@@ -406,7 +406,7 @@ static kit_status infer_with_encoder(tie *t, const kolm_infer_args_t *args, enco
     return status;
 }
 
-/* One of the two models is there. */
+/* Exactly one of m and e is set. */
 static kit_status infer_files(const kolm_host_v1_t *host, const kolm_infer_args_t *args, model *m, encoder_model *e,
                               kolm_infer_result_t *out, kolm_error_t *err) {
     tie t = {.host = host, .lock = PTHREAD_MUTEX_INITIALIZER};

@@ -2,8 +2,8 @@
 /* The innermost loops over labels, for vectors of LANES numbers. Included by solver.c once for each width. */
 
 /*
- * Expects KERNEL(name), LANES and TARGET (a function attribute or nothing). A lane never meets another one, and no
- * target has fused operations enabled, so every width gives the same bits.
+ * Requires KERNEL(name), LANES and TARGET (a function attribute or nothing). Lanes never interact, and no target has
+ * fused operations enabled, so every width produces the same bits.
  */
 typedef float KERNEL(vec) __attribute__((vector_size(4 * LANES)));
 typedef int32_t KERNEL(ivec) __attribute__((vector_size(4 * LANES)));
@@ -13,7 +13,7 @@ typedef int32_t KERNEL(ivec) __attribute__((vector_size(4 * LANES)));
 #define SPLAT(x) (NOTHING + (x))
 #define SELECT(mask, yes, no) ((V)(((I)(yes) & (mask)) | ((I)(no) & ~(mask))))
 
-/* One visit of SOLVE_SVM; vectors: how many of V the strip has. Returns the largest violation over the lanes. */
+/* One visit of SOLVE_SVM; vectors: number of V in the strip. Returns the largest violation over the lanes. */
 TARGET static inline __attribute__((always_inline)) float KERNEL(visit_svm_n)(work *w, float *alpha,
                                                                               const uint32_t vectors) {
     const row_view *row = &w->reader.view;

@@ -31,7 +31,7 @@ void columns_free(columns *c) {
     memset(c, 0, sizeof *c);
 }
 
-/* Runs over all rows once; with fill false it counts what each column holds into start[feature + 1]. */
+/* Makes one pass over all rows; if fill is false, counts the entries of each column in start[feature + 1]. */
 static kit_status columns_pass(rows_reader *reader, columns *c, uint64_t *at, bool fill, kolm_error_t *err) {
     for (uint32_t b = 0; b < rows_blocks(reader->rows); b++) {
         KIT_TRY(rows_reader_load(reader, b, err));
@@ -150,7 +150,7 @@ static void add_loss(const l1 *s, num_v4 part, num_d4 *out) {
     *out += sum * (double)s->task->cost;
 }
 
-/* First and second derivatives of the loss at the present scores. */
+/* First and second derivatives of the loss at the current scores. */
 static void derive(l1 *s) {
     const num_v4 one = num_splat(1.0f);
     for (uint32_t i = 0; i < s->c->rows; i++) {
@@ -225,8 +225,8 @@ static void shuffle(uint32_t *order, uint32_t n, uint64_t seed) {
     }
 }
 
-/* Minimises the model: one pass over all features, then passes over those that matter. Returns the first pass's
- * violation. */
+/* Minimises the model: one pass over all features, then passes over the active ones. Returns the violation of the first
+ * pass. */
 static float minimise_model(l1 *s, uint32_t outer, float precision) {
     float first = 0.0f;
     s->actives = s->c->lines;
@@ -254,7 +254,7 @@ static void add_norm(const l1 *s, num_v4 part, num_d4 *out) {
         *out += __builtin_convertvector(num_abs(s->weight[j] + part * s->step[j]), num_d4);
 }
 
-/* Takes as much of the step as lowers the objective, lane by lane. */
+/* Line search: takes as much of the step as decreases the objective, per lane. */
 static void search(l1 *s) {
     num_v4 part = num_splat(1.0f);
     num_d4 before = {0};

@@ -28,11 +28,11 @@ typedef struct head {
     uint64_t temperature_micro, noise_micro, threshold_micro;
     uint64_t file_bytes;
     uint64_t zero[3];
-    uint64_t check; /* over the head with this field 0, then the sections before the weights */
+    uint64_t check; /* over the header with this field 0, then the sections before the weights */
 } head;
 _Static_assert(sizeof(head) == HEAD_BYTES, "the head has no hidden padding");
 
-/* Where each section begins; all multiples of ALIGNMENT. */
+/* The offset of each section; all are multiples of ALIGNMENT. */
 typedef struct sections {
     uint64_t labels, buckets[TEXT_FAMILIES], idf, scale, bias, first, entry_label, weights, end;
 } sections;
@@ -40,9 +40,9 @@ typedef struct sections {
 struct model {
     head head;
     sections at;
-    void *mapping; /* NULL when the bytes are not mapped here */
+    void *mapping; /* NULL if the bytes are not mapped here */
     size_t mapping_bytes;
-    uint8_t *copy; /* when the slice is not aligned */
+    uint8_t *copy; /* if the slice is not aligned */
     const uint8_t *bytes;
     features features;
     uint32_t *label_at; /* offset of each label's bytes in the file */
@@ -62,7 +62,7 @@ static uint64_t padded(uint64_t n) {
     return (n + (ALIGNMENT - 1)) & ~(uint64_t)(ALIGNMENT - 1);
 }
 
-/* All terms are below 2^40 once the head's numbers are within their limits, so nothing wraps. */
+/* All terms are below 2^40 if the header's numbers are within their limits, so nothing overflows. */
 static sections layout_of(const head *h) {
     sections s;
     uint64_t all = (uint64_t)h->features[0] + h->features[1], stride = (h->labels + 3u) & ~3u;
@@ -269,7 +269,7 @@ static kit_status read_family(model *m, unsigned family, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* A number that is finite and not absurd: IEEE exponent below that of 2^64. */
+/* True for a finite number of plausible size: IEEE exponent below that of 2^64. */
 static bool sane(const uint8_t *bytes, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         uint32_t bits;

@@ -4,10 +4,10 @@
 #define LOCAL_CPU_NUMERIC_H
 
 /*
- * The engine promises the same model bytes from every compiler, optimisation level and thread count. So nothing here
- * calls libm (its last bits differ between versions), every sum has one order, and the build forbids fused
- * multiply-add (-ffp-contract=off). IEEE 754 fixes +, -, *, / and the conversions, which is all that is used; a
- * square root is taken by num_sqrt, which every compiler turns into the correctly rounded instruction.
+ * The engine guarantees the same model bytes for every compiler, optimisation level and thread count. So nothing here
+ * calls libm (its last bits differ between versions), every sum has a fixed order, and the build forbids fused
+ * multiply-add (-ffp-contract=off). IEEE 754 defines +, -, *, / and the conversions, and nothing else is used; square
+ * roots use num_sqrt, which every compiler turns into the correctly rounded instruction.
  */
 #include <math.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@
 #error "the engine needs IEEE arithmetic without excess precision (on 32-bit x86: -msse2 -mfpmath=sse)"
 #endif
 
-/* Four numbers at a time, in the compiler's own portable vectors. Lanes never mix, so width changes no bit. */
+/* Four numbers at a time, in the compiler's portable vectors. Lanes never mix, so the width does not affect results. */
 typedef float num_v4 __attribute__((vector_size(16)));
 typedef int32_t num_i4 __attribute__((vector_size(16)));
 
@@ -109,7 +109,7 @@ static inline double num_sqrt(double x) {
     return __builtin_sqrt(x);
 }
 
-/* splitmix64: a counter stirred; any seed is good. */
+/* splitmix64: a mixed counter; any seed will do. */
 static inline uint64_t num_mix(uint64_t x) {
     x ^= x >> 30;
     x *= 0xBF58476D1CE4E5B9ull;

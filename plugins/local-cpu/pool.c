@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define THREADS_MAX 256u
-#define STACK_BYTES (512u * 1024) /* no task is deep; the default of 8 MiB a thread is wasted */
+#define STACK_BYTES (512u * 1024) /* no task recurses deeply; the default of 8 MiB per thread would be wasted */
 
 typedef struct pool {
     atomic_uint next;
@@ -50,7 +50,7 @@ kit_status pool_run(uint32_t threads, uint32_t count, pool_task task, void *user
     pthread_mutex_init(&p.lock, NULL);
     bool set = more > 0 && pthread_attr_init(&attributes) == 0;
     if (set) (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    /* A thread that cannot be had is not an error: the others, at least the caller, do its share. */
+    /* Failure to create a thread is not an error: the others, at least the caller, do its share. */
     while (set && started < more && pthread_create(&id[started], &attributes, worker, &p) == 0)
         started++;
     (void)worker(&p);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Encoding and spilling rows; choosing and weighing features; mixing. Reading is in rows_read.c. */
+/* Encodes and spills rows, selects and weighs features, shuffles. rows_read.c reads rows. */
 #include "rows.h"
 #include "kolm/kit/buf.h"
 #include "numeric.h"
@@ -168,7 +168,7 @@ static kit_status close_block(rows *r, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Room for one more row of at most size bytes. */
+/* Makes room for another row of at most size bytes. */
 static kit_status reserve(rows *r, uint32_t size, kolm_error_t *err) {
     if (r->open_rows == ROWS_BLOCK_ROWS || (r->open_rows > 0 && r->open_length >= ROWS_BLOCK_BYTES))
         KIT_TRY(close_block(r, err));
@@ -198,7 +198,7 @@ static uint8_t *put_code(uint8_t *p, uint32_t difference, uint32_t count) {
 
 _Static_assert(TEXT_BITS + 1 <= 21, "a difference and its flag fit three groups of seven bits");
 
-/* Bytes that one text can take: every bucket at most once, 4 bytes each. */
+/* Maximum bytes of one text: every bucket at most once, 4 bytes each. */
 static uint32_t text_bytes_bound(size_t length) {
     uint64_t chars = length < TEXT_MAX_CHARS ? length : TEXT_MAX_CHARS;
     uint64_t words = chars + 2, runs = 6 * chars + 8;
@@ -310,13 +310,13 @@ static uint32_t rewrite_row(rows *r, const uint8_t *from, uint8_t *to) {
     return head.size;
 }
 
-/* ---- Mixing: data that comes sorted by label would make the solvers crawl */
+/* ---- Shuffling: data sorted by label would make the solvers slow */
 
-/* A group of blocks loaded together, with where each of its rows begins. */
+/* A group of blocks loaded together, with the offset of each of its rows. */
 typedef struct group {
     uint8_t *bytes;
     uint64_t *offset;
-    uint32_t *number; /* of each row, as it was added */
+    uint32_t *number; /* original number of each row */
     uint64_t length;
     uint32_t count;
 } group;
@@ -363,7 +363,7 @@ static void shuffle_group(group *g, uint64_t seed) {
     }
 }
 
-/* Moves a group's rows, re-encoded and in random order, behind those that r already has. */
+/* Appends a group's rows, re-encoded and in random order, to those of r. */
 static kit_status move_group(rows *r, const rows *from, const uint32_t *order, uint32_t blocks, uint64_t seed,
                              kolm_error_t *err) {
     group g = {0};
@@ -384,7 +384,7 @@ static kit_status move_group(rows *r, const rows *from, const uint32_t *order, u
     return status;
 }
 
-/* Empties r of its blocks into the returned rows; r spills to a new file from here on. NULL when memory is out. */
+/* Moves the blocks of r to the returned rows; r spills to a new file from now on. NULL if out of memory. */
 static rows *detach_blocks(rows *r) {
     rows *old = empty_rows(NULL, r->families);
     if (old == NULL) return NULL;

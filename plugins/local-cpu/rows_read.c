@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading rows: blocks from memory or from the file, and their codes made features with values. */
+/* Reads rows: blocks from memory or from the file, and converts their codes to features with values. */
 #include "rows_parts.h"
 
 #include <stdlib.h>
@@ -61,7 +61,7 @@ const row_head *rows_reader_head(const rows_reader *reader, uint32_t i, row_head
     return out;
 }
 
-/* Decodes the families of a row that are asked for; returns how many features. */
+/* Decodes the requested families of a row; returns the number of features. */
 static uint32_t decode_row(const features *f, const uint8_t *start, const row_head *head, unsigned families,
                            uint32_t *index, float *value) {
     const uint8_t *part[TEXT_FAMILIES + 1] = {start + sizeof *head, start + head->middle, start + head->size};
@@ -111,7 +111,7 @@ void rows_reader_read(rows_reader *reader, uint32_t i) {
     view->value = reader->value;
 }
 
-/* ---- What makes reading quick */
+/* ---- Fast reading */
 
 static kit_status decode_all(rows *r, kolm_error_t *err) {
     rows_reader reader;

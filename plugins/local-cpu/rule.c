@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums over rows in their order: the same choice on every machine. */
+/* Sums over rows in order, so that every machine makes the same choice. */
 #include "rule.h"
 #include "numeric.h"
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define STEPS 4u
-/* Where the runtime of the trainer is there, its own steps follow. */
+/* If the trainer has a runtime, its own steps follow. */
 #define TRAINER_STEPS 4u
 /* Bits of num_exp(1), num_log(10) and two lanes of num_exp4, from the reference build. */
 #define SELFTEST_EXP 0x4005BF0A8B14576Aull
@@ -34,7 +34,7 @@ static uint64_t now_us(void) {
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
-/* Small and clear: a few phrases of three kinds, with a number to tell rows apart. */
+/* Small and unambiguous: a few phrases with three labels, with a number to distinguish rows. */
 static void put_rows(kit_buf *out) {
     static const char *const phrase[3][4] = {
         {"the invoice is wrong", "charged twice this month", "please refund the payment", "update the credit card"},
@@ -47,7 +47,7 @@ static void put_rows(kit_buf *out) {
                     i, label[i % 3]);
 }
 
-/* The numbers that every machine must find: the arithmetic behind "the same bytes everywhere". */
+/* The results that every machine must reproduce: the arithmetic behind identical bytes everywhere. */
 static kit_status check_arithmetic(bench *b, kolm_error_t *err) {
     (void)b;
     union {

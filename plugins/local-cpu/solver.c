@@ -10,10 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DUALS_IN_MEMORY (8u << 20) /* bytes; beyond it the dual numbers live in a scratch file */
-#define AHEAD 8                    /* features whose weights are asked for early */
+#define DUALS_IN_MEMORY (8u << 20) /* bytes; beyond it the dual variables are in a scratch file */
+#define AHEAD 8                    /* features whose weights are prefetched */
 
-/* ---- The dual numbers of a fit, block by block */
+/* ---- The dual variables of a fit, block by block */
 
 typedef struct duals {
     float *data; /* all, or those of one block */
@@ -91,16 +91,16 @@ static void shuffle(uint32_t *order, uint32_t n, uint64_t seed) {
     }
 }
 
-/* What a fit needs beside its weights. */
+/* The state of a fit, without its weights. */
 typedef struct work {
     const solve_task *task;
     rows_reader reader;
     duals duals;
     uint32_t *block_order, *row_order;
-    uint8_t *idle; /* per row: visits in a row at which nothing moved */
+    uint8_t *idle; /* per row: consecutive visits without any change */
     float *weights;
     float *scores;     /* SOLVE_JOINT: width */
-    uint32_t *changed; /* SOLVE_JOINT: labels whose dual number moved */
+    uint32_t *changed; /* SOLVE_JOINT: labels whose dual variable changed */
     float *change;
     uint32_t lines; /* features before the bias */
     float moved;    /* largest violation of the epoch */
@@ -145,7 +145,7 @@ static kit_status work_open(work *w, const solve_task *task, float *weights, kol
                                                                                              : out_of_memory(err);
 }
 
-/* ---- One against the rest, and scores, for the vectors that this processor has */
+/* ---- One-vs-rest, and scores, for the vectors of this processor */
 
 #define KERNEL(name) name##_4
 #define LANES 4
@@ -252,13 +252,13 @@ static float visit_joint(work *w, float *alpha) {
     return most - least;
 }
 
-/* ---- The loop that the three share */
+/* ---- The common loop */
 
 static visit_fn visit_of(const solve_task *task) {
     return task->kind == SOLVE_JOINT ? visit_joint : svm_of(task->width);
 }
 
-/* A row at which nothing moved `idle` times in a row rests for that many epochs, but not in the last ones. */
+/* A row without changes in `idle` consecutive visits is skipped for that many epochs, except in the last ones. */
 static bool resting(const work *w, uint32_t row, uint32_t epoch) {
     uint32_t idle = w->idle[row];
     return idle >= 2 && epoch % (idle < 6 ? idle : 6) != 0;
@@ -289,15 +289,15 @@ static kit_status one_block(work *w, visit_fn visit, uint32_t block, uint32_t ep
     return duals_block(&w->duals, &w->reader, true, &alpha, err);
 }
 
-/* ---- Beginning elsewhere than at 0, and handing on where it ended */
+/* ---- Warm starts, and returning the final dual variables */
 
 static uint32_t duals_kept(const solve_task *task) {
     const uint32_t left = task->dual_stride - task->first_label;
     return left < task->width ? left : task->width;
 }
 
-/* The weights that belong to dual numbers: the sum of row times dual, with the sign of the label where it is kept
- * apart. */
+/* Computes the weights from dual variables: the sum of row times dual, with the sign of the label if it is stored
+ * separately. */
 static void add_row(work *w, const float *alpha, num_v4 *d) {
     const row_view *row = &w->reader.view;
     const uint32_t width = w->task->width, vectors = width / 4;

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Three coordinate descent solvers for linear classifiers, the same bits whatever runs beside them. */
+/* Three coordinate descent solvers for linear classifiers, with the same bits for any number of threads. */
 #ifndef LOCAL_CPU_SOLVER_H
 #define LOCAL_CPU_SOLVER_H
 
 #include "rows.h"
 
 /*
- * The first and the last keep one dual number per row and label and visit rows in an order drawn from the seed. Weights
- * are stored feature by feature, `width` labels side by side (a multiple of 4), then one more such line for the bias,
+ * The first and the last have one dual variable per row and label and visit rows in an order derived from the seed.
+ * Weights are stored feature by feature, `width` labels each (a multiple of 4), followed by one such line for the bias,
  * whose feature is 1.
  *
- * SOLVE_SVM    one against the rest, squared hinge: 1/2 |w|^2 + C sum max(0, 1 - y w.x)^2, the dual coordinate
- *              descent of Hsieh et al., ICML 2008. Labels are independent: they are solved in strips, in any order, by
- *              any thread.
- * SOLVE_L1     one against the rest, logistic loss and L1: |w|_1 + C sum ln(1 + exp(-y w.x)), by newGLMNET (Yuan, Ho
+ * SOLVE_SVM    one-vs-rest, squared hinge: 1/2 |w|^2 + C sum max(0, 1 - y w.x)^2, the dual coordinate descent of Hsieh
+ *              et al., ICML 2008. Labels are independent: they are solved in strips, in any order, by any thread.
+ * SOLVE_L1     one-vs-rest, logistic loss and L1: |w|_1 + C sum ln(1 + exp(-y w.x)), by newGLMNET (Yuan, Ho
  *              and Lin, KDD 2011): coordinate descent on a quadratic model of the loss, then a line search. Visits
- *              features, so it needs the rows as columns. The bias is not under L1.
+ *              features, so it needs the rows as columns. The bias is not penalised.
  * SOLVE_JOINT  Crammer and Singer's multi-class hinge, by the sequential dual method of Keerthi et al., KDD 2008. All
  *              labels at once, so the strip must be all of them.
  */
@@ -24,7 +23,7 @@ typedef enum solve_kind { SOLVE_SVM, SOLVE_L1, SOLVE_JOINT } solve_kind;
 #define SOLVE_NO_FOLD UINT32_MAX
 #define SOLVE_DUALS_MAX (4u << 20) /* floats */
 
-/* The rows of one or both families as columns, for SOLVE_L1: 8 bytes a code. Read only once made; share freely. */
+/* The rows of one or both families as columns, for SOLVE_L1: 8 bytes per code. Read-only once built; may be shared. */
 typedef struct columns {
     uint32_t rows;
     uint32_t lines;  /* features; the column of the bias is not stored */
@@ -34,7 +33,7 @@ typedef struct columns {
     uint32_t *label; /* of each row */
     uint32_t *fold;  /* of each row */
 } columns;
-#define COLUMNS_MAX_CODES 6000000u /* more than this are not turned: 48 MB */
+#define COLUMNS_MAX_CODES 6000000u /* more are not converted to columns: 48 MB */
 kit_status columns_make(const rows *r, unsigned families, columns *out, kolm_error_t *err) KIT_MUST_USE;
 void columns_free(columns *c);
 
@@ -50,15 +49,15 @@ typedef struct solve_task {
     uint32_t first_label;
     uint32_t width;
     uint32_t max_epochs; /* 0: the solver's own */
-    /* Dual numbers to begin with and where those of the end go, one for each row and label of the task, dual_stride
-     * labels a row; either may be NULL. SOLVE_SVM and SOLVE_JOINT only, and rows must be few enough that the solver has
-     * them in memory: SOLVE_DUALS_MAX of them. */
+    /* Dual variables to start from, and where to store the final ones: one for each row and label of the task,
+     * dual_stride labels per row; either may be NULL. SOLVE_SVM and SOLVE_JOINT only, and at most SOLVE_DUALS_MAX, so
+     * that the solver has them in memory. */
     const float *begin;
     float *end;
     uint32_t dual_stride;
     const char *scratch_dir;
     const columns *columns; /* SOLVE_L1 only: of the same rows and families */
-    /* Asked now and then, from the calling thread; true ends the work with CANCELLED. May be NULL. */
+    /* Called now and then on the calling thread; true ends the work with CANCELLED. May be NULL. */
     bool (*stop)(void *user);
     void *user;
 } solve_task;
@@ -68,7 +67,7 @@ static inline float solve_cost(const solve_task *task, uint32_t label) {
     return task->label_weight == NULL ? task->cost : task->cost * task->label_weight[label];
 }
 
-/* Floats that weights must have room for. */
+/* Number of floats that weights must have room for. */
 size_t solve_size(const solve_task *task);
 /* weights: solve_size floats, filled. */
 kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, kolm_error_t *err) KIT_MUST_USE;
@@ -76,7 +75,7 @@ kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, k
 /* SOLVE_L1, called by solve. */
 kit_status solve_l1(const solve_task *task, float *weights, uint32_t *out_epochs, kolm_error_t *err) KIT_MUST_USE;
 
-/* sums[0 .. width-1] = the scores of a decoded row; weights as above, with `lines` features before the bias. */
+/* Stores the scores of a decoded row in sums[0 .. width-1]; weights as above, with `lines` features before the bias. */
 void solve_score(const float *weights, uint32_t width, uint32_t lines, const row_view *row, float *sums);
 
 #endif

@@ -115,7 +115,7 @@ static inline void add(text_counts *counts, unsigned family, uint64_t hash) {
 }
 
 typedef struct words {
-    uint64_t previous; /* hash of the word before, 0 at the start */
+    uint64_t previous; /* hash of the previous word, 0 at the start */
     uint64_t current;
     int inside;
 } words;

@@ -27,7 +27,7 @@ typedef struct labels {
     uint32_t count, capacity;
     uint32_t *slot; /* open addressing: label + 1, 0 empty */
     uint32_t slots;
-    kit_hash_secret secret; /* who writes the rows chooses the labels */
+    kit_hash_secret secret; /* labels are untrusted input */
 } labels;
 
 static kit_status out_of_memory(kolm_error_t *err) {
@@ -95,7 +95,7 @@ static kit_status labels_find(labels *l, const char *text, uint32_t *out, kolm_e
 
 /* ---- Rows */
 
-/* Deals the rows of a label to the folds in turn, each round in an order of its own. */
+/* Assigns the rows of a label to the folds in turn, in a new order for each round. */
 static uint32_t fold_of(uint32_t label, uint32_t nth, uint32_t folds, uint64_t seed) {
     uint8_t order[ROWS_FOLDS_MAX];
     uint64_t state = num_mix(seed ^ ((uint64_t)label << 32 | nth / folds));
@@ -112,7 +112,7 @@ typedef struct reading {
     rows *rows;
     labels labels;
     uint32_t folds;
-    uint32_t *label, *fold; /* of each row, in their order; for recipe encoder alone */
+    uint32_t *label, *fold; /* of each row, in order; only for recipe encoder */
     uint32_t row_capacity;
     uint64_t key; /* of their bytes, and of what embeds them */
     sentences *sentences;
@@ -121,7 +121,7 @@ typedef struct reading {
     kit_buf texts[2]; /* input, output */
 } reading;
 
-/* Recipe encoder needs to know what its embeddings are of. */
+/* Recipe encoder needs to know which rows its embeddings are of. */
 static kit_status note_row(reading *r, const char *line, size_t length, uint32_t label, uint32_t fold,
                            kolm_error_t *err) {
     const uint32_t n = rows_count(r->rows);
@@ -225,8 +225,8 @@ static kit_status sort_labels(labels *l, uint32_t **out_map, kolm_error_t *err) 
     return KOLM_OK;
 }
 
-/* The rows of each label weigh rows / labels together, as scikit-learn's class_weight="balanced" has it (after King and
- * Zeng, Political Analysis 9, 2001); NULL for no weights. */
+/* The rows of each label have a total weight of rows / labels, like scikit-learn's class_weight="balanced" (after King
+ * and Zeng, Political Analysis 9, 2001); NULL for no weights. */
 static kit_status weigh_labels(const reading *r, float **out_weight, kolm_error_t *err) {
     *out_weight = NULL;
     if (!r->request->balanced) return KOLM_OK;
@@ -248,8 +248,8 @@ static kit_status write_in(const char *directory, const char *name, const void *
     return status;
 }
 
-/* Weights in half as many bytes where that changes no number, or else no answer to the held-out rows; *out stays empty
- * where they stay as they are. */
+/* Converts weights to fp16 if that changes no number, or at least no answer to the held-out rows; otherwise leaves *out
+ * empty. */
 static kit_status try_halves(const reading *r, const char *head_path, const enc_file *file, kit_buf *out,
                              kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
@@ -272,7 +272,7 @@ static kit_status try_halves(const reading *r, const char *head_path, const enc_
     return KOLM_OK;
 }
 
-/* A file of the encoder, in the model by the name that it has in its directory. */
+/* A file of the encoder, copied into the model under the same name. */
 static kit_status embed_file(const reading *r, const char *head_path, const enc_file *file, kolm_error_t *err) {
     kit_buf path = {0}, halves = {0};
     kit_buf_fmt(&path, "%s/" ENCODER_BASE "%s", r->request->encoder->model_dir, file->name);
@@ -291,7 +291,7 @@ static kit_status embed_file(const reading *r, const char *head_path, const enc_
     return status;
 }
 
-/* What answering needs of the encoder: its tokenizer, or all of it. */
+/* Copies what answering needs from the encoder: its tokenizer, or all files. */
 static kit_status write_encoder(const reading *r, const char *head_path, uint64_t *out_bytes, kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
     const char *said = e->read_end ? "{\"format\":1,\"read\":\"end\"}\n" : "{\"format\":1,\"read\":\"front\"}\n";
@@ -317,7 +317,7 @@ static kit_status size_of(const char *path, uint64_t *out, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* An answer reads the layers, the tokenizer and both models, but of the tables of words a few rows alone. */
+/* An answer reads the layers, the tokenizer and both models, but only a few rows of the embedding tables. */
 static kit_status weigh_reading(const reading *r, const char *head_path, uint64_t tokenizer_bytes, train_report *out,
                                 kolm_error_t *err) {
     uint64_t head = 0, linear = 0, base = r->request->encoder->base_bytes;
@@ -398,7 +398,7 @@ static void key_text(reading *r, const char *text) {
     r->key = num_mix(r->key + strlen(text));
 }
 
-/* Opened before anything is read, to report errors early. */
+/* Called before anything is read, to report errors early. */
 static kit_status open_encoder(reading *r, kolm_error_t *err) {
     const train_encoder *e = r->request->encoder;
     enc_files *files = NULL;
@@ -413,7 +413,7 @@ static kit_status open_encoder(reading *r, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* ---- The whole */
+/* ---- The whole training */
 
 static kit_status choose_and_fit(const reading *r, train_report *out, kolm_error_t *err) {
     float *weight = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a file of rows to linear.bin, and for recipe encoder to head.bin beside it: reading, choosing, fitting. */
+/* Trains linear.bin from a file of rows, and for recipe encoder head.bin, too: reads, chooses, fits. */
 #ifndef LOCAL_CPU_TRAIN_H
 #define LOCAL_CPU_TRAIN_H
 
@@ -7,36 +7,36 @@
 
 /*
  * Memory, whatever the number of rows N: the encoded rows take at most 24 MiB (the others go to the scratch directory,
- * about 2 bytes a feature), reading 13 MiB, the cross-validation at most 4 x 10 MiB of scores, each thread its strip of
- * weights (at most 2^18 features x 64 bytes) and 8 MiB of dual numbers; beside these 1 byte a row. L1 is only tried
- * below 6 million word features. Recipe encoder keeps 16 bytes a row more, and maps the file of their embeddings.
+ * about 2 bytes per feature), reading 13 MiB, the cross-validation at most 4 x 10 MiB of scores, each thread its strip
+ * of weights (at most 2^18 features x 64 bytes) and 8 MiB of dual variables; in addition 1 byte per row. L1 is only
+ * tried below 6 million word features. Recipe encoder needs 16 more bytes per row, and maps the file of embeddings.
  */
 #define TRAIN_LINE_MAX (256u << 20) /* bytes of one line of train.jsonl */
 
-/* What recipe encoder needs beside. */
+/* Additional input of recipe encoder. */
 typedef struct train_encoder {
     const char *base;           /* directory of the encoder */
-    const char *base_name;      /* what tells this base from others: its digest; may be "" */
-    const char *engine;         /* what tells this engine's embeddings from another version's: its toolchain */
+    const char *base_name;      /* identifies the base: its digest; may be "" */
+    const char *engine;         /* identifies the version that computes embeddings: its toolchain */
     uint64_t base_bytes;        /* of its weights */
-    const char *heldout_path;   /* eval.jsonl, or NULL: what decides whether the encoder goes into the model as fp16 */
-    const char *model_dir;      /* where head.bin, encoder.json and the tokenizer go */
-    const char *checkpoint_dir; /* where the embeddings go, for a run that was interrupted */
-    bool read_end;              /* of texts that are too long */
-    bool embed_base;            /* the encoder's files go into the model too */
+    const char *heldout_path;   /* eval.jsonl, for deciding whether the model stores the encoder as fp16; or NULL */
+    const char *model_dir;      /* for head.bin, encoder.json and the tokenizer */
+    const char *checkpoint_dir; /* for the embeddings, in case the run is interrupted */
+    bool read_end;              /* of texts that are too long; false: the front */
+    bool embed_base;            /* the model includes the encoder's files */
     const enc_kernels *kernels; /* for tests; NULL: the widest */
 } train_encoder;
 
 typedef struct train_request {
     const char *rows_path;   /* train.jsonl */
-    const char *model_path;  /* where linear.bin goes */
+    const char *model_path;  /* of linear.bin */
     const char *scratch_dir; /* empty and private */
-    uint64_t rows;           /* as job.json says; only sets the number of folds */
+    uint64_t rows;           /* from job.json; only determines the number of folds */
     choose_effort effort;
     uint64_t seed;
     uint32_t threads;
     uint64_t abstain_micro, target_accuracy_micro;
-    bool balanced; /* each label counts as much as any other: rows / (labels x rows of the label) */
+    bool balanced; /* all labels have equal weight: rows / (labels x rows of the label) */
     choose_watch watch;
     const train_encoder *encoder; /* NULL: the linear recipe */
 } train_request;
@@ -46,13 +46,13 @@ typedef struct train_report {
     char **labels; /* sorted bytewise: the model's order */
     uint32_t label_count;
     uint64_t rows;
-    bool balanced; /* as asked */
+    bool balanced; /* as requested */
     /* Of recipe encoder; result is then the linear engine's own. */
     bool has_head, embedded;
     head_trained head;
     uint64_t tokens, texts_cut, read_bytes_micro; /* of an answer, in millionths of payload and base */
     uint32_t dimensions, max_tokens, resumed;
-    char **base_files; /* of the encoder that were read, as their names in its directory */
+    char **base_files; /* the encoder's files that were read, by their names in its directory */
     size_t base_file_count;
 } train_report;
 

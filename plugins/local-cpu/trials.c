@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fits on all folds but one, their out-of-fold scores, and which rows are scored. */
+/* Fits on all folds but one, computes out-of-fold scores, and selects the rows to score. */
 #include "trials.h"
 #include "kolm/kit/buf.h"
 #include "numeric.h"
@@ -11,11 +11,11 @@
 #define CV_ROWS_MAX 40000u         /* rows that candidates are compared on */
 #define CV_SCORES_MAX (5u << 19)   /* floats of one candidate's out-of-fold scores: 10 MiB */
 #define CV_CODES_MAX 14000000u     /* features of those rows */
-#define JOINT_MEMORY (96ull << 20) /* bytes that joint fits running side by side may take */
-#define FIRST_DECIDES 2500u        /* rows of the first fold from which it alone decides */
-#define FIRST_EPOCHS 10u           /* of each fit then: more change the choice no more than chance does */
-#define NEAR_EPOCHS 5u             /* of a fit that begins where one of another cost ended */
-#define HOPELESS_MICRO 25000       /* a candidate that far behind on the first fold is dropped */
+#define JOINT_MEMORY (96ull << 20) /* maximum bytes of parallel joint fits */
+#define FIRST_DECIDES 2500u        /* with this many rows the first fold alone decides */
+#define FIRST_EPOCHS 10u           /* of each fit then: more change the choice no more than chance */
+#define NEAR_EPOCHS 5u             /* of a fit that starts where one with another cost ended */
+#define HOPELESS_MICRO 25000       /* a candidate this far behind on the first fold is dropped */
 
 static kit_status out_of_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
@@ -54,8 +54,8 @@ solve_task cv_task_of(const choose_job *job, const rows *r, const choose_part *p
 
 /* ---- Out-of-fold scores */
 
-/* Weighs a held-out row as a new text would be: what the other folds' rows do not have is unknown, and does not count
- * in its length. */
+/* Weighs a held-out row like a new text: features that the other folds' rows lack are unknown, and do not count in its
+ * length. */
 static void forget_unseen(const cv *c, uint32_t fold, uint32_t words, row_view *view, uint32_t *index, float *value) {
     const uint8_t *seen = c->seen + (size_t)fold * features_all(rows_features(c->rows));
     double square[TEXT_FAMILIES] = {0};
@@ -77,7 +77,7 @@ static void forget_unseen(const cv *c, uint32_t fold, uint32_t words, row_view *
     view->length = n;
 }
 
-/* Scores the held-out rows with the strip and puts them beside the other strips'. */
+/* Scores the held-out rows with the strip, and stores the scores next to those of the other strips. */
 static kit_status score_fold(const cv *c, const solve_task *task, const float *weights, float *scores,
                              kolm_error_t *err) {
     rows_reader reader;
@@ -126,7 +126,7 @@ uint32_t cv_strips_of(const choose_part *part, uint32_t labels) {
     return (labels + width - 1) / width;
 }
 
-/* Task number -> candidate, fold and strip, candidates of the batch one after another. */
+/* Maps a task number to candidate, fold and strip, candidate by candidate. */
 static kit_status batch_task(void *user, uint32_t number, kolm_error_t *err) {
     cv *c = user;
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
@@ -141,7 +141,7 @@ static kit_status batch_task(void *user, uint32_t number, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* How many of the batch's fits may run at once: joint fits are as large as all labels together. */
+/* Number of fits that may run in parallel: joint fits are as large as all labels together. */
 static uint32_t batch_threads(const cv *c) {
     uint32_t threads = c->job->threads;
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
@@ -159,7 +159,7 @@ static uint64_t micro_of(uint64_t correct, uint64_t all) {
     return all == 0 ? 0 : (correct * MODEL_MICRO + all / 2) / all;
 }
 
-/* Of one label among the rows that were scored. */
+/* The counts of one label among the scored rows. */
 typedef struct label_count {
     uint32_t rows, correct;
 } label_count;
@@ -221,8 +221,7 @@ static kit_status trial_open(const cv *c, trial *t, kolm_error_t *err) {
     return t->scores != NULL && t->right != NULL ? KOLM_OK : out_of_memory(err);
 }
 
-/* After the first fold: what is far behind the best so far is not worth the others; its figure stays that of the one
- * fold. */
+/* After the first fold: drops candidates far behind the best so far; their merit remains that of this fold. */
 static kit_status drop_hopeless(cv *c, kolm_error_t *err) {
     for (uint32_t i = c->batch_first; i < c->batch_first + c->batch_count; i++) {
         KIT_TRY(measure(c, &c->trial[i], 1, err));
@@ -248,9 +247,9 @@ kit_status cv_run_batch(cv *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* ---- One fit that begins where another ended */
+/* ---- Warm starts */
 
-/* Rows are few enough that another fit may begin where this trial's end. */
+/* True if rows are few enough that another fit may start where this trial's fits end. */
 static bool duals_kept(const cv *c, const trial *t) {
     return c->part == NULL && t->candidate->part[0].kind != SOLVE_L1 &&
            (uint64_t)rows_count(c->rows) * c->stride <= SOLVE_DUALS_MAX;
@@ -266,7 +265,7 @@ kit_status cv_begin_at(cv *c, trial *a, trial *b, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* ---- Sums of two */
+/* ---- Sums of two trials */
 
 static double spread(const cv *c, const float *scores) {
     double sum = 0.0, squares = 0.0, n = 0.0;
@@ -300,7 +299,7 @@ kit_status cv_add_blend(cv *c, uint32_t a, uint32_t b, float share, uint32_t *ou
     made->parts = 2;
     made->part[0] = pair[0]->part[0];
     made->part[1] = pair[1]->part[0];
-    /* Each is divided by the spread of its scores. */
+    /* Divide each by the spread of its scores. */
     made->part[0].share = (float)(share / spread(c, c->trial[a].scores));
     made->part[1].share = (float)(1.0 / spread(c, c->trial[b].scores));
     (void)kit_format(made->name, sizeof made->name, "%g x (%s) + (%s)", (double)share, pair[0]->name, pair[1]->name);
@@ -309,10 +308,9 @@ kit_status cv_add_blend(cv *c, uint32_t a, uint32_t b, float share, uint32_t *ou
     return measure(c, t, c->compared, err);
 }
 
-/* ---- The folds that nothing is compared on */
+/* ---- The folds that are not compared */
 
-/* The mean of the dual numbers of a row over the fits that it was not held out of: a sum of feasible points divided by
- * their number is feasible. */
+/* The mean of the dual variables of a row over the fits that included it: the mean of feasible points is feasible. */
 static kit_status mean_duals(const cv *c, trial *t, uint32_t folds, kolm_error_t *err) {
     const size_t all = (size_t)rows_count(c->rows) * c->stride;
     rows_reader reader;
@@ -337,7 +335,7 @@ static kit_status mean_duals(const cv *c, trial *t, uint32_t folds, kolm_error_t
     return status;
 }
 
-/* Runs what is left of one trial of a single part. */
+/* Runs the remaining folds of a trial with a single part. */
 static kit_status finish_single(cv *c, uint32_t number, uint32_t folds, float **out_duals, kolm_error_t *err) {
     trial *t = &c->trial[number];
     c->batch_first = number;
@@ -384,8 +382,8 @@ static kit_status choose_rows(cv *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Every row, or a part when labels are many, gets a slot; not those whose label no other row has: nothing could know
- * it. */
+/* Gives every row, or a subset if there are many labels, a slot; except rows whose label is unique, which no fit could
+ * know. */
 static kit_status choose_slots(cv *c, kolm_error_t *err) {
     uint32_t n = rows_count(c->rows),
              folds = c->job->effort == EFFORT_QUICK || c->job->labels > MANY_LABELS ? 1 : c->job->folds;
@@ -415,7 +413,7 @@ static kit_status choose_slots(cv *c, kolm_error_t *err) {
     return status;
 }
 
-/* Fills c->seen: would the feature have been kept had the fold's rows not been there? */
+/* Fills c->seen: whether the feature would have been kept without the rows of the fold. */
 static kit_status look_at_folds(cv *c, kolm_error_t *err) {
     uint32_t all = features_all(rows_features(c->rows)), folds = c->job->folds, least = rows_least_frequency(c->rows);
     uint32_t *in = calloc((size_t)all + 1, (folds + 1) * sizeof *in); /* [feature][fold], then all folds together */
@@ -433,7 +431,7 @@ static kit_status look_at_folds(cv *c, kolm_error_t *err) {
             }
         }
     }
-    if (c->part != NULL) least = 1; /* in a part of the rows frequencies are smaller anyway */
+    if (c->part != NULL) least = 1; /* in a subset of the rows frequencies are smaller anyway */
     for (uint32_t j = 0; j < all && status == KOLM_OK; j++)
         for (uint32_t f = 0; f < folds; f++)
             c->seen[(size_t)f * all + j] =
@@ -443,7 +441,7 @@ static kit_status look_at_folds(cv *c, kolm_error_t *err) {
     return status;
 }
 
-/* Many rows are compared on the first fold alone: what the others would add to the choice is not worth their fits. */
+/* Many rows are compared on the first fold only: the others would hardly improve the choice. */
 static kit_status weigh_slots(cv *c, kolm_error_t *err) {
     uint32_t first = 0, count = 0, present = 0, *of_label = calloc(c->job->labels, sizeof *of_label);
     c->weight = calloc((size_t)c->slots + 1, sizeof *c->weight);

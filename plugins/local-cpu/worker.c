@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm-linear: the embedded engine as a program of its own, for machines that have no kolm: runs one job directory. */
+/* kolm-linear: the embedded engine as a separate program, for machines without kolm: runs one job directory. */
 #include "backend.h"
 
 #include "kolm/kit/events.h"
@@ -18,11 +18,11 @@
 #include <unistd.h>
 
 /*
- *     kolm-linear --threads N DIR     trains or answers DIR as docs/job-protocol.md has it; events on standard output
- *     kolm-linear --files             the files that it is made of: itself, its libraries, and the loader, a line each
+ *     kolm-linear --threads N DIR     runs the job in DIR, see docs/job-protocol.md; events on standard output
+ *     kolm-linear --files             prints its files: itself, its libraries, and the loader, one per line
  *
  * With those files in one directory, LOADER --library-path THERE THERE/kolm-linear ... runs on any machine of the same
- * architecture, whatever C library that has. SIGTERM stops it.
+ * architecture, with any C library. SIGTERM stops it.
  */
 
 static volatile sig_atomic_t stopping;
@@ -32,9 +32,9 @@ static void on_signal(int number) {
     stopping = 1;
 }
 
-/* ---- Events; as `kolm job run` prints them. One that memory does not suffice for is left out. */
+/* ---- Events, in the format of `kolm job run`. An event is dropped if out of memory. */
 
-/* Takes line. */
+/* Takes ownership of line. */
 static void print_event(kit_buf *line) {
     if (kit_buf_ok(line, NULL) == KOLM_OK && line->length > 0) {
         fputs(kit_buf_text(line), stdout);
@@ -76,7 +76,7 @@ static void print_result(const char *device, const char *toolchain) {
     print_event(&line);
 }
 
-/* ---- The host that the engine sees */
+/* ---- The host services of the engine */
 
 static void no_device(void *user, const kolm_device_t *device) {
     (void)user, (void)device;

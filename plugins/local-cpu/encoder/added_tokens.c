@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Added tokens: taken out of a text before the model sees it, leftmost first, of those that begin together the longest.
- */
+/* Added tokens: extracted from a text before the model sees it, leftmost first, and the longest of those at a place. */
 #include "tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -16,9 +15,9 @@ static bool is_white(uint32_t point) {
     return (point_what(point) & POINT_WHITE) != 0;
 }
 
-/* ---- Looking */
+/* ---- Searching */
 
-/* Narrows [low, high) to the tokens that have this point at this place. */
+/* Narrows [low, high) to the tokens that have this point at this position. */
 static void narrow(const added_tokens *a, size_t place, uint32_t point, size_t *low, size_t *high) {
     size_t from = *low, to = *high;
     while (from < to) {
@@ -41,7 +40,7 @@ static void narrow(const added_tokens *a, size_t place, uint32_t point, size_t *
     *high = to;
 }
 
-/* The longest token that begins at g[from]. A token sorts in front of those that it begins. */
+/* Finds the longest token at g[from]. A token is sorted before those of which it is a prefix. */
 static const added_token *longest_at(const added_tokens *a, const glyph *g, size_t count, size_t from) {
     const added_token *found = NULL;
     size_t low = 0, high = a->count;
@@ -86,7 +85,7 @@ static int by_points(const void *left, const void *right) {
     return (a->count > b->count) - (a->count < b->count);
 }
 
-/* What a token is looked for as: its content, or that normalised. */
+/* The text to search for: the token's content, normalised if required. */
 static kit_status points_of(const tokenizer *t, const added_request *r, glyphs *text, glyphs *spare, added_token *out,
                             kolm_error_t *err) {
     KIT_TRY(tokenizer_points(r->content, &out->points, &out->count, err));

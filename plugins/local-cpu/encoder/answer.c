@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Maps the parts of a model, holds them against each other, and answers texts with them. */
+/* Maps the parts of a model, checks that they match, and answers texts with them. */
 #include "encoder/answer.h"
 #include "encoder/head.h"
 #include "encoder/sentences.h"
@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #define TEXTS_AT_ONCE 256u
-#define TOKENS_AT_ONCE 8192u   /* about a second of work: what a stop waits for */
-#define MARGINS_MAX (1u << 20) /* floats of the texts that wait */
+#define TOKENS_AT_ONCE 8192u   /* about a second of work, the delay of a stop */
+#define MARGINS_MAX (1u << 20) /* floats of the pending texts */
 #define FILES_MAX 64u
 #define DESCRIPTION_MAX 4096u
 
@@ -33,7 +33,7 @@ struct encoder_model {
     head_model head;
     sentences *sentences;
     uint32_t threads, most, count;
-    float *margins;    /* [most][labels], of the texts that wait */
+    float *margins;    /* [most][labels], of the pending texts */
     float *embeddings; /* [most][dimensions] */
     float *scores;
 };

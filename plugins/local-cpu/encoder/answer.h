@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model of recipe encoder in use: the encoder, the linear model and the head together. */
+/* An open model of recipe encoder: the encoder, the linear model and the head. */
 #ifndef LOCAL_CPU_ENCODER_ANSWER_H
 #define LOCAL_CPU_ENCODER_ANSWER_H
 
@@ -11,10 +11,10 @@
  *
  *   linear.bin      the linear engine's model (model.h)
  *   head.bin        head.h
- *   encoder.json    {"format": 1, "read": "front"}, or "end": what is read of a text that is too long
+ *   encoder.json    {"format": 1, "read": "front"}, or "end": the part read of a text that is too long
  *   tokenizer.json  or vocab.txt and tokenizer_config.json: the encoder's own
  *
- * The encoder itself is the job's base; or all its files lie in the payload below base/, the tokenizer's among them.
+ * The encoder itself is the job's base; or all its files are in the payload below base/, including the tokenizer's.
  */
 #define ENCODER_FILE "encoder.json"
 #define ENCODER_BASE "base/"
@@ -22,16 +22,16 @@
 typedef struct encoder_model encoder_model;
 typedef struct sentences sentences;
 
-/* Opens the model files of an infer job, and its base. DATA_LOSS when they are damaged, FAILED_PRECONDITION when they
- * do not belong together. */
+/* Opens the model files of an infer job, and its base. DATA_LOSS if they are damaged, FAILED_PRECONDITION if they do
+ * not belong together. */
 kit_status encoder_model_open(const kit_job *job, uint32_t threads, encoder_model **out,
                               kolm_error_t *err) KIT_MUST_USE;
-void encoder_model_close(encoder_model *m); /* NULL is fine */
-/* As infer.h has it; m must outlive it. */
+void encoder_model_close(encoder_model *m); /* no-op if NULL */
+/* The engine for infer.h; m must outlive it. */
 infer_engine encoder_model_engine(encoder_model *m);
-/* What embeds its texts. */
+/* The part that embeds its texts. */
 sentences *encoder_model_sentences(encoder_model *m);
-/* Texts that were longer than the encoder reads, so far, and what that is in tokens. */
+/* Number of texts so far that were longer than the encoder reads, and that limit in tokens. */
 uint64_t encoder_model_cut(const encoder_model *m, uint32_t *out_most);
 
 #endif

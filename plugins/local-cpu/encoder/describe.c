@@ -36,7 +36,7 @@ static kit_status KIT_PRINTF(2, 3) refuse(const reading *r, const char *format, 
     return status;
 }
 
-/* *out is NULL when the file is absent, and may be. */
+/* *out is NULL if the file is optional and absent. */
 static kit_status read_json(const reading *r, const char *name, bool required, cJSON **out) {
     enc_file file;
     kolm_error_t inner = KIT_ERROR_INIT;
@@ -109,7 +109,7 @@ static kit_status read_padding(const reading *r, const cJSON *config) {
     enc_description *d = r->to;
     uint64_t pad = 1, buckets = 32;
     if (d->family == ENC_BERT) return KOLM_OK;
-    /* Of MPNet the implementation has a fixed number, whatever the configuration says. */
+    /* MPNet's implementation uses a fixed number, and ignores the configuration. */
     if (d->family == ENC_ROBERTA) (void)kit_json_get_u64(config, "pad_token_id", &pad);
     if (pad + 1 >= d->positions) return refuse(r, "its positions end at that of padding");
     d->pad = (uint32_t)pad;
@@ -183,11 +183,11 @@ static kit_status read_static(const reading *r, const cJSON *config, const char 
 /* ---- modules.json */
 
 typedef struct modules {
-    const char *first, *pooling; /* paths, NULL: there is none */
+    const char *first, *pooling; /* paths; NULL: none */
     bool is_static;
 } modules;
 
-/* "Pooling" of "sentence_transformers.models.Pooling"; NULL for what is not sentence-transformers' own. */
+/* "Pooling" of "sentence_transformers.models.Pooling"; NULL for modules of other libraries. */
 static const char *kind_of(const cJSON *module) {
     const char *type = NULL;
     if (!kit_json_get_string(module, "type", &type) || strncmp(type, "sentence_transformers.", 22) != 0) return NULL;
@@ -352,7 +352,7 @@ static kit_status read_length(const reading *r) {
     return bounded ? KOLM_OK : read_tokenizer(r);
 }
 
-/* ---- All of it */
+/* ---- The whole description */
 
 static kit_status describe_transformer(const reading *r, const modules *m) {
     kit_buf name = {0};

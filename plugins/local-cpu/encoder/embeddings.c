@@ -16,23 +16,23 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BATCH_TOKENS 8192u /* about a second of work: what a stop waits for */
+#define BATCH_TOKENS 8192u /* about a second of work, the delay of a stop */
 #define BATCH_TEXTS 1024u
-#define SYNC_EVERY 16u /* batches between two that the disk has for certain */
-#define NOTE_LINE 87u  /* bytes of one */
+#define SYNC_EVERY 16u /* batches between two fsyncs */
+#define NOTE_LINE 87u  /* bytes of a line */
 #define NOTE_BYTES (2 * NOTE_LINE)
 
 typedef struct making {
     const embed_job *job;
     uint32_t dimensions;
-    int fd, note_fd;             /* -1: not there yet */
-    char on_disk[NOTE_LINE + 1]; /* the last line that the disk has */
+    int fd, note_fd;             /* -1: not created yet */
+    char on_disk[NOTE_LINE + 1]; /* the line of the last fsync */
     float *batch;
     uint32_t done, seen; /* rows embedded; rows read */
     uint32_t batches;
     uint64_t sum;
-    uint64_t tokens, cut;           /* of the rows that are done */
-    uint64_t tokens_then, cut_then; /* of those that an earlier run did */
+    uint64_t tokens, cut;           /* of the finished rows */
+    uint64_t tokens_then, cut_then; /* of those that an earlier run finished */
     uint64_t bytes, total_bytes;
     kit_json_walk walk;
     kit_buf text;
@@ -53,7 +53,7 @@ static uint64_t sum_more(uint64_t sum, const float *numbers, size_t count) {
     return sum;
 }
 
-/* ---- What an earlier run left */
+/* ---- Resuming an earlier run */
 
 static kit_status read_floats(const making *m, uint32_t row, uint32_t count, kolm_error_t *err) {
     const size_t line = m->dimensions * sizeof(float);
@@ -70,7 +70,7 @@ static kit_status read_floats(const making *m, uint32_t row, uint32_t count, kol
     return KOLM_OK;
 }
 
-/* Whether the rows of the line exist unchanged; if so, m continues from them. */
+/* Returns true if the rows of the line exist unchanged; then m continues from them. */
 static bool believe(making *m, const char *line) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     uint64_t key = 0, sum = 0, own = 0, tokens = 0, cut = 0;
@@ -91,7 +91,7 @@ static bool believe(making *m, const char *line) {
     return true;
 }
 
-/* When all is strange, all is done again. */
+/* Starts over if nothing is valid. */
 static void take_up(making *m) {
     char note[NOTE_BYTES + 1];
     const ssize_t length = m->fd >= 0 && m->note_fd >= 0 ? pread(m->note_fd, note, NOTE_BYTES, 0) : 0;
@@ -101,8 +101,8 @@ static void take_up(making *m) {
     if (!believe(m, note) && second != NULL) (void)believe(m, second + 1);
 }
 
-/* The note is written after every batch, so that a process that is killed costs the next one a batch; it goes to the
- * disk every few batches, and a power failure costs what came since. */
+/* Writes the note after every batch, so that a killed process loses only one batch; it is synced every few batches, so
+ * that a power failure loses only what came after. */
 static kit_status keep(making *m, bool to_disk, kolm_error_t *err) {
     char note[NOTE_BYTES + 1];
     (void)kit_format(note, sizeof note, "%016" PRIx64 " %010" PRIu32 " %016" PRIx64 " %020" PRIu64 " %020" PRIu64 "\n",
@@ -118,7 +118,7 @@ static kit_status keep(making *m, bool to_disk, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* ---- The files: there once a batch is done, so that what was stopped before leaves none */
+/* ---- The files: created after the first batch, so that a run stopped before that leaves none */
 
 static kit_status open_one(const making *m, const char *name, bool create, int *out_fd, kolm_error_t *err) {
     char *path = NULL;
@@ -160,7 +160,7 @@ static kit_status embed_batch(making *m, kolm_error_t *err) {
     if (count == 0) return KOLM_OK;
     if (watch->stop != NULL && watch->stop(watch->user)) {
         kolm_error_t ignored = KIT_ERROR_INIT;
-        if (m->fd >= 0 && keep(m, true, &ignored) != KOLM_OK) m->batches = 0; /* only the next run would gain by it */
+        if (m->fd >= 0 && keep(m, true, &ignored) != KOLM_OK) m->batches = 0; /* it is only useful for the next run */
         return kit_fail(err, KOLM_E_CANCELLED, "", "training was stopped");
     }
     KIT_TRY(sentences_embed(m->job->sentences, m->job->threads, m->batch, err));

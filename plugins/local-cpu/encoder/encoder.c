@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opens encoders, and packs many texts into chunks that threads take one after the other. */
+/* Opens encoders, and packs many texts into chunks for threads. */
 #include "encoder.h"
 #include "kolm/kit/file.h"
 #include "pool.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define WEIGHTS_MAX (1ull << 40)
-#define CHUNK_TOKENS 256u /* of usual chunks: what a thread works on lies in its own cache */
+#define CHUNK_TOKENS 256u /* of usual chunks, so that a thread's data fits into its own cache */
 
 /* ---- Opening */
 
@@ -207,7 +207,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
                     "out of memory while embedding texts");
 }
 
-/* Few texts are spread over all threads; many are cut so that a chunk stays in the cache. */
+/* Spreads few texts over all threads; divides many so that a chunk stays in the cache. */
 static uint32_t chunk_size(const batch *b, uint64_t tokens, uint32_t threads) {
     const uint32_t panel = b->e->kernels->panel;
     uint64_t share = (tokens + threads - 1) / threads;
@@ -265,7 +265,7 @@ static kit_status run_transformer(batch *b, uint64_t tokens, uint32_t threads, k
     if (b->space == NULL || b->taken == NULL) return out_of_memory(err);
     for (; b->spaces < wanted; b->spaces++) {
         kit_status status = enc_workspace_new(b->e, b->most, b->longest, &b->space[b->spaces], err);
-        /* Fewer threads than were asked for are slower, not wrong. */
+        /* Fewer threads than requested are slower, not wrong. */
         if (status != KOLM_OK && b->spaces > 0) break;
         KIT_TRY(status);
     }

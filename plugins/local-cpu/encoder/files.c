@@ -18,7 +18,7 @@ typedef struct held {
     enc_file file;
     char *name;
     bool mapped;
-    bool used; /* was asked for: all are in a directory, of a list only some */
+    bool used; /* was read: all of a directory's, only some of a list */
 } held;
 
 struct enc_files {
@@ -27,7 +27,7 @@ struct enc_files {
     held at[FILES_MAX];
     size_t count;
     size_t used[FILES_MAX], used_count;
-    cJSON *only; /* names that are there; NULL: all */
+    cJSON *only; /* names that exist; NULL: all */
 };
 
 static kit_status files_new(const char *shown, enc_files **out, kolm_error_t *err) {
@@ -122,7 +122,7 @@ void enc_files_close(enc_files *files) {
 
 /* ---- Links */
 
-/* "../../blobs/6c1f...": where the hub's client keeps the files of its snapshots. */
+/* "../../blobs/6c1f...": where the hub's client stores the files of its snapshots. */
 static bool is_blob(const char *target) {
     size_t ups = 0;
     while (strncmp(target, "../", 3) == 0) {
@@ -140,7 +140,7 @@ static kit_status refuse_link(const enc_files *files, const char *name, kolm_err
                     "%s in %s is a link that leads out of it", name, files->shown);
 }
 
-/* Opens the last part of name in dir. Nothing inside may be a link but a file, and that only to a harmless place. */
+/* Opens the last component of name in dir. Only a file may be a link, and only to a safe target. */
 static kit_status open_distrusted(const enc_files *files, int dir, const char *leaf, const char *name, int *out_fd,
                                   kolm_error_t *err) {
     char target[PATH_MAX];
@@ -190,7 +190,7 @@ static kit_status open_inside(const enc_files *files, const char *name, int *out
     return *out_fd >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s in %s", name, files->shown);
 }
 
-/* ---- Getting */
+/* ---- Reading */
 
 static kit_status map(enc_files *files, const char *name, int fd, kolm_error_t *err) {
     struct stat info;

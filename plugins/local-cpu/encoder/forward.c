@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One chunk of texts through the model: tokens to vectors, layers, and each text's vectors to one. */
+/* Runs one chunk of texts through the model: tokens to vectors, layers, and pooling. */
 #include "numeric.h"
 #include "weights.h"
 
@@ -8,10 +8,10 @@
 
 #define INNER_BLOCK 384u /* units between the two halves of a layer that are computed at a time */
 
-/* What one thread needs for one chunk. All floats lie in one allocation. */
+/* The memory of one thread for one chunk. All floats are in one allocation. */
 struct enc_workspace {
     float *all;
-    enc_panels x, q, k, v, inner; /* the output of the attention lies in inner */
+    enc_panels x, q, k, v, inner; /* inner also holds the output of the attention */
     float *rows;                  /* widened weights */
     float *attention;
     float *row;  /* one token's numbers */
@@ -30,7 +30,7 @@ static float *take(enc_workspace *s, size_t count) {
     return at;
 }
 
-/* Cuts the allocation up; the first time, with none, only to know its size. */
+/* Divides the allocation; the first time, without one, only to determine its size. */
 static void lay_out(enc_workspace *s, const encoder *e, uint32_t most, uint32_t longest) {
     const enc_description *d = &e->is;
     const uint32_t panel = e->kernels->panel, widest = d->hidden > d->inner ? d->hidden : d->inner;
@@ -213,7 +213,7 @@ static void one_layer(const chunk *c, const enc_layer *layer) {
     swap(&s->x, &s->q);
 }
 
-/* ---- Vectors to one */
+/* ---- Pooling */
 
 static void scale_to_one(float *x, uint32_t count) {
     float sum[4] = {0};

@@ -46,7 +46,7 @@ static bool is_worth_it(const enc_tensors *tensors) {
     bool some = false;
     for (size_t i = 0; i < enc_tensors_count(tensors); i++) {
         const enc_tensor *t = enc_tensors_at(tensors, i);
-        if (t->dtype == ENC_OTHER) return false; /* nobody here knows how wide its numbers are */
+        if (t->dtype == ENC_OTHER) return false; /* the width of its numbers is unknown */
         some = some || (t->dtype == ENC_F32 && t->count > 0);
     }
     return some;
@@ -84,7 +84,7 @@ static bool put_entry(cJSON *header, const enc_tensor *t, uint64_t begin, uint64
     return kit_json_put(header, t->name, entry) && good;
 }
 
-/* Wide numbers first, so that each lies at a multiple of its size. */
+/* Wide numbers first, so that each is at a multiple of its size. */
 static kit_status put_tensors(const enc_tensors *tensors, cJSON *header, kit_buf *data, bool *out_fits, bool *out_exact,
                               kolm_error_t *err) {
     *out_fits = *out_exact = true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights in half as many bytes. */
+/* Converts weights to fp16. */
 #ifndef LOCAL_CPU_ENCODER_HALVES_H
 #define LOCAL_CPU_ENCODER_HALVES_H
 

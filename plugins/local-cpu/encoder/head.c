@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The logistic regression of the head: passes over the rows, and L-BFGS on top of them. */
+/* The logistic regression of the head: passes over the rows, and L-BFGS on top. */
 #include "encoder/head.h"
 #include "numeric.h"
 #include "pool.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARES_MEMORY (64u << 20) /* bytes that gradients side by side may take */
+#define SHARES_MEMORY (64u << 20) /* maximum bytes of parallel gradients */
 #define HISTORY 10u
 #define ROUNDS_MAX 300u
 #define TRIES_MAX 20u
@@ -30,7 +30,7 @@ static float *floats(size_t count) {
 
 /* ---- A pass over rows */
 
-/* What a share works with. Rows lie as panels of rows for W x, and as panels of dimensions for the gradient. */
+/* The state of a share. Rows are stored as panels of rows for W x, and as panels of dimensions for the gradient. */
 typedef struct share {
     float *by_row, *by_dimension, *score, *error, *gradient;
     double *bias;
@@ -40,7 +40,7 @@ typedef struct share {
 typedef struct pass {
     const head_rows *rows;
     const enc_kernels *kernels;
-    uint32_t *row; /* those that it visits */
+    uint32_t *row; /* the rows that it visits */
     uint32_t count, blocks, shares;
     uint32_t lines;  /* labels rounded up to the rows that a kernel multiplies at a time */
     uint32_t panels; /* of dimensions */
@@ -81,7 +81,7 @@ static bool share_open(const pass *p, share *s) {
     return s->by_dimension != NULL && s->error != NULL && s->gradient != NULL && s->bias != NULL;
 }
 
-/* How many shares: never by the kernels or the threads, or the bytes would depend on them. */
+/* Number of shares, which must not depend on the kernels or threads, or the bytes would, too. */
 static uint32_t share_count(const head_rows *r, uint32_t blocks) {
     const uint64_t one = (uint64_t)r->labels * r->dimensions * sizeof(float);
     uint64_t most = SHARES_MEMORY / one;
@@ -333,7 +333,7 @@ static void search_close(search *s) {
     }
 }
 
-/* The direction from the gradient and the last steps; its slope into s->slope. */
+/* Computes the direction from the gradient and the last steps, and its slope. */
 static void aim(search *s) {
     double alpha[HISTORY] = {0};
     for (size_t i = 0; i < s->size; i++)
@@ -356,7 +356,7 @@ static void aim(search *s) {
     s->slope = dot(s->gradient, s->direction, s->size);
 }
 
-/* Goes along the direction until the objective falls enough. *out_moved: it did, by more than rounding. */
+/* Line search: moves along the direction until the objective falls enough. *out_moved: by more than rounding. */
 static kit_status walk(search *s, bool *out_moved, kolm_error_t *err) {
     double length = s->kept > 0 ? 1.0 : 1.0 / num_sqrt(dot(s->gradient, s->gradient, s->size));
     const double noise = NOISE * (s->value > 1.0 ? s->value : 1.0);
@@ -372,7 +372,7 @@ static kit_status walk(search *s, bool *out_moved, kolm_error_t *err) {
             return KOLM_OK;
         }
         if (-length * s->slope < noise) return KOLM_OK;
-        /* The least of the parabola through what is known of the line. */
+        /* The minimum of the parabola through the known values. */
         double next = -s->slope * length * length / (2.0 * (change - s->slope * length));
         if (!(next > 0.1 * length)) next = 0.1 * length;
         if (next > 0.5 * length) next = 0.5 * length;
@@ -381,7 +381,7 @@ static kit_status walk(search *s, bool *out_moved, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Keeps what the step taught and makes its end the place. */
+/* Adds the step to the history and moves to its end. */
 static void settle(search *s) {
     const uint32_t h = s->kept == 0 ? 0 : (s->newest + 1) % HISTORY;
     for (size_t i = 0; i < s->size; i++) {
@@ -403,7 +403,7 @@ static float steepest(const search *s, double by) {
     float most = 0.0f;
     for (size_t i = 0; i < s->size; i++) {
         const float size = s->gradient[i] < 0.0f ? -s->gradient[i] : s->gradient[i];
-        if (!(size <= most)) most = size; /* so that a NaN stays */
+        if (!(size <= most)) most = size; /* keeps a NaN */
     }
     return (float)(most / by);
 }
@@ -423,7 +423,7 @@ static kit_status descend(search *s, head_report *report, kolm_error_t *err) {
                             "the embeddings have numbers that are not finite: no head can be fitted to them");
         if (report->converged || report->rounds == ROUNDS_MAX) break;
         aim(s);
-        if (!(s->slope < 0.0)) { /* what was kept misleads: straight down */
+        if (!(s->slope < 0.0)) { /* the history is misleading: use steepest descent */
             s->kept = 0;
             aim(s);
         }

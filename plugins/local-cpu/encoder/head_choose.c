@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lambda and cost of the head by cross-validation, and what similarity to the training rows is usual. */
+/* Chooses lambda and cost of the head by cross-validation, and determines the usual similarity to training rows. */
 #include "encoder/head.h"
 #include "numeric.h"
 #include "rule.h"
@@ -93,7 +93,7 @@ static kit_status run_fold(cv *c, uint32_t fold, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Rows that are scored: of a fold that is held out, with a label that another fold has. */
+/* Selects the rows to score: those of held-out folds whose label is also in another fold. */
 static kit_status choose_rows(cv *c, kolm_error_t *err) {
     const head_rows *r = c->job->rows;
     uint32_t *of_label = calloc((size_t)r->labels * (c->job->folds + 1), sizeof *of_label); /* the last: all folds */

@@ -19,7 +19,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
                     "out of memory while using the head");
 }
 
-/* ---- Numbers in bytes, lowest first */
+/* ---- Little-endian numbers */
 
 static void put(kit_buf *out, uint64_t number, unsigned bytes) {
     for (unsigned i = 0; i < bytes; i++)
@@ -133,7 +133,7 @@ kit_status head_reduce(uint32_t labels, uint32_t dimensions, const float *weight
     return KOLM_OK;
 }
 
-/* ---- What a head may hold; the sentence says what is wrong, NULL: nothing */
+/* ---- Validity of a head; returns what is wrong, NULL: nothing */
 
 static bool within(float x, float low, float high) {
     return x >= low && x <= high; /* false for a NaN */
@@ -197,7 +197,7 @@ kit_status head_write(const head_model *m, kit_buf *out, kolm_error_t *err) {
     return status;
 }
 
-/* ---- Reading, with distrust */
+/* ---- Reading untrusted files */
 
 static kit_status corrupt(kolm_error_t *err, const char *why) {
     return kit_fail(err, KOLM_E_DATA_LOSS, "make the artifact again, or fetch a whole copy", "the head is damaged: %s",
@@ -210,7 +210,7 @@ static const uint8_t *get_floats(const uint8_t *from, uint32_t count, float *to)
     return from + padded((uint64_t)count * 4);
 }
 
-/* What lies behind a section of `bytes` is 0, so that a head has one form only. */
+/* The padding after a section of `bytes` must be 0, so that a head has only one form. */
 static bool padding_is_zero(const uint8_t *section, uint64_t bytes) {
     for (uint64_t i = bytes; i < padded(bytes); i++)
         if (section[i] != 0) return false;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arithmetic of the encoder, once for each width of vectors that a processor may have, with the same bits from
- * all. */
+/* The arithmetic of the encoder, for each vector width of a processor, with identical results. */
 #ifndef LOCAL_CPU_ENCODER_KERNELS_H
 #define LOCAL_CPU_ENCODER_KERNELS_H
 
@@ -12,21 +11,20 @@
 #include <stdint.h>
 
 /*
- * A lane is a token. What the transformer does with one token never meets another one but in the attention, so a vector
- * holds the same number of neighbouring tokens, and a product takes the weights as they lie in the file, one number
- * broadcast at a time: nothing is transposed or packed, and a file of halves is widened a few rows at a time.
+ * A lane is a token. Tokens only interact in the attention, so a vector holds the same component of adjacent tokens,
+ * and a product uses the weights in the layout of the file, broadcasting one number at a time: nothing is transposed or
+ * packed, and fp16 weights are widened a few rows at a time.
  *
- * Panels. Activations of R numbers a token lie as panels of `panel` tokens: the first number of all tokens of the
- * panel, then the second, ... Panel p begins at p * R * panel. Lanes behind the last token hold numbers that nobody
- * reads.
+ * Panels. Activations of R numbers per token are stored as panels of `panel` tokens: the first number of all tokens of
+ * the panel, then the second, ... Panel p begins at p * R * panel. Lanes after the last token are unused.
  *
- * Order. Every output is one chain: it begins with its bias and adds product after product, in the order of k, each by
- * one fused multiply-add (rounded once, IEEE 754-2008 fusedMultiplyAdd), in software where the processor has none. Sums
- * over a token's numbers are four chains, k modulo 4, added as (0 + 1) + (2 + 3). So neither the width, nor the blocks,
- * nor the number of threads, nor what else is in the batch changes a bit.
+ * Order. Every output is one chain: it starts with its bias and adds product after product, in the order of k, each
+ * with one fused multiply-add (rounded once, IEEE 754-2008 fusedMultiplyAdd), in software if the processor has none.
+ * Sums over a token's numbers are four chains, k modulo 4, added as (0 + 1) + (2 + 3). So results do not depend on the
+ * width, the blocks, the number of threads, or the rest of the batch.
  */
 
-/* A matrix as it lies in the file, in C order. */
+/* A matrix in the layout of the file, in C order. */
 typedef struct enc_matrix {
     const uint8_t *data;
     enc_dtype dtype; /* ENC_F32, ENC_F16 or ENC_BF16 */
@@ -35,10 +33,10 @@ typedef struct enc_matrix {
 
 typedef struct enc_panels {
     float *at;
-    uint32_t rows; /* numbers a token */
+    uint32_t rows; /* numbers per token */
 } enc_panels;
 
-/* How many tokens there are: whole panels, and of the last one so many vectors. */
+/* The number of tokens: whole panels, and the number of vectors in the last one. */
 typedef struct enc_extent {
     uint32_t panels, last_vectors;
 } enc_extent;
@@ -47,14 +45,14 @@ typedef struct enc_extent {
 typedef struct enc_product {
     const enc_matrix *w;
     uint32_t first_row, rows;       /* of w: row first_row + i becomes y[y_row + i] */
-    uint32_t first_column, columns; /* of w: column first_column + k meets x[x_row + k] */
+    uint32_t first_column, columns; /* of w: column first_column + k is multiplied by x[x_row + k] */
     enc_panels x, y, more;
     uint32_t x_row, y_row;
-    const float *bias; /* of row first_row + i at bias[i]; NULL: go on with the sums that y holds */
-    bool add;          /* more, whose rows are those of y, is added at the end of the chain */
+    const float *bias; /* of row first_row + i at bias[i]; NULL: continue with the sums in y */
+    bool add;          /* add more, which has the rows of y, at the end of the chain */
     bool activate;
     enc_activation activation;
-    float *scratch; /* enc_kernels.block * columns numbers, for weights that are no floats */
+    float *scratch; /* enc_kernels.block * columns numbers, for weights that are not floats */
 } enc_product;
 
 typedef struct enc_attention {
@@ -62,8 +60,8 @@ typedef struct enc_attention {
     uint32_t heads, size;  /* of a head */
     uint32_t first, count; /* tokens of the text */
     float scale;           /* of the scores */
-    /* Of head h, what is added to the score of key j for query i: bias[h * bias_stride + (i - j) + bias_zero]; NULL:
-     * none. Readable for a vector behind its last number. */
+    /* Added to the score of key j for query i of head h: bias[h * bias_stride + (i - j) + bias_zero]; NULL: none. Must
+     * be readable for one vector beyond its last number. */
     const float *bias;
     uint32_t bias_stride, bias_zero;
     float *scratch; /* enc_attention_scratch(...) numbers */
@@ -77,7 +75,7 @@ typedef struct enc_kernels {
     /* In place: (x - mean) / sqrt(variance + epsilon) * gain + bias of each token. */
     void (*normalise)(enc_panels x, enc_extent extent, const float *gain, const float *bias, float epsilon);
     void (*attend)(const enc_attention *a);
-    /* count numbers at any address into floats. */
+    /* Converts count numbers at any address to floats. */
     void (*widen)(const uint8_t *from, enc_dtype dtype, size_t count, float *to);
     /* For tests: e^x for x <= 88, and the activations; count is a multiple of lanes. */
     void (*exponential)(const float *x, size_t count, float *to);
@@ -86,9 +84,9 @@ typedef struct enc_kernels {
 
 size_t enc_attention_scratch(const enc_kernels *kernels, uint32_t count, uint32_t size);
 
-/* The widest that this processor has; of those with so many lanes (16, 8 or 4) when lanes is not 0, or NULL. */
+/* Returns the widest kernels for this processor; if lanes is 16, 8 or 4, those with that many lanes, or NULL. */
 const enc_kernels *enc_kernels_find(uint32_t lanes);
-/* Of lanes 4 in C alone, without the processor's own fused multiply-add: slow, for tests on any machine. */
+/* Kernels with 4 lanes in plain C, without hardware fused multiply-add: slow, for tests on any machine. */
 const enc_kernels *enc_kernels_plain(void);
 
 #endif

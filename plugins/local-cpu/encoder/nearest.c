@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embeds the questions, and then row after row, of which each question keeps the nearest. */
+/* Embeds the questions, and then row after row; each question keeps the nearest rows. */
 #include "encoder/nearest.h"
 #include "encoder/sentences.h"
 #include "kolm/kit/json.h"
@@ -86,7 +86,7 @@ static void place(row places[NEAREST_ROWS], const char *id, double likeness) {
     places[at].likeness = likeness;
 }
 
-/* In one order, so that the same bytes come from every machine. */
+/* In a fixed order, so that every machine produces the same bytes. */
 static double likeness_of(const float *a, const float *b, uint32_t count) {
     double sum = 0;
     for (uint32_t k = 0; k < count; k++)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which rows are nearest to each question of an infer job, by their embeddings. */
+/* Finds the rows nearest to each question of an infer job, by their embeddings. */
 #ifndef LOCAL_CPU_ENCODER_NEAREST_H
 #define LOCAL_CPU_ENCODER_NEAREST_H
 
 #include "infer.h"
 
 /*
- * The rows lie in near.jsonl of the job, lines of {"id","input"}. Likeness is the cosine of the embeddings; rows without
- * any (0 or less) are not near, and of rows as near as each other the first stands first. Memory: the embeddings of the
- * questions, at most NEAREST_QUESTIONS of them, and of one batch of rows.
+ * The rows are in near.jsonl of the job, lines of {"id","input"}. Likeness is the cosine of the embeddings; rows with 0
+ * or less are not near, and rows of equal likeness keep their order. Memory: the embeddings of the questions, at most
+ * NEAREST_QUESTIONS of them, and of one batch of rows.
  */
 #define NEAREST_FILE "near.jsonl"
 #define NEAREST_QUESTIONS 64u /* of a job with more nothing is said */
@@ -17,12 +17,12 @@
 typedef struct nearest nearest;
 typedef struct sentences sentences;
 
-/* Reads the questions from the open file `questions`, from where it is, and leaves it there. *out is NULL when they are
- * too many, or none. watch.step reports rows of near.jsonl. CANCELLED as infer_run. */
+/* Reads the questions from the open file `questions`, starting at its offset, which it restores. *out is NULL if there
+ * are too many or none. watch.step reports rows of near.jsonl. CANCELLED as in infer_run. */
 kit_status nearest_make(sentences *s, uint32_t threads, int questions, const char *rows_path, const infer_watch *watch,
                         nearest **out, kolm_error_t *err) KIT_MUST_USE;
-void nearest_free(nearest *n); /* NULL is fine */
-/* For infer_engine.more: `,"near":[{"id","likeness"}, ...]` of the question with this number, from 0. */
+void nearest_free(nearest *n); /* no-op if NULL */
+/* For infer_engine.more: `,"near":[{"id","likeness"}, ...]` for the question with this number, from 0. */
 const char *nearest_text(void *self, uint64_t question);
 
 #endif

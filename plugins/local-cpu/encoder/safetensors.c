@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads the header of a safetensors file with distrust. */
+/* Parses and validates the header of a safetensors file. */
 #include "safetensors.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/text.h"
@@ -51,7 +51,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
                     "out of memory while reading a model's weights");
 }
 
-/* What is being read: for sentences. */
+/* The file being read, for messages. */
 typedef struct source {
     const char *shown;
     const uint8_t *bytes; /* of the data, behind the header */
@@ -107,7 +107,7 @@ static kit_status read_shape(const source *s, const cJSON *value, enc_tensor *t,
         uint64_t n = (uint64_t)item->valuedouble;
         t->shape[t->rank++] = n;
         empty = empty || n == 0;
-        /* A zero elsewhere does not make an absurd size lawful. */
+        /* A zero dimension does not make an absurd one valid. */
         if (n != 0 && __builtin_mul_overflow(t->count, n, &t->count))
             return damaged(s, err, "the tensor %.*s has more numbers than can be counted", SHOWN_MAX, value->string);
     }

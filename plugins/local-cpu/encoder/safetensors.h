@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tensors of a safetensors file that lies in memory: their names, types, shapes and bytes, all of it checked
- * first. */
+/* The tensors of a safetensors file in memory: their names, types, shapes and bytes, all validated. */
 #ifndef LOCAL_CPU_ENCODER_SAFETENSORS_H
 #define LOCAL_CPU_ENCODER_SAFETENSORS_H
 
@@ -11,9 +10,9 @@
  * JSON object {"NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [BEGIN, END]}, ..., "__metadata__": {...}},
  * with offsets that count from the end of the header; then the tensors' bytes, little endian, in C order, without gaps.
  *
- * Nothing in it is believed: a tensor must lie inside the file, be as long as its type and shape say, begin at a
- * multiple of its type's size, and share no byte with another; no byte may belong to none. Only the header is read, so
- * that a file of gigabytes costs no more than a small one. The numbers themselves are not looked at.
+ * The file is not trusted: a tensor must be inside the file, match its type and shape in length, begin at a multiple of
+ * its type's size, and not overlap another; there must be no gaps. Only the header is read, so a file of gigabytes
+ * costs no more than a small one. The numbers themselves are not checked.
  */
 #define ENC_RANK_MAX 8
 
@@ -25,11 +24,11 @@ typedef enum enc_dtype {
     ENC_I8,
     ENC_I32,
     ENC_I64,
-    ENC_OTHER, /* a type of the format that no encoder here computes with */
+    ENC_OTHER, /* a type of the format that is not supported here */
 } enc_dtype;
 
 typedef struct enc_tensor {
-    const char *name; /* NUL terminated; belongs to the set */
+    const char *name; /* NUL terminated; owned by the set */
     enc_dtype dtype;
     uint32_t rank;
     uint64_t shape[ENC_RANK_MAX];
@@ -40,15 +39,15 @@ typedef struct enc_tensor {
 
 typedef struct enc_tensors enc_tensors;
 
-/* bytes stay the caller's and must outlive the set; they are 4-aligned or better (mappings are). shown: the file's name
- * in errors. DATA_LOSS with a sentence when it is no such file or a damaged one; UNIMPLEMENTED on a big-endian
+/* bytes are owned by the caller, must outlive the set, and must be at least 4-aligned (mappings are). shown: the file's
+ * name in errors. DATA_LOSS, with the reason, if it is not a valid safetensors file; UNIMPLEMENTED on a big-endian
  * machine. */
 kit_status enc_tensors_read(const void *bytes, uint64_t size, const char *shown, enc_tensors **out,
                             kolm_error_t *err) KIT_MUST_USE;
 void enc_tensors_free(enc_tensors *tensors);
 size_t enc_tensors_count(const enc_tensors *tensors);
-const enc_tensor *enc_tensors_at(const enc_tensors *tensors, size_t index); /* by ascending place in the file */
-/* NULL when there is none of that name. */
+const enc_tensor *enc_tensors_at(const enc_tensors *tensors, size_t index); /* by ascending offset in the file */
+/* NULL if there is none of that name. */
 const enc_tensor *enc_tensors_find(const enc_tensors *tensors, const char *name);
 /* Bytes of one number, 0 for ENC_OTHER. */
 uint32_t enc_dtype_bytes(enc_dtype dtype);

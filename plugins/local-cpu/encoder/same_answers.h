@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether an encoder with other weights gives the held-out rows the same answers. */
+/* Checks whether an encoder with other weights gives the same answers to the held-out rows. */
 #ifndef LOCAL_CPU_ENCODER_SAME_ANSWERS_H
 #define LOCAL_CPU_ENCODER_SAME_ANSWERS_H
 
@@ -7,8 +7,8 @@
 #include "encoder/sentences.h"
 
 typedef struct same_job {
-    sentences *sentences;  /* as they are */
-    const enc_file *other; /* in the place of the encoder's file of this name */
+    sentences *sentences;  /* with the original weights */
+    const enc_file *other; /* replaces the encoder's file of this name */
     bool read_end;
     const char *rows_path; /* lines with an "input"; NULL: none */
     const char *linear_path, *head_path;

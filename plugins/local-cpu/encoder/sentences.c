@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opens a tokenizer beside its encoder, and gathers the ids of many texts for one call. */
+/* Opens a tokenizer with its encoder, and collects the ids of many texts for one call. */
 #include "encoder/sentences.h"
 #include "encoder/head.h"
 #include "encoder/token_unicode.h"
@@ -12,14 +12,14 @@ struct sentences {
     encoder *encoder;
     tokenizer *tokenizer;
     tokenizer_work *work;
-    enc_file files[2]; /* of the tokenizer, when they are the encoder's */
+    enc_file files[2]; /* of the tokenizer, if they are among the encoder's */
     size_t file_count;
     unsigned how;
     uint32_t most;
     kit_buf text; /* prefixed and lower-cased */
     uint32_t *ids;
     size_t id_count, id_capacity;
-    uint32_t *length; /* of each text that waits */
+    uint32_t *length; /* of each pending text */
     uint32_t count, capacity;
     uint64_t all_tokens, cut;
 };
@@ -31,7 +31,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
 
 /* ---- Opening */
 
-/* NOT_FOUND leaves *out empty when the file may be missing. */
+/* OK with an empty *out if the file is optional and missing. */
 static kit_status get(enc_files *files, const char *directory, const char *name, bool required, enc_file *out,
                       kolm_error_t *err) {
     kit_buf path = {0};
@@ -198,7 +198,7 @@ size_t sentences_part(const char *text, size_t length, size_t most, bool end, co
 kit_status sentences_add(sentences *s, const char *text, size_t length, kolm_error_t *err) {
     const enc_description *d = enc_described(s->encoder);
     tokenizer_ids ids;
-    /* What the tokenizer would refuse is cut before: the encoder reads so little of it that nothing is lost. */
+    /* Truncate what the tokenizer would refuse: the encoder reads so little of it that nothing is lost. */
     const size_t most = TOKENIZER_TEXT_MAX / 2 - strlen(d->prefix);
     const size_t fits = sentences_part(text, length, most, (s->how & TOKENIZER_END) != 0, &text);
     const bool shorter = fits < length;

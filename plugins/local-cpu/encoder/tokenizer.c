@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a text to its ids: added tokens, normaliser, pieces, model, special tokens, truncation. */
+/* Converts a text to ids: added tokens, normaliser, pieces, model, special tokens, truncation. */
 #include "tokenizer_parts.h"
 
 #include "kolm/kit/text.h"
@@ -16,7 +16,7 @@ static kit_status refuse(kolm_error_t *err, int32_t code, const char *remedy, co
     char text[512];
     kit_buf plain = {0};
     if (vsnprintf(text, sizeof text, format, args) < 0) text[0] = '\0';
-    kit_buf_escaped(&plain, text, strlen(text)); /* words of the file are among it */
+    kit_buf_escaped(&plain, text, strlen(text)); /* it contains text from the file */
     kit_status status = kit_fail(err, code, remedy, "%s", kit_buf_text(&plain));
     kit_buf_free(&plain);
     return status;
@@ -165,7 +165,7 @@ static bool encode_short(const tokenizer *t, tokenizer_work *w, size_t length, s
             if (!work_emit(w, seen->ids[i])) return false;
         return true;
     }
-    if (!encode_piece(t, w, length, characters)) return false; /* perhaps not all of it */
+    if (!encode_piece(t, w, length, characters)) return false; /* possibly incomplete */
     if (w->count - before > SEEN_IDS) return true;
     seen->length = (uint8_t)length;
     seen->count = (uint8_t)(w->count - before);
@@ -234,7 +234,7 @@ static bool read_text(tokenizer_work *w, const char *text, size_t length, size_t
     return true;
 }
 
-/* ---- What the limit means */
+/* ---- The limit */
 
 static bool special(unsigned how) {
     return (how & TOKENIZER_SPECIAL) != 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the tokenizer share: glyphs, steps of normalisers and pre-tokenizers, the vocabulary, and the work
+/* Shared by the parts of the tokenizer: glyphs, steps of normalisers and pre-tokenizers, the vocabulary, and the work
  * on a text. */
 /* Sources: added_tokens.c, charsmap.c, normalise.c, pattern.c, read_steps.c, split.c, tokenizer.c, tokenizer_json.c,
  * tokenizer_vocab.c, unigram.c, vocabulary.c and wordpiece.c. */
@@ -12,8 +12,8 @@
 
 #define TOKENIZER_REMEDY "compile with --recipe lora, whose tokens come from the tokenizers library itself"
 
-/* A text between its bytes and its tokens: code points, each with the place in the raw text that it came from (in code
- * points, as the library's alignments have it; kept right only where a step asks for it). */
+/* A text between bytes and tokens: code points, each with its position in the raw text (in code points, like the
+ * library's alignments; maintained only if a step needs it). */
 typedef struct glyph {
     uint32_t point, origin;
 } glyph;
@@ -22,7 +22,7 @@ typedef struct glyphs {
     glyph *at;
     size_t count, capacity;
 } glyphs;
-/* Room for `more` behind count; false without memory. */
+/* Makes room for `more` after count; false if out of memory. */
 bool glyphs_reserve(glyphs *g, size_t more);
 bool glyphs_copy(glyphs *to, const glyph *from, size_t count);
 
@@ -31,13 +31,13 @@ typedef struct pattern {
     uint32_t *points; /* the text, or the members of the class */
     uint32_t count;
     bool repeated;        /* a class, not a text */
-    bool spaces;          /* white space is in the class too */
-    bool inverted;        /* the class is of all others */
-    uint32_t least, most; /* how often; least >= 1 */
+    bool spaces;          /* the class includes white space */
+    bool inverted;        /* the class is all other characters */
+    uint32_t least, most; /* repetitions; least >= 1 */
 } pattern;
-/* From {"String": ...} or {"Regex": ...}; where: the step it is of, for the refusal. */
+/* Parses {"String": ...} or {"Regex": ...}; where: the step it belongs to, for the refusal. */
 kit_status pattern_read(const cJSON *value, const char *where, pattern *out, kolm_error_t *err) KIT_MUST_USE;
-/* The first match from `from` on, leftmost and longest; false without. */
+/* Finds the first match from `from` on, leftmost and longest; false if there is none. */
 bool pattern_find(const pattern *p, const glyph *g, size_t count, size_t from, size_t *out_start, size_t *out_end);
 void pattern_free(pattern *p);
 
@@ -69,10 +69,10 @@ typedef enum normal_kind {
 
 typedef struct normal_step {
     normal_kind kind;
-    bool clean, chinese, accents, lower; /* of NORMAL_BERT; accents: take them off */
+    bool clean, chinese, accents, lower; /* of NORMAL_BERT; accents: remove them */
     bool compose, compatible;            /* of NORMAL_FORM */
     bool left, right;                    /* of NORMAL_STRIP */
-    uint32_t *points;                    /* of NORMAL_PREPEND and NORMAL_REPLACE: what is put in */
+    uint32_t *points;                    /* of NORMAL_PREPEND and NORMAL_REPLACE: the new text */
     uint32_t point_count;
     pattern pattern;
     charsmap *map;
@@ -81,16 +81,16 @@ typedef struct normal_step {
 typedef struct normaliser {
     normal_step *steps;
     size_t count;
-    bool origins; /* a pre-tokenizer will ask for them */
+    bool origins; /* a pre-tokenizer needs them */
 } normaliser;
 /* The steps of a normalizer of tokenizer.json; null is none. */
 kit_status normaliser_read(const cJSON *value, normaliser *out, kolm_error_t *err) KIT_MUST_USE;
 /* That of BertTokenizer, from its configuration. */
 kit_status normaliser_bert(bool clean, bool chinese, bool accents, bool lower, normaliser *out,
                            kolm_error_t *err) KIT_MUST_USE;
-/* Whether origins stay right through all its steps. */
+/* Returns true if all steps maintain origins. */
 bool normaliser_keeps_origins(const normaliser *n);
-/* In place, with spare for a second copy; false without memory. */
+/* In place, with spare for a second copy; false if out of memory. */
 bool normaliser_run(const normaliser *n, glyphs *text, glyphs *spare);
 void normaliser_free(normaliser *n);
 /* The canonical or compatibility form of text in place, as normaliser_run does it. */
@@ -127,8 +127,8 @@ typedef struct splitter {
 kit_status splitter_read(const cJSON *value, splitter *out, kolm_error_t *err) KIT_MUST_USE;
 bool splitter_asks_origins(const splitter *s);
 void splitter_free(splitter *s);
-/* Gives the pieces to `take` in order until one call returns false; returns false then. meta: SPLIT_STEPS_MAX buffers.
- * A failed allocation sets *failed and stops too. */
+/* Passes the pieces to `take` in order, until it returns false; then returns false, too. meta: SPLIT_STEPS_MAX buffers.
+ * A failed allocation sets failed and stops, too. */
 typedef struct split_run {
     const splitter *splitter;
     glyphs *meta;
@@ -138,13 +138,13 @@ typedef struct split_run {
 } split_run;
 bool splitter_run(split_run *run, const glyph *text, size_t count);
 
-/* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that nobody can choose tokens
- * that fall on one place, and the hash of a text goes on from that of its front. */
+/* Tokens by their text. The hash is a polynomial over a prime field at a secret point, so that colliding tokens cannot
+ * be constructed, and the hash of a text can be computed from that of its prefix. */
 #define VOCABULARY_WAITING 16u
 #define VOCABULARY_PIECE 7u /* bytes of a token that are hashed at a time */
 typedef struct vocabulary_entry {
     uint32_t at, id;
-    uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: an equal token came before it */
+    uint16_t length, characters; /* bytes, and code points; characters 0xFFFF: a duplicate of an earlier token */
 } vocabulary_entry;
 
 typedef struct vocabulary {
@@ -155,14 +155,14 @@ typedef struct vocabulary {
     uint32_t *slots; /* complete once it is sealed */
     unsigned slot_shift;
     void *room;     /* bytes, entries and slots, in one allocation */
-    double *scores; /* of the entries, for Unigram: room for capacity of them; NULL: there are none */
+    double *scores; /* of the entries, for Unigram: room for capacity of them; NULL: none */
     uint64_t secret;
     size_t size_hint;
     uint32_t longest; /* bytes of the longest token */
     uint32_t distinct;
     bool sealed;
     uint64_t waiting[VOCABULARY_WAITING]; /* hashes of the last tokens, which are not in slots yet */
-    uint8_t *fronts;                      /* two bits for each hash: FRONT_*; a filter, which may say too much */
+    uint8_t *fronts;                      /* two bits for each hash: FRONT_*; a filter with false positives */
     unsigned front_shift;
 } vocabulary;
 #define VOCABULARY_TOKEN_MAX 4096u /* bytes of a token */
@@ -170,11 +170,11 @@ typedef struct vocabulary {
 #define VOCABULARY_NONE UINT32_MAX
 /* size_hint: bytes of the file that the tokens are in. */
 kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) KIT_MUST_USE;
-/* Of equal tokens the last one's id and score count. */
+/* Adds a token. Of equal tokens, the id and score of the last one are used. */
 kit_status vocabulary_add(vocabulary *v, const char *bytes, size_t length, uint32_t id, kolm_error_t *err) KIT_MUST_USE;
-/* The score of the token that was just added. */
+/* Sets the score of the token added last. */
 kit_status vocabulary_score(vocabulary *v, double score, kolm_error_t *err) KIT_MUST_USE;
-/* No token will follow. fronts: builds the filter, for texts without blanks (Unigram). */
+/* Call after the last token. fronts: builds the filter, for texts without blanks (Unigram). */
 kit_status vocabulary_seal(vocabulary *v, bool fronts, kolm_error_t *err) KIT_MUST_USE;
 uint32_t vocabulary_find(const vocabulary *v, const char *bytes, size_t length); /* its id or VOCABULARY_NONE */
 void vocabulary_free(vocabulary *v);
@@ -196,8 +196,8 @@ static inline uint64_t vocabulary_add_piece(uint64_t secret, uint64_t hash, uint
     return (sum & VOCABULARY_PRIME) + ((top << 3) | (sum >> 61));
 #endif
 }
-/* A text's hash while bytes are added. They count seven at a time, with a one behind the last, so that no two texts are
- * the same numbers. */
+/* A text's hash while bytes are added. They are hashed seven at a time, with a one bit after the last, so that
+ * different texts are different sequences of numbers. */
 typedef struct vocabulary_text {
     uint64_t hash, piece;
     unsigned bits; /* of piece */
@@ -213,12 +213,12 @@ static inline uint64_t vocabulary_hash(uint64_t secret, const vocabulary_text *t
     return text->bits == 0 ? text->hash
                            : vocabulary_add_piece(secret, text->hash, text->piece | UINT64_C(1) << text->bits);
 }
-/* The token that front and back are together, whose hash is known, or NULL. */
+/* Returns the token that is front followed by back, with this hash, or NULL. */
 const vocabulary_entry *vocabulary_look(const vocabulary *v, uint64_t hash, const char *front, size_t front_length,
                                         const char *back, size_t back_length);
 enum { FRONT_LONGER = 1, FRONT_TOKEN = 2 };
-/* Whether tokens may go on from the text with this hash (FRONT_LONGER), and whether it may be one itself (FRONT_TOKEN).
- */
+/* Returns whether longer tokens may begin with the text with this hash (FRONT_LONGER), and whether it may be a token
+ * itself (FRONT_TOKEN). */
 static inline unsigned vocabulary_front(const vocabulary *v, uint64_t hash) {
     uint64_t place = (hash * UINT64_C(0x9E3779B97F4A7C15)) >> v->front_shift;
     return v->fronts[place >> 2] >> (place & 3u) * 2 & 3u;
@@ -227,7 +227,7 @@ static inline unsigned vocabulary_front(const vocabulary *v, uint64_t hash) {
 typedef enum model_kind { MODEL_WORDPIECE, MODEL_WORDLEVEL, MODEL_UNIGRAM } model_kind;
 
 typedef struct added_token {
-    uint32_t *points; /* what is looked for: normalised where the token asks for that */
+    uint32_t *points; /* the text to find, normalised if the token requires it */
     uint32_t count, id;
     bool single_word, left, right;
 } added_token;
@@ -242,9 +242,9 @@ struct tokenizer {
     tokenizer_facts facts;
     model_kind model;
     vocabulary words, added; /* added: all added tokens by their content */
-    uint32_t model_size;     /* tokens of the model as the library counts them: where the ids of added ones begin */
+    uint32_t model_size;     /* number of tokens of the model as counted by the library: the first id of added ones */
     uint32_t unknown;
-    char *unknown_text, *prefix; /* prefix: of pieces that go on a word */
+    char *unknown_text, *prefix; /* prefix: of pieces that continue a word */
     size_t prefix_length;
     vocabulary_text prefix_hash;
     size_t word_characters_max;
@@ -262,14 +262,14 @@ typedef struct path_node {
     uint32_t start, id;
 } path_node;
 
-/* What a word begins with, up to the end of one of its characters. */
+/* A prefix of a word, up to the end of one of its characters. */
 typedef struct word_front {
     uint64_t hash;
     uint32_t stop;
 } word_front;
 
-/* Pieces that came before, with their tokens: most words of a text do. Of those with the same place the last one stays.
- */
+/* A cache of earlier pieces with their tokens, because most words of a text repeat. Pieces with the same slot replace
+ * each other. */
 #define SEEN_BYTES 34u
 #define SEEN_IDS 7u
 #define SEEN_BITS 12u
@@ -282,7 +282,7 @@ typedef struct seen_piece {
 struct tokenizer_work {
     const tokenizer *tokenizer;
     seen_piece *seen;
-    uint64_t seen_by; /* the tokenizer that they are of, by its secret */
+    uint64_t seen_by; /* the tokenizer of those pieces, identified by its secret */
     glyphs raw, text, spare, meta[SPLIT_STEPS_MAX];
     char *bytes; /* a piece as UTF-8 */
     size_t bytes_capacity;
@@ -296,9 +296,9 @@ struct tokenizer_work {
     size_t count, capacity, limit;
     bool full, failed;
 };
-/* Appends an id; false at the limit (full) or without memory (failed). */
+/* Appends an id; false at the limit (full) or if out of memory (failed). */
 bool work_emit(tokenizer_work *w, uint32_t id);
-/* Makes *memory hold at least `wanted` things of this size. */
+/* Grows *memory to at least `wanted` elements of this size. */
 bool work_reserve(void **memory, size_t *capacity, size_t wanted, size_t size);
 /* The tokens of one piece, w->bytes holding its UTF-8. */
 bool wordpiece_encode(const tokenizer *t, tokenizer_work *w, size_t length, size_t characters);
@@ -306,18 +306,18 @@ bool unigram_encode(const tokenizer *t, tokenizer_work *w, size_t length);
 
 kit_status tokenizer_read_json(tokenizer *t, const tokenizer_files *files, kolm_error_t *err) KIT_MUST_USE;
 kit_status tokenizer_read_vocab(tokenizer *t, const tokenizer_files *files, kolm_error_t *err) KIT_MUST_USE;
-/* The facts, once all is read. */
+/* Computes the facts, once everything has been read. */
 kit_status tokenizer_settle(tokenizer *t, kolm_error_t *err) KIT_MUST_USE;
 /* An added token as tokenizer.json lists it. */
 typedef struct added_request {
     const char *content;
     bool single_word, left, right, normalised;
 } added_request;
-/* Builds t->raw, t->normalised and t->added; the model's words and the normaliser are there. */
+/* Builds t->raw, t->normalised and t->added; the model's words and the normaliser must be complete. */
 kit_status added_tokens_build(tokenizer *t, const added_request *requests, size_t count,
                               kolm_error_t *err) KIT_MUST_USE;
 void added_tokens_free(added_tokens *a);
-/* Calls for each stretch between added tokens (id NONE) and each of these, in order; an empty text gives nothing. */
+/* Calls take for each added token and each stretch between them (id NONE), in order; not for an empty text. */
 typedef bool (*added_take)(void *user, uint32_t id, const glyph *g, size_t count);
 bool added_tokens_split(const added_tokens *a, const glyph *g, size_t count, added_take take, void *user);
 

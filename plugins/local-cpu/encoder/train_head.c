@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which rows the head is chosen on, how sure its answers are, and the fit that stays. */
+/* Selects the rows for choosing the head, calibrates its answers, and does the final fit. */
 #include "encoder/train_head.h"
 #include "kolm/kit/file.h"
 #include "numeric.h"
@@ -27,7 +27,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
                     "out of memory while the head is trained");
 }
 
-/* The rows that candidates are compared on. */
+/* The rows used for comparing candidates. */
 typedef struct part {
     head_rows rows;
     uint32_t *number; /* of each in the job */
@@ -137,7 +137,7 @@ static void part_close(part *p) {
     free(p->margins);
 }
 
-/* ---- How sure the answers are */
+/* ---- Calibration */
 
 /* The confidence that each scored row's answer would have had, and whether it was right. */
 static kit_status find_confidences(const part *p, const head_choice *choice, uint32_t folds, head_trained *out,
@@ -184,7 +184,7 @@ static kit_status settle(const head_job *job, const part *p, const head_choice *
 
 /* ---- The choice */
 
-/* *out_weights: where the fit of all rows begins; NULL when memory is out. */
+/* *out_weights: where the fit of all rows starts; NULL if out of memory. */
 static kit_status choose_by_folds(const head_job *job, head_trained *out, float **out_weights, kolm_error_t *err) {
     const float unit = (float)MODEL_MICRO / (float)job->linear.temperature_micro;
     float scaled[LAMBDAS];
@@ -223,7 +223,7 @@ static kit_status choose_by_folds(const head_job *job, head_trained *out, float 
     return status;
 }
 
-/* Too few rows to measure anything: the plain choice, uncalibrated, and no distance is unusual. */
+/* Too few rows to measure anything: the default choice, uncalibrated, and no distance is unusual. */
 static kit_status choose_blind(const head_job *job, head_trained *out, float **out_weights, kolm_error_t *err) {
     const head_rows rows_ = all_rows(job);
     out->lambda = lambdas[BLIND_LAMBDA] * (float)MODEL_MICRO / (float)job->linear.temperature_micro;
@@ -238,7 +238,7 @@ static kit_status choose_blind(const head_job *job, head_trained *out, float **o
     return *out_weights != NULL ? KOLM_OK : out_of_memory(err);
 }
 
-/* ---- The fit that stays */
+/* ---- The final fit */
 
 static kit_status write_head(const head_model *m, const char *path, kolm_error_t *err) {
     kit_buf bytes = {0};

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From embeddings and the linear engine's out-of-fold scores to head.bin. */
+/* Trains head.bin from embeddings and the linear engine's out-of-fold scores. */
 #ifndef LOCAL_CPU_ENCODER_TRAIN_HEAD_H
 #define LOCAL_CPU_ENCODER_TRAIN_HEAD_H
 
 #include "encoder/head.h"
 
 /*
- * The margins are the linear model's scores as they are. Lambda is tried in units of the temperature at which those are
- * log-probabilities, so that the candidates mean the same whatever solver the engine chose.
+ * The margins are the linear model's raw scores. Lambda is tried in units of the temperature at which those are
+ * log-probabilities, so that candidates are comparable for every solver that the engine may choose.
  *
- * Beyond HEAD_CV_NUMBERS scores the cross-validation and the usual similarity are of a part of the rows, drawn by their
- * number; the fit that stays is of all. Memory beside the embeddings: about three times that many floats, and 16 bytes
- * a row.
+ * Beyond HEAD_CV_NUMBERS scores the cross-validation and the usual similarity use a subset of the rows, selected by
+ * their number; the final fit uses all. Memory in addition to the embeddings: about three times that many floats, and
+ * 16 bytes per row.
  */
 #define HEAD_CV_NUMBERS (8u << 20)
 
@@ -31,7 +31,7 @@ typedef struct head_job {
 
 typedef struct head_trained {
     head_candidate candidate[HEAD_LAMBDAS * HEAD_COSTS];
-    uint32_t candidates, chosen; /* 0 when there were too few rows to choose by */
+    uint32_t candidates, chosen; /* 0 if there were too few rows to choose from */
     float lambda, cost;
     calibration calibration;
     head_distance distance;

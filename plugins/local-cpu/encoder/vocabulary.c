@@ -94,7 +94,7 @@ static void place_later(vocabulary *v, uint32_t i, uint64_t hash) {
     v->waiting[i % VOCABULARY_WAITING] = hash;
 }
 
-/* Moves everything to where there is room for so many tokens and bytes. */
+/* Reallocates everything for so many tokens and bytes. */
 static bool move(vocabulary *v, uint32_t capacity, size_t bytes_capacity) {
     unsigned bits = 4;
     while (((size_t)3 << bits) / 4 < capacity)
@@ -174,7 +174,7 @@ kit_status vocabulary_score(vocabulary *v, double score, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Every front of every token, cut where a character ends, and every token. */
+/* Adds every prefix of every token that ends at a character boundary, and every token. */
 static bool note_fronts(vocabulary *v) {
     size_t total = 0;
     unsigned bits = 8;

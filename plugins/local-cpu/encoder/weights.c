@@ -18,7 +18,7 @@ static kit_status lacks(const binding *b, const char *name) {
                     "%s lacks the tensor %s%s", b->e->shown, b->prefix, name);
 }
 
-/* Where a norm's numbers were saved by an old version of transformers they have old names. */
+/* Old versions of transformers saved a norm's numbers under other names. */
 static const char *old_name(const char *name, char out[NAME_MAX_BYTES]) {
     const char *norm = strstr(name, "LayerNorm.");
     if (norm == NULL) return NULL;
@@ -154,7 +154,7 @@ static kit_status find_prefix(binding *b) {
     return lacks(b, "embeddings.word_embeddings.weight");
 }
 
-/* The floats that a model of these sizes has beside its matrices. */
+/* Number of floats of a model of these sizes besides its matrices. */
 static size_t floats_of(const enc_description *d, uint32_t reach) {
     size_t count = 2 * (size_t)d->hidden + (size_t)d->layers * (9 * (size_t)d->hidden + d->inner);
     if (d->family == ENC_MPNET) count += (32 + 2 * (size_t)reach + ENC_VECTOR_MOST) * d->heads;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tensors of an encoder by their part in it; what the encoder's own files share, and nobody else includes. */
+/* The tensors of an encoder by their role. Private to the encoder. */
 #ifndef LOCAL_CPU_ENCODER_WEIGHTS_H
 #define LOCAL_CPU_ENCODER_WEIGHTS_H
 
@@ -20,14 +20,14 @@ typedef struct enc_layer {
 } enc_layer;
 
 typedef struct enc_weights {
-    enc_matrix words, positions, types; /* types.rows is 0 where there are none */
+    enc_matrix words, positions, types; /* types.rows is 0 if there are none */
     enc_norm norm;
     enc_layer *layers;
     float *distances; /* ENC_MPNET: for each head its bias by distance, 2 * reach + vector numbers, zero at reach */
     uint32_t reach;
     /* ENC_STATIC: words, and */
     enc_tensor row_of;    /* the row of each token; count 0: its own */
-    enc_tensor weight_of; /* what each token's row is multiplied with; count 0: nothing */
+    enc_tensor weight_of; /* factor of each token's row; count 0: none */
     float *owned;         /* all floats above that were converted */
     size_t owned_count, owned_used;
 } enc_weights;
@@ -38,19 +38,19 @@ struct encoder {
     enc_description is;
     enc_weights weights;
     const enc_kernels *kernels;
-    const enc_kernels *few; /* for as many tokens as its vectors have lanes, or fewer */
-    char *shown;            /* the file of weights, for sentences */
+    const enc_kernels *few; /* for at most as many tokens as its vectors have lanes */
+    char *shown;            /* the file of weights, for messages */
 };
 
 #define ENC_VECTOR_MOST 16u /* lanes of the widest vectors */
 
-/* Fills weights from tensors, every shape checked. DATA_LOSS or UNIMPLEMENTED with a sentence. */
+/* Fills weights from tensors and checks every shape. DATA_LOSS or UNIMPLEMENTED, with the reason. */
 kit_status enc_weights_bind(encoder *e, kolm_error_t *err) KIT_MUST_USE;
 void enc_weights_free(encoder *e);
 
-/* One chunk of texts, all layers: in forward.c. */
+/* Computes all layers for one chunk of texts (forward.c). */
 typedef struct enc_workspace enc_workspace;
-/* most: tokens of a chunk. */
+/* most: maximum number of tokens in a chunk. */
 kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, enc_workspace **out,
                              kolm_error_t *err) KIT_MUST_USE;
 void enc_workspace_free(enc_workspace *space);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WordPiece: the longest token of the vocabulary that begins a word, then those that go on from there. */
+/* WordPiece: the longest token that begins a word, then repeatedly the longest that continues it. */
 #include "tokenizer_parts.h"
 
 #include <string.h>
