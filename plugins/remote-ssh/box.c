@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads which machine is meant, and how it is reached, from the variable and from config.json. */
+/* Reads the target machine, and how to reach it, from the variable and from config.json. */
 #include "box.h"
 
 #include "kolm/kit/address.h"
@@ -32,7 +32,7 @@ static bool is_address(const char *text, size_t length) {
     return inet_pton(AF_INET6, address, &ignored) == 1;
 }
 
-/* A name of these letters. A leading '-' could be taken for an option. */
+/* A name of these characters. A leading '-' could be mistaken for an option. */
 static bool is_name(const char *text, size_t length) {
     return length > 0 && text[0] != '-' && strspn(text, name_letters) >= length;
 }
@@ -90,7 +90,7 @@ static bool is_kind(const cJSON *value, kind wanted) {
     return wanted == TEXT ? cJSON_IsString(value) : wanted == FLAG ? cJSON_IsBool(value) : cJSON_IsNumber(value);
 }
 
-/* A key with another spelling, or a value of another type, would be passed over, and with it what it was to secure. */
+/* A misspelt key, or a value of another type, would be ignored, and with it the protection that it was meant to add. */
 static kit_status check_value(const char *box_name, const cJSON *value, kolm_error_t *err) {
     static const char *const names[] = {"a text in quotes", "true or false", "a number of seconds"};
     char known[400] = "the settings of a box are:";
@@ -175,7 +175,7 @@ static kit_status flag_setting(const settings *s, const char *key, bool *out, ko
                     "backends.remote-ssh.%s in config.json is neither true nor false", key);
 }
 
-/* ---- Reading it all */
+/* ---- The whole configuration */
 
 static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
     int32_t code = host->secret(host->user, BOX_VARIABLE, b->target, sizeof b->target, NULL);
@@ -337,8 +337,8 @@ kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
     struct addrinfo *found = NULL;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     if (!kit_setting(host, "network.private_only", "", only, sizeof only) || strcmp(only, "true") != 0) return KOLM_OK;
-    b->settings.no_fetch = true; /* nor may the machine reach further on our behalf */
-    /* Of several names for one machine, that of ~/.ssh/config is what will be connected to. */
+    b->settings.no_fetch = true; /* the machine must not download anything for us, either */
+    /* The connection will go to the host name from ~/.ssh/config. */
     kit_ssh_config config = {0};
     KIT_TRY(kit_ssh_config_resolve(b->settings.ssh.config_path, &b->settings.ssh.target, &config, err));
     hints.ai_family = config.address_family;

@@ -50,7 +50,7 @@ cJSON *box_remembered(const box *b) {
 void box_remember(const box *b, const char *host_key, cJSON *facts) {
     char *path = NULL;
     kit_buf text = {0};
-    static const char *const not_facts[] = {"id", "ok", "host_key", "seen"}; /* of the answer, and of an earlier time */
+    static const char *const not_facts[] = {"id", "ok", "host_key", "seen"}; /* of the answer, or added by the cache */
     for (size_t i = 0; i < sizeof not_facts / sizeof *not_facts; i++)
         cJSON_DeleteItemFromObjectCaseSensitive(facts, not_facts[i]);
     kit_status status =

@@ -14,7 +14,7 @@
 static void tell_unseen(const kolm_host_v1_t *host, const char *target) {
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,
-        .memory_kind = KOLM_MEMORY_NONE, /* nobody has looked */
+        .memory_kind = KOLM_MEMORY_NONE, /* not checked */
         .total_memory_bytes = KOLM_MEMORY_UNKNOWN,
         .free_memory_bytes = KOLM_MEMORY_UNKNOWN,
         .name = target,
@@ -130,7 +130,7 @@ static kit_status check_again(bench *t, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Where the user lets kolm make a Python environment it is made here, before it is needed. */
+/* If the user allows kolm to create a Python environment, creates it here, before it is needed. */
 static kit_status check_environment(bench *t, kolm_error_t *err) {
     KIT_TRY(kit_ssh_job_python(t->remote, t->facts, err));
     box_tell(NULL, t->facts, t->note, sizeof t->note);
@@ -180,15 +180,15 @@ static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, ko
     return KOLM_OK;
 }
 
-/* ---- status: of every machine that is known, by the variable or by its name in config.json. */
+/* ---- status: of every known machine, from the variable or config.json. */
 
 typedef struct round {
     const kolm_host_v1_t *host;
     const kolm_status_args_t *args;
-    box *seen; /* those before this one that could be read */
+    box *seen; /* earlier ones that could be read */
     size_t seen_count, reached;
     uint64_t freed;
-    kolm_error_t first; /* why the first of those that failed did; code 0: none */
+    kolm_error_t first; /* of the first one that failed; code 0: none */
 } round;
 
 /* The variable may name the host of a box. */
