@@ -10,13 +10,13 @@
 #include <unistd.h>
 
 /*
- * NVML (libnvidia-ml.so.1) is installed with the driver, answers without making a CUDA context and so without waking
- * the cards, and tells free memory and versions, which the driver API does not without a context. What is used of it,
- * with signatures and numbers as NVIDIA documents them (NVML API reference, R535): nvmlReturn_t is an int; nvmlMemory_t
- * is three unsigned long longs; strings are filled into caller's arrays.
+ * NVML (libnvidia-ml.so.1) is installed with the driver, works without a CUDA context and so without waking the cards,
+ * and reports free memory and versions, which the driver API does not without a context. Signatures and numbers are as
+ * documented by NVIDIA (NVML API reference, R535): nvmlReturn_t is an int; nvmlMemory_t is three unsigned long longs;
+ * strings are written into the caller's arrays.
  */
-/* The order of the bus is NVML's, and so that of the indices in CUDA_VISIBLE_DEVICES that detect looks at; CUDA's own
- * is the fastest first. The workspace is what PyTorch's notes on reproducibility ask for. */
+/* NVML uses bus order, and so do the indices in CUDA_VISIBLE_DEVICES that detect checks; CUDA's default is the fastest
+ * first. The workspace is required by PyTorch's notes on reproducibility. */
 static const char *const env[] = {"CUDA_DEVICE_ORDER=PCI_BUS_ID",
                                   "CUDA_DEVICE_ORDER",
                                   "CUDA_VISIBLE_DEVICES",
@@ -50,7 +50,7 @@ typedef struct nvml {
     int (*mig_by_index)(nvml_device_t device, unsigned index, nvml_device_t *device_out); /* may be missing */
 } nvml;
 
-/* dlsym gives an object pointer; POSIX promises that it may be copied into a function pointer. */
+/* dlsym returns an object pointer; POSIX guarantees that it may be copied into a function pointer. */
 static bool symbol(void *library, const char *name, void *out_function) {
     void *address = dlsym(library, name);
     memcpy(out_function, &address, sizeof address);
@@ -93,7 +93,7 @@ static void report(sighting *s, nvml_device_t device, const char *prefix) {
     nvml_memory_t memory;
     if (s->api->name(device, name, sizeof name) != NVML_SUCCESS) kit_copy(name, sizeof name, "NVIDIA GPU");
     if (s->api->uuid(device, uuid, sizeof uuid) != NVML_SUCCESS) uuid[0] = '\0';
-    /* Some boards answer "not supported" (integrated memory) or "no permission" for parts of a shared card. */
+    /* Some boards return "not supported" (integrated memory) or "no permission" for parts of a shared card. */
     bool known = s->api->memory(device, &memory) == NVML_SUCCESS;
     kit_format(shown, sizeof shown, "%s%s", prefix, name);
     const kolm_device_t record = {
@@ -111,7 +111,7 @@ static void report(sighting *s, nvml_device_t device, const char *prefix) {
     s->host->device(s->host->user, &record);
 }
 
-/* A card in MIG mode is as many devices as it has slices, each with memory of its own; the card itself runs nothing. */
+/* In MIG mode each slice of a card is a device with its own memory; the card itself runs nothing. */
 static bool report_slices(sighting *s, nvml_device_t card) {
     unsigned current = 0, pending = 0, most = 0;
     if (s->api->mig_mode == NULL || s->api->mig_mode(card, &current, &pending) != NVML_SUCCESS || current != 1)
@@ -141,7 +141,7 @@ static void report_card(sighting *s, unsigned index) {
     if (kit_visible_position(s->visible, index, uuid) >= 0) report(s, card, "");
 }
 
-/* The kernel's word on its driver, which a container sees too. */
+/* The driver version from the kernel, which is visible in containers, too. */
 static bool driver_loaded(const kolm_host_v1_t *host) {
     char path[256];
     return kit_setting(host, "nvidia_proc", "/proc/driver/nvidia/version", path, sizeof path) &&

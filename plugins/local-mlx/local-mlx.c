@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Apple's MLX: on a Mac its GPU; on Linux its own builds for processors and CUDA, where they are in the runtime. */
+/* Apple's MLX: the GPU of a Mac; on Linux its builds for CPUs and CUDA, if the runtime has them. */
 #include "kolm/kit/backend.h"
 #include "kolm/kit/metal.h"
 #include "kolm/kit/trainer.h"
@@ -9,7 +9,7 @@
 static const char *const env[] = {"CUDA_VISIBLE_DEVICES", NULL};
 static const kit_trainer trainer = {.device = "mlx", .env = env};
 
-/* Without Metal the package decides: it is one for processors, unless one of its CUDA builds is beside it. */
+/* Without Metal the installed package decides: it uses the CPU unless one of its CUDA builds is installed, too. */
 static void report_build(const kolm_host_v1_t *host, const char *name, const char *runtime) {
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,

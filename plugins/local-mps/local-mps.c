@@ -4,7 +4,7 @@
 #include "kolm/kit/metal.h"
 #include "kolm/kit/trainer.h"
 
-/* What Metal lacks is computed on the processor instead of ending the training. */
+/* Operations that Metal lacks run on the CPU instead of ending the training. */
 static const char *const env[] = {"PYTORCH_ENABLE_MPS_FALLBACK=1", NULL};
 static const kit_trainer trainer = {.device = "mps", .env = env};
 

@@ -17,10 +17,10 @@
  * same node makes it an APU, whose memory is the system's. drm_render_minor gives /dev/dri/renderDN and
  * /sys/class/drm/renderDN/device, where amdgpu has mem_info_vram_total and mem_info_vram_used, in bytes. ROCr numbers
  * GPUs in the order of their nodes. Newer kernels (6.6 and later) give an APU a node without processors, like a card's;
- * there its instruction set tells (LLVM's AMDGPU processor table names the APUs).
+ * then its instruction set identifies it (LLVM's AMDGPU processor table lists the APUs).
  *
- * ROCR_VISIBLE_DEVICES (indices or GPU-<unique_id>) selects first; HIP_VISIBLE_DEVICES, or CUDA_VISIBLE_DEVICES where
- * that is not set, then selects by position among what is left (ROCm documentation, "GPU isolation techniques").
+ * ROCR_VISIBLE_DEVICES (indices or GPU-<unique_id>) selects first; HIP_VISIBLE_DEVICES, or CUDA_VISIBLE_DEVICES if that
+ * is not set, then selects by position among the rest (ROCm documentation, "GPU isolation techniques").
  */
 static const char *const env[] = {"ROCR_VISIBLE_DEVICES",
                                   "HIP_VISIBLE_DEVICES",
@@ -138,14 +138,14 @@ static void look_at_node(sighting *s, const char *node) {
     if (g.simds > 0) s->gpus[s->present++] = g;
 }
 
-/* Where ROCr lists this GPU, -1 if it hides it. */
+/* Position of this GPU in ROCr's list, -1 if hidden. */
 static int rocr_position(const sighting *s, uint32_t index) {
     char id[32];
     kit_format(id, sizeof id, "GPU-%016llx", (unsigned long long)s->gpus[index].unique_id);
     return kit_visible_position(s->rocr, index, s->gpus[index].unique_id != 0 ? id : NULL);
 }
 
-/* HIP counts what ROCr lists, in ROCr's order: the place of a GPU is the number of those before it. */
+/* HIP counts the GPUs that ROCr lists, in that order: the position of a GPU is the number of those before it. */
 static void report_visible(sighting *s) {
     for (uint32_t i = 0; i < s->present; i++) {
         int position = rocr_position(s, i);
@@ -186,7 +186,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     sighting s = {.host = host};
     char path[512], kfd[256], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
     struct dirent **nodes = NULL;
-    /* For odd installations and for tests on recorded trees. */
+    /* For unusual installations, and for tests on recorded trees. */
     if (!kit_setting(host, "sysfs_root", "/sys", s.root, sizeof s.root) ||
         !kit_setting(host, "kfd", "/dev/kfd", kfd, sizeof kfd))
         return kit_detected(out_result, KOLM_DETECT_BROKEN, "sysfs_root or kfd in config.json is too long",
