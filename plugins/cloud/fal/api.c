@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds and reads the JSON of fal: the queue of an endpoint, and the prices. As its Python client 1.0.3 speaks to
- * it. */
+/* Builds and parses the JSON of fal: the queue of an endpoint, and the prices. As used by its Python client 1.0.3. */
 #include "api.h"
 
 #include "kolm/kit/backend.h"
@@ -9,7 +8,7 @@
 #include <string.h>
 
 #define PLATFORM "https://api.fal.ai"
-#define ANY_ENDPOINT "fal-ai/any-llm" /* whose price is asked for when the user names no endpoint */
+#define ANY_ENDPOINT "fal-ai/any-llm" /* its price is queried if the user names no endpoint */
 #define ENDPOINTS_MAX (64u << 10)
 #define ANSWER_MS 600000
 #define START_SECONDS "300"
@@ -88,7 +87,7 @@ kit_status fal_check(kit_queue_task *task, char *about, size_t capacity, kolm_er
     if (status == KOLM_OK && kit_json_get_number(one, "unit_price", &price) &&
         kit_service_text(one, "unit", unit, sizeof unit))
         kit_format(about, capacity, "%s costs %.6g USD by the %s", endpoint, price, unit);
-    /* an endpoint without a price says nothing about the token */
+    /* a missing price is unrelated to the token */
     if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(kit_json_get(reply.json, "error"))) status = KOLM_OK;
     kit_service_reply_free(&reply);
     return status;
@@ -111,7 +110,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     kit_queue_task *task = state;
     fal_request *r = own(task);
     char path[KIT_QUEUE_TEXT + 8];
-    /* It is not started after that time, and not repeated over there: what was given up does not run later. */
+    /* fal must not start it after that time, nor repeat it: a request that was given up does not run later. */
     static const kit_http_header headers[] = {{"X-Fal-Request-Timeout", START_SECONDS, NULL},
                                               {"X-Fal-No-Retry", "1", NULL}};
     kit_service_reply reply = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fal's queue and prices: what the table of the backend points to. */
+/* fal's queue and prices: the functions in the backend's table. */
 #ifndef KOLM_FAL_API_H
 #define KOLM_FAL_API_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds requests to Lambda's API, and reads its answers. */
+/* Builds requests to Lambda's API, and parses its answers. */
 #include "api.h"
 
 #include "kolm/kit/backend.h"
@@ -20,7 +20,7 @@ static kit_status get(kit_rent_account *a, const char *path, kit_rent_answer *an
     return kit_rent_ask(a, &(kit_rent_question){.path = path}, answer, err);
 }
 
-/* ---- Failures: by their codes, as the words change */
+/* ---- Failures: by code, because texts change */
 
 const kit_rent_refusal lambda_refusals[] = {
     {"global/invalid-api-key", 0, KOLM_E_UNAUTHENTICATED,
@@ -317,7 +317,7 @@ kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) {
     return is_key(handle) ? delete_key(state, handle, err) : terminate(state, handle, err);
 }
 
-/* Keys first: the state of a machine must not be older than that of its key. */
+/* Keys first: the state of a machine must be newer than that of its key. */
 kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err) {
     static const char *const paths[] = {"/ssh-keys", "/instances"};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The requests to Lambda's API and what its answers mean; nothing about time, money or order. */
+/* The requests to Lambda's API and the meaning of its answers, without any policy for time, money or order. */
 #ifndef LAMBDA_API_H
 #define LAMBDA_API_H
 
@@ -12,8 +12,8 @@
  *   GET  /instances, /instances/{id}        booting, active, unhealthy, terminating, terminated, preempted
  *   POST /instance-operations/terminate     {"terminated_instances": [...]}: an id that is not among them was not ended
  *   GET, POST /ssh-keys, DELETE /ssh-keys/{id}
- * Answers are {"data": ...}, failures {"error": {"code", "message", "suggestion"}}; decided is by the code. One request
- * a second, one launch in 12. There is no key against launching twice: the name is looked for.
+ * Answers are {"data": ...}, failures {"error": {"code", "message", "suggestion"}}; decisions use only the code. One
+ * request per second, one launch per 12 seconds. There is no idempotency key: instances are looked up by name.
  */
 
 extern const kit_vm lambda_vm; /* the table: lambda.c */
@@ -31,7 +31,7 @@ kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_
                        kolm_error_t *err) KIT_MUST_USE;
 kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) KIT_MUST_USE;
 
-/* Gigabytes of one GPU of a type: "H100 (80 GB SXM5)", else by the name of the type; 0: not known. */
+/* Gigabytes of one GPU of a type: from "H100 (80 GB SXM5)", else from the name of the type; 0: unknown. */
 uint64_t lambda_vram_gb(const char *type, const char *gpu_description);
 
 #endif

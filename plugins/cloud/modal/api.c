@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The token, and sandboxes that are there: looked at, listed, ended. */
+/* The token, and existing sandboxes: querying, listing, ending. */
 #include "api.h"
 
 #include "kolm/kit/buf.h"
@@ -39,7 +39,7 @@ kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kol
 
 /* ---- How a sandbox ended */
 
-/* Success is status 1 with exit code 0, and nothing else; what only waits to be used has not ended well in any case. */
+/* Only status 1 with exit code 0 is success; a sandbox that only waits to be used has failed in any case. */
 static const char *ending(const Modal__Result *result) {
     static const char *const names[] = {"?",
                                         "its command ended",
@@ -143,7 +143,7 @@ static kit_status one_page(kit_rent_account *a, Modal__SandboxList *request, vis
     return status;
 }
 
-/* Those of kolm that have not ended, the newest first. */
+/* kolm's sandboxes that have not ended, newest first. */
 static kit_status each_sandbox(kit_rent_account *a, visit each, void *user, kolm_error_t *err) {
     Modal__SandboxList request = MODAL__SANDBOX_LIST__INIT;
     Modal__Tag tag = MODAL__TAG__INIT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One call of gRPC to Modal: packed, sent, unpacked; and its refusals in words. */
+/* One gRPC call to Modal: packs, sends and unpacks it, and explains its refusals. */
 #include "api.h"
 
 #include "kolm/kit/buf.h"
@@ -40,7 +40,7 @@ static const refusal refusals[] = {
 
 #define EXHAUSTED 8 /* the status of gRPC: capacity, limits, and too many requests alike */
 
-/* What a call failed with, in words that fit Modal. */
+/* Explains why a call failed, in Modal's terms. */
 static kit_status explain(const kit_grpc_answer *answer, bool creates, kit_status status, kolm_error_t *err) {
     const char *said = answer->said;
     if (answer->status == EXHAUSTED && !creates) err->code = status = KOLM_E_UNAVAILABLE;

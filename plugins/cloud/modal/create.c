@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes a sandbox: an app, an image, then the sandbox itself, once. */
+/* Creates a sandbox: an app, an image, then the sandbox itself, once. */
 #include "api.h"
 
 #include "kolm/kit/buf.h"
@@ -9,7 +9,7 @@
 
 #define TEXT 256
 #define DAY_SECONDS 86400u /* Modal ends every sandbox after a day */
-#define BUILD_MS 900000    /* an image that nobody has made yet */
+#define BUILD_MS 900000    /* for building a new image */
 #define JOIN_SECONDS 55.0f
 #define SUCCESS 1
 #define BREAKS_MOST 5 /* of the stream that says how an image gets on */
@@ -94,7 +94,7 @@ static bool may_pass(kit_status status) {
     return status == KOLM_E_UNAVAILABLE || status == KOLM_E_DEADLINE_EXCEEDED || status == KOLM_E_DATA_LOSS;
 }
 
-/* Modal keeps what it has made: it is built once for a workspace. */
+/* Modal keeps images: each is built once per workspace. */
 static kit_status wait_for_image(plan *p, build *b, kolm_error_t *err) {
     Modal__ImageJoin request = MODAL__IMAGE_JOIN__INIT;
     int64_t until = kit_now_ms() + BUILD_MS;
@@ -195,7 +195,7 @@ kit_status modal_create(void *state, const kit_rent_offer *offer, const char *na
     tag.tag_value = tag_value;
     gpu.count = 1;
     gpu.gpu_type = type;
-    /* the most is what is asked for, so that no more can be billed */
+    /* the limit equals the request, so that no more can be billed */
     resources.memory_mb = resources.memory_mb_max = p.size.memory_mb;
     resources.milli_cpu = resources.milli_cpu_max = p.size.milli_cpu;
     if (strcmp(type, MODAL_NO_GPU) != 0) resources.gpu_config = &gpu;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The way into a sandbox: a program there whose standard input and output are kolm's connection to its far end. Both
- * are written and read by offset, so that what breaks on the way is taken up where it was. */
+/* The connection into a sandbox: a program there whose standard input and output are kolm's connection to its far end.
+ * Both are accessed by offset, so that an interrupted transfer resumes where it broke off. */
 #include "api.h"
 
 #include "kolm/kit/buf.h"
@@ -49,7 +49,7 @@ typedef struct modal_wire {
 
 /* ---- Listening */
 
-/* What was read makes room for what comes: a reader that is always a little behind would else have all of it kept. */
+/* Discards consumed bytes: otherwise a reader that is always slightly behind would keep everything in memory. */
 static void make_room(modal_wire *w) {
     size_t left = w->held.length - w->held_at;
     if (w->held_at < left || w->held_at == 0) return;
@@ -95,7 +95,7 @@ static bool may_pass(kit_status status) {
     return status == KOLM_E_UNAVAILABLE || status == KOLM_E_DEADLINE_EXCEEDED || status == KOLM_E_DATA_LOSS;
 }
 
-/* Until the program has closed its output, or it cannot be read any more. */
+/* Reads until the program closes its output, or it is no longer readable. */
 static void *listen_to_it(void *user) {
     modal_wire *w = user;
     uint64_t before = UINT64_MAX;
@@ -119,7 +119,7 @@ static void *listen_to_it(void *user) {
     return NULL;
 }
 
-/* Whether the sandbox is still there is said by who looks at it: here it is a way that is broken. */
+/* Reported as a broken connection: whether the sandbox still exists is up to look(). */
 static kit_status as_break(kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_NOT_FOUND && status != KOLM_E_FAILED_PRECONDITION && status != KOLM_E_DATA_LOSS &&
         status != KOLM_E_UNAUTHENTICATED && status != KOLM_E_ABORTED && status != KOLM_E_DEADLINE_EXCEEDED)

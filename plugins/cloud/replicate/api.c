@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds and reads the JSON of Replicate: files, trainings, predictions. As its Python client 1.0.7 speaks to it. */
+/* Builds and parses the JSON of Replicate: files, trainings, predictions. As used by its Python client 1.0.7. */
 #include "api.h"
 
 #include <stdlib.h>
@@ -52,7 +52,7 @@ static kit_status read_names(kit_queue_task *task, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* The destination must be there, and not be open to everybody. */
+/* The destination must exist, and must not be public. */
 static kit_status check_destination(kit_queue_task *task, kolm_error_t *err) {
     char path[KIT_QUEUE_TEXT + 64], visibility[32];
     kit_service_reply reply = {0};
@@ -246,7 +246,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
                          kolm_error_t *err) {
     kit_queue_task *task = state;
     char path[2 * KIT_QUEUE_TEXT + 64];
-    (void)name; /* Replicate knows no names of jobs */
+    (void)name; /* Replicate's jobs have no names */
     *out_may_exist = false;
     cJSON *body = training_body(task);
     if (body == NULL) return kit_no_memory(err);
@@ -268,7 +268,7 @@ static kit_queue_life life_of(const char *word) {
     return KIT_QUEUE_UNKNOWN;
 }
 
-/* Logs are the whole text each time. */
+/* Logs are always returned in full. */
 static void show_logs(kit_queue_task *task, const cJSON *json) {
     const char *text = NULL, *end = NULL;
     if (!kit_json_get_string(json, "logs", &text) || strlen(text) <= own(task)->logs_shown) return;
@@ -290,7 +290,7 @@ static kit_status look_at(kit_queue_task *task, const char *kind, const char *ha
         (void)kit_service_text(reply->json, "error", out->why, sizeof out->why);
         out->life = life_of(out->word);
     }
-    /* a 404 of a proxy, or of a page, says nothing about the job */
+    /* a 404 from a proxy or web page is not about the job */
     if (status == KOLM_E_NOT_FOUND && kit_json_get(reply->json, "detail") == NULL) status = KOLM_E_UNAVAILABLE;
     return status;
 }

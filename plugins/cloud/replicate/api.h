@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replicate's trainings, predictions and files: what the table of the backend points to. */
+/* Replicate's trainings, predictions and files: the functions in the backend's table. */
 #ifndef KOLM_REPLICATE_API_H
 #define KOLM_REPLICATE_API_H
 
@@ -12,7 +12,7 @@ typedef struct replicate_job {
     char data_field[64], prompt_field[64];
     char data_url[1024]; /* of the uploaded rows */
     char weights[2048];  /* the address of the trained weights, "" if there is none */
-    cJSON *input;        /* more of the trainer's input; NULL: none */
+    cJSON *input;        /* additional input of the trainer; NULL: none */
     size_t logs_shown;
     const char *question; /* borrowed */
     kit_buf *answer;      /* borrowed */

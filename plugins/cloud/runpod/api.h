@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The requests to RunPod's REST API and what its answers mean; nothing about time, money or order. */
+/* The requests to RunPod's REST API and the meaning of its answers, without any policy for time, money or order. */
 #ifndef RUNPOD_API_H
 #define RUNPOD_API_H
 
 #include "kolm/rent/vm.h"
 
 /*
- * REST v2, https://docs.runpod.io/api-reference-v2, by its OpenAPI specification of 2026-08-20. (v1 is retired and
+ * REST v2, https://docs.runpod.io/api-reference-v2, OpenAPI specification of 2026-08-20. (v1 is retired and
  * answers 410.)
  *   GET    /catalog/gpus?include=AVAILABILITY&product=POD&cloud=...   types, USD an hour and GPU, where there are some now
  *   POST   /pods           201 and the pod; 400 is a rule that was broken or no capacity, and only its words say which; 402 no
@@ -14,11 +14,11 @@
  *   GET    /pods, /pods/{id}   PROVISIONING, STARTING, RUNNING; EXITED (stopped, and its disk billed), ERROR; TERMINATED
  *   DELETE /pods/{id}      204; then 404, or TERMINATED for a while. A stopped pod is never asked for
  *   POST   https://api.runpod.io/graphql {"query": "query { myself { clientBalance } }"}: {"data": ...} or {"errors": [...]}, in USD
- * Failures are application/problem+json {"title", "status", "detail", "errors"}: a 404 that is none of these is a
- * proxy's. No key against creating twice and no unique names: the name is looked for. The specification has no pages; a
- * `nextCursor` is followed. The public key goes along as the variable PUBLIC_KEY, which RunPod's images put into
- * authorized_keys; the account's own keys, which can be replaced only as a whole, are not touched. The direct address
- * of port 22 is used: the proxy has no exec.
+ * Failures are application/problem+json {"title", "status", "detail", "errors"}: any other 404 is from a proxy. There
+ * are no idempotency keys and no unique names: pods are looked up by name. The specification has no pages, but a
+ * `nextCursor` is followed. The public key is passed as the variable PUBLIC_KEY, which RunPod's images add to
+ * authorized_keys; the account's own keys, which can only be replaced as a whole, are not touched. The direct address
+ * of port 22 is used, because the proxy does not support exec.
  */
 
 extern const kit_vm runpod_vm; /* the table: runpod.c */

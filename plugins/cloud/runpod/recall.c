@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ends a recorded job of a serverless endpoint: what its record has is enough, whatever is set by then. */
+/* Ends a recorded job of a serverless endpoint: its record is sufficient, whatever the settings are by then. */
 #include "serverless.h"
 
 #include "kolm/kit/buf.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RunPod: pods with a GPU over SSH, and answers by a serverless endpoint where one is set. The slots are the SDK's;
- * this is the table. */
+/* RunPod: pods with a GPU over SSH, and answers from a serverless endpoint if one is set. The slots are the SDK's; this
+ * is the table. */
 #include "api.h"
 #include "serverless.h"
 
@@ -38,7 +38,7 @@ const kit_vm runpod_vm = {
 
 KIT_VM_SLOTS(runpod_vm)
 
-/* A job is one of the endpoint; everything else is a pod. */
+/* A job belongs to the endpoint; everything else is a pod. */
 static int32_t reclaim(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args, kolm_reclaim_result_t *out_result,
                        kolm_error_t *out_error) {
     return strcmp(args->kind, "job") == 0 ? runpod_serverless_reclaim(host, args, out_result, out_error)

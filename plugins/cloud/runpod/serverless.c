@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds and reads the JSON of RunPod's serverless endpoints: batches of questions as jobs in the queue of one. */
+/* Builds and parses the JSON of RunPod's serverless endpoints: each batch of questions is a job in the queue of one. */
 #include "serverless.h"
 
 #include "kolm/kit/backend.h"
@@ -119,7 +119,7 @@ static kit_status bad_id(kolm_error_t *err) {
                     "backends.runpod.endpoint in config.json is not a valid endpoint id");
 }
 
-/* No estimate, so no way to keep to a budget: as with every queue. */
+/* There is no estimate, so a budget cannot be enforced, as with every queue. */
 static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
     static const char *const keys[] = {"budget_usd", "job.budget_micro_usd"};
     char text[32];
@@ -132,7 +132,7 @@ static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* What may run for longer than some minutes is recorded, with all that is needed to end it. */
+/* A job that may run for more than a few minutes is recorded, with everything needed to end it. */
 static void record_long(kit_queue_task *task) {
     endpoint *e = task->own;
     char text[KIT_RENT_PLACE_BYTES], which[KIT_SECRET_MARK_BYTES];
@@ -404,7 +404,7 @@ static kit_status fetch(void *state, const char *handle, bool *out_done, kolm_er
 static const kit_queue_provider queue = {
     .name = "RunPod", .settle_ms = 5000, .submit = submit, .look = look, .cancel = cancel, .fetch = fetch};
 
-/* What could not be cancelled, or has no id by which it could be, ends by its ttl. */
+/* A job that could not be cancelled, or has no known id, ends when its ttl expires. */
 static kit_status say_when_it_ends(const endpoint *e, kolm_error_t *err) {
     char text[sizeof err->text], remedy[sizeof err->remedy];
     kit_copy(text, sizeof text, err->text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds and reads the JSON of Together AI: files, fine-tunes, chat. As its Python client 3.1.1 speaks to it. */
+/* Builds and parses the JSON of Together AI: files, fine-tunes, chat. As used by its Python client 3.1.1. */
 #include "api.h"
 
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Before the id of a file that was there already, because the account had uploaded the same bytes: it is not ours. */
+/* Prefix of the id of a file that existed already, because the account had uploaded the same bytes: it is not ours. */
 #define KEPT "kept:"
 #define ADAPTER "adapter.tar.zst"
 
@@ -139,7 +139,7 @@ static kit_status send_rows(kit_queue_task *task, kolm_error_t *err) {
                                    .body_file = task->rows_fd,
                                    .body_size = task->row_bytes};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
-    /* what a storage says in a body says nothing */
+    /* the body of a storage service's answer is irrelevant */
     if (reply.http.status == 200 && reply.http.fate == KIT_HTTP_ANSWERED) status = KOLM_OK;
     if (status == KOLM_OK) own(task)->upload_url[0] = '\0';
     kit_service_reply_free(&reply);
@@ -365,7 +365,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     kit_status status = kit_service_ask(&task->service, &(kit_service_call){.path = path}, &reply, err);
     if (status == KOLM_OK && !is_text(reply.json, "id", handle)) status = malformed("another job than asked for", err);
     if (status == KOLM_OK) read_job(task, reply.json, out);
-    /* a 404 of a proxy, or of a page, says nothing about the job */
+    /* a 404 from a proxy or web page is not about the job */
     if (status == KOLM_E_NOT_FOUND && !cJSON_IsObject(kit_json_get(reply.json, "error"))) status = KOLM_E_UNAVAILABLE;
     kit_service_reply_free(&reply);
     return status;
@@ -400,7 +400,7 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     return status;
 }
 
-/* Its first bytes say what an archive is. */
+/* Detects the type of an archive from its first bytes. */
 static kit_status check_archive(kit_queue_task *task, kolm_error_t *err) {
     static const unsigned char zstd[] = {0x28, 0xb5, 0x2f, 0xfd}, gzip[] = {0x1f, 0x8b};
     unsigned char begin[4] = {0};
@@ -529,7 +529,7 @@ kit_status together_answer(kit_queue_task *task, const cJSON *question, kit_buf 
     KIT_TRY(kit_queue_messages(question, task->model.system, false, &messages, err));
     cJSON *body = question_body(task, messages);
     if (body == NULL) return kit_no_memory(err);
-    /* asking twice costs the tokens of one answer, and nothing is left of it */
+    /* a repeated request costs the tokens of one answer, and creates nothing */
     const kit_service_call call = {.path = "/v1/chat/completions", .body = body};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
     const cJSON *choice = cJSON_GetArrayItem(kit_json_get(reply.json, "choices"), 0);

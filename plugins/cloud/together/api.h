@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Together AI's fine-tuning API: what the table of the backend points to. */
+/* Together AI's fine-tuning API: the functions in the backend's table. */
 #ifndef KOLM_TOGETHER_API_H
 #define KOLM_TOGETHER_API_H
 
 #include "kolm/rent/queue_slots.h"
 
-/* What a job asks for; the own part of a task. */
+/* The request of a job; the private part of a task. */
 typedef struct together_job {
     uint64_t rank, alpha, epochs, batch, max_length, dropout_micro, learning_rate_micro;
-    char upload_url[2048]; /* presigned; "" once the rows are there */
-    bool checking;         /* the check of the rows was asked for */
+    char upload_url[2048]; /* presigned; "" once the rows are uploaded */
+    bool checking;         /* the check of the rows was requested */
     size_t events_shown;
 } together_job;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds requests to Vast.ai's API, and reads its answers. */
+/* Builds requests to Vast.ai's API, and parses its answers. */
 #include "api.h"
 
 #include "kolm/kit/backend.h"
@@ -65,14 +65,14 @@ bool vast_read_refusal(int http_status, const cJSON *body, kit_rent_said *out) {
     return is_refusal(body);
 }
 
-/* As kit_rent_ask; a 200 that says no is a failure, too. */
+/* Like kit_rent_ask, but a 200 that is a refusal is a failure, too. */
 static kit_status ask(kit_rent_account *a, const kit_rent_question *question, kit_rent_answer *answer,
                       kolm_error_t *err) {
     KIT_TRY(kit_rent_ask(a, question, answer, err));
     return is_refusal(answer->json) && kit_rent_explain(a, 200, answer->json, err) ? err->code : KOLM_OK;
 }
 
-/* Takes body. */
+/* Takes ownership of body. */
 static kit_status ask_with(kit_rent_account *a, const char *method, const char *path, cJSON *body,
                            kit_http_repeat repeat, kit_rent_answer *answer, kolm_error_t *err) {
     if (body == NULL) return kit_no_memory(err);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The requests to Vast.ai's API and what its answers mean; nothing about time, money or order. */
+/* The requests to Vast.ai's API and the meaning of its answers, without any policy for time, money or order. */
 #ifndef VAST_API_H
 #define VAST_API_H
 
 #include "kolm/rent/vm.h"
 
 /*
- * https://docs.vast.ai/api-reference, and what its command line vastai 1.9.1 sends. Paths end with a slash.
+ * https://docs.vast.ai/api-reference, and the requests of its command line vastai 1.9.1. Paths end with a slash.
  *   GET    /api/v0/users/current/        the account: its id, and its credit in USD
  *   POST   /api/v0/bundles/              a search: {"offers": [...]}; gpu_ram in MiB of one GPU; dph_total USD an hour, with the storage of
  *                                        allocated_storage GB in it; inet_down_cost and inet_up_cost USD a GB, on top
@@ -17,10 +17,10 @@
  *   GET    /api/v0/instances/{id}/       {"instances": {...}}, or null: there is none
  *   GET    /api/v1/instances/            pages; next_token is the after_token of the next
  *   DELETE /api/v0/instances/{id}/       with its disk. One that is only stopped is billed
- * Failures are {"success": false, "error": code, "msg": text}, with any status, 200 too; some lack the code. Decided is
- * by the code, then by the status. A 404 that is no such object is a proxy's. No key against creating twice and no
- * unique labels: the label is looked for. Least pauses: creations 4.5 s (12 more after one), ends 3 s, looks 2 s, keys
- * 1 s, ten searches a minute.
+ * Failures are {"success": false, "error": code, "msg": text}, with any status, even 200; some lack the code. Decisions
+ * use the code, then the status. A 404 that is not such an object is from a proxy. There are no idempotency keys and no
+ * unique labels: instances are looked up by label. Minimum pauses: creations 4.5 s (12 more after one), deletions 3 s,
+ * queries 2 s, keys 1 s; ten searches per minute.
  */
 
 extern const kit_vm vast_vm; /* the table: vast.c */
