@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole backend that works: it learns which words go with which label (naive Bayes over hashed words) and answers
- * with that. Keep the slots and their manners, and put your silicon in the place of the counting. <kolm/backend.h> is
- * the manual. */
+/* A complete, working backend: it learns which words occur with which label (naive Bayes over hashed words) and answers
+ * from that. Keep the slots and their structure, and replace the counting with your own engine. <kolm/backend.h> is the
+ * manual. */
 #include <kolm/backend.h>
 #include <kolm/kit/file.h>
 #include <kolm/kit/job.h>
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define DEVICE "this machine's processor"
-#define TOOLCHAIN "example 0.1.0" /* what the bytes of a model depend on */
+#define TOOLCHAIN "example 0.1.0" /* determines the bytes of a model */
 #define MODEL_FILE "counts.json"
 #define BUCKETS 4096u /* of hashed words */
 #define LABELS_MAX 256u
@@ -29,7 +29,7 @@ typedef struct engine {
     uint32_t label_count;
     uint32_t rows[LABELS_MAX];            /* rows with this label */
     uint32_t words[LABELS_MAX];           /* words in them */
-    uint32_t counts[LABELS_MAX][BUCKETS]; /* how often each word stood in them */
+    uint32_t counts[LABELS_MAX][BUCKETS]; /* how often each word occurs in them */
 } engine;
 
 static void engine_free(engine *e) {
@@ -43,8 +43,8 @@ static kit_status engine_new(engine **out, kolm_error_t *err) {
     return *out != NULL ? KOLM_OK : kit_no_memory(err);
 }
 
-/* The next word's bucket (FNV-1a); false at the end. Letters and digits of ASCII and everything beyond it make
- * words. */
+/* Returns the next word's bucket (FNV-1a); false at the end. Words consist of ASCII letters and digits, and anything
+ * beyond ASCII. */
 static bool next_word(const char **text, uint32_t *out_bucket) {
     const unsigned char *p = (const unsigned char *)*text;
     uint32_t hash = 2166136261u;
@@ -81,8 +81,8 @@ static kit_status engine_learn(engine *e, const char *input, const char *output,
     return KOLM_OK;
 }
 
-/* The most probable label and its probability: P(label) times the product of P(word | label), with one added to each
- * count. */
+/* Finds the most probable label and its probability: P(label) times the product of P(word | label), with one added to
+ * each count. */
 static uint32_t engine_answer(const engine *e, const char *input, double *out_confidence) {
     double score[LABELS_MAX], sum = 0;
     uint32_t best = 0;
@@ -100,7 +100,8 @@ static uint32_t engine_answer(const engine *e, const char *input, double *out_co
     return best;
 }
 
-/* One object: {"labels": [{"label", "rows", "counts": [bucket, count, ...]}]}. The same rows give the same bytes. */
+/* Writes one object: {"labels": [{"label", "rows", "counts": [bucket, count, ...]}]}. The same rows produce the same
+ * bytes. */
 static void engine_write(const engine *e, kit_buf *out) {
     kit_buf_str(out, "{\"labels\":[");
     for (uint32_t i = 0; i < e->label_count; i++) {
@@ -118,7 +119,7 @@ static void engine_write(const engine *e, kit_buf *out) {
     kit_buf_str(out, "]}\n");
 }
 
-/* A model file comes from an artifact that anybody may have made: nothing in it is taken on trust. */
+/* A model file comes from an artifact of unknown origin: trust nothing in it. */
 static bool engine_read_label(engine *e, const cJSON *item, kolm_error_t *err) {
     const char *label;
     uint64_t rows;
@@ -148,7 +149,7 @@ static kit_status engine_read(engine *e, const char *text, size_t length, kolm_e
     return kit_fail(err, KOLM_E_DATA_LOSS, "compile the model again", MODEL_FILE " is not a model of example");
 }
 
-/* ---- What train and infer share */
+/* ---- Shared by train and infer */
 
 static void report(const kolm_host_v1_t *host, const char *phase, uint64_t step, uint64_t total) {
     const kolm_progress_t progress = {.struct_size = (uint32_t)sizeof progress,
@@ -163,7 +164,7 @@ static void report(const kolm_host_v1_t *host, const char *phase, uint64_t step,
 /* Called for each line of a file of JSON lines. */
 typedef kit_status (*row_fn)(void *user, const cJSON *row, kolm_error_t *err);
 
-/* before_wait, if not NULL, is called when no further line is there yet. */
+/* before_wait, if not NULL, is called if no further line is available yet. */
 static kit_status each_row(const kolm_host_v1_t *host, const char *path, row_fn row,
                            kit_status (*before_wait)(void *user, kolm_error_t *err), void *user, kolm_error_t *err) {
     kit_lines *lines = NULL;
@@ -197,7 +198,7 @@ static kit_status write_file(const char *directory, const char *name, const kit_
     return status;
 }
 
-/* ---- detect: is it usable here and now? Cheap, quiet when absent; backend.h has the four answers. */
+/* ---- detect: is it usable here and now? Must be cheap, and quiet if absent; see backend.h for the four states. */
 static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,
                       kolm_error_t *out_error) {
     (void)args;
@@ -217,7 +218,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     return KOLM_OK;
 }
 
-/* ---- cost: pure. Only args decide. */
+/* ---- cost: a pure function of args. */
 static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out_result,
                     kolm_error_t *out_error) {
     (void)host;
@@ -230,8 +231,8 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return KOLM_OK;
 }
 
-/* ---- train: job_dir/train.jsonl to job_dir/model and job_dir/result.json; job-protocol.md, installed beside the
- * author's guide, has the files. */
+/* ---- train: reads job_dir/train.jsonl, writes job_dir/model and job_dir/result.json; job-protocol.md, installed next
+ * to the author's guide, describes the files. */
 typedef struct training {
     const kolm_host_v1_t *host;
     engine *engine;
@@ -251,8 +252,7 @@ static kit_status write_results(const char *job_dir, const engine *e, kolm_error
     kit_buf model = {0}, result = {0};
     char *directory = NULL;
     engine_write(e, &model);
-    /* report is what `kolm inspect` shows: no times, no names of machines, so that the same job gives the same
-     * artifact. */
+    /* `kolm inspect` shows report: no times and no machine names, so that the same job produces the same artifact. */
     kit_buf_fmt(&result, "{\"format\":1,\"toolchain\":\"" TOOLCHAIN "\",\"report\":{\"labels\":%u}}\n", e->label_count);
     kit_status status = kit_path_join(job_dir, "model", &directory, err);
     if (status == KOLM_OK) status = kit_mkdirs(directory, 0700, err);
@@ -291,7 +291,7 @@ static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, 
     return status;
 }
 
-/* ---- infer: one answer an input, in order, flushed whenever the next input is not there yet. */
+/* ---- infer: one answer per input, in order, flushed whenever the next input is not available yet. */
 typedef struct answering {
     engine *engine;
     int output_fd;
@@ -323,7 +323,7 @@ static kit_status infer_row(void *user, const cJSON *row, kolm_error_t *err) {
     return a->text.length > 32768 ? flush_answers(a, err) : KOLM_OK;
 }
 
-/* The model lies inside the artifact: `size` bytes at `offset` of `path`. */
+/* The model is inside the artifact: `size` bytes at `offset` of `path`. */
 static kit_status read_model(const kit_job *job, engine *e, kolm_error_t *err) {
     const kit_job_model_file *file = NULL;
     KIT_TRY(kit_job_model(job, MODEL_FILE, &file, err));
@@ -407,7 +407,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
     .homepage = "", /* where users report problems, "https://..." */
     .detect = detect,
     .cost = cost,
-    .train = train, /* a slot that is NULL is not implemented, and never called */
+    .train = train, /* a NULL slot is not implemented, and never called */
     .infer = infer,
     .test = test,
 };
