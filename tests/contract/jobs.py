@@ -217,6 +217,31 @@ class Jobs:
         self.assertRegex(done.stdout, r"not found in .*, and its record says .*kolm compute reap --forget kolm-")
         self.assertEqual(len(self.json("compute", "status")["leases"]), 2)
 
+    def leave_a_job(self, *words):
+        """kolm is killed while its job runs."""
+        self.provider.stuck = self.working
+        asked = len(self.provider.taken)
+        kolm = self.start_compile(*words)
+        self.wait_for(kolm, lambda: len([line for line in self.provider.taken[asked:] if self.is_look(line)]) > 2)
+        kill_all(kolm)
+        kolm.communicate()
+
+    def reap_with_a_new_token(self):
+        """Of the same account."""
+        self.provider.token = "another-t0ken-5f21d7"
+        self.env[self.variable] = self.provider.token
+        done = self.run_kolm("compute", "reap", "--yes")
+        while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
+            done = self.run_kolm("compute", "reap", "--yes")
+        self.assertEqual((done.returncode, self.json("compute", "status")["leases"]), (0, []), done.stdout)
+        self.assertEqual(self.provider.running(), [])
+
+    def test_what_a_new_token_of_the_same_account_removes_is_gone(self):
+        self.leave_a_job()
+        self.assertEqual(len(self.provider.stored()), 1)
+        self.reap_with_a_new_token()
+        self.assertEqual(self.provider.stored(), [])
+
     def test_killed_anywhere(self):
         """kill -9 at each request, of kolm alone and of all its processes; then one more command, and nothing is left."""
         self.provider.stuck = self.working

@@ -11,7 +11,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from case import CloudCase, main  # noqa: E402
 from jobs import Jobs  # noqa: E402
 from together_cloud import Together  # noqa: E402
-from box import kill_all  # noqa: E402
 
 MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
 BEGIN, BYTES, CHECK, SEEN, PRICE, CREATE = "^POST /v1/files$", "^PUT /storage/", "/preprocess$", "^GET /v1/files/file-", "/estimate-price$", "^POST /v1/fine-tunes$"
@@ -150,31 +149,6 @@ class TogetherCase(Jobs, CloudCase):
         self.assertNotIn("another-token-1234", done.stdout)
         self.run_kolm("compute", "reap", "--yes")
         self.assert_nothing_left()
-
-    def leave_a_job(self, *words):
-        """kolm is killed while its job runs."""
-        self.provider.stuck = self.working
-        asked = len(self.provider.taken)
-        kolm = self.start_compile(*words)
-        self.wait_for(kolm, lambda: len([line for line in self.provider.taken[asked:] if self.is_look(line)]) > 2)
-        kill_all(kolm)
-        kolm.communicate()
-
-    def reap_with_a_new_token(self):
-        """Of the same account."""
-        self.provider.token = "another-t0ken-5f21d7"
-        self.env[self.variable] = self.provider.token
-        done = self.run_kolm("compute", "reap", "--yes")
-        while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
-            done = self.run_kolm("compute", "reap", "--yes")
-        self.assertEqual((done.returncode, self.json("compute", "status")["leases"]), (0, []), done.stdout)
-        self.assertEqual(self.provider.running(), [])
-
-    def test_what_a_new_token_of_the_same_account_removes_is_gone(self):
-        self.leave_a_job()
-        self.assertEqual(len(self.provider.stored()), 1)
-        self.reap_with_a_new_token()
-        self.assertEqual(self.provider.stored(), [])
 
     def test_rows_that_were_there_already_are_nobodys(self):
         self.compile()

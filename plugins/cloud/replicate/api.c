@@ -164,6 +164,7 @@ static kit_status delete_file(kit_queue_task *task, const char *id, bool *out_go
     const kit_service_call call = {.method = "DELETE", .path = path, .repeat = KIT_HTTP_CHANGE};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
     if (status == KOLM_OK) *out_gone = reply.http.status == 204;
+    task->had_files = task->had_files || *out_gone;
     if (reply.http.status == 404 && kit_json_get(reply.json, "detail") != NULL) {
         *out_gone = true;
         status = KOLM_OK;
