@@ -80,7 +80,7 @@ static kit_status end_it(kit_service *service, const recorded *r, const kolm_rec
         kit_format(out_result->summary, sizeof out_result->summary,
                    "%s; RunPod will end it at the latest %llu s after submission (its ttl)",
                    known ? "it is not cancelled yet" : "RunPod does not know it yet", r->ttl);
-    kit_secret_mark(service->token, which);
+    if (kit_secret_mark(service->token, which) != KOLM_OK) return kit_no_memory(err);
     kit_rent_place("RunPod", which, here);
     if (out_result->outcome == KOLM_RECLAIM_GONE && !ever && !kit_rent_place_is(args->place, which))
         kit_rent_doubt(args->name, here, args->place, out_result);

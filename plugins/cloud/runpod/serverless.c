@@ -133,15 +133,16 @@ static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
 }
 
 /* A job that may run for more than a few minutes is recorded, with everything needed to end it. */
-static void record_long(kit_queue_task *task) {
+static kit_status record_long(kit_queue_task *task, kolm_error_t *err) {
     endpoint *e = task->own;
     char text[KIT_RENT_PLACE_BYTES], which[KIT_SECRET_MARK_BYTES];
-    if (e->seconds <= SECONDS) return;
+    if (e->seconds <= SECONDS) return KOLM_OK;
     kit_format(text, sizeof text, "RunPod, ttl %llu s, endpoint %s",
                (unsigned long long)(e->seconds + TTL_MORE_SECONDS), e->id);
-    kit_secret_mark(task->service.token, which);
+    if (kit_secret_mark(task->service.token, which) != KOLM_OK) return kit_no_memory(err);
     kit_rent_place(text, which, e->place);
     task->place = e->place;
+    return KOLM_OK;
 }
 
 static kit_status open_endpoint(kit_queue_task *task, kolm_error_t *err) {
@@ -160,7 +161,7 @@ static kit_status open_endpoint(kit_queue_task *task, kolm_error_t *err) {
     if (left != INT64_MAX && left / 1000 < (int64_t)e->seconds)
         e->seconds = left / 1000 > (int64_t)LEAST_SECONDS ? (uint64_t)left / 1000 : LEAST_SECONDS;
     kit_format(task->model.model, sizeof task->model.model, "endpoint %s", e->id);
-    record_long(task);
+    KIT_TRY(record_long(task, err));
     return digest_model(task->job, e->model, err);
 }
 

@@ -45,7 +45,7 @@ void kit_secret_redact(const kit_secret *const *secrets, size_t count, const cha
  * SHA-256 over it. Nothing else can be learnt from that. On failure, for want of memory, it is "": a record without it
  * would count for any secret, so nothing is made then. */
 #define KIT_SECRET_MARK_BYTES 16u
-kit_status kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]);
+kit_status kit_secret_mark(const kit_secret *secret, char out[KIT_SECRET_MARK_BYTES]) KIT_MUST_USE;
 
 #ifdef __cplusplus
 }
