@@ -37,8 +37,8 @@
  *
  * The past. When all leases of a journal are gone, they are appended to HOME/leases.jsonl, one line each, and the
  * journal is removed. Each line has the journal's name, so that after a crash in between each lease still counts once.
- * The file is rotated under its lock when it exceeds LEASE_PAST_MOST bytes: lines older than LEASE_PAST_DAYS days are
- * removed. It never contains an open lease.
+ * The file is rotated under its lock each time that it has grown past another LEASE_PAST_MOST bytes: lines older than
+ * LEASE_PAST_DAYS days are removed. It never contains an open lease.
  *
  * Times are milliseconds since 1970. They are only shown: setting the clock forward must not make a lease older,
  * because an old lease that the provider does not list is assumed to be gone. So an event also has the time since boot

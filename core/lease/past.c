@@ -180,7 +180,9 @@ kit_status lease_past_add(const store_home *home, const lease_list *list, kolm_e
     if (status == KOLM_OK)
         status = store_lock_take(home, store_place_name(STORE_LEASES_PAST), LOCK_WAIT_MS, &lock, err);
     if (status == KOLM_OK) status = append(path, &text, &size, err);
-    if (status == KOLM_OK && size > LEASE_PAST_MOST) status = rotate(home, path, err);
+    /* Only when it has grown by that much: what is younger stays, and is not written again at each call. */
+    if (status == KOLM_OK && size / LEASE_PAST_MOST != (size - (off_t)text.length) / LEASE_PAST_MOST)
+        status = rotate(home, path, err);
     store_lock_release(lock);
     kit_buf_free(&text);
     free(path);

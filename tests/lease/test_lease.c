@@ -504,10 +504,10 @@ START_TEST(test_past_counts_once) {
 END_TEST
 
 START_TEST(test_rotation) {
-    enum { LEASES = 12000 };
+    enum { LEASES = 24000 };
     lease_list list = {.at = calloc(LEASES, sizeof(lease_entry)), .count = LEASES}, read;
     uint64_t unreadable, now = (uint64_t)time(NULL) * 1000;
-    struct stat st;
+    struct stat st, later;
     for (int i = 0; i < LEASES; i++) {
         char name[32];
         kit_format(name, sizeof name, "n-%d", i);
@@ -520,6 +520,13 @@ START_TEST(test_rotation) {
     ck_assert_int_eq(stat(in_home("leases.jsonl"), &st), 0);
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
     lease_list_free(&read);
+    /* Larger than the limit by what is younger: one more lease is appended, and nothing is written again. */
+    ck_assert_int_gt(st.st_size, LEASE_PAST_MOST);
+    list.count = 1;
+    must(lease_past_add(home, &list, &err));
+    ck_assert_int_eq(stat(in_home("leases.jsonl"), &later), 0);
+    ck_assert_int_gt(later.st_size, st.st_size);
+    ck_assert_uint_eq(later.st_ino, st.st_ino);
     free(list.at);
 }
 END_TEST
