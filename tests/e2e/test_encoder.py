@@ -344,7 +344,7 @@ class Encoder(Case):
         # A model without embeddings of its own: what reads alike.
         self.compile("--eval", "held.jsonl", "--force")
         self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "held.jsonl", "--force")
-        self.assertTrue("words and threes of letters" in self.read("router-1.0.0.html").decode())
+        self.assertTrue("words and letter trigrams in common" in self.read("router-1.0.0.html").decode())
 
     # ---- The base between compile and run
 

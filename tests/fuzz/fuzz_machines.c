@@ -22,7 +22,9 @@ static kit_status ask_where(kit_rent_account *a, kolm_error_t *err) {
     kit_vm_scope scope = {.id = ""};
     if (TABLE.scope == NULL) return KOLM_OK;
     kit_status status = TABLE.scope(a, &scope, err);
-    must(status != KOLM_OK || (scope.id[0] != '\0' && scope.name[0] != '\0'));
+    must(memchr(scope.id, '\0', sizeof scope.id) != NULL && memchr(scope.name, '\0', sizeof scope.name) != NULL);
+    /* a provider may not say, or only by a number */
+    must(status != KOLM_OK || scope.id[0] != '\0' || scope.name[0] == '\0');
     return status;
 }
 
