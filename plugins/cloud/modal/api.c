@@ -246,7 +246,8 @@ static kit_status look_for_task(kit_rent_account *a, char *handle, kit_rent_box 
     out->life = KIT_RENT_BOOTING;
     if (has_ended(task->task_result))
         take_ending(task->task_result, out);
-    else if (kit_rent_is_id(task->task_id) && kit_copy(out->address, sizeof out->address, task->task_id))
+    else if (kit_rent_is_id(task->task_id) && task->task_id[0] != '-' &&
+             kit_copy(out->address, sizeof out->address, task->task_id))
         out->life = KIT_RENT_UP;
     modal_free(answer);
     return out->life == KIT_RENT_UP ? read_back(a, handle, out, err) : KOLM_OK;
