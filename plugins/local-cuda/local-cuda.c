@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NVIDIA GPUs, seen through NVML: all devices, total and free memory, MIG, visibility. */
+/* NVIDIA GPUs, detected through NVML: all devices, total and free memory, MIG, visibility. */
 #include "kolm/kit/backend.h"
 #include "kolm/kit/text.h"
 #include "kolm/kit/trainer.h"
@@ -15,8 +15,8 @@
  * documented by NVIDIA (NVML API reference, R535): nvmlReturn_t is an int; nvmlMemory_t is three unsigned long longs;
  * strings are written into the caller's arrays.
  */
-/* NVML uses bus order, and so do the indices in CUDA_VISIBLE_DEVICES that detect checks; CUDA's default is the fastest
- * first. The workspace is required by PyTorch's notes on reproducibility. */
+/* NVML orders GPUs by bus, and detect reads the indices in CUDA_VISIBLE_DEVICES in that order; CUDA's default is the
+ * fastest first. PyTorch's notes on reproducibility require CUBLAS_WORKSPACE_CONFIG. */
 static const char *const env[] = {"CUDA_DEVICE_ORDER=PCI_BUS_ID",
                                   "CUDA_DEVICE_ORDER",
                                   "CUDA_VISIBLE_DEVICES",
@@ -71,11 +71,11 @@ static bool bind_nvml(void *library, nvml *out) {
     return good;
 }
 
-/* own: the path that the user's config names, or "". */
+/* own: the path in the user's settings, or "". */
 static void *open_nvml(const char *own) {
     if (own[0] != '\0') return own[0] == '/' ? dlopen(own, RTLD_NOW | RTLD_LOCAL) : NULL;
     void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    /* Where Windows puts it for WSL2, which is not always in the loader's path. */
+    /* Windows installs it there for WSL2; the directory is not always in the loader's search path. */
     return library != NULL ? library : dlopen("/usr/lib/wsl/lib/libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
 }
 
@@ -116,7 +116,7 @@ static bool report_slices(sighting *s, nvml_device_t card) {
     unsigned current = 0, pending = 0, most = 0;
     if (s->api->mig_mode == NULL || s->api->mig_mode(card, &current, &pending) != NVML_SUCCESS || current != 1)
         return false;
-    if (s->api->mig_count(card, &most) != NVML_SUCCESS) return true; /* no slice to show, and still no card to run on */
+    if (s->api->mig_count(card, &most) != NVML_SUCCESS) return true; /* no slice to report, and the card is unusable */
     for (unsigned i = 0; i < most; i++) {
         nvml_device_t slice = NULL;
         char uuid[96] = "";
@@ -247,8 +247,7 @@ static int32_t cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, ko
     return kit_estimate_lora(args, 4500, out_result); /* one recent card, packed rows */
 }
 
-/* One process a card. CUDA gives a process one slice of a card in MIG mode, and slices cannot communicate.
- */
+/* One process per card. In MIG mode CUDA gives a process only one slice of a card, and slices cannot communicate. */
 static uint32_t processes(const kolm_host_v1_t *host) {
     kolm_detect_result_t ignored = {.struct_size = (uint32_t)sizeof ignored};
     sighting s = {0};

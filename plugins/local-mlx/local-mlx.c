@@ -9,7 +9,7 @@
 static const char *const env[] = {"CUDA_VISIBLE_DEVICES", NULL};
 static const kit_trainer trainer = {.device = "mlx", .env = env};
 
-/* Without Metal the installed package decides: it uses the CPU unless one of its CUDA builds is installed, too. */
+/* Without Metal, the installed packages decide: mlx uses the CPU unless one of its CUDA builds is installed as well. */
 static void report_build(const kolm_host_v1_t *host, const char *name, const char *runtime) {
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The GPU of an Apple Silicon Mac for PyTorch's mps device: the trainer runs on it. */
+/* The GPU of an Apple Silicon Mac, which the trainer uses as PyTorch's mps device. */
 #include "kolm/kit/backend.h"
 #include "kolm/kit/metal.h"
 #include "kolm/kit/trainer.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AMD GPUs, seen through the kernel's KFD topology in sysfs. */
+/* AMD GPUs, detected through the kernel's KFD topology in sysfs. */
 #include "kolm/kit/backend.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /*
- * /sys/class/kfd/kfd/topology/nodes/N/properties has one "key value" a line
+ * /sys/class/kfd/kfd/topology/nodes/N/properties has one "key value" per line
  * (drivers/gpu/drm/amd/amdkfd/kfd_topology.c): a node with simd_count above 0 is a GPU; cpu_cores_count above 0 on the
  * same node makes it an APU, whose memory is the system's. drm_render_minor gives /dev/dri/renderDN and
  * /sys/class/drm/renderDN/device, where amdgpu has mem_info_vram_total and mem_info_vram_used, in bytes. ROCr numbers
@@ -35,7 +35,7 @@ typedef struct gpu {
     uint64_t simds, cpu_cores, render_minor, gfx, location, unique_id;
 } gpu;
 
-#define NODES_MAX 256 /* beyond what one machine has */
+#define NODES_MAX 256 /* more than one machine has */
 
 typedef struct sighting {
     const kolm_host_v1_t *host;

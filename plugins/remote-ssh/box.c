@@ -54,7 +54,7 @@ const char *box_fault(const char *target) {
 typedef struct settings {
     const kolm_host_v1_t *host;
     const char *target;
-    const cJSON *own; /* of the box; NULL: it has no entry */
+    const cJSON *own; /* the entry of the box; NULL if it has none */
 } settings;
 
 typedef enum kind { TEXT, FLAG, SECONDS } kind;
@@ -90,12 +90,12 @@ static bool is_kind(const cJSON *value, kind wanted) {
     return wanted == TEXT ? cJSON_IsString(value) : wanted == FLAG ? cJSON_IsBool(value) : cJSON_IsNumber(value);
 }
 
-/* A misspelt key, or a value of another type, would be ignored, and with it the protection that it was meant to add. */
+/* Rejects misspelt keys and values of the wrong type: to ignore one could drop the protection that it should add. */
 static kit_status check_value(const char *box_name, const cJSON *value, kolm_error_t *err) {
     static const char *const names[] = {"a text in quotes", "true or false", "a number of seconds"};
     char known[400] = "the settings of a box are:";
     size_t i = 0;
-    if (strncmp(value->string, "x-", 2) == 0) return KOLM_OK; /* the user's own remarks */
+    if (strncmp(value->string, "x-", 2) == 0) return KOLM_OK; /* the user's own notes */
     while (i < KEY_COUNT && strcmp(keys[i].key, value->string) != 0)
         i++;
     if (i < KEY_COUNT && is_kind(value, keys[i].kind)) return KOLM_OK;
@@ -122,7 +122,7 @@ static kit_status check_box(const cJSON *one, kolm_error_t *err) {
                     one->string);
 }
 
-/* For a message: where key was set. */
+/* For messages: the place in config.json where key was set. */
 static const char *place_of(const settings *s, const char *key) {
     return kit_json_get(s->own, key) != NULL ? s->target : "backends.remote-ssh";
 }
@@ -136,8 +136,8 @@ static kit_status text_setting(const settings *s, const char *key, char *out, si
                     place_of(s, key));
 }
 
-/* A path here: ~, ~user and ${VARIABLE} are replaced, and anything but an absolute path is refused, because it would
- * depend on the current directory. allow_none: "none" is not a path. */
+/* A local path: ~, ~user and ${VARIABLE} are replaced, and a relative path is refused, because it would depend on the
+ * current directory. allow_none: "none" is accepted as it is. */
 static kit_status path_setting(const settings *s, const char *key, bool allow_none, char *out, kolm_error_t *err) {
     char text[BOX_TEXT], *path = NULL;
     KIT_TRY(text_setting(s, key, text, sizeof text, err));
@@ -191,7 +191,8 @@ static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t
                     BOX_VARIABLE);
 }
 
-/* NULL when there are none; to be deleted. All of them are checked: which one is meant may be told by another. */
+/* *out_boxes is NULL if there are none; the caller must delete it, also after a failure. Checks all boxes, not only the
+ * one in use. */
 static kit_status read_boxes(const kolm_host_v1_t *host, cJSON **out_boxes, kolm_error_t *err) {
     char text[16384];
     const cJSON *one;
@@ -205,7 +206,7 @@ static kit_status read_boxes(const kolm_host_v1_t *host, cJSON **out_boxes, kolm
     return KOLM_OK;
 }
 
-/* *out_boxes is all of them, to be deleted; own points into it. */
+/* *out_boxes is all boxes, and s->own points into it; the caller must delete it, also after a failure. */
 static kit_status find_own(const kolm_host_v1_t *host, box *b, cJSON **out_boxes, settings *s, kolm_error_t *err) {
     KIT_TRY(read_boxes(host, out_boxes, err));
     s->own = kit_json_get(*out_boxes, b->target);
@@ -267,7 +268,7 @@ static kit_status fill_settings(const settings *s, box *b, kolm_error_t *err) {
                                  .identity_file_count = b->identity_file[0] != '\0' ? 1 : 0,
                                  .connect_timeout_ms = (uint32_t)connect * 1000,
                                  .idle_timeout_ms = (uint32_t)idle * 1000,
-                                 /* A link counts as dead after three late replies: not later than configured. */
+                                 /* A link is dead after three missing replies: not later than configured. */
                                  .keepalive_seconds = idle > 0 && idle < 4 ? 1 : (uint32_t)idle / 4};
     return kit_ssh_target_parse(b->host, &out->ssh.target, err);
 }

@@ -14,11 +14,11 @@
  * type, in any box is INVALID_ARGUMENT. Strings unless noted otherwise:
  *     host               [user@]host[:port]; only in a box, where it is required
  *     host_key           "": according to known_hosts; SHA256:...: that key; accept-new: any key of an unknown host
- *     identity_file      a private key here, tried before those of ~/.ssh/config
- *     known_hosts        a file here, instead of UserKnownHostsFile
- *     ssh_config         a file here, instead of the default ones; or "none"
+ *     identity_file      a local private key, tried before those of ~/.ssh/config
+ *     known_hosts        a local file, instead of UserKnownHostsFile
+ *     ssh_config         a local file, instead of the default ones; or "none"
  *     dir, python, kolm, engine, trainer, keep (true, false), patience_seconds (number)   see kit/ssh_job.h
- *     setup (true, false), wheels (a directory here), wheels_there, index_url             see kit/ssh_job.h
+ *     setup (true, false), wheels (a local directory), wheels_there, index_url            see kit/ssh_job.h
  *     connect_timeout_seconds, idle_timeout_seconds (numbers)
  * Local files and directories are absolute paths, in which ~, ~user and ${VARIABLE} are replaced.
  */

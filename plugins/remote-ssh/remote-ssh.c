@@ -118,7 +118,7 @@ static kit_status check_training(bench *t, kolm_error_t *err) {
     return kit_ssh_job_rehearse(t->remote, t->digests[0], t->note, sizeof t->note, err);
 }
 
-/* Repeats the training: the result must be the same bytes, or it could not be verified. */
+/* Repeats the training, which must produce the same bytes: otherwise a model could not be verified. */
 static kit_status check_again(bench *t, kolm_error_t *err) {
     KIT_TRY(kit_ssh_job_rehearse(t->remote, t->digests[1], t->note, sizeof t->note, err));
     bool same = strcmp(t->digests[0], t->digests[1]) == 0;
@@ -185,13 +185,13 @@ static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, ko
 typedef struct round {
     const kolm_host_v1_t *host;
     const kolm_status_args_t *args;
-    box *seen; /* earlier ones that could be read */
+    box *seen; /* earlier boxes whose settings could be read */
     size_t seen_count, reached;
     uint64_t freed;
-    kolm_error_t first; /* of the first one that failed; code 0: none */
+    kolm_error_t first; /* of the first box that failed; code 0 if none did */
 } round;
 
-/* The variable may name the host of a box. */
+/* True for the same host and directory: the variable may name the host of a box. */
 static bool seen_before(const round *r, const box *b) {
     for (size_t i = 0; i < r->seen_count; i++)
         if (strcmp(r->seen[i].host, b->host) == 0 && strcmp(r->seen[i].dir, b->dir) == 0) return true;
@@ -214,7 +214,7 @@ static kit_status ask_box(round *r, const char *target, kolm_error_t *err) {
     return status;
 }
 
-/* An unreachable one must not hide the others. The call returns the first error; the others are logged here. */
+/* An unreachable box must not hide the others. The call returns the first error; further ones are logged here. */
 static void tell_away(round *r, const char *target, const kolm_error_t *err) {
     char line[700];
     if (r->first.code == KOLM_OK) {

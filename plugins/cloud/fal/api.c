@@ -22,9 +22,10 @@ static kit_status malformed(const char *what, kolm_error_t *err) {
                     "fal sent an unexpected answer: %s", what);
 }
 
-/* ---- Which endpoint answers for which model */
+/* ---- The endpoint of each model */
 
-/* The setting `endpoints`, an object by the names of tasks; *out NULL: not set. */
+/* Reads the setting `endpoints`, an object with a member per task, which the caller must delete. *out is NULL if it is
+ * not set. */
 static kit_status read_endpoints(const kit_queue_task *task, cJSON **out, kolm_error_t *err) {
     char *text = malloc(ENDPOINTS_MAX);
     *out = NULL;
@@ -87,7 +88,7 @@ kit_status fal_check(kit_queue_task *task, char *about, size_t capacity, kolm_er
     if (status == KOLM_OK && kit_json_get_number(one, "unit_price", &price) &&
         kit_service_text(one, "unit", unit, sizeof unit))
         kit_format(about, capacity, "%s costs %.6g USD by the %s", endpoint, price, unit);
-    /* a missing price is unrelated to the token */
+    /* a 404 of fal's own: there is no price for the endpoint, but the token was accepted */
     if (status == KOLM_E_NOT_FOUND && cJSON_IsObject(kit_json_get(reply.json, "error"))) status = KOLM_OK;
     kit_service_reply_free(&reply);
     return status;
@@ -95,7 +96,7 @@ kit_status fal_check(kit_queue_task *task, char *about, size_t capacity, kolm_er
 
 /* ---- One request in the queue */
 
-/* The address that the provider gave if it is its own, else the one that follows from the id: OWNER/APP alone, without
+/* Uses the address in the reply if it belongs to the provider, otherwise builds it from the id and OWNER/APP, without
  * the path. */
 static void take_url(const kit_queue_task *task, const cJSON *reply, const char *key, const char *handle,
                      const char *end, char *out, size_t capacity) {
@@ -110,7 +111,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     kit_queue_task *task = state;
     fal_request *r = own(task);
     char path[KIT_QUEUE_TEXT + 8];
-    /* fal must not start it after that time, nor repeat it: a request that was given up does not run later. */
+    /* fal must neither start it after that time nor retry it: a request that kolm gave up must not run later. */
     static const kit_http_header headers[] = {{"X-Fal-Request-Timeout", START_SECONDS, NULL},
                                               {"X-Fal-No-Retry", "1", NULL}};
     kit_service_reply reply = {0};
@@ -164,7 +165,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     if (status == KOLM_OK) read_status(reply.json, out);
     const char *word = NULL;
     bool said = kit_json_get_string(reply.json, "status", &word) && strcmp(word, "NOT_FOUND") == 0;
-    if (status == KOLM_E_NOT_FOUND && !said) status = KOLM_E_UNAVAILABLE; /* a page, or a proxy */
+    if (status == KOLM_E_NOT_FOUND && !said) status = KOLM_E_UNAVAILABLE; /* from a web page or a proxy */
     kit_service_reply_free(&reply);
     return status;
 }

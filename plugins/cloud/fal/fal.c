@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fal: answers by endpoints that the user serves there; it does not train. */
+/* fal: answers from endpoints that the user has deployed there; it does not train. */
 #include "api.h"
 
 static const kit_service_site site = {

@@ -20,7 +20,7 @@ static kit_status get(kit_rent_account *a, const char *path, kit_rent_answer *an
     return kit_rent_ask(a, &(kit_rent_question){.path = path}, answer, err);
 }
 
-/* ---- Failures: by code, because texts change */
+/* ---- Failures, identified by code because texts change */
 
 const kit_rent_refusal lambda_refusals[] = {
     {"global/invalid-api-key", 0, KOLM_E_UNAUTHENTICATED,
@@ -53,7 +53,7 @@ bool lambda_read_refusal(int http_status, const cJSON *body, kit_rent_said *out)
 
 /* ---- Types */
 
-/* Of types whose description has none. */
+/* Memory per GPU, for types whose description does not state it. */
 static const struct {
     const char *part;
     uint64_t gb;
@@ -68,7 +68,7 @@ uint64_t lambda_vram_gb(const char *type, const char *gpu_description) {
         if (end != open + 1 && strncmp(end, " GB", 3) == 0 && gb < 100000) return gb;
     }
     uint64_t best = 0;
-    size_t longest = 0; /* "gh200" holds "h200" */
+    size_t longest = 0; /* "gh200" contains "h200" */
     for (size_t i = 0; i < sizeof by_name / sizeof *by_name; i++)
         if (strlen(by_name[i].part) > longest && strstr(type, by_name[i].part) != NULL) {
             longest = strlen(by_name[i].part);
@@ -78,7 +78,7 @@ uint64_t lambda_vram_gb(const char *type, const char *gpu_description) {
 }
 
 typedef struct wanted {
-    char type[64], region[64]; /* of the settings; "": any */
+    char type[64], region[64]; /* from the settings; "": any */
     kit_rent_wish wish;
 } wanted;
 
@@ -91,7 +91,8 @@ static kit_status read_wanted(const kit_rent_account *a, wanted *out, kolm_error
                     "instance_type or region of backends.lambda is too long");
 }
 
-/* Machines without a GPU, and those of another processor than most programs are made for, only by their name. */
+/* Machines without a GPU, or with an ARM processor (GH200), which most programs are not built for, are used only if
+ * instance_type names them. */
 static bool fits(const wanted *w, const cJSON *type, const char *name, uint64_t *out_gpus) {
     char description[128];
     uint64_t storage = 0;
@@ -153,8 +154,8 @@ static kit_rent_life life_of(const char *status) {
     } words[] = {{"active", KIT_RENT_UP},
                  {"terminated", KIT_RENT_ENDED},
                  {"terminating", KIT_RENT_ENDING},
-                 {"preempted", KIT_RENT_ENDING},  /* whether it is billed is not said: it is to be ended */
-                 {"unhealthy", KIT_RENT_ENDING}}; /* billed, and of no more use */
+                 {"preempted", KIT_RENT_ENDING},  /* may still be billed, so it must be ended */
+                 {"unhealthy", KIT_RENT_ENDING}}; /* billed, but no longer usable */
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(words[i].word, status) == 0) return words[i].life;
     return KIT_RENT_BOOTING;
@@ -242,7 +243,7 @@ static kit_status terminate(kit_rent_account *a, const char *handle, kolm_error_
     return kit_fail(err, KOLM_E_UNAVAILABLE, "", "Lambda did not end %s, and gave no reason", handle);
 }
 
-/* ---- Keys: of this job, under its name */
+/* ---- SSH keys: one per rental, with its name */
 
 static bool read_key(const cJSON *key, kit_rent_box *out) {
     char id[KIT_RENT_HANDLE_BYTES - sizeof KIT_VM_KEY];
@@ -253,7 +254,7 @@ static bool read_key(const cJSON *key, kit_rent_box *out) {
     return kit_rent_is_id(id);
 }
 
-/* By its handle, or by its name if that is ""; NOT_FOUND if Lambda's list has none. */
+/* Finds a key by its handle, or by name if handle is ""; NOT_FOUND if it is not in Lambda's list. */
 static kit_status find_key(kit_rent_account *a, const char *handle, const char *name, kit_rent_box *out,
                            kolm_error_t *err) {
     kit_rent_answer answer = {0};
@@ -283,7 +284,7 @@ kit_status lambda_key_add(kit_rent_account *a, char out_handle[KIT_RENT_HANDLE_B
     bool clear = status == KOLM_OK && read_key(data_of(&answer), &box);
     *out_may_exist = status == KOLM_OK || answer.may_exist;
     kit_rent_answer_free(&answer);
-    if (!clear && *out_may_exist) { /* twice the same name would be two keys: it is looked for */
+    if (!clear && *out_may_exist) { /* a second request would add a second key: look for the first */
         kolm_error_t ignored = KIT_ERROR_INIT;
         kit_status found = find_key(a, "", a->key_name, &box, &ignored);
         if (status == KOLM_OK && found != KOLM_OK) *err = ignored;
@@ -307,7 +308,7 @@ static kit_status delete_key(kit_rent_account *a, const char *handle, kolm_error
     return status;
 }
 
-/* ---- Both */
+/* ---- Instances and keys */
 
 kit_status lambda_look(void *state, const char *handle, kit_rent_box *out, kolm_error_t *err) {
     return is_key(handle) ? find_key(state, handle, "", out, err) : look_at_instance(state, handle, out, err);
@@ -317,7 +318,7 @@ kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) {
     return is_key(handle) ? delete_key(state, handle, err) : terminate(state, handle, err);
 }
 
-/* Keys first: the state of a machine must be newer than that of its key. */
+/* Lists keys first, because the state of a machine must be newer than that of its key. */
 kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_t capacity, size_t *out_count,
                        kolm_error_t *err) {
     static const char *const paths[] = {"/ssh-keys", "/instances"};

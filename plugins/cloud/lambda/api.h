@@ -7,10 +7,11 @@
 
 /*
  * Version 1.10.0 of Lambda's OpenAPI specification; https://docs.lambda.ai/public-cloud/cloud-api/.
- *   GET  /instance-types                    types, whole prices in US cents an hour, regions that have some now
- *   POST /instance-operations/launch        one instance; 400 instance-operations/launch/insufficient-capacity if it is gone
+ *   GET  /instance-types                    types, prices per machine in US cents an hour, regions with capacity
+ *   POST /instance-operations/launch        one instance; 400 instance-operations/launch/insufficient-capacity if
+ *                                           none is left
  *   GET  /instances, /instances/{id}        booting, active, unhealthy, terminating, terminated, preempted
- *   POST /instance-operations/terminate     {"terminated_instances": [...]}: an id that is not among them was not ended
+ *   POST /instance-operations/terminate     {"terminated_instances": [...]}; an id that is not listed was not ended
  *   GET, POST /ssh-keys, DELETE /ssh-keys/{id}
  * Answers are {"data": ...}, failures {"error": {"code", "message", "suggestion"}}; decisions use only the code. One
  * request per second, one launch per 12 seconds. There is no idempotency key: instances are looked up by name.
@@ -31,7 +32,8 @@ kit_status lambda_list(void *state, const char *prefix, kit_rent_box *out, size_
                        kolm_error_t *err) KIT_MUST_USE;
 kit_status lambda_destroy(void *state, const char *handle, kolm_error_t *err) KIT_MUST_USE;
 
-/* Gigabytes of one GPU of a type: from "H100 (80 GB SXM5)", else from the name of the type; 0: unknown. */
+/* Memory per GPU of a type, in gigabytes: from its description ("H100 (80 GB SXM5)"), otherwise from its name; 0 if
+ * unknown. */
 uint64_t lambda_vram_gb(const char *type, const char *gpu_description);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lambda: on-demand GPU machines over SSH. The slots are the SDK's; this is the table. */
+/* Lambda: on-demand GPU machines over SSH. The SDK implements the slots; this is the table. */
 #include "api.h"
 
 #include "kolm/backend.h"
 
-/* Lambda's list prices as a comparison of that day quotes them, of machines with one GPU; what counts is the live
- * offer. */
+/* List prices of machines with one GPU, from a comparison published on the day priced_on; a live offer takes
+ * precedence. */
 static const kit_vm_price prices[] = {
     {"1x RTX 6000 (24 GB)", 580000},   {"1x A10 (24 GB)", 860000},        {"1x A100 (40 GB)", 1480000},
     {"1x H100 (80 GB PCIe)", 2860000}, {"1x H100 (80 GB SXM5)", 3780000},
@@ -33,7 +33,7 @@ const kit_vm lambda_vm = {
     .user = "ubuntu",
     .runtime = "on-demand SSH",
     .place = "Lambda",
-    .tokens_per_second_3b = 5500, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .tokens_per_second_3b = 5500, /* roughly as published: LoRA, packed rows, one 80 GB data-centre GPU */
     .prices = prices,
     .price_count = sizeof prices / sizeof *prices,
     .priced_on = "2026-05-07",

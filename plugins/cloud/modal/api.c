@@ -15,7 +15,7 @@
 kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kolm_error_t *err) {
     Modal__Empty request = MODAL__EMPTY__INIT;
     ProtobufCMessage *answer = NULL;
-    int64_t now = 0; /* this machine's clock may be wrong, and the token is Modal's */
+    int64_t now = 0; /* by Modal's clock, because this machine's may be wrong */
     const modal_call call = {
         .rpc = "TokenInfoGet", .request = &request.base, .answer = &modal__token_info__descriptor, .out_now = &now};
     KIT_TRY(modal_ask(a, &call, &answer, NULL, err));
@@ -39,7 +39,7 @@ kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kol
 
 /* ---- How a sandbox ended */
 
-/* Only status 1 with exit code 0 is success; a sandbox that only waits to be used has failed in any case. */
+/* Only status 1 with exit code 0 is success. But the command of a sandbox only sleeps, so any end is a failure. */
 static const char *ending(const Modal__Result *result) {
     static const char *const names[] = {"?",
                                         "its command ended",
@@ -67,14 +67,14 @@ static bool has_ended(const Modal__Result *result) {
     return result != NULL && result->status != 0;
 }
 
-/* ---- Where */
+/* ---- The environment */
 
 kit_status modal_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err) {
     Modal__EnvironmentRequest request = MODAL__ENVIRONMENT_REQUEST__INIT;
     ProtobufCMessage *answer = NULL;
     char wanted[256];
     KIT_TRY(modal_setting(a, "environment", "", wanted, sizeof wanted, err));
-    request.deployment_name = wanted; /* "": the workspace's own default */
+    request.deployment_name = wanted; /* "": the workspace's default */
     const modal_call call = {
         .rpc = "EnvironmentGetOrCreate", .request = &request.base, .answer = &modal__environment__descriptor};
     kit_status status = modal_ask(a, &call, &answer, NULL, err);
@@ -108,7 +108,7 @@ static kit_status get_app(kit_rent_account *a, char *environment, char *out, siz
     const modal_call call = {.rpc = "AppGetOrCreate", .request = &request.base, .answer = &modal__app__descriptor};
     out[0] = '\0';
     kit_status status = modal_ask(a, &call, &answer, NULL, err);
-    /* Nothing of kolm was ever there, if "there" exists: Modal says the same of an environment that does not. */
+    /* kolm was never used in this environment, or the environment does not exist: Modal's answer is the same. */
     if (status == KOLM_E_NOT_FOUND) return modal_scope(a, &scope, err);
     if (status != KOLM_OK) return status;
     const char *id = ((const Modal__App *)answer)->app_id;
@@ -196,7 +196,7 @@ kit_status modal_list(void *state, const char *prefix, kit_rent_box *out, size_t
     return KOLM_OK;
 }
 
-/* ---- One of them */
+/* ---- A single sandbox */
 
 typedef struct timer {
     const char *handle;
@@ -213,14 +213,14 @@ static kit_status find_timer(void *user, const Modal__SandboxInfo *info, kolm_er
     return KOLM_OK;
 }
 
-/* Before it is used: Modal ends it by itself in the time that was asked for, which is read back, and the price is still
- * the one that was agreed on. */
+/* Checks a sandbox before it is first used: reads back that Modal will end it within the requested time, and its
+ * current price, which may be above that of the offer. */
 static kit_status read_back(kit_rent_account *a, const char *handle, kit_rent_box *out, kolm_error_t *err) {
     timer t = {.handle = handle};
     if (a->creates == 0 || a->offer[0] == '\0' || strcmp(a->noted, handle) == 0) return KOLM_OK;
     KIT_TRY(each_sandbox(a, find_timer, &t, err));
     if (!t.found) {
-        out->life = KIT_RENT_BOOTING; /* lists are late */
+        out->life = KIT_RENT_BOOTING; /* lists may lag behind */
         return KOLM_OK;
     }
     if (t.seconds == 0 || t.seconds > modal_lifetime(a)) {

@@ -11,16 +11,17 @@
  * gRPC, with the protocol of the client modal 1.6.4 (modal.proto); Modal has no other interface, and guarantees nothing
  * for other clients.
  *   modal.client.ModalClient
- *     TokenInfoGet                  whose token it is
- *     WorkspaceBillingRates         prices by names that no document lists: matched by the words of a GPU's name
- *     AppGetOrCreate, EnvironmentGetOrCreate, ImageGetOrCreate, ImageJoinStreaming     what a sandbox is made of
- *     SandboxCreate                 x-idempotency-key recognises a repetition; a name that runs already is ALREADY_EXISTS
- *     SandboxGetTaskId              a task once it runs; for as long as there is no capacity, none
- *     SandboxWait                   a result once it has ended: 1 with exit code 0 is success and nothing else is
+ *     TokenInfoGet                  the workspace of the token, and when it expires
+ *     WorkspaceBillingRates         prices, with undocumented keys: matched by the words of a GPU's name
+ *     AppGetOrCreate, EnvironmentGetOrCreate, ImageGetOrCreate, ImageJoinStreaming     needed to create a sandbox
+ *     SandboxCreate                 recognises a repetition by x-idempotency-key; ALREADY_EXISTS if one of that name
+ *                                   is running
+ *     SandboxGetTaskId              a task once the sandbox runs; none while there is no capacity
+ *     SandboxWait                   a result once it has ended: only 1 with exit code 0 is success
  *     SandboxTerminate, SandboxList
- *     TaskGetCommandRouterAccess    an address, and a token for it alone
+ *     TaskGetCommandRouterAccess    the address of a command router, and a token that is valid only there
  *   modal.task_command_router.TaskCommandRouter
- *     TaskExecStart, TaskExecStdinWrite, TaskExecStdioRead     a program in a task; both of its streams by offset
+ *     TaskExecStart, TaskExecStdinWrite, TaskExecStdioRead     a program in a task, its input and output by offset
  * Metadata: a client's type and version (9 and 1.0.0, like its Go client), x-modal-token-id and x-modal-token-secret.
  */
 
@@ -32,12 +33,12 @@ typedef struct modal_call {
     const ProtobufCMessage *request;
     const ProtobufCMessageDescriptor *answer;
     kit_http_repeat repeat;
-    const char *key; /* with KEYED */
+    const char *key; /* the idempotency key, if repeat is KIT_HTTP_KEYED */
     /* called for each message of a stream; any result but OK ends it. NULL: a single answer, returned in *out */
     kit_status (*on_message)(void *user, const ProtobufCMessage *message, kolm_error_t *err);
     void *user;
     int64_t *out_now;     /* seconds since 1970, by Modal's clock if its answer has a date; NULL: not needed */
-    uint64_t deadline_ms; /* 0: 20 s, or 90 s for what creates */
+    uint64_t deadline_ms; /* 0: 20 s, or 90 s for a call that creates */
     uint64_t idle_ms;     /* as in kit_http_request; 0: 60 s, or the deadline of a stream */
     /* The address of a command router, which never gets the account's token; NULL: the account's own API */
     const char *router;

@@ -33,12 +33,12 @@ static const refusal refusals[] = {
      "give its user the right in the workspace, or use the token of another user, from " PAGE},
     {KOLM_E_RESOURCE_EXHAUSTED, "Modal has no such GPU left, or a limit of the workspace is reached",
      "try again later, allow other GPUs, or look at https://modal.com/settings/usage"},
-    /* of a call that rents nothing */
+    /* for calls that rent nothing */
     {KOLM_E_UNAVAILABLE, "Modal takes no more requests for now, or a limit of the workspace is reached",
      "try again in a minute; if it lasts, look at https://modal.com/settings/usage"},
 };
 
-#define EXHAUSTED 8 /* the status of gRPC: capacity, limits, and too many requests alike */
+#define EXHAUSTED 8 /* the gRPC status for lack of capacity, limits, and too many requests */
 
 /* Explains why a call failed, in Modal's terms. */
 static kit_status explain(const kit_grpc_answer *answer, bool creates, kit_status status, kolm_error_t *err) {
@@ -56,7 +56,7 @@ static kit_status explain(const kit_grpc_answer *answer, bool creates, kit_statu
     return status;
 }
 
-/* ---- When Modal is busy it says for how long */
+/* ---- The delay that Modal requests when it is busy */
 
 static int64_t retry_policy(const Modal__Any *detail) {
     int64_t ms = -1;

@@ -12,7 +12,7 @@
 #define BUILD_MS 900000    /* for building a new image */
 #define JOIN_SECONDS 55.0f
 #define SUCCESS 1
-#define BREAKS_MOST 5 /* of the stream that says how an image gets on */
+#define BREAKS_MOST 5 /* of the stream that reports the build of an image */
 #define IMAGE "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime"
 #define MADE_IF_MISSING 1
 #define OF_WORKSPACE 1
@@ -159,7 +159,7 @@ static kit_status read_settings(plan *p, kolm_error_t *err) {
     return modal_read_size(p->a, &p->size, err);
 }
 
-/* What every offer needs alike. The image may take a quarter of an hour, for which nothing is billed. */
+/* Creates what all offers need. Building the image may take a quarter of an hour, which is not billed. */
 kit_status modal_prepare(void *state, kolm_error_t *err) {
     plan p = {.a = state};
     KIT_TRY(read_settings(&p, err));

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Modal: sandboxes with a GPU, over its own protocol. The slots are the SDK's; this is the table. */
+/* Modal: sandboxes with a GPU, over its own protocol. The SDK implements the slots; this is the table. */
 #include "api.h"
 
 #include "kolm/backend.h"
 
-/* With two cores and 16 GiB of memory, as a comparison of that day quotes its parts (offers.c); what counts are the
- * rates of the workspace. */
+/* Prices with two cores and 16 GiB of memory, added up from those in offers.c; the workspace's own rates take
+ * precedence. */
 static const kit_vm_price prices[] = {
     {"1x T4 (16 GB)", 1261000},   {"1x L4 (24 GB)", 1471000},    {"1x A10 (24 GB)", 1771000},
     {"1x L40S (48 GB)", 2621000}, {"1x A100 (40 GB)", 2771000},  {"1x A100 (80 GB)", 3171000},
@@ -30,7 +30,7 @@ const kit_vm modal_vm = {
              .halves = ':'},
     .runtime = "serverless GPU",
     .place = "Modal",
-    .tokens_per_second_3b = 5500, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .tokens_per_second_3b = 5500, /* roughly as published: LoRA, packed rows, one 80 GB data-centre GPU */
     .prices = prices,
     .price_count = sizeof prices / sizeof *prices,
     .priced_on = "2026-06-27",

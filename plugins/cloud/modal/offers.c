@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What Modal has: GPUs by its documentation, since no call lists them, at the prices of the workspace. */
+/* Modal's offers: the GPUs in its documentation, because no call lists them, at the workspace's prices. */
 #include "api.h"
 
 #include "kolm/kit/backend.h"
@@ -11,10 +11,10 @@
 
 #define GIGABYTE 1000000000u
 #define KEY_BYTES 64
-#define CPU_SANDBOX_FACTOR 3 /* what a core of a sandbox costs beside one of a function */
+#define CPU_SANDBOX_FACTOR 3 /* price of a sandbox's core relative to a function's */
 
-/* Memory by https://modal.com/docs/guide/gpu; dollars an hour as a comparison of that day (modal_vm.priced_on) quotes
- * them, for when Modal tells none. */
+/* Memory is from https://modal.com/docs/guide/gpu; prices per hour are from a comparison published on the day
+ * modal_vm.priced_on, and are used only if Modal does not report its own. */
 typedef struct gpu {
     const char *name;
     uint32_t gigabytes;
@@ -25,14 +25,14 @@ static const gpu gpus[] = {
     {"A100-40GB", 40, 2100000}, {"A100-80GB", 80, 2500000}, {"RTX-PRO-6000", 96, 3030000}, {"H100", 80, 3950000},
     {"H200", 141, 4540000},     {"B200", 192, 6250000},
 };
-#define CORE_MICRO_USD 141900u /* of a sandbox */
+#define CORE_MICRO_USD 141900u /* of a sandbox, per hour */
 #define GIB_MICRO_USD 24200u
 
 typedef struct rates {
     uint64_t gpus[sizeof gpus / sizeof *gpus];
     uint64_t core, gib;
     bool told[sizeof gpus / sizeof *gpus],
-        told_parts; /* by Modal, all that is in the price: the rest is of the table */
+        told_parts; /* reported by Modal; those that are not are from the table above */
 } rates;
 
 /* ---- Settings */
@@ -83,7 +83,7 @@ static bool has(const char *words, const char *name) {
     return strstr(words, wanted) != NULL;
 }
 
-/* One entry of the map, whose keys no document lists. Where several fit the dearest counts. */
+/* Takes one entry of the map, whose keys are undocumented. If several match, the highest price counts. */
 static void take_rate(const char *key, uint64_t micro_usd, rates *out, bool *out_core_of_sandbox) {
     char words[KEY_BYTES];
     words_of(key, words);
@@ -99,7 +99,7 @@ static void take_rate(const char *key, uint64_t micro_usd, rates *out, bool *out
     if (has(words, "memory") && micro_usd > out->gib) out->gib = micro_usd;
 }
 
-/* Of the workspace; what it does not tell is of the table above. */
+/* Reads the workspace's prices; those that Modal does not report are from the table above. */
 static kit_status read_rates(kit_rent_account *a, rates *out, kolm_error_t *err) {
     Modal__Empty request = MODAL__EMPTY__INIT;
     ProtobufCMessage *answer = NULL;

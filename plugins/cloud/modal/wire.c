@@ -16,30 +16,30 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define PIECE (1u << 20)    /* of one write */
-#define HELD_MAX (2u << 20) /* what was read ahead */
-#define WRITE_MS 600000     /* of a piece, on a slow line */
-#define WRITE_IDLE_MS 15000 /* without a byte of it moving */
+#define PIECE (1u << 20)    /* bytes per write */
+#define HELD_MAX (2u << 20) /* bytes read ahead */
+#define WRITE_MS 600000     /* per piece, on a slow connection */
+#define WRITE_IDLE_MS 15000 /* without progress */
 #define LAST_WORDS_MS 1000
 #define CLOSE_MS 2000
-#define STREAM_MS 3600000 /* then it is opened again */
-#define BREAKS_MOST 4     /* of the stream, one after another without a byte */
+#define STREAM_MS 3600000 /* then the stream is opened again */
+#define BREAKS_MOST 4     /* of the stream in a row, without a byte in between */
 #define PAUSE_MS 200
-#define KEPT 1 /* an output that can be read */
+#define KEPT 1 /* makes an output readable */
 #define OUTPUT 0
 #define ERRORS 1
 
 typedef struct modal_wire {
     kit_rent_wire table;
-    kit_rent_account talk, listen; /* a thread each */
+    kit_rent_account talk, listen; /* each used by one thread */
     char task[KIT_RENT_HANDLE_BYTES], exec[40], router[512];
     kit_secret *token; /* of the router */
-    bool begun;        /* there is a program, and a thread that listens to it */
+    bool begun;        /* the program runs, and a thread reads its output */
     uint64_t sent;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t news;
-    kit_buf held; /* under the lock, as all below */
+    kit_buf held; /* protected by the lock, like all members below */
     size_t held_at;
     uint64_t heard;
     bool ended, closing;
@@ -119,7 +119,7 @@ static void *listen_to_it(void *user) {
     return NULL;
 }
 
-/* Reported as a broken connection: whether the sandbox still exists is up to look(). */
+/* Reports a failure as a broken connection, because only look() decides whether the sandbox still exists. */
 static kit_status as_break(kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_NOT_FOUND && status != KOLM_E_FAILED_PRECONDITION && status != KOLM_E_DATA_LOSS &&
         status != KOLM_E_UNAUTHENTICATED && status != KOLM_E_ABORTED && status != KOLM_E_DEADLINE_EXCEEDED)
@@ -192,7 +192,7 @@ static kit_status write_wire(void *user, const void *bytes, size_t length, kolm_
     return KOLM_OK;
 }
 
-/* ---- Beginning and end */
+/* ---- Opening and closing */
 
 static void close_wire(void *user) {
     modal_wire *w = user;
@@ -204,7 +204,7 @@ static void close_wire(void *user) {
         pthread_mutex_unlock(&w->lock);
         kit_rent_account_stop(&w->listen, true);
         kit_status told =
-            talks ? write_piece(w, "", 0, true, CLOSE_MS, NULL) : KOLM_OK; /* its input ends, and so it does */
+            talks ? write_piece(w, "", 0, true, CLOSE_MS, NULL) : KOLM_OK; /* end of input, which ends the program */
         (void)told;
         pthread_join(w->thread, NULL);
         kit_rent_account_stop(&w->listen, false);
@@ -266,7 +266,7 @@ static kit_status start_program(modal_wire *w, kolm_error_t *err) {
     const modal_call call = {.rpc = "TaskExecStart",
                              .request = &request.base,
                              .answer = &modal__empty__descriptor,
-                             .repeat = KIT_HTTP_CHANGE, /* its id makes it the same program */
+                             .repeat = KIT_HTTP_CHANGE, /* exec_id prevents a second program */
                              .router = w->router,
                              .router_token = w->token};
     return modal_ask(&w->talk, &call, NULL, NULL, err);
@@ -313,7 +313,7 @@ static void end_of(void *user, kit_ssh_job_end *out_end) {
     size_t most = words.length < 512 ? words.length : 512;
     kit_buf_escaped(&shown, kit_buf_text(&words) + (words.length - most), most);
     kit_copy(out_end->words, sizeof out_end->words, kit_buf_text(&shown));
-    out_end->no_python = strstr(out_end->words, "python3") != NULL; /* the status would take another request */
+    out_end->no_python = strstr(out_end->words, "python3") != NULL; /* its exit status would take another request */
     kit_buf_free(&shown);
     kit_buf_free(&words);
 }
@@ -337,7 +337,7 @@ static void free_wire(void *user) {
 static kit_status open_accounts(modal_wire *w, const kolm_host_v1_t *host, kolm_error_t *err) {
     KIT_TRY(kit_rent_account_open(&modal_vm.site, host, &w->talk, err));
     KIT_TRY(kit_rent_account_open(&modal_vm.site, host, &w->listen, err));
-    /* that the user wants to stop must be said over there: who calls this decides what is still sent */
+    /* the far end must be told that the user asked to stop, so the caller decides what is still sent */
     kit_rent_account_insist(&w->talk);
     kit_rent_account_insist(&w->listen);
     return KOLM_OK;

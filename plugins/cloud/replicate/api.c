@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define PAGES_MOST 100
-#define ANSWER_MS 2100000 /* a prediction is ended over there after 30 minutes */
+#define ANSWER_MS 2100000 /* Replicate ends a prediction after 30 minutes */
 
 static replicate_job *own(kit_queue_task *task) {
     return task->own;
@@ -17,7 +17,7 @@ static kit_status malformed(const char *what, kolm_error_t *err) {
                     "Replicate sent an unexpected answer: %s", what);
 }
 
-/* ---- What was asked for */
+/* ---- The request */
 
 static kit_status read_input(kit_queue_task *task, kolm_error_t *err) {
     char text[8192];
@@ -99,7 +99,7 @@ void replicate_close(kit_queue_task *task) {
     cJSON_Delete(own(task)->input);
 }
 
-/* The text of a question, or of a row; a conversation of several messages is not one. */
+/* Parses a question or a row, which must be a single text: a conversation of several messages is refused. */
 static kit_status take_text(const cJSON *row, bool with_answer, cJSON **messages, kolm_error_t *err) {
     KIT_TRY(kit_queue_messages(row, NULL, with_answer, messages, err));
     if (cJSON_GetArraySize(*messages) == (with_answer ? 2 : 1)) return KOLM_OK;
@@ -173,7 +173,7 @@ static kit_status delete_file(kit_queue_task *task, const char *id, bool *out_go
     return status;
 }
 
-/* Each item of all pages of a list. The address of the next page must be the provider's own. */
+/* Calls item for each item of all pages of a list. The next page must be at the provider's own address. */
 typedef kit_status (*item_fn)(kit_queue_task *task, void *user, const cJSON *item, kolm_error_t *err);
 static kit_status each_item(kit_queue_task *task, const char *path, item_fn item, void *user, kolm_error_t *err) {
     char next[1024];
@@ -216,7 +216,7 @@ static kit_status take_away(void *state, const char *name, const char *files, bo
     if (files[0] != '\0') return delete_file(state, files, out_done, err);
     kit_format(s.name, sizeof s.name, "%s.jsonl", name);
     KIT_TRY(each_item(state, "/v1/files", remove_item, &s, err));
-    *out_done = !s.found; /* it counts when it is not listed any more */
+    *out_done = !s.found; /* done only once it is no longer listed */
     return KOLM_OK;
 }
 
@@ -269,7 +269,7 @@ static kit_queue_life life_of(const char *word) {
     return KIT_QUEUE_UNKNOWN;
 }
 
-/* Logs are always returned in full. */
+/* Shows what is new: each answer contains the whole log. */
 static void show_logs(kit_queue_task *task, const cJSON *json) {
     const char *text = NULL, *end = NULL;
     if (!kit_json_get_string(json, "logs", &text) || strlen(text) <= own(task)->logs_shown) return;
@@ -324,7 +324,7 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     return cancel_at(state, "trainings", handle, err);
 }
 
-/* The weights are fetched at once: Replicate removes outputs. */
+/* Fetches the weights immediately, because Replicate removes outputs. */
 static kit_status fetch(void *state, const char *handle, bool *out_done, kolm_error_t *err) {
     kit_queue_task *task = state;
     const char *version = strchr(task->model.version, ':');
@@ -427,7 +427,7 @@ static kit_status cancel_prediction(void *state, const char *handle, kolm_error_
     return cancel_at(state, "predictions", handle, err);
 }
 
-/* A text, or a list of pieces of one. */
+/* The output is a text, or a list of its pieces. */
 static kit_status fetch_prediction(void *state, const char *handle, bool *out_done, kolm_error_t *err) {
     kit_queue_task *task = state;
     kit_queue_look seen = {0};

@@ -10,7 +10,7 @@ typedef struct replicate_job {
     char trainer[KIT_QUEUE_TEXT]; /* OWNER/NAME:VERSION */
     char trainer_version[KIT_QUEUE_TEXT];
     char data_field[64], prompt_field[64];
-    char data_url[1024]; /* of the uploaded rows */
+    char data_url[1024]; /* the address of the uploaded rows */
     char weights[2048];  /* the address of the trained weights, "" if there is none */
     cJSON *input;        /* additional input of the trainer; NULL: none */
     size_t logs_shown;

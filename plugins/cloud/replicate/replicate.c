@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replicate: trainings of a version that the user names into a model of the user's, and answers by predictions. */
+/* Replicate: training into a model of the user's, with a trainer that the user names, and answers from predictions. */
 #include "api.h"
 
 static const kit_service_site site = {

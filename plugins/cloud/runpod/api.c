@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds requests to RunPod's API, and reads its answers. */
+/* Builds requests to RunPod's API, and parses its answers. */
 #include "api.h"
 
 #include "kolm/kit/backend.h"
@@ -10,18 +10,18 @@
 
 #define KEYS_PAGE "https://console.runpod.io/user/settings"
 #define GIGABYTE 1000000000u
-#define DISK_GB 50u                      /* of the container: the image, a base, the trainer */
-#define DISK_MICRO_USD_PER_MONTH 100000u /* a gigabyte of a running container; docs.runpod.io/pods/pricing */
+#define DISK_GB 50u                      /* of the container: the image, a base model, the trainer */
+#define DISK_MICRO_USD_PER_MONTH 100000u /* per gigabyte of a running container; docs.runpod.io/pods/pricing */
 #define MONTH_HOURS 720u
 #define PAGES_MOST 200
-/* RunPod's own, of their documentation: Ubuntu with sshd, Python, PyTorch for CUDA 12.8. */
+/* RunPod's own image, from its documentation: Ubuntu with sshd, Python, PyTorch for CUDA 12.8. */
 #define IMAGE "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 #define CUDA "12.8"
 
 /* ---- Failures */
 
-/* There is no code for it, and the same status for a broken rule. So the message selects only the error text: the next
- * offer is tried in either case. */
+/* RunPod has no code for lack of capacity, and the same status for an invalid request, so it is recognised by its
+ * message. That selects only the error text: the next offer is tried in either case. */
 #define CAPACITY "no capacity"
 
 const kit_rent_refusal runpod_refusals[] = {
@@ -44,7 +44,7 @@ const kit_rent_refusal runpod_refusals[] = {
     {0},
 };
 
-/* Its own, in the form of RFC 9457, and no proxy's. */
+/* True if body is an error of RunPod's own (RFC 9457), not of a proxy. */
 static bool is_problem(int http_status, const cJSON *body) {
     const char *text = NULL;
     double status = 0;
@@ -67,7 +67,7 @@ bool runpod_read_refusal(int http_status, const cJSON *body, kit_rent_said *out)
 
 /* ---- The account */
 
-/* GraphQL is beside REST: the same host, without "/v2". */
+/* GraphQL is on the same host as REST, without "/v2". */
 static kit_status ask_graphql(kit_rent_account *a, const char *query, kit_rent_answer *answer, kolm_error_t *err) {
     static const char rest[] = "/v2";
     char base[sizeof a->base];
@@ -81,7 +81,7 @@ static kit_status ask_graphql(kit_rent_account *a, const char *query, kit_rent_a
     return status;
 }
 
-/* The refusal that follows is the SDK's, which does not know of automatic payment. */
+/* Logs the setting, because the refusal that follows is from the SDK, which does not know of automatic payment. */
 static void name_the_setting(const kolm_host_v1_t *host, uint64_t has) {
     char text[32];
     uint64_t quote = 0;
@@ -101,7 +101,7 @@ kit_status runpod_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_err
         return KOLM_OK;
     kit_status status = ask_graphql(a, "query { myself { clientBalance } }", &answer, err);
     const cJSON *self = kit_json_get(kit_json_get(answer.json, "data"), "myself");
-    const cJSON *errors = kit_json_get(answer.json, "errors"); /* beside data that may then be of no worth */
+    const cJSON *errors = kit_json_get(answer.json, "errors"); /* may accompany data, which is then unreliable */
     bool failed = errors != NULL && !cJSON_IsNull(errors);
     if (status == KOLM_OK && (failed || !kit_json_get_number(self, "clientBalance", &usd)))
         status = kit_rent_strange(a, "balance", err);
@@ -111,12 +111,12 @@ kit_status runpod_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_err
     return status;
 }
 
-/* ---- What is wanted */
+/* ---- The requested machine */
 
 typedef struct wanted {
-    char gpu[KIT_RENT_HANDLE_BYTES]; /* of the settings; "": any */
+    char gpu[KIT_RENT_HANDLE_BYTES]; /* from the settings; "": any */
     char cloud[16];                  /* SECURE or COMMUNITY */
-    char centres[400];               /* ids, joined by commas; "": any */
+    char centres[400];               /* comma-separated ids; "": any */
     char image[300], cuda[16];
     uint64_t disk_gb;
     kit_rent_wish wish;
@@ -126,7 +126,7 @@ static kit_status wrong(const char *key, const char *remedy, kolm_error_t *err) 
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s of backends.runpod in config.json cannot be used", key);
 }
 
-/* The next of a list that is joined by commas; false at its end. */
+/* Copies the next item of a comma-separated list; false at its end. */
 static bool next_text(const char **at, char *out, size_t capacity) {
     size_t length = strcspn(*at, ",");
     if (**at == '\0') return false;
@@ -181,7 +181,7 @@ static bool is_to_be_had(const wanted *w, const cJSON *gpu) {
     return false;
 }
 
-/* Another maker's only by its name: the image is for NVIDIA's. */
+/* GPUs of other makers are used only if the settings name them, because the image is for NVIDIA's. */
 static bool fits(const wanted *w, const cJSON *gpu, const char *id, uint64_t memory_gb) {
     char maker[32];
     kit_rent_text(gpu, "manufacturer", maker, sizeof maker);
@@ -264,7 +264,7 @@ static bool read_pod(const cJSON *pod, kit_rent_box *out) {
     return kit_rent_is_id(out->handle) && status[0] != '\0';
 }
 
-/* A list of texts that are joined by commas. */
+/* Adds a comma-separated list as an array of strings. */
 static bool put_list(cJSON *body, const char *key, const char *joined) {
     char text[KIT_RENT_HANDLE_BYTES];
     cJSON *list = cJSON_CreateArray();
@@ -307,8 +307,8 @@ kit_status runpod_create(void *state, const kit_rent_offer *offer, const char *n
     kit_status status = kit_rent_send(state, "POST", "/pods", body, KIT_HTTP_CREATE, &answer, err);
     *out_may_exist = status == KOLM_OK || answer.may_exist;
     if (status == KOLM_OK && read_pod(answer.json, &box)) kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, box.handle);
-    /* 400: as likely this GPU as the request; 403: a pool of GPUs that this account may not have. The next one is
-     * tried */
+    /* 400 may be about this GPU or about the request, 403 about a pool of GPUs that this account may not use: the next
+     * offer is tried */
     if (status != KOLM_OK && !answer.may_exist && (answer.status == 400 || answer.status == 403))
         status = err->code = status == KOLM_E_RESOURCE_EXHAUSTED ? status : KOLM_E_ABORTED;
     kit_rent_answer_free(&answer);
@@ -326,7 +326,7 @@ kit_status runpod_look(void *state, const char *handle, kit_rent_box *out, kolm_
     return status;
 }
 
-/* Deletes: a pod that is only stopped goes on being billed. */
+/* Deletes the pod, because one that is only stopped is still billed. */
 kit_status runpod_destroy(void *state, const char *handle, kolm_error_t *err) {
     kit_rent_answer answer = {0};
     char path[KIT_RENT_PATH];
@@ -339,7 +339,7 @@ kit_status runpod_destroy(void *state, const char *handle, kolm_error_t *err) {
 
 /* ---- Lists */
 
-/* The path of the page behind a cursor, which may hold any bytes; "" if it is the last page. */
+/* Replaces path with that of the next page, from a cursor that may contain any bytes; "" after the last page. */
 static kit_status next_page(const kit_rent_account *a, const cJSON *answer, char path[KIT_RENT_PATH],
                             kolm_error_t *err) {
     char before[KIT_RENT_PATH];

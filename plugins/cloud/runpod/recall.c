@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ends a recorded job of a serverless endpoint: its record is sufficient, whatever the settings are by then. */
+/* Ends a recorded job of a serverless endpoint, using only its record, because the settings may have changed. */
 #include "serverless.h"
 
 #include "kolm/kit/buf.h"
@@ -12,8 +12,8 @@
 
 #define MOST_MS 6000
 #define PAUSE_MS 500
-#define SETTLE_MS 5000u         /* as kit_queue_provider.settle_ms: a younger job may not be seen yet */
-#define SUBMITTING_SECONDS 300u /* after the intent, at most */
+#define SETTLE_MS 5000u         /* like kit_queue_provider.settle_ms: a younger job may not be visible yet */
+#define SUBMITTING_SECONDS 300u /* at most, from the recorded intent to the submission */
 #define LATE_SECONDS 60u
 
 typedef struct recorded {
@@ -26,8 +26,8 @@ static bool read_place(const char *place, recorded *out) {
            kit_service_is_id(out->endpoint);
 }
 
-/* *out_life: SUCCEEDED and more are final; UNKNOWN also for one that RunPod does not know (yet, or any more), of which
- * *out_known is false. */
+/* *out_life: SUCCEEDED and above are final. If RunPod does not know the job (yet, or any more), *out_known is false and
+ * *out_life UNKNOWN. */
 static kit_status look(kit_service *service, const recorded *r, const char *handle, kit_queue_life *out_life,
                        bool *out_known, kolm_error_t *err) {
     char path[400], word[32] = "";
@@ -56,7 +56,7 @@ static void cancel(kit_service *service, const recorded *r, const char *handle) 
     kit_service_reply_free(&reply);
 }
 
-/* Whether a job that is there would be seen, so long after its age was taken. */
+/* True if an existing job would be visible by now, after_ms after its age was determined. */
 static bool is_settled(uint64_t age_seconds, int64_t after_ms) {
     return age_seconds >= SETTLE_MS / 1000 || age_seconds * 1000 + (uint64_t)after_ms >= SETTLE_MS;
 }
@@ -67,7 +67,7 @@ static kit_status end_it(kit_service *service, const recorded *r, const kolm_rec
     kit_queue_life life = KIT_QUEUE_UNKNOWN;
     bool known = false, ever = false, gone = false;
     const int64_t begun = kit_now_ms();
-    /* Cancelled first: a look that does not see a young job proves nothing, and nobody may look again. */
+    /* Cancel before looking: a young job may not be visible yet, and there may be no later attempt. */
     for (int64_t now = begun; !gone && now < begun + MOST_MS; now = kit_now_ms()) {
         if (now > begun) (void)poll(NULL, 0, PAUSE_MS);
         cancel(service, r, args->handle);

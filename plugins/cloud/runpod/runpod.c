@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RunPod: pods with a GPU over SSH, and answers from a serverless endpoint if one is set. The slots are the SDK's; this
- * is the table. */
+/* RunPod: pods with a GPU over SSH, and answers from a serverless endpoint if one is set. The SDK implements the slots;
+ * this is the table. */
 #include "api.h"
 #include "serverless.h"
 
@@ -23,13 +23,13 @@ const kit_vm runpod_vm = {
              .where = "https://console.runpod.io/user/settings",
              .base = "https://api.runpod.io/v2",
              .scheme = "Bearer ",
-             .gap_ms = 1000, /* 60 a minute */
+             .gap_ms = 1000, /* 60 requests per minute */
              .read_refusal = runpod_read_refusal,
              .refusals = runpod_refusals},
     .user = "root",
     .runtime = "pods over SSH",
     .place = "RunPod",
-    .tokens_per_second_3b = 6000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .tokens_per_second_3b = 6000, /* roughly as published: LoRA, packed rows, one 80 GB data-centre GPU */
     .balance = runpod_balance,
     .also_title = "serverless endpoint",
     .also_set = runpod_serverless_is_set,

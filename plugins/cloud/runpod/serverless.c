@@ -12,16 +12,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef RUNPOD_BATCH_ROWS /* a test has one that sends many requests */
+#ifndef RUNPOD_BATCH_ROWS /* a test uses 1, to send many requests */
 #define RUNPOD_BATCH_ROWS 256u
 #endif
-#define BATCH_BYTES (4u << 20) /* RunPod takes 10 MB */
+#define BATCH_BYTES (4u << 20) /* RunPod accepts at most 10 MB */
 #define CHUNK 65536u
 #define SECONDS 540u         /* `kolm run` waits 600 s for an answer: a minute is left to cancel */
-#define CANCEL_MS 3000       /* one try of several */
-#define LEAST_SECONDS 10u    /* of a ttl */
+#define CANCEL_MS 3000       /* per attempt */
+#define LEAST_SECONDS 10u    /* RunPod's minimum for a ttl */
 #define TEST_SECONDS 300u    /* for a worker to start */
-#define TTL_MORE_SECONDS 30u /* so that the job is still there when it is given up, to be cancelled */
+#define TTL_MORE_SECONDS 30u /* so that a job that kolm gives up still exists and can be cancelled */
 
 const kit_service_site runpod_serverless_site = {
     .name = "runpod",
@@ -38,15 +38,15 @@ const kit_service_site runpod_serverless_site = {
 typedef struct endpoint {
     char id[RUNPOD_ENDPOINT_BYTES];
     char model[KIT_SHA256_HEX];
-    uint64_t seconds; /* of a job, from its submission */
+    uint64_t seconds; /* time limit of a job, from its submission */
     const cJSON *questions;
     kit_buf *out;
-    cJSON *output; /* of a job that has ended well */
-    bool open;     /* a job may wait or run */
-    bool failed;   /* the worker has ended it so */
-    bool told;     /* RunPod has taken a cancel */
-    bool unmoved;  /* and the look after it has shown no effect: that may take a moment */
-    bool warned;   /* that a job is not cancelled */
+    cJSON *output; /* of a successful job */
+    bool open;     /* a job may be waiting or running */
+    bool failed;   /* the status of the job is FAILED */
+    bool told;     /* RunPod has accepted a cancel */
+    bool unmoved;  /* and the next look showed no effect, which may take a moment */
+    bool warned;   /* it was logged that a job is not cancelled yet */
     char place[KIT_RENT_PLACE_BYTES];
     uint32_t records;
 } endpoint;
@@ -56,7 +56,7 @@ static kit_status malformed(const char *what, kolm_error_t *err) {
                     "RunPod sent an unexpected answer: %s", what);
 }
 
-/* ---- Which model */
+/* ---- The digest of the model */
 
 static int by_name(const void *left, const void *right) {
     const kit_job_model_file *const *a = left, *const *b = right;
@@ -109,7 +109,7 @@ static kit_status digest_model(const kit_job *job, char out[KIT_SHA256_HEX], kol
 
 /* ---- Settings */
 
-/* "" if none is set, or it is not an id. */
+/* out: "" if none is set. *out_good is false if it is set, but is not an id. */
 static void read_id(const kolm_host_v1_t *host, char *out, size_t capacity, bool *out_good) {
     *out_good = kit_setting(host, "endpoint", "", out, capacity) && (out[0] == '\0' || kit_service_is_id(out));
 }
@@ -171,7 +171,7 @@ static void close_endpoint(kit_queue_task *task) {
 
 /* ---- A job */
 
-/* The questions, with numbers for ids: the user's own need not differ. */
+/* The questions, with numbers as ids, because the user's ids may not be unique. */
 static cJSON *rows_of(const endpoint *e) {
     cJSON *rows = cJSON_CreateArray();
     const cJSON *question = NULL;
@@ -224,7 +224,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     return status;
 }
 
-/* What the worker said: an exception comes as JSON in a text. */
+/* The worker's error message; an exception is JSON inside a string. */
 static void read_error(const cJSON *json, char *out, size_t capacity) {
     kolm_error_t ignored = KIT_ERROR_INIT;
     const char *text = "", *inner = NULL;
@@ -259,8 +259,8 @@ kit_queue_life runpod_serverless_life(const char *word) {
     return KIT_QUEUE_UNKNOWN;
 }
 
-/* A call that the user stopped is over after ten seconds, and has no sentence of its own: the warning does not wait for
- * the end. */
+/* Warns immediately, because a call that the user stopped must end within ten seconds, and its own error message is not
+ * shown. */
 static void warn_of_cancel(kit_queue_task *task, const char *handle) {
     endpoint *e = task->own;
     kit_buf line = {0};
@@ -318,7 +318,7 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     return status;
 }
 
-/* ---- Its answers */
+/* ---- The answers of a job */
 
 #define OTHER_WORKER "give the endpoint the kolm_worker.py of this version of kolm"
 
@@ -339,7 +339,7 @@ static kit_status check_model(const endpoint *e, kolm_error_t *err) {
         "the endpoint %s answers with the model %.64s, and %s was asked for", e->id, model, e->model);
 }
 
-/* Places each answer by its number. */
+/* Stores each answer in sorted at the index that is its id. */
 static kit_status sort_answers(const endpoint *e, const cJSON *answers, size_t count, const cJSON **sorted,
                                kolm_error_t *err) {
     const cJSON *answer = NULL;
@@ -419,7 +419,7 @@ static kit_status answer(kit_queue_task *task, const cJSON *questions, kit_buf *
     endpoint *e = task->own;
     if (task->place != NULL && ++e->records > KOLM_LEASES_MAX) {
         task->place = NULL;
-        e->seconds = SECONDS; /* the host takes no more names in this call: what is not recorded must end soon */
+        e->seconds = SECONDS; /* the host records no more names in this call, and an unrecorded job must end soon */
     }
     e->questions = questions;
     e->out = out;
@@ -459,7 +459,7 @@ int32_t runpod_serverless_infer(const kolm_host_v1_t *host, const kolm_infer_arg
     return kit_queue_infer(&backend, host, args, out_result, err);
 }
 
-/* ---- test: a worker says which model it has */
+/* ---- test: asks a worker which model it has */
 
 static kit_status fetch_model(void *state, const char *handle, bool *out_done, kolm_error_t *err) {
     endpoint *e = ((kit_queue_task *)state)->own;
@@ -485,12 +485,12 @@ static kit_status ask_which_model(kit_queue_task *task, kolm_error_t *err) {
     if (status == KOLM_OK) return status;
     if (e->open) return say_when_it_ends(e, err);
     if (!e->failed) return status;
-    /* an earlier worker knows no question without rows, and takes it for one to another model */
+    /* an older worker does not know requests without rows, and treats this one as meant for another model */
     kit_copy(text, sizeof text, err->text);
     return kit_fail(err, err->code, OTHER_WORKER, "%s", text);
 }
 
-/* Under a budget it is refused as every answer by the endpoint is: its worker is billed, too. */
+/* Refused under a budget, like all answers from the endpoint, because its worker is billed, too. */
 kit_status runpod_serverless_test(const kolm_host_v1_t *host, char *out_note, size_t capacity, kolm_error_t *err) {
     endpoint e = {.seconds = TEST_SECONDS};
     kit_queue_task task = {.backend = &backend, .host = host, .rows_fd = -1, .own = &e};

@@ -10,8 +10,9 @@
 /*
  * The job API of queue endpoints, https://docs.runpod.io/serverless/endpoints, on another host than REST v2, as used by
  * its Python client 1.12.0.
- *   POST /{endpoint}/run           {"input", "policy": {"executionTimeout", "ttl"}}, milliseconds, at least 5 s and 10 s: 200 {"id",
- *                                  "status": "IN_QUEUE"}. At most 10 MB. No key against creating twice, no names, no list
+ *   POST /{endpoint}/run           {"input", "policy": {"executionTimeout", "ttl"}}, in milliseconds, at least 5 s and
+ *                                  10 s: 200 {"id", "status": "IN_QUEUE"}. At most 10 MB. No idempotency key, no names,
+ *                                  no list
  *   GET  /{endpoint}/status/{id}   {"id", "status", "delayTime", "executionTime", "output", "error"}
  *   POST /{endpoint}/cancel/{id}   {"id", "status": "CANCELLED"}
  *   GET  /{endpoint}/health        {"jobs": {...}, "workers": {"idle", "running", ...}}
@@ -25,16 +26,17 @@
  * output of sha256sum for the files of the model, sorted bytewise by name.
  */
 
-#define RUNPOD_ENDPOINT_BYTES 65u /* of an id */
+#define RUNPOD_ENDPOINT_BYTES 65u /* of an id, with its NUL */
 
 extern const kit_service_site runpod_serverless_site;
 kit_queue_life runpod_serverless_life(const char *word);
-/* Whether an answer is a 404 of RunPod's own: {"error"}, or a problem of RFC 9457 with that status. Another one, of a
- * proxy or a gateway, says nothing about a job. */
+/* True if the reply is a 404 of RunPod's own: {"error"}, or an RFC 9457 problem with that status. A 404 from a proxy or
+ * a gateway is not about a job. */
 bool runpod_serverless_has_none(const kit_service_reply *reply);
-/* Whether the user has set an endpoint, be it a wrong one. */
+/* True if the user has set an endpoint, even an invalid one. */
 bool runpod_serverless_is_set(const kolm_host_v1_t *host);
-/* One request with no question, which starts a worker, whose time is billed: it says which model it has. */
+/* Sends one request without questions, to which the worker answers which model it has. It starts a worker, whose time
+ * is billed. */
 kit_status runpod_serverless_test(const kolm_host_v1_t *host, char *out_note, size_t capacity,
                                   kolm_error_t *err) KIT_MUST_USE;
 /* For a recorded job; only jobs that may run for long are recorded. recall.c */

@@ -27,7 +27,7 @@ static bool is_text(const cJSON *object, const char *key, const char *wanted) {
     return kit_json_get_string(object, key, &text) && strcmp(text, wanted) == 0;
 }
 
-/* ---- What was asked for */
+/* ---- The request */
 
 kit_status together_begin(kit_queue_task *task, kolm_error_t *err) {
     together_job *t = own(task);
@@ -79,7 +79,7 @@ static bool put_training(cJSON *body, const together_job *t) {
            kit_json_put_string(method, "method", "sft") && kit_json_put_string(method, "train_on_inputs", "auto");
 }
 
-/* What estimate and job have in common. */
+/* The fields that an estimate and a job have in common. */
 static cJSON *job_body(kit_queue_task *task, const char *file) {
     const together_job *t = own(task);
     cJSON *body = cJSON_CreateObject();
@@ -97,7 +97,7 @@ static const char *file_id(const char *files) {
     return strncmp(files, KEPT, strlen(KEPT)) == 0 ? files + strlen(KEPT) : files;
 }
 
-/* The provider answers with the address to which the bytes go. */
+/* Asks for the address to which the rows must be uploaded. */
 static kit_status ask_for_upload(kit_queue_task *task, const char *name, char *files, kolm_error_t *err) {
     char file_name[80], *location = own(task)->upload_url;
     const char *texts[][2] = {
@@ -165,7 +165,7 @@ static kit_status look_at_rows(kit_queue_task *task, const char *files, bool *ou
     kit_status status = kit_service_ask(&task->service, &(kit_service_call){.path = path}, &reply, err);
     if (status == KOLM_OK) {
         (void)kit_service_text(reply.json, "processing_status", word, sizeof word);
-        (void)kit_json_get_bool(reply.json, "Processed", &processed); /* older */
+        (void)kit_json_get_bool(reply.json, "Processed", &processed); /* in older answers */
         *out_done = strcmp(word, "COMPLETED") == 0 || (word[0] == '\0' && processed);
         if (strcmp(word, "FAILED") == 0 || strcmp(word, "INVALID_FORMAT") == 0) {
             (void)kit_service_text(kit_json_get(reply.json, "validation_report"), "error", why, sizeof why);
@@ -212,7 +212,7 @@ static kit_status take_away(void *state, const char *name, const char *files, bo
     const cJSON *item = NULL;
     kit_service_reply reply = {0};
     if (strncmp(files, KEPT, strlen(KEPT)) == 0) {
-        *out_done = task->had_files = true; /* nothing there is ours, in whatever account */
+        *out_done = task->had_files = true; /* the file is not ours, whichever account this is */
         return KOLM_OK;
     }
     if (files[0] != '\0') return delete_file(task, files, out_done, err);
@@ -228,7 +228,7 @@ static kit_status take_away(void *state, const char *name, const char *files, bo
         if (!kit_json_get_string(item, "id", &id) || !kit_service_is_id(id))
             status = malformed("a file without id", err);
         if (status == KOLM_OK) status = delete_file(task, id, &gone, err);
-        *out_done = false; /* it counts when it is not listed any more */
+        *out_done = false; /* done only once it is no longer listed */
     }
     kit_service_reply_free(&reply);
     return status;
@@ -493,7 +493,7 @@ kit_status together_list(kit_queue_task *task, kit_queue_tell tell, void *user, 
 
 /* ---- Answers */
 
-/* The setting `endpoint` names what answers for the model: a dedicated endpoint that the user has started. */
+/* The setting `endpoint` names a dedicated endpoint, started by the user, that serves the model. */
 kit_status together_open(kit_queue_task *task, kolm_error_t *err) {
     char endpoint[KIT_QUEUE_TEXT];
     KIT_TRY(kit_queue_setting(task, "endpoint", endpoint, sizeof endpoint, err));
@@ -512,7 +512,7 @@ static cJSON *question_body(const kit_queue_task *task, cJSON *messages) {
     return NULL;
 }
 
-/* The probability of the whole answer; 0 if it is not said. */
+/* The probability of the whole answer; 0 if it is missing. */
 static double confidence_of(const cJSON *choice) {
     const cJSON *item = NULL, *list = kit_json_get(kit_json_get(choice, "logprobs"), "token_logprobs");
     double sum = 0;

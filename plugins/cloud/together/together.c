@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Together AI: LoRA of its models by its fine-tuning service, and answers by its chat. */
+/* Together AI: LoRA on its models with its fine-tuning service, and answers from its chat API. */
 #include "api.h"
 
 static const kit_service_site site = {

@@ -12,15 +12,15 @@
 #define KEYS_PAGE "https://cloud.vast.ai/manage-keys/"
 #define GIGABYTE 1000000000u
 #define MEBIBYTE 1048576u
-#define DISK_GB 50u      /* the image, a base, the trainer */
-#define TRAFFIC_GB "10"  /* to the machine: a base and the trainer's packages */
-#define TRAFFIC_BACK 0.1 /* of that, from it */
+#define DISK_GB 50u      /* the image, a base model, the trainer */
+#define TRAFFIC_GB "10"  /* to the machine: a base model and the trainer's packages */
+#define TRAFFIC_BACK 0.1 /* traffic from the machine, as a share of that */
 #define SEARCH_MOST 64
 #define PAGES_MOST 200
-/* Vast.ai puts its sshd into any image. PyTorch's own, for CUDA 12.8. */
+/* PyTorch's image for CUDA 12.8; Vast.ai adds its sshd to any image. */
 #define IMAGE "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime"
 #define CUDA "12.8"
-/* A login starts tmux otherwise. */
+/* Otherwise a login starts tmux. */
 #define ON_START "touch ~/.no_auto_tmux"
 
 /* ---- Failures */
@@ -52,7 +52,7 @@ const kit_rent_refusal vast_refusals[] = {
     {0},
 };
 
-/* Its own: a proxy has no `success`. */
+/* True for a refusal of Vast.ai's own; a proxy's answer has no `success`. */
 static bool is_refusal(const cJSON *body) {
     bool success = true;
     return kit_json_get_bool(body, "success", &success) && !success;
@@ -65,7 +65,7 @@ bool vast_read_refusal(int http_status, const cJSON *body, kit_rent_said *out) {
     return is_refusal(body);
 }
 
-/* Like kit_rent_ask, but a 200 that is a refusal is a failure, too. */
+/* Like kit_rent_ask, but a refusal with status 200 is a failure, too. */
 static kit_status ask(kit_rent_account *a, const kit_rent_question *question, kit_rent_answer *answer,
                       kolm_error_t *err) {
     KIT_TRY(kit_rent_ask(a, question, answer, err));
@@ -83,7 +83,7 @@ static kit_status ask_with(kit_rent_account *a, const char *method, const char *
 }
 
 typedef struct owner {
-    uint64_t id; /* 0: not said */
+    uint64_t id; /* 0: missing */
     bool has_credit;
     double credit;
 } owner;
@@ -110,8 +110,8 @@ kit_status vast_check(kit_rent_account *a, char *out_note, size_t capacity, kolm
     return KOLM_OK;
 }
 
-/* What the same answer says of the credit, if it says it, is kept in account->app for vast_balance: requests are seconds
- * apart. A key that may not ask for it may rent all the same. */
+/* The answer may include the credit, which is kept in account->app for vast_balance, because requests must be seconds
+ * apart. A key that may not query the account may still be allowed to rent. */
 kit_status vast_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err) {
     owner user;
     kit_status status = get_owner(a, &user, err);
@@ -123,7 +123,7 @@ kit_status vast_scope(kit_rent_account *a, kit_vm_scope *out, kolm_error_t *err)
     return status;
 }
 
-/* Credit may be owed. */
+/* The credit is negative if money is owed. */
 kit_status vast_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_error_t *err) {
     owner user = {.credit = strtod(a->app, NULL)};
     if (a->app[0] == '\0') KIT_TRY(get_credit(a, &user, err));
@@ -131,10 +131,10 @@ kit_status vast_balance(kit_rent_account *a, uint64_t *out_micro_usd, kolm_error
     return KOLM_OK;
 }
 
-/* ---- What is wanted */
+/* ---- The requested machine */
 
 typedef struct wanted {
-    char gpu[64]; /* of the settings; "": any */
+    char gpu[64]; /* from the settings; "": any */
     char image[300];
     double cuda, traffic_gb;
     uint64_t disk_gb;
@@ -182,7 +182,7 @@ static bool put_order(cJSON *body) {
     return kit_json_put(body, "order", list);
 }
 
-/* One GPU for one tenant, of a machine that Vast.ai has verified, with a port of its own and room for the disk. */
+/* One unshared GPU in a machine that Vast.ai has verified, with a port of its own and enough disk space. */
 static cJSON *search_body(const wanted *w) {
     cJSON *body = cJSON_CreateObject();
     uint64_t mebibytes = (w->wish.vram_bytes + MEBIBYTE - 1) / MEBIBYTE;
@@ -203,7 +203,7 @@ static cJSON *search_body(const wanted *w) {
     return NULL;
 }
 
-/* A number, 0 if it is missing. */
+/* A number; 0 if it is missing or negative. */
 static double number_of(const cJSON *object, const char *key) {
     double value = 0;
     return kit_json_get_number(object, key, &value) && value >= 0 ? value : 0;
@@ -245,7 +245,7 @@ kit_status vast_offers(void *state, kit_rent_offer *out, size_t capacity, size_t
 
 /* ---- Instances */
 
-/* A number, or digits in a text. */
+/* A port, from a number or from digits in a string; 0 if there is none. */
 static uint64_t port_of(const cJSON *object, const char *key) {
     char text[8];
     uint64_t port = 0;
@@ -254,7 +254,7 @@ static uint64_t port_of(const cJSON *object, const char *key) {
     return text[0] != '\0' && text[strspn(text, "0123456789")] == '\0' ? strtoull(text, NULL, 10) : 0;
 }
 
-/* A text without the blanks around it, which some of Vast.ai's have. */
+/* Copies a text without surrounding blanks, which Vast.ai sometimes sends. */
 static void bare_text(const cJSON *object, const char *key, char *out, size_t capacity) {
     char text[200];
     kit_rent_text(object, key, text, sizeof text);
@@ -262,7 +262,7 @@ static void bare_text(const cJSON *object, const char *key, char *out, size_t ca
     kit_format(out, capacity, "%.*s", (int)strcspn(at, " \t\r\n"), at);
 }
 
-/* The machine's own port for 22; else Vast.ai's proxy, whose port with Jupyter is the next one. */
+/* The machine's own port for 22, otherwise Vast.ai's proxy, which uses ssh_port + 1 for images with Jupyter. */
 static bool read_address(const cJSON *instance, kit_rent_box *out) {
     char host[200], runtype[64];
     const cJSON *open = kit_json_get(kit_json_get(instance, "ports"), "22/tcp");
@@ -274,8 +274,8 @@ static bool read_address(const cJSON *instance, kit_rent_box *out) {
     return kit_rent_put_address(out, host, port > 0 && strstr(runtype, "jupyter") != NULL ? port + 1 : port);
 }
 
-/* exited and stopped end nothing by themselves: the disk is billed until it is destroyed. unknown and offline, and
- * undocumented states, may be temporary. */
+/* An exited or stopped instance must still be destroyed, because its disk is billed until then. The states unknown and
+ * offline, and undocumented ones, may be temporary. */
 static kit_rent_life life_of(const char *status, bool has_address) {
     if (strcmp(status, "exited") == 0 || strcmp(status, "stopped") == 0) return KIT_RENT_ENDING;
     return strcmp(status, "running") == 0 && has_address ? KIT_RENT_UP : KIT_RENT_BOOTING;
@@ -299,8 +299,8 @@ static void put_path(char path[KIT_RENT_PATH], const char *handle, const char *r
     kit_format(path, KIT_RENT_PATH, "/api/v0/instances/%s/%s", handle, rest);
 }
 
-/* What kit_rent_account.noted holds: the handle of an instance that has our key, or this and the handle of one whose
- * end Vast.ai has confirmed that it knew. */
+/* kit_rent_account.noted is the handle of an instance that has our key, or this prefix and the handle of an instance
+ * that Vast.ai knew and has confirmed to be destroyed. */
 #define ENDED "ended:"
 
 static bool is_noted(const kit_rent_account *a, const char *prefix, const char *handle) {
@@ -308,14 +308,14 @@ static bool is_noted(const kit_rent_account *a, const char *prefix, const char *
     return strncmp(a->noted, prefix, length) == 0 && strcmp(a->noted + length, handle) == 0;
 }
 
-/* Deletes, with the disk: a stopped one is billed. */
+/* Deletes the instance and its disk, because a stopped one is still billed. */
 kit_status vast_destroy(void *state, const char *handle, kolm_error_t *err) {
     kit_rent_account *a = state;
     kit_rent_answer answer = {0};
     char path[KIT_RENT_PATH];
     bool success = false;
     put_path(path, handle, "");
-    if (!is_noted(a, ENDED, handle)) kit_copy(a->noted, sizeof a->noted, handle); /* what is ended needs no key */
+    if (!is_noted(a, ENDED, handle)) kit_copy(a->noted, sizeof a->noted, handle); /* so that no key is added to it */
     kit_status status = ask_with(a, "DELETE", path, cJSON_CreateObject(), KIT_HTTP_CHANGE, &answer, err);
     if (status == KOLM_OK && kit_json_get_bool(answer.json, "success", &success) && success)
         kit_format(a->noted, sizeof a->noted, ENDED "%s", handle);
@@ -351,13 +351,13 @@ kit_status vast_create(void *state, const kit_rent_offer *offer, const char *nam
     *out_may_exist = status == KOLM_OK || answer.may_exist || id > 0;
     if (status == KOLM_OK)
         kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, handle);
-    else if (id > 0 && vast_destroy(state, handle, &ignored) != KOLM_OK) /* refused, and yet there */
+    else if (id > 0 && vast_destroy(state, handle, &ignored) != KOLM_OK) /* refused, but it exists */
         kit_rent_quote("and left an instance, which is looked for", err);
     kit_rent_answer_free(&answer);
     return status;
 }
 
-/* The key of this rental, into this instance, once; a second time does no harm. */
+/* Adds the key of this rental to the instance, once; repeating that is harmless. */
 static kit_status let_in(kit_rent_account *a, const char *handle, kolm_error_t *err) {
     kit_rent_answer answer = {0};
     char path[KIT_RENT_PATH];
@@ -386,13 +386,13 @@ kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_er
     else if (status == KOLM_OK && (!read_instance(instance, out) || strcmp(out->handle, handle) != 0))
         status = kit_rent_strange(state, "such instance", err);
     kit_rent_answer_free(&answer);
-    /* Vast.ai knew it when it was destroyed: that it is not shown now is no delay */
+    /* Vast.ai knew it when it was destroyed, so it is gone, and not merely missing because of a delay */
     if (status == KOLM_E_NOT_FOUND && is_noted(state, ENDED, handle)) {
         *out = (kit_rent_box){.life = KIT_RENT_ENDED, .micro_usd_per_hour = UINT64_MAX};
         kit_copy(out->handle, sizeof out->handle, handle);
         status = KOLM_OK;
     }
-    /* it is not ready before it takes our key: then the next look tries again, until booting has taken too long */
+    /* it is not ready until it has our key: the next look tries again, until booting has taken too long */
     kit_status let = status == KOLM_OK && out->life == KIT_RENT_UP ? let_in(state, handle, &why) : KOLM_OK;
     if (let != KOLM_OK) out->life = KIT_RENT_BOOTING;
     if (let == KOLM_E_PERMISSION_DENIED || let == KOLM_E_UNAUTHENTICATED)
@@ -402,7 +402,7 @@ kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_er
 
 /* ---- Lists */
 
-/* The path of the page behind a token, which may hold any bytes; "" if it is the last page. */
+/* Replaces path with that of the next page, from a token that may contain any bytes; "" after the last page. */
 static kit_status next_page(const kit_rent_account *a, const cJSON *answer, char path[KIT_RENT_PATH],
                             kolm_error_t *err) {
     char before[KIT_RENT_PATH], number[24];

@@ -8,15 +8,16 @@
 /*
  * https://docs.vast.ai/api-reference, and the requests of its command line vastai 1.9.1. Paths end with a slash.
  *   GET    /api/v0/users/current/        the account: its id, and its credit in USD
- *   POST   /api/v0/bundles/              a search: {"offers": [...]}; gpu_ram in MiB of one GPU; dph_total USD an hour, with the storage of
- *                                        allocated_storage GB in it; inet_down_cost and inet_up_cost USD a GB, on top
- *   PUT    /api/v0/asks/{offer}/         {"success": true, "new_contract": id}. cancel_unavail: a refusal, where otherwise a stopped
- *                                        instance would be left whose storage is billed. A refusal that has new_contract all the same
- *                                        left one: it is destroyed
- *   POST   /api/v0/instances/{id}/ssh/   lets a key into this instance; those of the account are not touched
- *   GET    /api/v0/instances/{id}/       {"instances": {...}}, or null: there is none
- *   GET    /api/v1/instances/            pages; next_token is the after_token of the next
- *   DELETE /api/v0/instances/{id}/       with its disk. One that is only stopped is billed
+ *   POST   /api/v0/bundles/              a search: {"offers": [...]}; gpu_ram: MiB per GPU; dph_total: USD per hour,
+ *                                        including storage of allocated_storage GB; inet_down_cost and inet_up_cost:
+ *                                        USD per GB, in addition
+ *   PUT    /api/v0/asks/{offer}/         {"success": true, "new_contract": id}. With cancel_unavail an unavailable
+ *                                        offer is refused; otherwise a stopped instance would remain, whose storage
+ *                                        is billed. A refusal with new_contract left one, which kolm destroys
+ *   POST   /api/v0/instances/{id}/ssh/   adds a key to this instance; the account's keys are not changed
+ *   GET    /api/v0/instances/{id}/       {"instances": {...}}, or null if there is none
+ *   GET    /api/v1/instances/            pages; next_token is the after_token of the next page
+ *   DELETE /api/v0/instances/{id}/       deletes it and its disk; one that is only stopped is still billed
  * Failures are {"success": false, "error": code, "msg": text}, with any status, even 200; some lack the code. Decisions
  * use the code, then the status. A 404 that is not such an object is from a proxy. There are no idempotency keys and no
  * unique labels: instances are looked up by label. Minimum pauses: creations 4.5 s (12 more after one), deletions 3 s,

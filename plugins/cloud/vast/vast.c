@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Vast.ai: machines of its marketplace over SSH. The slots are the SDK's; this is the table. */
+/* Vast.ai: machines of its marketplace over SSH. The SDK implements the slots; this is the table. */
 #include "api.h"
 
 #include "kolm/backend.h"
@@ -19,14 +19,14 @@ const kit_vm vast_vm = {
              .where = "https://cloud.vast.ai/manage-keys/",
              .base = "https://console.vast.ai",
              .scheme = "Bearer ",
-             .gap_ms = 3000,         /* of destroying; looking asks for 2, registering a key for 1 */
-             .create_gap_ms = 16500, /* 4.5, and 12 that are added after a creation */
+             .gap_ms = 3000,         /* for deletions; queries need 2 s, adding a key 1 s */
+             .create_gap_ms = 16500, /* 4.5 s, and 12 s more after a creation */
              .read_refusal = vast_read_refusal,
              .refusals = vast_refusals},
     .user = "root",
     .runtime = "marketplace SSH",
     .place = "Vast.ai",
-    .tokens_per_second_3b = 5000, /* one 80 GB data-centre GPU, LoRA, packed rows: the order of published figures */
+    .tokens_per_second_3b = 5000, /* roughly as published: LoRA, packed rows, one 80 GB data-centre GPU */
     .check = vast_check,
     .balance = vast_balance,
     .scope = vast_scope,
