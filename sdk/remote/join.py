@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Joins the modules of far/kolm_remote to the one program that is sent: join.py DIRECTORY OUT."""
+"""Joins the modules of far/kolm_remote into the one program that is sent: join.py DIRECTORY OUT."""
 import ast
 import os
 import sys
 
-# Each imports of those before it.
+# Each imports only from those before it.
 MODULES = ("opening", "errors", "fields", "frames", "files", "blobs", "keeper", "machine", "uploads", "running", "results", "housekeeping",
            "guard", "agent")
 
 
 def joined(directory):
-    """Their text in a row, less what they import of each other."""
+    """Returns the texts of the modules, one after the other, without their imports of each other."""
     out = []
     for number, name in enumerate(MODULES):
         with open(os.path.join(directory, name + ".py"), encoding="utf-8") as file:

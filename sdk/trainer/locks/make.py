@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the lock files of this directory anew, all or those named: make.py UV [NAME...]. Needs the network and uv (https://docs.astral.sh/uv).
+"""Regenerates the lock files of this directory, all or those named: make.py UV [NAME...]. Needs the network and uv (https://docs.astral.sh/uv).
 
 uv resolves, once for each platform and Python; names, sizes and hashes of the files come from PyPI's simple API (PEP 691), those of
 files that are not on PyPI from pytorch-org.sha256.
@@ -23,11 +23,11 @@ COMMON = [PIP, "transformers==" + TRANSFORMERS, "peft==" + PEFT, "tokenizers", "
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MAC, LINUX = ("darwin", "aarch64-apple-darwin"), ("linux", "x86_64-manylinux_2_36")
 
-# What a lock is for, and what it begins with; the rest follows. disk: bytes of a finished environment as measured, or estimated.
+# What each lock is for, and its direct requirements; uv resolves the rest. disk: bytes of a finished environment, measured or estimated.
 LOCKS = {
     "local-cpu": {
         "summary": f"torch {TORCH} for processors, transformers {TRANSFORMERS}, peft {PEFT}",
-        # torch+cpu needs what torch needs on a Mac, and nothing else; uv cannot see it.
+        # torch+cpu has the dependencies of torch on a Mac, and no others; uv cannot resolve it, because it is not on PyPI.
         "wants": [f"torch=={TORCH}", *COMMON], "platforms": [MAC], "local": ("torch", TORCH, "cpu"),
         "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI, "https://download.pytorch.org/whl/cpu"],
         "disk": 1_150_000_000,
@@ -53,7 +53,7 @@ LOCKS = {
     },
     "local-directml": {
         "summary": f"torch-directml {DIRECTML} with torch 2.4.1, transformers 5.13.1, peft {PEFT}",
-        # torch-directml wants exactly this torch; 5.13.1 is the last of transformers that works with one so old.
+        # torch-directml requires exactly this torch; transformers 5.13.1 is the last that works with such an old one.
         "wants": [PIP, f"torch-directml=={DIRECTML}", "torch==2.4.1", "transformers==5.13.1", "peft==" + PEFT, "tokenizers", "safetensors", "numpy"],
         "platforms": [LINUX], "pythons": ("3.11", "3.12"),
         "system": "linux", "machine": "x86_64", "index": [PYPI], "disk": 6_000_000_000,
@@ -86,7 +86,7 @@ def pythons_of(lock):
 
 
 def marker_of(combinations, systems, known):
-    """The environment marker for these (system, Python) pairs, "" when they are all there are."""
+    """The environment marker for these (system, Python) pairs, "" if they are all of them."""
     words = []
     wanted = sorted({system for system, _ in combinations})
     pythons = [p for p in known if any(p == python for _, python in combinations)]
@@ -146,7 +146,7 @@ def fits(name, systems, machines, pythons):
         system = "linux" if tag.startswith(("manylinux", "linux")) else "darwin" if tag.startswith("macosx") else ""
         machine = next((m for m in ("x86_64", "aarch64", "arm64", "universal2") if tag.endswith(m)), "")
         if system in systems and (machine in machines or machine == "universal2"):
-            # An Intel Mac has had no torch since 2.3.
+            # There is no torch for Intel Macs since 2.3.
             return not (system == "darwin" and machine == "x86_64")
     return False
 
@@ -164,7 +164,7 @@ def files_of(name, version, cache={}):
 
 
 def downloads(files):
-    """Bytes that a machine fetches of these: the largest, because a machine takes one of them."""
+    """The bytes that a machine downloads: the largest, because it needs only one of these files."""
     return max((size for _, _, size in files), default=0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that answers requests, and the start of it all."""
+"""The loop that answers requests, and start-up."""
 import os
 import signal
 import sys
@@ -16,7 +16,7 @@ from results import Results
 from housekeeping import Housekeeping
 from guard import Guard
 
-IDLE_SECONDS = 900  # without a request: the other side is gone, whatever the link says
+IDLE_SECONDS = 900  # without a request: the near end is gone, even if the link is open
 
 
 class Agent(Uploads, Running, Results, Housekeeping, Guard):
@@ -24,10 +24,10 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
         self.link = link
         self.base = None
         self.blobs = None
-        self.using = None  # held shared by every connection, and alone by one that removes what is young
-        self.bad_put = None  # the first thing that went wrong since the last sync
-        self.dropped = set()  # digests of which nothing is taken any more until then
-        self.failed = False  # the last request, or one before that it was to follow
+        self.using = None  # locked shared by every connection, exclusively by one that removes recent things
+        self.bad_put = None  # the first error of put since the last sync
+        self.dropped = set()  # digests whose further pieces are ignored until the next sync
+        self.failed = False  # the last request failed, or was skipped because an earlier one failed
 
     def hello(self, request):
         if count_of(request, "protocol") != PROTOCOL:
@@ -49,7 +49,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
             for name in ("jobs", "trees", "locks", "runtimes"):
                 make_dir(os.path.join(self.base, name))
             self.using = os.open(os.path.join(self.base, "using"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self.shared()  # waits for one that removes things, which is soon done
+            self.shared()  # waits for a connection that is pruning, which does not take long
         except OSError as error:
             refused = of_error(error, "cannot use %s there" % to_text(wanted))
             refused.remedy = "name a directory there that may be written in config.json: " + setting("dir")
@@ -75,12 +75,12 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
         return probe(self.base, to_path(request.get("python") or ""), to_path(request.get("kolm") or ""), request.get("cards", True) is True)
 
     def runtime(self, request):
-        """A Python environment here, when it is whole: as "python" of probe says it."""
+        """Reports a Python environment, if it is complete, in the form of "python" in the answer to probe."""
         path = os.path.join(self.base, "runtimes", text_of(request, "runtime", NAME_ID))
         about, python = read_json(os.path.join(path, "runtime.json")), os.path.join(path, "venv", "bin", "python")
         if not about or not os.access(python, os.X_OK):
             return {"whole": False}
-        os.utime(path)  # pruned by when it was last of use
+        os.utime(path)  # pruning goes by the last use
         return {"whole": True, "python": {"path": to_text(python), "version": about.get("python"), "packages": about.get("packages")}}
 
     # The loop
@@ -101,7 +101,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
         self.reply(request, verbs[verb](request))
 
     def reply(self, request, given):
-        """given: what to answer, and bytes with it; None: it was answered already."""
+        """given: the answer, or (answer, bytes); None if the request was answered already."""
         if given is not None:
             value, data = given if isinstance(given, tuple) else (given, b"")
             self.link.send(dict(value, id=request.get("id"), ok=True), data)
@@ -136,7 +136,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
 
 
 def read_ahead():
-    """What Python read of what comes after this program."""
+    """Returns what Python has already read beyond this program."""
     os.set_blocking(0, False)
     try:
         return sys.stdin.buffer.peek()
@@ -150,7 +150,7 @@ def main(marker):
     link = Link(os.dup(0), os.dup(1), read_ahead())
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    os.dup2(2, 1)  # nothing that is printed by accident becomes a frame
+    os.dup2(2, 1)  # so that nothing printed by accident becomes a frame
     os.write(link.fd_out, b"\n" + marker + b"\n")
     try:
         Agent(link).serve()

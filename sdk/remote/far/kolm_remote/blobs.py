@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes under their SHA-256."""
+"""Contents stored under their SHA-256."""
 import fcntl
 import hashlib
 import os
@@ -11,7 +11,7 @@ from frames import CHUNK
 from files import digest_file, lock, make_dir, make_dirs, remove, sync_dir
 
 SMALL = 1 << 20  # blobs below this are not synced one by one, but checked before use
-FICLONE = 0x40049409  # of Linux: the copy shares its bytes with the original until one of them is written
+FICLONE = 0x40049409  # Linux: the copy shares its blocks with the original until one of them is written
 
 
 class Blobs(object):
@@ -19,14 +19,14 @@ class Blobs(object):
         self.dir, self.parts_dir = os.path.join(base, "blobs"), os.path.join(base, "parts")
         make_dir(self.dir)
         make_dir(self.parts_dir)
-        self.parts = {}  # digest: Part, those that this process writes
+        self.parts = {}  # {digest: Part}, those that this process writes
         self.trusted = set()
 
     def path(self, digest):
         return os.path.join(self.dir, digest[:2], digest)
 
     def has(self, digest, size):
-        """True when the whole of it is here."""
+        """True if all of it is here."""
         path = self.path(digest)
         try:
             about = os.lstat(path)
@@ -38,20 +38,20 @@ class Blobs(object):
             good = digest_file(path) == digest
         if good:
             self.trusted.add(digest)
-            os.utime(path)  # pruned by when it was last of use
+            os.utime(path)  # pruning goes by the last use
             return True
         remove(path)
         self.trusted.discard(digest)
         return False
 
     def part(self, digest):
-        """What is being written, or a new one. Somebody else's is left alone: then ours has a name of its own."""
+        """Returns this process's part of the blob, opened if necessary. If another process writes the same blob, ours has another name."""
         if digest not in self.parts:
             self.parts[digest] = Part(os.path.join(self.parts_dir, digest))
         return self.parts[digest]
 
     def at(self, digest):
-        """How much of a blob that is not whole is here already; it is kept for this process then."""
+        """Returns how many bytes of an incomplete blob are here; they are then reserved for this process."""
         if digest not in self.parts and not os.path.exists(os.path.join(self.parts_dir, digest)):
             return 0
         return self.part(digest).size
@@ -66,7 +66,7 @@ class Blobs(object):
             make_dir(os.path.dirname(path))
             if size >= SMALL:
                 os.fsync(part.fd)
-            os.fchmod(part.fd, 0o500)  # nobody writes it through a link; programs may be run
+            os.fchmod(part.fd, 0o500)  # not writable, because there may be links to it; executable, because it may be a program
             os.rename(part.path, path)
             if size >= SMALL:
                 sync_dir(os.path.dirname(path))
@@ -75,7 +75,7 @@ class Blobs(object):
         self.trusted.add(digest)
 
     def adopt(self, path, digest):
-        """A file that a job made: it need not be sent here when the next job wants it."""
+        """Makes a file of a job a blob, so that it need not be sent when the next job uses it."""
         target = self.path(digest)
         if os.path.exists(target):
             return
@@ -84,7 +84,7 @@ class Blobs(object):
             os.link(path, target)
             os.chmod(target, 0o500)
         except OSError:
-            pass  # a file system without links: it will be sent, then
+            pass  # a file system without links: the file will be sent instead
 
     @staticmethod
     def copy(path, target, mode):
@@ -93,11 +93,11 @@ class Blobs(object):
             with os.fdopen(fd, "wb") as out:
                 try:
                     fcntl.ioctl(out.fileno(), FICLONE, source.fileno())
-                except OSError:  # a file system that cannot share blocks
+                except OSError:  # the file system cannot share blocks
                     shutil.copyfileobj(source, out, 4 << 20)
 
     def place(self, digest, target, executable):
-        """Makes target hold the blob. Only programs are links: a job may write to its own files."""
+        """Places the blob at target. Only programs are links, because a job may write to its other files."""
         make_dirs(os.path.dirname(target))
         if executable:
             try:

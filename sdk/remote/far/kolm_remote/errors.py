@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the other side is told of a failure, in the codes of the backend ABI."""
+"""Failures as reported to the near end, with the codes of the backend ABI."""
 import errno
 
 CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 1, 2, 3, 5, 6, 7, 8
 FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, DATA_LOSS = 9, 10, 13, 14, 15
 
-caller = {"backend": ""}  # the backend at the other side, as hello names it
+caller = {"backend": ""}  # the backend at the near end, from hello
 
 
 class Refused(Exception):
-    """What the other side is told of a failure."""
+    """A failure that is reported to the near end."""
 
     def __init__(self, code, text, remedy=""):
         Exception.__init__(self, text)
@@ -17,7 +17,7 @@ class Refused(Exception):
 
 
 def setting(key):
-    """The name of a setting of that backend."""
+    """The full name of a setting of that backend."""
     return "backends.%s.%s" % (caller["backend"], key)
 
 

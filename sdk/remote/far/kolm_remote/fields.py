@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What requests hold, read with distrust."""
+"""Parses and validates the fields of requests, which are untrusted."""
 import os
 import re
 
@@ -11,12 +11,12 @@ NAME_ID = re.compile(r"[0-9a-f]{16,64}\Z")
 
 
 def to_path(text):
-    """A path or a name from JSON, as this Python's file functions want it in any locale."""
+    """Converts a path or a name from JSON to what this Python's file functions expect, in any locale."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def to_text(path):
-    """The reverse; what is no UTF-8 is shown, not sent."""
+    """The reverse, for display: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -42,7 +42,7 @@ def list_of(request, key):
 
 
 def is_safe(name):
-    """As kit_path_is_safe: stays inside its directory, whatever reads it."""
+    """Same rules as kit_path_is_safe: true if the name stays inside its directory, whichever program uses it."""
     return (isinstance(name, str) and 0 < len(name.encode("utf-8", "surrogatepass")) <= 255 and "\\" not in name and
             not any(ord(c) < 32 or ord(c) == 127 or 0xd800 <= ord(c) < 0xe000 for c in name) and
             all(part not in ("", ".", "..") for part in name.split("/")))
@@ -55,7 +55,7 @@ def safe_name(name):
 
 
 def files_of(request):
-    """[(name, digest, size, executable)]"""
+    """Returns [(name, digest, size, executable)]."""
     files, seen = [], set()
     for item in list_of(request, "files"):
         if not isinstance(item, dict):

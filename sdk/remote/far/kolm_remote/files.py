@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or absent, and locks."""
+"""Files that are complete or absent, and locks."""
 import errno
 import fcntl
 import hashlib
@@ -29,13 +29,13 @@ def sync_dir(path):
     try:
         os.fsync(fd)
     except OSError:
-        pass  # some network file systems cannot
+        pass  # not supported by some network file systems
     finally:
         os.close(fd)
 
 
 def write_whole(path, value):
-    """The JSON of value under path, whole or not at all."""
+    """Writes value as JSON to path, completely or not at all."""
     temporary = "%s.%d" % (path, os.getpid())
     try:
         with open(temporary, "wb") as file:
@@ -74,14 +74,14 @@ def digest_file(path):
 
 
 def lock(path, wait):
-    """A descriptor that holds the lock, or None. Close it to let go."""
+    """Returns a descriptor that holds the lock, or None. Close it to release the lock."""
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
-            os.close(fd)  # who had it gave the file another name, or removed it
+            os.close(fd)  # its previous holder renamed or removed the file: try again
         except OSError as error:
             os.close(fd)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames both ways, and the bytes that come with a frame."""
+"""Frames in both directions, and the bytes that follow one."""
 import io
 import json
 import os
@@ -10,7 +10,7 @@ import time
 
 try:
     import zlib
-except ImportError:  # a Python that was built without: nothing is compressed then
+except ImportError:  # this Python was built without it: nothing is compressed
     zlib = None
 
 from errors import DATA_LOSS, INVALID_ARGUMENT, PERMISSION_DENIED, Refused
@@ -20,20 +20,20 @@ PROTOCOL = 1
 HEADER_MAX = 16 << 20
 BYTES_MAX = 4 << 20
 CHUNK = 256 << 10
-AHEAD = 8 << 10  # bytes that may be read of what follows
+AHEAD = 8 << 10  # bytes that may be read beyond those requested
 LENT_MAX = 64
 LENT_SECONDS = 30
 
 
 class Source(object):
-    """Bytes that come."""
+    """Incoming bytes."""
 
     def __init__(self, fd, held=b""):
         self.fd, self.file = fd, io.FileIO(fd, "rb", closefd=False)
-        self.held = bytearray(held)  # read, and not taken yet
+        self.held = bytearray(held)  # read, but not taken yet
 
     def take(self, length):
-        """So many bytes. What is much is read to where it stays."""
+        """Returns length bytes. Larger amounts are read directly into the result."""
         while len(self.held) < length <= AHEAD:
             more = self.file.read(AHEAD)
             if not more:
@@ -52,19 +52,19 @@ class Source(object):
         return taken
 
     def pending(self, seconds):
-        """True when something, or the end, is there within that time."""
+        """True if bytes, or the end, are available within that time."""
         return bool(self.held) or bool(select.select([self.fd], [], [], seconds)[0])
 
 
 class Lent(object):
-    """Streams that other connections of this user lend: their standard inputs, passed on through a socket without a place on the disk.
-    What they send is understood by what comes on the first stream."""
+    """Streams lent by other connections of this user: their standard inputs, passed through an abstract socket. Frames on the first
+    stream tell what their bytes mean."""
 
     def __init__(self):
         self.listener, self.sources, self.lenders = None, {}, []
 
     def listen(self):
-        """The name of the socket; None where there is no such thing (it is Linux's)."""
+        """Returns the name of the socket; None if the system has no abstract sockets (only Linux has)."""
         self.give_back()
         try:
             self.listener = socket.socket(socket.AF_UNIX)
@@ -93,7 +93,7 @@ class Lent(object):
 
     @staticmethod
     def stranger(peer):
-        """True when it is another user's: names of such sockets are no secret, and nothing guards them."""
+        """True if peer belongs to another user: the names of abstract sockets are not secret, and they have no permissions."""
         return struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1] != os.geteuid()
 
     def take(self, stream, length):
@@ -101,13 +101,13 @@ class Lent(object):
             while stream not in self.sources and self.listener and len(self.lenders) < LENT_MAX:
                 self.accept()
             return self.sources[stream].take(length)
-        except (OSError, KeyError):  # what was to come there is missed: nothing after it can be understood
+        except (OSError, KeyError):  # its bytes are missing, so nothing after them can be interpreted
             raise EOFError()
 
     def give_back(self):
         for source in self.sources.values():
             os.close(source.fd)
-        for lender in self.lenders + [self.listener] * (self.listener is not None):  # with it go those that were not taken
+        for lender in self.lenders + [self.listener] * (self.listener is not None):  # closing the listener also closes those not accepted
             lender.close()
         self.listener, self.sources, self.lenders = None, {}, []
 
@@ -131,8 +131,8 @@ class Link(object):
         self.take, self.pending = self.source.take, self.source.pending
 
     def receive(self):
-        """(header, bytes). EOFError when the link is gone; Refused when what came is no frame: then nothing after it can be
-        understood."""
+        """Returns (header, bytes). EOFError if the link is closed; Refused if the input is not a frame: then nothing after it
+        can be interpreted."""
         length = struct.unpack(">I", self.take(4))[0]
         if length > HEADER_MAX:
             raise Refused(INVALID_ARGUMENT, "a frame of %d bytes" % length)
@@ -158,12 +158,12 @@ class Link(object):
 
 
 class Packer(object):
-    """Sends the pieces of a file, compressed where that is quicker. The line is measured over all files of a connection."""
-    wire_ns = 100.0  # to send a byte, until it was measured
+    """Sends the pieces of a file, compressed if that is faster. The connection's speed is measured over all its files."""
+    wire_ns = 100.0  # to send a byte; an assumption until it is measured
 
     def __init__(self, link, allowed):
         self.link, self.allowed = link, allowed
-        self.pack_ns, self.left, self.plain = 15.0, 0.5, 0  # to compress a byte; the share that is left; pieces until another try
+        self.pack_ns, self.left, self.plain = 15.0, 0.5, 0  # to compress a byte; compressed / size; pieces until the next attempt
 
     def packed(self, chunk):
         self.plain -= 1
@@ -185,11 +185,11 @@ class Packer(object):
         begun = time.monotonic()
         self.link.send(header, chunk)
         measured = 1e9 * (time.monotonic() - begun) / len(chunk)
-        Packer.wire_ns += (measured - Packer.wire_ns) * len(chunk) / (4 << 20)  # less fits into buffers, and seems to be sent at once
+        Packer.wire_ns += (measured - Packer.wire_ns) * len(chunk) / (4 << 20)  # small pieces fit into buffers, so they count less
 
 
 def unpacked(request, raw):
-    """What was sent, compressed or not: exactly as much as is said."""
+    """Returns what was sent, decompressed if necessary. It must have exactly the announced size."""
     if "packed" not in request:
         return raw
     size = count_of(request, "packed")

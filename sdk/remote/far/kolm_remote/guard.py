@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watchdog of a rented machine: a process that outlives the connection, and ends the work here when its time is over."""
+"""The watchdog of a rented machine: a process that outlives the connection, and ends the work here when its time is up."""
 import os
 import signal
 import subprocess
@@ -15,7 +15,7 @@ NEXT_SECONDS = 60  # between two attempts to power off
 
 
 def signal_keeper(job, number):
-    """A keeper holds its lock while the job is running, so the number in its record is its own."""
+    """Signals the keeper of a running job. It holds its lock as long as it lives, so the recorded pid is still its own."""
     value = job.state()
     if value.get("state") == "running" and value.get("keeper"):
         try:
@@ -25,7 +25,7 @@ def signal_keeper(job, number):
 
 
 def end_jobs(base):
-    """Asks every job below base to stop, and kills what is left of them."""
+    """Asks all jobs below base to stop, then kills what is left of them."""
     jobs = []
     for name in os.listdir(os.path.join(base, "jobs")):
         job = Job(base, name)
@@ -44,7 +44,7 @@ def end_jobs(base):
 
 
 def power_off():
-    """As root, or as one who may become it without a password; where neither holds the machine stays on."""
+    """As root, or with sudo if that needs no password; otherwise the machine stays on."""
     words = ["shutdown", "-h", "now"]
     command = words if os.geteuid() == 0 else ["sudo", "-n"] + words
     null = open(os.devnull, "r+b")
@@ -57,10 +57,10 @@ def power_off():
 
 
 def watch(base, path, value):
-    """The watchdog. Never returns. It holds a lock while it lives, so that nobody takes another process for it."""
+    """The watchdog. Never returns. It holds a lock as long as it lives, so that no other process is mistaken for it."""
     value["pid"] = os.getpid()
     write_whole(path, value)
-    # By both clocks: one stands still while the machine sleeps, the other may be set back.
+    # Uses both clocks: one stops while the machine sleeps, the other may be set back.
     late = time.monotonic() + max(0, value["until"] - time.time())
     while time.time() < value["until"] and time.monotonic() < late:
         time.sleep(max(0.05, min(5, value["until"] - time.time(), late - time.monotonic())))
@@ -75,7 +75,7 @@ class Guard(object):
     """A part of Agent."""
 
     def guard(self, request):
-        """Arms the watchdog: in so many seconds it ends all jobs here and, with "off", the machine. One that is armed is replaced."""
+        """Arms the watchdog: after "seconds" it ends all jobs here and, with "off", powers off. Replaces one that is armed."""
         seconds, off = count_of(request, "seconds"), request.get("off") is True
         path, lock_path = os.path.join(self.base, "guard.json"), os.path.join(self.base, "guard")
         before = self.guarded(request)
@@ -102,7 +102,7 @@ class Guard(object):
         raise Refused(INTERNAL, "the watchdog there ended at once", "run the same command again")
 
     def guarded(self, request):
-        """What is armed: read from the process's own record, and only while it lives."""
+        """Reports the armed watchdog, from the process's own record, and only while it lives."""
         del request
         held = lock(os.path.join(self.base, "guard"), False)
         if held is not None:

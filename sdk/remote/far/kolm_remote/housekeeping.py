@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs that say what is kept here and remove it: jobs, holdings, prune; and pruning by age."""
+"""The verbs that list and remove what is kept here: jobs, holdings, prune; and pruning by age."""
 import fcntl
 import os
 import time
@@ -9,8 +9,8 @@ from files import lock, read_json, remove
 from keeper import Job
 from uploads import NEEDED_SECONDS
 
-KEPT_SECONDS = 30 * 86400  # what was of no use for so long is removed
-LOOK_SECONDS = 86400  # how often that is looked for
+KEPT_SECONDS = 30 * 86400  # what was unused for this long is removed
+LOOK_SECONDS = 86400  # how often that is checked
 
 
 class Housekeeping(object):
@@ -26,7 +26,7 @@ class Housekeeping(object):
         return {"jobs": found, "disk_used": self.used()}
 
     def used(self, below=None):
-        """Bytes on the disk; what has several names counts in parts."""
+        """Bytes on disk; those of a file with several links are divided among them."""
         total = 0
         for where, _, leaves in os.walk(below or self.base):
             for leaf in leaves:
@@ -45,7 +45,7 @@ class Housekeeping(object):
         return [os.path.join(where, leaf) for where, _, leaves in os.walk(self.blobs.dir) for leaf in leaves]
 
     def holdings(self, request):
-        """All that is kept here, for people: jobs, trees, environments, and the contents together."""
+        """Lists all that is kept here, for display: jobs, trees, environments, and all blobs as one entry."""
         found, told = [], self.jobs(request)["jobs"]
         running = any(job["state"] == "running" for job in told)
         for job in told:
@@ -67,7 +67,7 @@ class Housekeeping(object):
                 "note": note or words, "in_use": in_use}
 
     def alone(self):
-        """True when no other connection is here; none can come then until shared() is called."""
+        """True if there is no other connection; then new ones wait until shared() is called."""
         try:
             fcntl.flock(self.using, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -78,8 +78,8 @@ class Housekeeping(object):
         fcntl.flock(self.using, fcntl.LOCK_SH)
 
     def prune(self, request):
-        """Removes what was of no use for so many seconds. What another connection sent just now is of no use yet: while there is one,
-        an hour is the least."""
+        """Removes what was unused for at least that many seconds. Another connection may be about to use what it has sent: while there
+        is one, the minimum is an hour."""
         older = count_of(request, "older_seconds")
         try:
             least = 0 if older >= NEEDED_SECONDS or self.alone() else NEEDED_SECONDS
@@ -88,7 +88,7 @@ class Housekeeping(object):
             self.shared()
 
     def remove_older(self, limit, kept=()):
-        """Removes finished jobs, and trees, environments, blobs and parts, that were of no use for so many seconds; not the blobs in kept."""
+        """Removes jobs that are not running, trees, environments, blobs and parts, unused for limit seconds; not the blobs in kept."""
         before, removed = self.used(), self.remove_jobs(limit)
         running = any(job["state"] == "running" for job in self.jobs({})["jobs"])
         for kind in [] if running else ["trees", "runtimes"]:
@@ -110,7 +110,7 @@ class Housekeeping(object):
         return {"freed": max(0, before - self.used()), "removed": removed, "older": limit}
 
     def remove_unlocked(self, kind, name):
-        """A tree or an environment, unless somebody makes it just now."""
+        """Removes a tree or an environment, unless another connection is making it."""
         path = os.path.join(self.base, "locks", "%s-%s" % (kind[:-1], name))
         held = lock(path, False)
         if held is None:
@@ -151,18 +151,18 @@ class Housekeeping(object):
             os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             os.utime(mark)
             if age >= KEPT_SECONDS:
-                return  # the clock was put right, or nobody came for long: who comes now may have come for what looks old
+                return  # the clock was corrected, or nobody connected for long: this connection may need what looks old
             self.remove_older(KEPT_SECONDS)
         except OSError:
-            pass  # a full disk is told when there is something to write
+            pass  # a full disk is reported when something must be written
 
     @staticmethod
     def since(when):
-        """Seconds between then and now. What is dated from the future was so by a clock that was wrong: that far off, it is old too."""
+        """Seconds between then and now. A date in the future was made by a wrong clock: its distance counts as age, too."""
         return abs(time.time() - when)
 
     def age(self, path):
-        """Seconds since it was of use; -1: it is not there."""
+        """Seconds since its last use; -1 if it does not exist."""
         try:
             return self.since(os.lstat(path).st_mtime)
         except OSError:

@@ -11,7 +11,7 @@ from files import lock, read_json, write_whole
 
 
 def processes():
-    """{pid: (parent, group, session, started)} of all, by /proc; empty where there is none."""
+    """Returns {pid: (parent, group, session, started)} of all processes, from /proc; empty if there is no /proc."""
     found = {}
     try:
         names = os.listdir("/proc")
@@ -35,7 +35,7 @@ def started_at(pid):
 
 
 def marked(pid, mark):
-    """True when the environment of a process of ours has the mark of a job."""
+    """True if the environment of a process of this user has the mark of a job."""
     try:
         with open("/proc/%d/environ" % pid, "rb") as file:
             return b"KOLM_REMOTE_JOB=" + mark.encode("ascii") in file.read().split(b"\0")
@@ -44,7 +44,7 @@ def marked(pid, mark):
 
 
 def tree_of(mark, roots, session):
-    """Everything below roots, in the session, or with the job's mark in its environment; neither roots nor this process."""
+    """Processes below roots, in the session, or with the job's mark in their environment; except roots and this process."""
     table = processes()
     found, grew = set(roots), True
     for pid in table:
@@ -58,7 +58,7 @@ def tree_of(mark, roots, session):
 
 
 def end_tree(mark, roots, session):
-    """Kills until nothing is left."""
+    """Kills all processes of tree_of, repeatedly, until none is left."""
     for _ in range(200):
         if session:
             try:
@@ -89,12 +89,12 @@ class Job(object):
         return os.path.exists(os.path.join(self.dir, "spec.json"))
 
     def mark(self):
-        """What its processes are known by: this job and no other. The same may be asked below another directory, by another box in
-        a container, or anew while the keeper of a removed job still cleans up; all those have the same name."""
+        """Identifies the processes of this job only. Its name does not: the same job may exist below another directory, on another
+        box in a container, or again while the keeper of a removed one still cleans up."""
         return "%s.%s" % (self.name, read_json(os.path.join(self.dir, "spec.json")).get("mark", ""))
 
     def state(self):
-        """{"state": absent, created, running, done or lost, ...}"""
+        """Returns {"state": ...}: absent, created, running, done or lost."""
         if not self.exists():
             return {"state": "absent"}
         value = read_json(self.state_path)
@@ -104,7 +104,7 @@ class Job(object):
         if held is None:
             return value
         os.close(held)
-        value = read_json(self.state_path)  # it may have ended in between
+        value = read_json(self.state_path)  # it may have ended in the meantime
         if value.get("state") == "running":
             value["state"] = "lost"
         return value
@@ -119,11 +119,11 @@ class Job(object):
 
 
 def keep(job, command, environment, grace, limit, told):
-    """The keeper: starts the job's program, waits for its end, and says what became of it. Never returns."""
+    """The keeper: starts the job's program, waits for it to end, and records how it ended. Never returns."""
     reason, mark = {"why": ""}, environment["KOLM_REMOTE_JOB"]
     value = {"state": "running", "keeper": os.getpid(), "started": int(time.time())}
     try:
-        # Orphans of the job come to this process instead of to init, so that they are found.
+        # PR_SET_CHILD_SUBREAPER: orphans of the job become children of this process, not of init, so that they are found.
         try:
             import ctypes
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
@@ -151,7 +151,7 @@ def keep(job, command, environment, grace, limit, told):
         if limit:
             signal.setitimer(signal.ITIMER_REAL, limit)
         write_whole(job.state_path, value)
-        os.close(told)  # who waits for this may be gone by now
+        os.close(told)  # only closed, because the waiting process may be gone by now
         told = None
         status = None
         while status is None:
@@ -165,17 +165,17 @@ def keep(job, command, environment, grace, limit, told):
                      exit=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
                      signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
     except OSError as error:
-        if "child" in value:  # nobody would know of it
+        if "child" in value:  # it would continue unnoticed
             end_tree(mark, [os.getpid()], value["child"])
         told_of = of_error(error, "cannot run %s there" % to_text(command[0]))
         value.update(state="done", ended=int(time.time()), why="failed", exit=-1, signal=0, code=told_of.code,
                      text=told_of.text, remedy=told_of.remedy)
-    for _ in range(600):  # a disk that is full now may have room in a while
+    for _ in range(600):  # a full disk may have room again later
         try:
             write_whole(job.state_path, value)
             break
         except FileNotFoundError:
-            break  # somebody removed the job
+            break  # the job was removed
         except OSError:
             if told is not None:
                 os.close(told)
@@ -185,7 +185,7 @@ def keep(job, command, environment, grace, limit, told):
 
 
 def detach(body, kept):
-    """Runs body in a process of a session of its own, which outlives the connection; it has the descriptors in kept and no others."""
+    """Runs body in a process with its own session, which outlives the connection. It inherits only the descriptors in kept."""
     first = os.fork()
     if first != 0:
         os.waitpid(first, 0)
@@ -212,9 +212,9 @@ def detach(body, kept):
 
 
 def launch(job, command, environment, grace, limit):
-    """Starts the keeper; returns when the job runs, or could not be started."""
+    """Starts the keeper; returns once the job is running, or could not be started."""
     held = lock(job.run_path, False)
-    for _ in range(200):  # others only look whether it is held
+    for _ in range(200):  # others hold it only for a moment, to test it
         if held is None:
             time.sleep(0.01)
             held = lock(job.run_path, False)
@@ -225,5 +225,5 @@ def launch(job, command, environment, grace, limit):
     os.close(told)
     os.close(held)
     while os.read(listen, 1):
-        pass  # until it runs (the keeper closes its end then) or the keeper is gone
+        pass  # until the job is running (then the keeper closes its end) or the keeper is gone
     os.close(listen)

@@ -86,7 +86,7 @@ def memory_bytes():
 
 
 def package_dirs(python):
-    """Where an interpreter keeps what was installed for it, by the layout of its directories: it is not started."""
+    """Returns the package directories of an interpreter, from the layout of its installation, without starting it."""
     real = os.path.dirname(os.path.dirname(os.path.abspath(python)))
     prefixes = [real]
     if real in ("/usr", "/"):
@@ -133,7 +133,7 @@ def kolm_here(named):
 
 
 def probe(base, python, kolm, cards):
-    """Everything that kolm asks of a machine before it sends work there."""
+    """Collects everything that kolm needs to know of a machine before it sends work there."""
     total, free = memory_bytes()
     disk = os.statvfs(base)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs that take home what a job made: results, get, drop."""
+"""The verbs that fetch what a job made, and remove the job: results, get, drop."""
 import os
 import shutil
 import stat
@@ -15,11 +15,11 @@ class Results(object):
     """A part of Agent."""
 
     def results(self, request):
-        """The files that a job made, with their digests. Those that have no more than "send" bytes together are sent at once, as if get
-        had asked for one after the other."""
+        """Lists the files that a job made, with their digests. If they have at most "send" bytes in total, they are sent immediately,
+        as if requested one after the other with get."""
         job, limit = self.job(request), count_of(request, "send") if "send" in request else -1
-        # Another connection may drop the job just now, and a third one begin it again: what is gone halfway through, or not there yet, would
-        # look like a job that made nothing.
+        # Locked, because another connection may drop the job now, and a third one start it again: files that are gone, or not there yet,
+        # would look like a job that made nothing.
         held = lock(job.lock_path, True)
         try:
             if job.state()["state"] != "done":
@@ -35,7 +35,7 @@ class Results(object):
 
     @staticmethod
     def below(job, name):
-        """The file of that name, or all files of the directory, as paths below the job's."""
+        """Returns the file of that name, or all files of that directory, as paths below the job's directory."""
         path = os.path.join(job.work, safe_name(name))
         if os.path.islink(path) or not os.path.isdir(path):
             return [to_path(name)] if os.path.lexists(path) else []
@@ -58,7 +58,7 @@ class Results(object):
         return {"name": text, "size": about.st_size, "sha256": digest}
 
     def get(self, request):
-        """Sends a file's bytes from an offset on, in frames with "more": true before the last."""
+        """Sends the bytes of a file from an offset, in frames with "more": true except for the last."""
         job, name, offset = self.job(request), safe_name(text_of(request, "name")), count_of(request, "offset", 0)
         path = os.path.join(job.work, name)
         with open(path, "rb", buffering=0) as file:
@@ -76,7 +76,7 @@ class Results(object):
         return {"more": False}
 
     def drop(self, request):
-        """Forgets a job that is over."""
+        """Removes a job that has ended."""
         job = self.job(request)
         held = lock(job.lock_path, True)
         try:
@@ -94,5 +94,5 @@ class Results(object):
     def forget(self, path):
         if os.path.isdir(path):
             away = os.path.join(self.base, "trees", "gone.%d.%d" % (os.getpid(), int(time.time() * 1e6)))
-            os.rename(path, away)  # nobody finds half of it
+            os.rename(path, away)  # so that nobody finds half of it
             shutil.rmtree(away, ignore_errors=True)

@@ -41,7 +41,7 @@ class Running(object):
 
     @staticmethod
     def own_paths(directory, final, base):
-        """The model files of a job lie below its own model/ here, and its base model is a tree: job.json says so."""
+        """Rewrites the paths in job.json: here, model files are below the job's own model/, and the base model is a tree."""
         path = os.path.join(directory, "job.json")
         value = read_json(path)
         files = value.get("model_files")
@@ -64,7 +64,7 @@ class Running(object):
         write_whole(path, value)
 
     def words(self, job, words):
-        """Strings, and {"job": NAME}, {"tree": ID, "name": NAME} or {"runtime": ID} for paths here; lists are joined."""
+        """Expands words: strings, and {"job": NAME}, {"tree": ID, "name": NAME} or {"runtime": ID} for paths here; lists are joined."""
         made = []
         for word in words:
             if isinstance(word, list):
@@ -116,13 +116,13 @@ class Running(object):
 
     @staticmethod
     def forget_end(job):
-        """A job that ended, and is to go on from what it left: its events begin again."""
+        """Resets an ended job, so that it can continue from what it left: its events start from the beginning."""
         for path in (job.events, job.errors, job.state_path):
             remove(path)
 
     @staticmethod
     def end_lost(job):
-        """What a killed keeper left running."""
+        """Kills what a killed keeper left running."""
         value = read_json(job.state_path)
         child, started = value.get("child", 0), value.get("child_started", 0)
         session = child if child and started and started_at(child) == started else 0
@@ -132,16 +132,16 @@ class Running(object):
         return self.job(request).summary()
 
     def follow(self, request):
-        """Whole lines of the events from an offset on; waits for some, for the end, or for the next request. "last": there will be no
-        more."""
+        """Returns complete lines of the events from an offset; waits for some, for the end, or for the next request. "last": no more
+        will follow."""
         job, since, wait = self.job(request), count_of(request, "since"), count_of(request, "wait_ms", 0) / 1000.0
         end = time.monotonic() + min(wait, 60)
         while True:
-            value = job.summary()  # before the reading: who ended had written all by then
+            value = job.summary()  # before reading: an ended job had written all its events by then
             data = self.read_from(job.events, since)
             whole = data[:data.rfind(b"\n") + 1]
             if not whole and data and (value["state"] != "running" or len(data) >= CHUNK):
-                whole = data  # a last line without its end, or one that is no line of ours
+                whole = data  # a last line without a line end, or one that is too long to be an event
             if whole or value["state"] != "running" or time.monotonic() >= end or self.link.pending(0):
                 last = value["state"] not in ("running", "created") and len(whole) == len(data) < CHUNK
                 if last:
@@ -168,7 +168,7 @@ class Running(object):
             return ""
 
     def cancel(self, request):
-        """Stops a job and everything below it: asks, waits for its grace, kills. Answers when it is over."""
+        """Stops a job and everything below it: asks, waits for its grace period, kills. Answers once it has ended."""
         job = self.job(request)
         held = lock(job.lock_path, True)
         try:
@@ -183,7 +183,7 @@ class Running(object):
 
     def stop_keeper(self, job, value):
         try:
-            os.kill(value["keeper"], signal.SIGTERM)  # it holds its lock, so the number is its own
+            os.kill(value["keeper"], signal.SIGTERM)  # it holds its lock, so this is still its pid
         except OSError:
             pass
         end = time.monotonic() + 60

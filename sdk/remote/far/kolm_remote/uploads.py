@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs that bring files here: have, put, sync, lend, tree."""
+"""The verbs that upload files: have, put, sync, lend, tree."""
 import os
 import shutil
 
@@ -8,9 +8,9 @@ from fields import DIGEST, NAME_ID, SOCKET, count_of, files_of, list_of, text_of
 from frames import Lent, unpacked
 from files import lock, make_dir, sync_dir
 
-WIDE = 16 << 20  # from so many bytes on further streams are worth their opening
-ROOM_LEFT = 32 << 20  # bytes that stay free on the disk
-NEEDED_SECONDS = 3600  # what was of use within this time is kept when room is made
+WIDE = 16 << 20  # bytes from which it is worth opening further streams
+ROOM_LEFT = 32 << 20  # bytes to leave free on the disk
+NEEDED_SECONDS = 3600  # what was used within this time is kept when space is freed
 
 
 class Uploads(object):
@@ -46,7 +46,7 @@ class Uploads(object):
             missing.append({"sha256": digest, "at": at})
             needed += size - at
         if missing:
-            # Each is placed once more into the job.
+            # Twice, because each is also copied into the job.
             self.room(2 * needed)
         wide = needed >= WIDE and request.get("wide") is True
         return dict({"missing": missing}, **({"socket": self.link.lent.listen()} if wide else {}))
@@ -59,10 +59,10 @@ class Uploads(object):
         try:
             fresh = digest not in self.blobs.parts
             if fresh and (digest in self.blobs.trusted or (offset == 0 and self.blobs.has(digest, size))):
-                return  # the same bytes are here, from before or under another name
+                return  # the same bytes are here already, perhaps under another name
             raw = unpacked(request, packed)
             part = self.blobs.part(digest)
-            if offset == 0 and part.size:  # it is sent without asking what is here
+            if offset == 0 and part.size:  # the sender did not ask what is here
                 part.begin_anew()
             if part.size != offset or offset + len(raw) > size:
                 raise Refused(ABORTED, "bytes of %s from %d on, where %d are here" % (digest, offset, part.size),
@@ -90,7 +90,7 @@ class Uploads(object):
         return {}
 
     def lend(self, request):
-        """Passes what comes from now on to the connection that listens on "socket", writes "word", and ends when it is told to."""
+        """Passes all further input to the connection that listens on "socket", writes "word", and ends when that connection says so."""
         name, word = text_of(request, "socket", SOCKET), text_of(request, "word", NAME_ID)
         Lent.lend(name.encode("ascii"), count_of(request, "stream"), self.link.source.fd, lambda: os.write(self.link.fd_out, b"\n" + word.encode("ascii") + b"\n"))
         raise EOFError()
