@@ -200,7 +200,7 @@ static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
     }
     if (count > 0)
         return kit_detected(out_result, KOLM_DETECT_BROKEN,
-                            "the driver lists cards and gives none: in MIG mode without slices, or lost",
+                            "the driver lists cards but provides none: they are in MIG mode without slices, or lost",
                             "create MIG slices (nvidia-smi mig -cgi), or look at the kernel log (dmesg)", "");
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "the NVIDIA driver is loaded and has no card", "", "");
 }

@@ -161,8 +161,8 @@ static void report_visible(sighting *s) {
 static int32_t conclude(const sighting *s, const char *kfd, kolm_detect_result_t *out_result) {
     char text[256];
     if (s->present == 0)
-        return kit_detected(out_result, KOLM_DETECT_ABSENT, "the amdgpu driver is loaded and has no GPU that computes",
-                            "", "");
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, "the amdgpu driver is loaded and has no compute GPU", "",
+                            "");
     if (s->shown == 0) {
         kit_format(text, sizeof text, "ROCR_, HIP_ or CUDA_VISIBLE_DEVICES hides all %u devices", s->present);
         return kit_detected(out_result, KOLM_DETECT_ABSENT, text, "unset it, or name a device in it", "");

@@ -45,7 +45,7 @@ static const char *ending(const Modal__Result *result) {
                                         "its command ended",
                                         "FAILURE",
                                         "TERMINATED",
-                                        "TIMEOUT: its longest time was over",
+                                        "TIMEOUT: its time limit was reached",
                                         "INIT_FAILURE",
                                         "INTERNAL_FAILURE",
                                         "IDLE_TIMEOUT",
@@ -138,7 +138,7 @@ static kit_status one_page(kit_rent_account *a, Modal__SandboxList *request, vis
     if (status == KOLM_OK && !*out_last && before > 0 && !(request->before_timestamp < before))
         status = kit_fail(err, KOLM_E_DATA_LOSS,
                           "try again; if the error persists, a newer kolm may support Modal's new format",
-                          "Modal's list of sandboxes does not go on");
+                          "Modal's list of sandboxes does not continue");
     modal_free(answer);
     return status;
 }
