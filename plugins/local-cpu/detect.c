@@ -81,7 +81,7 @@ void local_cpu_device_line(char *out, uint32_t capacity) {
                          (unsigned long long)((facts.total_bytes + 500000000ull) / 1000000000ull));
 }
 
-/* "embedded linear 1; torch 2.13.0, transformers 5.23.0, peft 0.21.2", or what the second part lacks. */
+/* "embedded linear 1; torch 2.13.0, transformers 5.23.0, peft 0.21.2", or what is missing for the second part. */
 static void runtime_line(const kolm_host_v1_t *host, char out[KIT_TRAINER_RUNTIME]) {
     char runtime[KIT_TRAINER_RUNTIME], missing[KIT_TRAINER_MISSING], remedy[KIT_TRAINER_MISSING];
     bool whole = kit_trainer_runtime(host, &local_cpu_trainer, runtime, missing, remedy);
@@ -117,8 +117,8 @@ int32_t local_cpu_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *a
     return KOLM_OK;
 }
 
-/* Two floating-point operations per parameter and token forward, two back through the base, plus LoRA's few; a core
- * does about 20 billion per second in fp32. */
+/* Two floating-point operations per parameter and token for the forward pass, two for the backward pass through the
+ * base, and a few for LoRA; a core does about 20 billion per second in fp32. */
 static int32_t lora_cost(const kolm_cost_args_t *args, kolm_cost_result_t *out) {
     double parameters = args->base_parameters != 0 ? (double)args->base_parameters : 3e9;
     double threads = args->threads > 0 ? args->threads : 1, epochs = args->epochs != 0 ? args->epochs : 3;
@@ -132,8 +132,9 @@ static int32_t lora_cost(const kolm_cost_args_t *args, kolm_cost_result_t *out) 
     return KOLM_OK;
 }
 
-/* Every token passes the layers once, about half of a small encoder: two operations for each of its parameters; a
- * core does about 60 billion per second in vectors of 8. base_parameters counts two bytes per parameter. */
+/* Every token passes once through the layers, about half of the parameters of a small encoder, with two operations
+ * per parameter; a core does about 60 billion per second in vectors of 8. base_parameters counts two bytes per
+ * parameter. */
 static double embedding_ms(const kolm_cost_args_t *args) {
     const double parameters = args->base_parameters != 0 ? (double)args->base_parameters / 2 : 11e6;
     const double threads = args->threads > 0 ? args->threads : 1;

@@ -75,12 +75,12 @@ static solve_task task_of(const fit *f, uint32_t number, uint32_t first, uint32_
                         .user = job->watch.user};
 }
 
-/* sum += share * weights, where weights is `from` labels wide and begins at label `skip` of it. */
+/* sum += share * weights, from label `skip` of the task on. */
 static void add_strip(const fit *f, float *sum, const float *weights, const solve_task *task, uint32_t skip,
                       float share) {
     uint32_t lines = (uint32_t)(solve_size(task) / task->width) - 1;
     for (uint32_t j = 0; j <= lines; j++) {
-        uint32_t to = j == lines ? f->lines : j; /* the bias comes last in both, whatever families the part has */
+        uint32_t to = j == lines ? f->lines : j; /* the bias comes last in both, for any families of the part */
         const float *from = weights + (size_t)j * task->width + skip;
         for (uint32_t v = 0; v < f->width && skip + v < task->width; v++)
             sum[(size_t)to * f->width + v] += share * from[v];

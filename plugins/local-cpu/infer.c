@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop of a batch: line in, line out. */
+/* The loop of an infer job: reads questions and writes answers, line by line. */
 #include "infer.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"

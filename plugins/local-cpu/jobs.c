@@ -276,7 +276,7 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
                          t->has_head ? "for the linear part: " : "", c->name,
                          100.0 * (double)c->correct / (double)c->rows, (unsigned long long)c->rows);
         host->log(host->user, KOLM_LOG_INFO, line);
-        if (!t->has_head) { /* else the head's are the model's */
+        if (!t->has_head) { /* else those of the head are reported */
             host->metric(host->user, "oof.accuracy", (double)c->correct / (double)c->rows);
             host->metric(host->user, "oof.ece", (double)r->ece_micro / MODEL_MICRO);
         }
@@ -397,7 +397,7 @@ static kit_status infer_with_encoder(tie *t, const kolm_infer_args_t *args, enco
     nearest *near = NULL;
     uint32_t most;
     kit_status status = find_nearest(t, args, e, input, &near, err);
-    const uint64_t cut = encoder_model_cut(e, &most); /* of other texts */
+    const uint64_t cut = encoder_model_cut(e, &most); /* of earlier texts */
     engine.more = near != NULL ? nearest_text : NULL;
     engine.more_self = near;
     if (status == KOLM_OK) status = infer_run_engine(&engine, input, output, &watch, &out->answers, err);

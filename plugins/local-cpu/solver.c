@@ -184,10 +184,9 @@ void solve_score(const float *weights, uint32_t width, uint32_t lines, const row
 
 /* ---- All labels at once */
 
-/* The joint step of one row: minimise A/2 sum a_m^2 + sum B_m a_m with sum a_m = 0, a_m <= C for the row's own label
- * and
- * <= 0 for the others. The threshold beta is found by Michelot's shrinking of the active set: a_m = min(bound, (beta -
- * B_m)/A). */
+/* The joint step of one row: minimise A/2 sum a_m^2 + sum B_m a_m with sum a_m = 0, a_m <= C for the row's own label,
+ * and a_m <= 0 for the others. The threshold beta is found by Michelot's shrinking of the active set:
+ * a_m = min(bound, (beta - B_m) / A). */
 static float joint_threshold(work *w, const float *b, uint32_t labels, uint32_t own, float top) {
     /* D_m = B_m, D_own += A C; beta solves sum over {D_m > beta} (D_m - beta) = A C, so it is at least max D - A C. */
     float *d = w->change, most = b[own] + top;

@@ -82,7 +82,7 @@ uint32_t text_lower(uint32_t code_point) {
     return code_point;
 }
 
-/* Decodes one code point, U+FFFD and one byte for anything that is not well formed. */
+/* Decodes one code point; anything that is not well formed is U+FFFD with a length of one byte. */
 static uint32_t decode(const unsigned char *p, size_t left, size_t *out_length) {
     *out_length = 1;
     if (p[0] < 0x80) return p[0];
@@ -137,8 +137,7 @@ static void word_char(text_counts *counts, words *w, uint32_t c, int kind) {
     if (kind == 2) end_word(counts, w);
 }
 
-/* run: the characters of one run with its two blanks. A run shorter than n gives itself once, for the smallest such n.
- */
+/* Counts the sequences of 2 to 5 characters of one run, which includes its two blanks. */
 static void count_run(text_counts *counts, const uint32_t *run, size_t length) {
     for (size_t i = 0; i + 1 < length; i++) {
         uint64_t hash = step(CHAR_SEED, run[i]);

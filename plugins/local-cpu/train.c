@@ -121,7 +121,7 @@ typedef struct reading {
     kit_buf texts[2]; /* input, output */
 } reading;
 
-/* Recipe encoder needs to know which rows its embeddings are of. */
+/* Stores what recipe encoder needs for each row, and adds the row to the key of the embeddings. */
 static kit_status note_row(reading *r, const char *line, size_t length, uint32_t label, uint32_t fold,
                            kolm_error_t *err) {
     const uint32_t n = rows_count(r->rows);

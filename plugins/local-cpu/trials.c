@@ -13,7 +13,7 @@
 #define CV_CODES_MAX 14000000u     /* features of those rows */
 #define JOINT_MEMORY (96ull << 20) /* maximum bytes of parallel joint fits */
 #define FIRST_DECIDES 2500u        /* with this many rows the first fold alone decides */
-#define FIRST_EPOCHS 10u           /* of each fit then: more change the choice no more than chance */
+#define FIRST_EPOCHS 10u           /* of each fit in that case: more do not improve the choice */
 #define NEAR_EPOCHS 5u             /* of a fit that starts where one with another cost ended */
 #define HOPELESS_MICRO 25000       /* a candidate this far behind on the first fold is dropped */
 

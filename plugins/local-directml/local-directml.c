@@ -20,7 +20,7 @@ static const kit_trainer trainer = {.device = "directml", .env = env};
 
 #ifdef _WIN32
 
-/* DXGI lists software adapters too (Microsoft Basic Render Driver); they train nothing. */
+/* DXGI also lists software adapters (Microsoft Basic Render Driver), which are skipped: they are not GPUs. */
 static uint32_t list_adapters(const kolm_host_v1_t *host, const char *runtime) {
     IDXGIFactory1 *factory = NULL;
     IDXGIAdapter1 *adapter = NULL;
@@ -81,7 +81,7 @@ static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect
                             "update WSL (wsl --update) and the GPU driver of Windows", "");
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,
-        .memory_kind = KOLM_MEMORY_SHARED, /* what the device has is known to Windows only */
+        .memory_kind = KOLM_MEMORY_SHARED, /* only Windows knows the size */
         .total_memory_bytes = KOLM_MEMORY_UNKNOWN,
         .free_memory_bytes = KOLM_MEMORY_UNKNOWN,
         .name = "WSL2 GPU",

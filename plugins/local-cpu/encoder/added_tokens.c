@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Added tokens: extracted from a text before the model sees it, leftmost first, and the longest of those at a place. */
+/* Added tokens: extracted from a text before the model tokenizes it; leftmost first, the longest at each position. */
 #include "tokenizer_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define POINTS_MAX 1024u /* of one added token */
+#define POINTS_MAX 1024u /* code points of one added token */
 
 static bool is_word(uint32_t point) {
     return (point_what(point) & POINT_WORD) != 0;
@@ -111,7 +111,7 @@ static kit_status points_of(const tokenizer *t, const added_request *r, glyphs *
     return KOLM_OK;
 }
 
-/* Sorted. Two that are looked for as the same text the library does not load. */
+/* Sorts the tokens. Refuses two with the same text to search for, as the library does. */
 static kit_status settle(added_tokens *a, kolm_error_t *err) {
     if (a->count > 0) qsort(a->tokens, a->count, sizeof *a->tokens, by_points);
     for (size_t i = 0; i < a->count; i++) {
@@ -124,7 +124,8 @@ static kit_status settle(added_tokens *a, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* The id of the model's own token of that text, else the next one behind the model's. Equal texts have one id. */
+/* Assigns the id of the model's token with the same text, or else the next id after the model's. Equal texts share an
+ * id. */
 static kit_status give_ids(tokenizer *t, const added_request *requests, size_t count, uint32_t *ids,
                            kolm_error_t *err) {
     uint32_t next = t->model_size;

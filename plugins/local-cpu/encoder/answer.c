@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define TEXTS_AT_ONCE 256u
-#define TOKENS_AT_ONCE 8192u   /* about a second of work, the delay of a stop */
+#define TOKENS_AT_ONCE 8192u   /* about a second of work, which bounds the delay of a stop */
 #define MARGINS_MAX (1u << 20) /* floats of the pending texts */
 #define FILES_MAX 64u
 #define DESCRIPTION_MAX 4096u

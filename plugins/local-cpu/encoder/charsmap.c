@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Precompiled: the rewriting rules that sentencepiece compiles, as the tokenizers library applies them. */
+/* The normalizer Precompiled: applies the compiled rewriting rules of sentencepiece as the tokenizers library does. */
 #include "tokenizer_parts.h"
 
 #include "kolm/kit/text.h"
@@ -8,9 +8,9 @@
 #include <string.h>
 
 /*
- * The library cuts a text into grapheme clusters (UAX 29). A cluster of less than six bytes is looked up as a whole: if
- * any rule's key is the front of it, the shortest such key's text replaces all of it. Every other cluster is looked up
- * point by point.
+ * The library splits a text into grapheme clusters (UAX 29). A cluster of fewer than six bytes is looked up as a whole:
+ * if the key of any rule is a prefix of it, the text of the shortest such key replaces the whole cluster. All other
+ * clusters are looked up code point by code point.
  */
 #define WHOLE_MAX 6u
 
@@ -18,11 +18,11 @@ static unsigned cluster_of(uint32_t point) {
     return point_what(point) >> POINT_CLUSTER_SHIFT;
 }
 
-/* What the rules with memory ask of the points before. */
+/* The state of the rules that depend on earlier code points. */
 typedef struct cluster_state {
     unsigned last;
-    int conjunct; /* 1 behind a consonant and what extends it, 2 when a linker was among that */
-    int picture;  /* 1 behind a picture and what extends it, 2 when a joiner follows */
+    int conjunct; /* 1 after a consonant and its extenders, 2 if these include a linker */
+    int picture;  /* 1 after a pictograph and its extenders, 2 after a joiner that follows them */
 } cluster_state;
 
 static void enter(cluster_state *s, unsigned c) {
@@ -77,7 +77,7 @@ static size_t cluster_end(const glyph *g, size_t count, size_t from) {
     return count;
 }
 
-/* The text for the shortest key in front of bytes, up to its NUL; NULL without. */
+/* Returns the replacement text of the shortest key that is a prefix of bytes, without its NUL; NULL if none is. */
 static const char *look(const charsmap *map, const char *bytes, size_t length, size_t *out_length) {
     uint32_t at = 0, unit = map->units[0];
     at ^= (unit >> 10) << ((unit & (1u << 9)) >> 6);
@@ -100,8 +100,8 @@ static const char *look(const charsmap *map, const char *bytes, size_t length, s
     return NULL;
 }
 
-/* How many glyphs of the raw text each new one stands for goes into its origin first, as the library counts: 0 it
- * replaces one, 1 it is new, -n it replaces one and n more behind it. */
+/* Appends text in place of `replaced` glyphs. Until find_origins, the origin of a new glyph is the library's count: 0
+ * if it replaces one glyph, 1 if it is inserted, -n if it replaces one and the n after it. */
 static bool put_text(glyphs *out, const char *text, size_t length, size_t replaced) {
     size_t before = out->count;
     if (!glyphs_reserve(out, length)) return false;
@@ -148,7 +148,7 @@ static bool apply_cluster(const charsmap *map, const glyph *g, size_t count, gly
 
 bool charsmap_apply(const charsmap *map, const glyph *g, size_t count, bool origins, glyphs *out) {
     for (size_t i = 0; i < count;) {
-        /* Two characters of ASCII are never one cluster, but for CR LF. */
+        /* Two ASCII characters never form one cluster, except CR LF. */
         if (g[i].point < 0x80 && map->plain[g[i].point] && g[i].point != '\r' &&
             (i + 1 == count || g[i + 1].point < 0x80)) {
             if (!glyphs_reserve(out, 1)) return false;

@@ -166,7 +166,7 @@ static kit_status read_static(const reading *r, const cJSON *config, const char 
     d->family = ENC_STATIC;
     d->pooling = ENC_MEAN;
     d->drop_unknown = model2vec;
-    /* model2vec reads the front of a text, sentence-transformers all of it. */
+    /* model2vec reads only the front of a text, sentence-transformers the whole text. */
     if (model2vec) {
         (void)kit_json_get_u64(config, "max_length", &most);
         d->normalise = d->normalise || is_true(config, "normalize");
@@ -312,8 +312,8 @@ static void bound(uint32_t *most, double said) {
     if (said >= 1 && said < *most) *most = (uint32_t)said;
 }
 
-/* Tokenizers without a bound of their own say 1e30 in all its digits, which strict JSON refuses: so this one is
- * walked. */
+/* Tokenizers without a limit have model_max_length 1e30, written out in digits, which the strict JSON parser rejects:
+ * so this file is only walked. */
 static kit_status read_tokenizer(const reading *r) {
     static const char name[] = "tokenizer_config.json";
     enc_file file;

@@ -18,8 +18,8 @@
  *   config_sentence_transformers.json  prompts; it may be absent
  *
  * A prefix is prepended to every text if the model requires one: the prompt that default_prompt_name names, else the
- * one called "classification", else that of queries if documents have one, too (such a model never saw a text
- * without).
+ * one called "classification", else that of queries if documents have one, too (such a model was never trained on texts
+ * without a prompt).
  *
  * Any other model is FAILED_PRECONDITION or UNIMPLEMENTED, with the reason; the remedy is recipe lora, which supports
  * most models. A damaged file is DATA_LOSS.

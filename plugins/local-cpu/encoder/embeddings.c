@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BATCH_TOKENS 8192u /* about a second of work, the delay of a stop */
+#define BATCH_TOKENS 8192u /* about a second of work, which bounds the delay of a stop */
 #define BATCH_TEXTS 1024u
 #define SYNC_EVERY 16u /* batches between two fsyncs */
 #define NOTE_LINE 87u  /* bytes of a line */
@@ -221,7 +221,7 @@ static kit_status embed_file(making *m, kolm_error_t *err) {
     return status;
 }
 
-/* ---- The whole */
+/* ---- Entry point */
 
 static kit_status map(const making *m, embeddings *out, kolm_error_t *err) {
     const size_t bytes = (size_t)m->done * m->dimensions * sizeof(float);

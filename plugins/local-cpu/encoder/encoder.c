@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define WEIGHTS_MAX (1ull << 40)
-#define CHUNK_TOKENS 256u /* of usual chunks, so that a thread's data fits into its own cache */
+#define CHUNK_TOKENS 256u /* usual size of a chunk, at which a thread's data fits into its own cache */
 
 /* ---- Opening */
 
@@ -35,11 +35,11 @@ static kit_status read_weights(encoder *e, kolm_error_t *err) {
     return enc_weights_bind(e, err);
 }
 
-#define MAPPED_AROUND 65536u /* bytes that Linux maps around a page that is missed, where they are in memory */
+#define MAPPED_AROUND 65536u /* bytes that Linux maps at a page fault, as far as they are in the page cache */
 
-/* The layers are read from end to end by every text, so they are mapped before: a weight that is not is never fetched
- * early. One read for each part that the kernel maps by itself takes half of what MADV_POPULATE_READ does, which looks
- * at every page. The table of words is left alone, of which a text touches a few rows. */
+/* Maps the layers in advance: every text reads all of them, and weights in unmapped pages are never prefetched. One
+ * read per MAPPED_AROUND bytes takes half the time of MADV_POPULATE_READ, which visits every page. The table of words
+ * is not included, because a text reads only a few of its rows. */
 static void map_layers(const encoder *e) {
     const enc_weights *w = &e->weights;
     uintptr_t first = UINTPTR_MAX, end = 0;
@@ -136,7 +136,7 @@ typedef struct batch {
     size_t count;
     float *out;
     uint32_t *order;    /* texts, chunk by chunk */
-    uint32_t *chunk_at; /* where each chunk begins in order, and the end */
+    uint32_t *chunk_at; /* where each chunk begins in order, then the end */
     uint32_t chunks;
     uint32_t most, longest;
     enc_workspace **space; /* one for each thread */
@@ -165,7 +165,7 @@ static kit_status check_texts(batch *b, uint64_t *out_tokens, kolm_error_t *err)
     return KOLM_OK;
 }
 
-/* Texts by their length: first[n] is where those of n tokens begin in sorted. */
+/* Sorts texts by length: those of n tokens begin at sorted[first[n]]. */
 static void sort_texts(const batch *b, uint32_t *first, uint32_t *sorted) {
     memset(first, 0, (b->longest + 2) * sizeof *first);
     for (size_t i = 0; i < b->count; i++)
@@ -179,8 +179,8 @@ static void sort_texts(const batch *b, uint32_t *first, uint32_t *sorted) {
     first[0] = 0;
 }
 
-/* The longest first, then whatever still fits: chunks are full to the last token where there are short texts enough.
- * left[n]: texts of n tokens that are in no chunk yet; the last of them is taken. */
+/* Fills each chunk with the longest text left, then repeatedly with the longest that still fits, so that chunks are
+ * full if there are enough short texts. left[n]: number of texts of n tokens that are in no chunk yet. */
 static void fill_chunks(batch *b, const uint32_t *first, uint32_t *left, const uint32_t *sorted) {
     uint32_t at = 0, longest = b->longest;
     for (uint32_t n = 0; n <= b->longest; n++)
@@ -239,7 +239,7 @@ static kit_status run_chunk(void *user, uint32_t number, kolm_error_t *err) {
     batch *b = user;
     uint32_t i = 0;
     (void)err;
-    /* There are as many spaces as threads, so one is free. */
+    /* There are as many workspaces as threads, so one is free. */
     while (atomic_exchange(&b->taken[i], 1) != 0)
         i = (i + 1) % b->spaces;
     enc_forward(b->e, b->space[i], b->texts, b->order + b->chunk_at[number],
@@ -284,8 +284,8 @@ static kit_status check_finite(const batch *b, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Every width gives the same bits, and the widest is not the fastest for a short text: what does not fit into the
- * processor's cache is waited for, and its widest products slow it down. */
+/* All widths produce the same bits. The widest is not the fastest for a short text, which spends its time waiting for
+ * weights that are not in the cache, and the widest instructions slow the processor down. */
 static const encoder *for_tokens(const encoder *e, uint64_t tokens, encoder *room) {
     if (e->few == e->kernels || tokens > e->few->lanes) return e;
     *room = *e;

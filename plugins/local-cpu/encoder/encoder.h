@@ -35,7 +35,7 @@ void enc_close(encoder *e); /* no-op if NULL */
 
 const enc_description *enc_described(const encoder *e);
 enc_files *enc_files_used(const encoder *e); /* to read other files, or to list those used */
-uint32_t enc_dimensions(const encoder *e);   /* numbers of an embedding */
+uint32_t enc_dimensions(const encoder *e);   /* floats per embedding */
 
 /* Bytes of the weights that every text reads: those of the layers; it reads little of the tables. */
 uint64_t enc_layer_bytes(const encoder *e);

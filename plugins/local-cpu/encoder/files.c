@@ -12,17 +12,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILES_MAX 64u /* a model names a handful of modules */
+#define FILES_MAX 64u /* a model has few modules */
 
 typedef struct held {
     enc_file file;
     char *name;
     bool mapped;
-    bool used; /* was read: all of a directory's, only some of a list */
+    bool used; /* has been read: true for all files of a directory, for some of a list */
 } held;
 
 struct enc_files {
-    int directory; /* -1: a list */
+    int directory; /* -1: files of a list */
     char *shown;
     held at[FILES_MAX];
     size_t count;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INNER_BLOCK 384u /* units between the two halves of a layer that are computed at a time */
+#define INNER_BLOCK 384u /* inner units of the feed-forward network that are computed at a time */
 
 /* The memory of one thread for one chunk. All floats are in one allocation. */
 struct enc_workspace {
@@ -30,18 +30,18 @@ static float *take(enc_workspace *s, size_t count) {
     return at;
 }
 
-/* Divides the allocation; the first time, without one, only to determine its size. */
+/* Divides the allocation among the members; without an allocation, only determines its size. */
 static void lay_out(enc_workspace *s, const encoder *e, uint32_t most, uint32_t longest) {
     const enc_description *d = &e->is;
     const uint32_t panel = e->kernels->panel, widest = d->hidden > d->inner ? d->hidden : d->inner;
     const size_t tokens = (size_t)(most + panel - 1) / panel * panel;
     s->inner_block = d->inner < INNER_BLOCK ? d->inner : INNER_BLOCK;
-    if (s->inner_block < d->hidden) s->inner_block = d->hidden; /* the attention's output has room in it */
+    if (s->inner_block < d->hidden) s->inner_block = d->hidden; /* it also holds the attention's output */
     s->count = 0;
     enc_panels *const to[] = {&s->x, &s->q, &s->k, &s->v, &s->inner};
     for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
         to[i]->rows = to[i] == &s->inner ? s->inner_block : d->hidden;
-        /* The attention reads whole vectors, one beyond the last number. */
+        /* The attention reads whole vectors, up to one vector beyond the last number. */
         to[i]->at = take(s, tokens * to[i]->rows + panel);
     }
     s->rows = take(s, (size_t)e->kernels->block * widest);
@@ -103,7 +103,7 @@ static void fill_token(const encoder *e, enc_workspace *s, uint32_t id, uint32_t
         to[(size_t)k * panel] += s->row[k];
 }
 
-/* Padding in the text, which nothing but a text that spells it can hold, has the position of padding. */
+/* The padding token has the position of padding. It only occurs if the text contains it literally. */
 static void fill_text(const encoder *e, enc_workspace *s, const enc_text *text, uint32_t first) {
     const bool offset = e->is.family != ENC_BERT;
     uint32_t next = offset ? e->is.pad + 1 : 0;
@@ -160,7 +160,7 @@ static void attend(const chunk *c) {
     }
 }
 
-/* The inner units are made and used up block by block: each is one more stretch of every output's chain. */
+/* Computes and uses the inner units block by block: each block extends the chain of every output. */
 static void feed_forward(const chunk *c, const enc_layer *layer) {
     const uint32_t inner = c->e->is.inner;
     enc_workspace *s = c->space;
@@ -295,7 +295,7 @@ static uint32_t static_row(const enc_tensor *t, uint32_t id) {
     return (uint32_t)narrow;
 }
 
-/* Sixteen numbers of a row at a time need no room for a whole one. */
+/* Converts sixteen numbers at a time, so that no buffer for a whole row is needed. */
 static void add_row(const encoder *e, uint32_t id, float *out) {
     const enc_weights *w = &e->weights;
     const float by = w->weight_of.count > 0 ? number_at(e, &w->weight_of, id) : 1.0f;

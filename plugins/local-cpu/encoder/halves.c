@@ -6,15 +6,15 @@
 
 #include <string.h>
 
-#define WIDEST 8u /* bytes of a number */
+#define WIDEST 8u /* bytes of the widest number */
 
 static kit_status out_of_memory(kolm_error_t *err) {
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, or raise the memory limit",
                     "out of memory while the encoder is put into the model");
 }
 
-/* IEEE 754: a half has 5 bits of exponent and 10 of fraction, and below 2^-14 fewer. False for what would be infinite,
- * and for what is no number. *exact becomes false when it is rounded. */
+/* IEEE 754: a half has 5 bits of exponent and 10 of fraction, fewer below 2^-14. Returns false if x is not finite, or
+ * too large for a half. Sets *exact to false if it rounds. */
 static bool half_of(uint32_t x, uint16_t *out, bool *exact) {
     const uint32_t sign = x >> 16 & 0x8000u;
     const int exponent = (int)(x >> 23 & 255u) - 127;
@@ -32,7 +32,7 @@ static bool half_of(uint32_t x, uint16_t *out, bool *exact) {
     whole >>= lost;
     if (rest != 0) *exact = false;
     if (rest > middle || (rest == middle && (whole & 1u) != 0)) whole++;
-    /* The bit before the fraction counts in the exponent, and a carry goes there by itself. */
+    /* The implicit leading bit increments the exponent, and so does a carry from rounding. */
     const uint32_t half = (exponent < -14 ? 0u : (uint32_t)(exponent + 14) << 10) + whole;
     *out = (uint16_t)(sign | half);
     return half < 0x7C00u;
@@ -52,7 +52,7 @@ static bool is_worth_it(const enc_tensors *tensors) {
     return some;
 }
 
-/* The bytes of a tensor in the new file. */
+/* Appends the bytes of a tensor in the new file; false if a number does not fit. */
 static bool put_numbers(const enc_tensor *t, kit_buf *out, bool *exact) {
     uint16_t halves[4096];
     if (t->dtype != ENC_F32) {
@@ -84,7 +84,7 @@ static bool put_entry(cJSON *header, const enc_tensor *t, uint64_t begin, uint64
     return kit_json_put(header, t->name, entry) && good;
 }
 
-/* Wide numbers first, so that each is at a multiple of its size. */
+/* Tensors of wide numbers first, so that each number is at a multiple of its size. */
 static kit_status put_tensors(const enc_tensors *tensors, cJSON *header, kit_buf *data, bool *out_fits, bool *out_exact,
                               kolm_error_t *err) {
     *out_fits = *out_exact = true;

@@ -6,10 +6,10 @@
 #include "files.h"
 
 /*
- * A safetensors file with its fp32 numbers as fp16, rounded to the nearest, ties to even, and its other tensors as they
- * are. Many models were trained in 16 bits and saved in 32: then nothing changes (*out_exact), and what is computed is
- * the same, byte for byte, on every text. *out_done false: a number is too large for fp16 or not a number, or there is
- * nothing to gain; out is empty then. Memory: the new file.
+ * Converts the fp32 numbers of a safetensors file to fp16, rounded to the nearest, ties to even; other tensors are
+ * unchanged. Many models were trained in 16 bits and saved in 32: then no number changes (*out_exact), and every
+ * embedding is the same, byte for byte. *out_done is false, and out empty, if a number is not finite or too large for
+ * fp16, if no tensor is fp32, or if one has a type that is not supported. Memory: the new file.
  */
 kit_status enc_halve(const enc_file *file, kit_buf *out, bool *out_done, bool *out_exact,
                      kolm_error_t *err) KIT_MUST_USE;

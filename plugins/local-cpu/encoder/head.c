@@ -47,7 +47,7 @@ typedef struct pass {
     float cost;
     float *weights, *bias; /* [lines][dimensions], [lines] */
     share share[HEAD_SHARES];
-    /* Scores are wanted, not a gradient. */
+    /* If not NULL, the pass computes scores instead of a gradient. */
     float *scores;
     uint32_t stride;
     head_scale scale;
@@ -81,7 +81,7 @@ static bool share_open(const pass *p, share *s) {
     return s->by_dimension != NULL && s->error != NULL && s->gradient != NULL && s->bias != NULL;
 }
 
-/* Number of shares, which must not depend on the kernels or threads, or the bytes would, too. */
+/* Number of shares. It must not depend on the kernels or threads, because the bytes of the model depend on it. */
 static uint32_t share_count(const head_rows *r, uint32_t blocks) {
     const uint64_t one = (uint64_t)r->labels * r->dimensions * sizeof(float);
     uint64_t most = SHARES_MEMORY / one;
@@ -140,7 +140,7 @@ static num_v4 load4(const float *p) {
     return x;
 }
 
-/* Four rows from row i of the block on: what their labels' probabilities are wrong by, times their cost. */
+/* The errors of the labels' probabilities, times the cost of the row, for four rows from row i of the block on. */
 static void four_errors(const pass *p, share *s, uint32_t first, uint32_t i, uint32_t count) {
     const uint32_t panel = p->kernels->panel, labels = p->rows->labels;
     const float *score = s->score + (size_t)(i / panel) * panel * p->lines + i % panel;
@@ -279,7 +279,7 @@ kit_status head_score(const head_rows *on, uint32_t only, const float *weights, 
 
 /* ---- L-BFGS */
 
-/* Eight chains, added in one order. */
+/* Eight chains, added in a fixed order. */
 static double dot(const float *a, const float *b, size_t count) {
     num_d4 sum[2] = {{0}, {0}};
     double rest = 0.0;
@@ -304,7 +304,7 @@ typedef struct search {
     pass pass;
     size_t size;
     float *at, *gradient, *next, *next_gradient, *direction;
-    float *step[HISTORY], *turn[HISTORY]; /* of the place, of the gradient */
+    float *step[HISTORY], *turn[HISTORY]; /* changes of the weights, of the gradient */
     double inverse[HISTORY];              /* 1 / (step . turn) */
     uint32_t kept, newest;
     double value, next_value, slope;

@@ -122,7 +122,7 @@ void head_choice_free(head_choice *choice); /* frees what it points to */
 uint32_t head_rule(const uint8_t *right, const float *weight, uint32_t rows, head_candidate *candidates,
                    uint32_t count);
 
-/* ---- Texts like nothing in the training data */
+/* ---- Texts unlike the training data */
 
 /*
  * The similarity of a text is the cosine between its embedding and the nearest of the labels' means (the nearest class

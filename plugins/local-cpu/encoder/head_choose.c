@@ -74,8 +74,8 @@ static const float *scores_of(const cv *c, uint32_t cost, uint32_t row) {
     return c->scores + ((size_t)cost * c->job->rows->rows + row) * c->job->stride;
 }
 
-/* A cost begins where the one before ended, with the same rows; a fold at 0: what another fold's fit knows of the rows
- * that are held out now must not help. */
+/* The fit of a cost starts from that of the previous cost, which has the same rows. A fold starts from 0, because the
+ * fits of other folds have seen the rows that are now held out. */
 static kit_status run_fold(cv *c, uint32_t fold, kolm_error_t *err) {
     const head_rows *r = c->job->rows;
     const size_t size = head_size(r);
@@ -117,7 +117,7 @@ static kit_status choose_rows(cv *c, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Without label weights each row counts alike, with them each label that occurs. */
+/* Without label weights all rows have equal weight; with them, all labels that occur. */
 static kit_status weigh_rows(cv *c, kolm_error_t *err) {
     const uint32_t scored = c->out->scored;
     uint32_t *of_label = calloc(c->job->rows->labels, sizeof *of_label), present = 0;

@@ -70,7 +70,7 @@ static uint64_t check_sum(const uint8_t *bytes, size_t size) {
     return num_mix(sum + size);
 }
 
-/* ---- Making one */
+/* ---- Building a head */
 
 static kit_status room(head_model *m, kolm_error_t *err) {
     const size_t all = (size_t)m->labels * m->dimensions;
@@ -274,8 +274,8 @@ static void to_integers(const float *embedding, uint32_t count, int16_t *to) {
     }
 }
 
-/* At most 32767 times the length of a line of weights, below 128 * sqrt(HEAD_DIMENSIONS_MAX), and what rounding
- * adds. */
+/* Does not overflow: the sum is at most 32767 times the norm of a line of weights, which is below
+ * 128 * sqrt(HEAD_DIMENSIONS_MAX), plus rounding. */
 static int32_t product(const int16_t *x, const int8_t *w, uint32_t count) {
     int32_t sum = 0;
     for (uint32_t k = 0; k < count; k++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strings, numbers and brackets of a large JSON text in one pass. */
+/* Scans strings, numbers and brackets of a large JSON text in one pass. */
 #include "json_scan.h"
 
 #include <string.h>
@@ -36,7 +36,7 @@ static void put_point(kit_buf *out, unsigned point) {
     kit_buf_char(out, (char)(0x80 | (point & 0x3F)));
 }
 
-/* p stands behind "\u". A half of a surrogate pair alone is no text. */
+/* p: after "\u". Rejects half of a surrogate pair without the other. */
 static const char *put_escaped(kit_buf *out, const char *p, const char *end) {
     int high = end - p >= 4 ? hex_of(p) : -1, low = 0;
     if (high < 0 || (high >= 0xDC00 && high <= 0xDFFF)) return NULL;
@@ -74,14 +74,14 @@ static bool unescape(json_scan *s, const char *from, const char **out, size_t *o
     return true;
 }
 
-/* The first byte that a string does not simply contain, or end. */
+/* Returns the first byte that ends a string, begins an escape or is not allowed in a string; end if there is none. */
 static const char *find_special(const char *p, const char *end) {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     for (uint64_t word; end - p >= 8; p += 8) {
         memcpy(&word, p, 8);
-        /* A byte less than the subtrahend has its top bit set; the lowest one that has is exact, those above it may
-         * have borrowed. */
+        /* Sets the top bit of each byte that is less than the subtrahend. Only the lowest such bit is exact, because
+         * the bytes above it may be affected by a borrow. */
         const uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
         const uint64_t found =
             (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & tops;
@@ -164,14 +164,14 @@ bool scan_id(json_scan *s, uint32_t *out) {
     return p < s->end && *p != '.' && *p != 'e' && *p != 'E';
 }
 
-/* significand * 10^exponent, in the one or two roundings of the library. */
+/* Computes significand * 10^exponent with the same one or two roundings as the library. */
 static bool scale(uint64_t significand, int64_t exponent, double *out) {
     static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10,
                                     1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
                                     1e22, 1e23, 1e24, 1e25, 1e26, 1e27, 1e28, 1e29, 1e30, 1e31};
     const int64_t known = (int64_t)(sizeof powers / sizeof *powers);
     *out = (double)significand;
-    if (exponent <= -known || exponent >= known) return *out == 0; /* no score is that small or great */
+    if (exponent <= -known || exponent >= known) return *out == 0; /* no score is that small or large */
     if (exponent >= 0)
         *out *= powers[exponent];
     else

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Products, norms and attention for vectors of LANES floats. Included by kernels.c once for each width, behind
+/* Products, norms and attention for vectors of LANES floats. Included by kernels.c once for each width, after
  * vector.h. */
 
 /*
- * Expects beside what vector.h does: ROWS, how many rows of weights are multiplied at a time, so that ROWS * 2 sums fit
- * into the processor's registers. A panel is two vectors wide.
+ * Requires, in addition to the macros of vector.h, ROWS: the number of rows of weights that are multiplied at a time,
+ * such that ROWS * 2 sums fit into the processor's registers. A panel is two vectors wide.
  */
 #define PANEL (2 * LANES)
 
 /* ---- Products */
 
-/* What a tile multiplies: rows of w, `stride` numbers apart, by vectors of x; begun from start where that is given. */
+/* A tile multiplies rows of w, `stride` floats apart, by vectors of x. Its sums begin with start, or with y if NULL. */
 typedef struct W(stretch) {
     const float *w;
-    size_t stride, ahead; /* ahead: how far on lie the weights that are wanted next, to be fetched meanwhile */
+    size_t stride, ahead; /* ahead: distance to the weights that are needed next, for prefetching */
     uint32_t count;
     const float *start;
 } W(stretch);
 
-/* The next number of every row by that of every token. */
+/* Multiplies the next number of every row by that of every token. */
 INLINE void W(step)(const int rows, const int vectors, const float **at, size_t stride, const float *x,
                     V sum[ROWS][2]) {
     V part[2];
@@ -46,16 +46,16 @@ INLINE void W(tile)(const int rows, const int vectors, const W(stretch) * s, con
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sum[r][v] = start != NULL ? SPLAT(start[r]) : W(load)(y + r * PANEL + v * LANES);
-    /* A pointer to every third row: the two behind it are one and two strides away, which an address can say by
-     * itself. */
+    /* A pointer to every third row: the two rows after it are one and two strides away, which an addressing mode can
+     * express. */
     const float *at[(ROWS + 2) / 3];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r += 3)
         at[r / 3] = s->w + (size_t)r * stride;
     uint32_t k = 0;
-    /* Cache lines of the next weights, one at a time and in the order of memory: a dozen at once delay each other and
-     * what is needed now, and ascending addresses start the processor's own prefetching. As numbers, because the last
-     * ones are behind the matrix. */
+    /* Prefetches cache lines of the next weights one at a time, in ascending order: a dozen at once would delay each
+     * other and the current loads, and ascending addresses start the hardware prefetcher. The addresses are integers,
+     * because the last ones are beyond the matrix. */
     const uintptr_t row = s->count * sizeof(float), gap = stride * sizeof(float) - row;
     uintptr_t next = (uintptr_t)(s->w) + s->ahead * sizeof(float), row_end = next + row;
     for (; k + 16 <= s->count; k += 16)
@@ -87,7 +87,7 @@ TARGET static void W(tile_one)(const W(stretch) * s, const float *x, float *y) {
     W(tile)(1, 2, s, x, y);
 }
 
-/* What follows the sums, on numbers that have just been stored. */
+/* Adds `more` and applies the activation to numbers that have just been stored. */
 INLINE void W(finish)(const enc_product *p, uint32_t rows, const float *more, float *y) {
     if (p->add)
         for (uint32_t i = 0; i < rows * PANEL; i += LANES)
@@ -115,7 +115,7 @@ TARGET static void W(widen)(const uint8_t *from, enc_dtype dtype, size_t count, 
     }
 }
 
-/* `rows` rows of the product from row n on: their weights as floats, and how far apart the rows are. */
+/* Returns the weights of `rows` rows of the product from row n on, as floats; *stride: floats from row to row. */
 INLINE const float *W(weights)(const enc_product *p, uint32_t n, uint32_t rows, size_t *stride) {
     const enc_matrix *m = p->w;
     const size_t at = (size_t)(p->first_row + n) * m->columns + p->first_column;
@@ -152,7 +152,7 @@ TARGET static void W(multiply)(const enc_product *p, enc_extent extent) {
 
 /* ---- Norms */
 
-/* Four chains over the rows of one vector of tokens, of x or of the square of its distance from middle. */
+/* Sums x, or the square of x - middle, over the rows of one vector of tokens, in four chains. */
 INLINE V W(sum_rows)(const float *x, uint32_t rows, V middle, const bool squares) {
     V sum[4] = {{0}, {0}, {0}, {0}};
     for (uint32_t k = 0; k < rows; k += 4)
@@ -185,9 +185,9 @@ TARGET static void W(normalise)(enc_panels x, enc_extent extent, const float *ga
     }
 }
 
-/* ---- Attention: one head of one text at a time, its numbers copied together */
+/* ---- Attention: one head of one text at a time */
 
-/* Of a row of count tokens, rounded up to vectors, with room for as many keys more as are scored at a time. */
+/* Floats of a row of count tokens: rounded up to vectors, plus as many keys as are scored at a time. */
 INLINE size_t W(strip)(uint32_t count) {
     return ((size_t)count + LANES - 1) / LANES * LANES + (LANES > 8 ? LANES : 8);
 }
@@ -198,7 +198,7 @@ TARGET static void W(gather)(enc_panels from, uint32_t row, uint32_t size, uint3
         const uint32_t token = first + done, lane = token % PANEL;
         const uint32_t here = PANEL - lane < count - done ? PANEL - lane : count - done;
         const float *at = from.at + ((size_t)(token / PANEL) * from.rows + row) * PANEL + lane;
-        /* Whole vectors: what they hold too much is written over by the next piece, or is never read. */
+        /* Copies whole vectors: excess numbers are overwritten by the next piece, or never read. */
         for (uint32_t d = 0; d < size; d++)
             for (uint32_t i = 0; i < here; i += LANES)
                 W(store)(to + d * stride + done + i, W(load)(at + (size_t)d * PANEL + i));
@@ -206,8 +206,8 @@ TARGET static void W(gather)(enc_panels from, uint32_t row, uint32_t size, uint3
     }
 }
 
-/* Scores of eight keys for the vector of queries at q. Behind the last key there is room for it, and what comes out of
- * that is not looked at. */
+/* Computes the scores of eight keys for the vector of queries at q. Memory after the last key is readable, and scores
+ * from there are ignored. */
 INLINE void W(score)(const float *q, const float *k, size_t stride, uint32_t size, V *to) {
     V sum[8];
 #pragma GCC unroll 8
@@ -224,7 +224,7 @@ INLINE void W(score)(const float *q, const float *k, size_t stride, uint32_t siz
         to[j] = sum[j];
 }
 
-/* Scores become shares of 1 for the queries of one vector, all keys below one another; returns 1 / their sum. */
+/* Replaces the scores, one vector of queries per key, by the numerators of their softmax; returns 1 / their sum. */
 INLINE V W(share)(V *score, uint32_t count, float scale, const float *bias) {
     V most = SPLAT(-3.0e38f), sum = {0};
     for (uint32_t j = 0; j < count; j++) {
@@ -239,7 +239,7 @@ INLINE V W(share)(V *score, uint32_t count, float scale, const float *bias) {
     return SPLAT(1.0f) / sum;
 }
 
-/* `rows` numbers of the head: shares times values, over all keys. */
+/* Computes `rows` numbers of the head: the sum of share times value over all keys, times inverse. */
 INLINE void W(mix)(const int rows, const V *share, uint32_t count, const float *v, size_t stride, V inverse,
                    float *to) {
     V sum[8];
@@ -257,8 +257,8 @@ INLINE void W(mix)(const int rows, const V *share, uint32_t count, const float *
         W(store)(to + (size_t)d * LANES, sum[d] * inverse);
 }
 
-/* The head's numbers of `count` queries from `token` on, a vector for each. Neighbours in a panel are written back as
- * they were read. */
+/* Stores the head's numbers of `count` queries from `token` on; from: one vector of queries per number. Neighbours in a
+ * panel are written back unchanged. */
 TARGET static void W(scatter)(enc_panels to, uint32_t row, uint32_t size, uint32_t token, uint32_t count,
                               const float *from) {
     I lane;
@@ -277,8 +277,8 @@ TARGET static void W(scatter)(enc_panels to, uint32_t row, uint32_t size, uint32
     }
 }
 
-/* Where a head's numbers of one text lie, a row each `stride` apart: in their panel, or copied together into `room`
- * when the text is in several. */
+/* Returns a head's numbers of one text, in rows `stride` floats apart: in their panel, or copied to `room` if the text
+ * is in several panels. */
 INLINE const float *W(head)(const enc_attention *a, enc_panels from, uint32_t row, float *room, size_t *stride) {
     const uint32_t panel = a->first / PANEL, lane = a->first % PANEL;
     *stride = PANEL;
@@ -288,7 +288,7 @@ INLINE const float *W(head)(const enc_attention *a, enc_panels from, uint32_t ro
     return room;
 }
 
-/* The queries of one vector, from query i of the text on. */
+/* Computes the attention of one vector of queries, from query i of the text on. */
 INLINE void W(answer)(const enc_attention *a, uint32_t head, uint32_t i, const float *const at[3], size_t stride,
                       V *score, float *mixed) {
     const float *q = at[0] + i, *k = at[1], *v = at[2];
@@ -297,7 +297,7 @@ INLINE void W(answer)(const enc_attention *a, uint32_t head, uint32_t i, const f
         W(score)(q, k + j, stride, a->size, score + j);
     const V inverse = W(share)(score, a->count, a->scale, bias);
     for (uint32_t d = 0; d < a->size;) {
-        if (d + 8 > a->size && a->size >= 8) d = a->size - 8; /* some again, rather than one by one */
+        if (d + 8 > a->size && a->size >= 8) d = a->size - 8; /* computes some twice instead of the rest one by one */
         if (a->size >= 8)
             W(mix)(8, score, a->count, v + d * stride, stride, inverse, mixed + (size_t)d * LANES);
         else

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernels at each width that the compiler can make for this architecture, and the choice among them. */
+/* The kernels for each vector width that the compiler supports on this architecture, and the choice among them. */
 #include "kernels.h"
 #include "numeric.h"
 
 #include <string.h>
 
-#define FUSED_SOFT 0   /* in doubles */
-#define FUSED_SCALAR 1 /* one at a time, by an instruction */
+#define FUSED_SOFT 0   /* emulated in doubles */
+#define FUSED_SCALAR 1 /* one lane at a time, in hardware */
 #define FUSED_NEON 2
 #define FUSED_AVX2 3
 #define FUSED_AVX512 4

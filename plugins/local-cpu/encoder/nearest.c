@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embeds the questions, and then row after row; each question keeps the nearest rows. */
+/* Embeds the questions, then the rows batch by batch; each question keeps the nearest rows. */
 #include "encoder/nearest.h"
 #include "encoder/sentences.h"
 #include "kolm/kit/json.h"
@@ -20,7 +20,7 @@
 
 typedef struct row {
     char id[ID_BYTES];
-    double likeness; /* 0: none */
+    double likeness; /* 0: unused entry */
 } row;
 
 struct nearest {
@@ -129,7 +129,7 @@ static kit_status compare_rows(nearest *n, const char *path, kolm_error_t *err) 
     return status == KOLM_OK ? status : kit_fail_context(err, "%s", path);
 }
 
-/* ---- The whole */
+/* ---- Entry points */
 
 static kit_status make_room(nearest *n, kolm_error_t *err) {
     n->asked = malloc((size_t)NEAREST_QUESTIONS * n->dimensions * sizeof *n->asked);

@@ -6,12 +6,12 @@
 #include "infer.h"
 
 /*
- * The rows are in near.jsonl of the job, lines of {"id","input"}. Likeness is the cosine of the embeddings; rows with 0
- * or less are not near, and rows of equal likeness keep their order. Memory: the embeddings of the questions, at most
- * NEAREST_QUESTIONS of them, and of one batch of rows.
+ * The rows are in near.jsonl of the job, lines of {"id","input"}. Likeness is the cosine of the embeddings; rows with a
+ * likeness of 0 or less are left out, and rows of equal likeness keep their order. Memory: the embeddings of the
+ * questions, at most NEAREST_QUESTIONS of them, and of one batch of rows.
  */
 #define NEAREST_FILE "near.jsonl"
-#define NEAREST_QUESTIONS 64u /* of a job with more nothing is said */
+#define NEAREST_QUESTIONS 64u /* a job with more gets no nearest rows */
 #define NEAREST_ROWS 3u       /* of each question */
 
 typedef struct nearest nearest;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The normalizers of tokenizer.json, run over glyphs. */
+/* Applies the normalizers of tokenizer.json to glyphs. */
 #include "tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static void swap(glyphs *a, glyphs *b) {
 
 /* ---- Unicode's normal forms (UAX 15) */
 
-/* Sorts marks by their class, equal ones as they stand: few by insertion, many by counting. */
+/* Stable sort of marks by combining class: insertion sort if there are few, counting sort if many. */
 static bool sort_marks(glyph *g, size_t count) {
     if (count <= 16) {
         for (size_t i = 1; i < count; i++) {
@@ -127,7 +127,7 @@ static void put_lower(glyphs *out, uint32_t point, uint32_t origin, bool lower) 
         put(out, two[i], origin);
 }
 
-/* What one glyph beyond ASCII becomes. False: a mark stays that would have to be ordered among others. */
+/* Normalises one glyph beyond ASCII. False if a mark remains, which may have to be reordered. */
 static bool bert_glyph(const normal_step *s, glyph g, glyphs *out) {
     uint32_t parts[POINT_LONGEST] = {g.point};
     unsigned what = point_what(g.point);
@@ -146,7 +146,7 @@ static bool bert_glyph(const normal_step *s, glyph g, glyphs *out) {
     return true;
 }
 
-/* All of it in one pass. False when that is not enough: then the steps one by one. */
+/* Normalises text in one pass. False if that is not possible: then the steps must run one by one. */
 static bool bert_quickly(const normal_step *s, const glyphs *text, glyphs *out) {
     for (size_t i = 0; i < text->count; i++) {
         glyph g = text->at[i];
@@ -182,7 +182,7 @@ static bool lower_all(glyphs *text, glyphs *spare) {
 static bool run_bert(const normal_step *s, glyphs *text, glyphs *spare) {
     spare->count = 0;
     if (!glyphs_reserve(spare, text->count * 5))
-        return false; /* blanks around it, or a decomposition, of which none is longer */
+        return false; /* enough for spaces around a glyph, or for its decomposition */
     if (bert_quickly(s, text, spare)) {
         swap(text, spare);
         return true;
@@ -197,7 +197,7 @@ static bool run_bert(const normal_step *s, glyphs *text, glyphs *spare) {
     return !s->lower || lower_all(text, spare);
 }
 
-/* ---- The others */
+/* ---- Other normalizers */
 
 static void strip(glyphs *text, bool left, bool right) {
     size_t from = 0, to = text->count;
@@ -219,7 +219,7 @@ static bool prepend(const normal_step *s, glyphs *text) {
     return true;
 }
 
-/* The clean-up of Google's translation models: some controls out, blanks and marks of direction to spaces. */
+/* The clean-up of Google's translation models: removes some controls; blanks and direction marks become spaces. */
 static void nmt(glyphs *text) {
     size_t kept = 0;
     for (size_t i = 0; i < text->count; i++) {
@@ -233,7 +233,7 @@ static void nmt(glyphs *text) {
     text->count = kept;
 }
 
-/* What is put in gets the origin of the match's last glyph. */
+/* The replacement has the origin of the match's last glyph. */
 static bool replace(const normal_step *s, glyphs *text, glyphs *spare) {
     size_t from = 0, start, end;
     if (!pattern_find(&s->pattern, text->at, text->count, 0, &start, &end)) return true;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The patterns of Replace and Split: texts, and one character or class of them repeated. */
+/* The patterns of Replace and Split: a text, or one character or class of characters, repeated. */
 #include "tokenizer_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Looking */
+/* ---- Searching */
 
 static bool in_class(const pattern *p, uint32_t point) {
     bool found = p->spaces && (point_what(point) & POINT_WHITE) != 0;
@@ -48,7 +48,7 @@ void pattern_free(pattern *p) {
     *p = (pattern){0};
 }
 
-/* ---- Reading a regular expression of the one kind */
+/* ---- Reading a regular expression of the supported kind */
 
 typedef struct reader {
     const uint32_t *at, *end;
@@ -59,7 +59,7 @@ static bool is_special(uint32_t c) {
     return c < 0x80 && c != 0 && strchr("\\^$.|?*+()[]{}", (int)c) != NULL;
 }
 
-/* What a backslash and a letter stand for; the backslash is behind. */
+/* Reads an escape, after its backslash. */
 static bool read_escape(reader *r) {
     if (r->at == r->end) return false;
     uint32_t c = *r->at++;
@@ -81,7 +81,7 @@ static bool read_class(reader *r) {
     const uint32_t *first = r->at;
     while (r->at < r->end && *r->at != ']') {
         uint32_t c = *r->at++;
-        if (c == '[' || c == '&' || c == '-' || c == '^') return false; /* ranges and sets of sets */
+        if (c == '[' || c == '&' || c == '-' || c == '^') return false; /* no ranges or set operations */
         if (c != '\\')
             r->p->points[r->p->count++] = c;
         else if (!read_escape(r))
@@ -99,7 +99,7 @@ static bool read_number(reader *r, uint32_t *out) {
     return r->at > first && *out <= 10000;
 }
 
-/* "+", "{2}", "{2,}", "{2,5}" or nothing. */
+/* Reads "+", "{2}", "{2,}", "{2,5}" or nothing. */
 static bool read_times(reader *r) {
     pattern *p = r->p;
     p->least = p->most = 1;
@@ -124,7 +124,7 @@ static bool read_expression(const uint32_t *points, uint32_t count, pattern *p) 
     uint32_t plain = 0;
     while (plain < count && !is_special(points[plain]))
         plain++;
-    if (plain == count) { /* no more than a text */
+    if (plain == count) { /* a plain text */
         memcpy(p->points, points, count * sizeof *points);
         p->count = count;
         return count > 0;

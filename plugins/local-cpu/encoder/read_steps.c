@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The normalizer and the pre_tokenizer of a tokenizer.json as steps. */
+/* Reads the normalizer and the pre_tokenizer of a tokenizer.json as steps. */
 #include "tokenizer_parts.h"
 
 #include "kolm/kit/text.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS_MAX 256u /* of a normalizer: one for each punctuation mark, and some */
+#define STEPS_MAX 256u /* of a normalizer; some have one for each punctuation mark */
 
 kit_status tokenizer_points(const char *text, uint32_t **out, uint32_t *out_count, kolm_error_t *err) {
     size_t length = strlen(text), count = 0;
@@ -30,7 +30,7 @@ static const char *type_of(const cJSON *value) {
     return kit_json_get_string(value, "type", &type) ? type : "";
 }
 
-/* A flag that the library wants to be there. */
+/* Reads a flag that the library requires. */
 static kit_status need_bool(const cJSON *value, const char *key, bool *out, kolm_error_t *err) {
     if (kit_json_get_bool(value, key, out)) return KOLM_OK;
     return tokenizer_damaged(err, "tokenizer.json: %s has no \"%s\" that is true or false", type_of(value), key);
@@ -105,7 +105,7 @@ static kit_status read_step(const cJSON *value, normal_step *s, kolm_error_t *er
         err, "tokenizer.json: the normalizer is of a type that the encoder recipe does not read: %s", type);
 }
 
-/* NULL without memory. */
+/* NULL if out of memory. */
 static normal_step *add_step(normaliser *out) {
     normal_step *steps = realloc(out->steps, (out->count + 1) * sizeof *steps);
     if (steps == NULL) return NULL;
@@ -154,7 +154,7 @@ static kit_status read_keep(const cJSON *value, split_step *s, kolm_error_t *err
     return tokenizer_damaged(err, "tokenizer.json: the pre_tokenizer %s has no behavior that is known", type_of(value));
 }
 
-/* Files of before 2024 say add_prefix_space, which is no more than "always". */
+/* Files from before 2024 have add_prefix_space instead of prepend_scheme; the library accepts only true for it. */
 static kit_status read_metaspace(const cJSON *value, split_step *s, kolm_error_t *err) {
     const char *text = "", *scheme = "always";
     size_t length;

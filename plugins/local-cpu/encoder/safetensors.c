@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_MAX (64u << 20) /* of a header; the models here have some ten kilobytes */
+#define HEADER_MAX (64u << 20) /* of a header; those of supported models have tens of kilobytes */
 #define TENSORS_MAX (1u << 20)
-#define SHOWN_MAX 96 /* bytes of a name in a sentence */
+#define SHOWN_MAX 96 /* bytes of a name in a message */
 
 struct enc_tensors {
     cJSON *header; /* owns the names */
@@ -54,7 +54,7 @@ static kit_status out_of_memory(kolm_error_t *err) {
 /* The file being read, for messages. */
 typedef struct source {
     const char *shown;
-    const uint8_t *bytes; /* of the data, behind the header */
+    const uint8_t *bytes; /* the data, after the header */
     uint64_t size;
     uint64_t before; /* bytes of the file before the data */
 } source;
@@ -152,7 +152,7 @@ static kit_status read_tensor(const source *s, const cJSON *value, enc_tensor *t
     return read_place(s, value, type, t, err);
 }
 
-/* ---- All of them */
+/* ---- All tensors */
 
 static int by_place(const void *a, const void *b) {
     const enc_tensor *x = a, *y = b;

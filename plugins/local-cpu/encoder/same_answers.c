@@ -16,7 +16,7 @@
 
 #define BATCH_TEXTS 256u
 #define BATCH_TOKENS 8192u
-#define MARGINS_MAX (1u << 20) /* floats of the texts that wait */
+#define MARGINS_MAX (1u << 20) /* floats of the pending texts */
 #define FILES_MAX 64u
 
 typedef struct comparing {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pre_tokenizers of tokenizer.json: a text cut into pieces, each of which the model turns into tokens for itself.
- */
+/* The pre_tokenizers of tokenizer.json: they split a text into pieces, each of which the model tokenizes separately. */
 #include "tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -10,7 +9,7 @@ static bool run_from(split_run *run, size_t step, const glyph *g, size_t count);
 
 /* ---- Cutting at matches */
 
-/* Goes over a piece in stretches that are a match, or lie between two. */
+/* Iterates over a piece in stretches: matches, and the text between them. */
 typedef struct stretches {
     const split_step *step;
     const glyph *g;
@@ -42,7 +41,7 @@ static bool next(stretches *s, size_t *out_start, size_t *out_end, bool *out_mat
     return true;
 }
 
-/* Whether a stretch belongs to the one before it. */
+/* Returns true if a stretch is merged with the previous one. */
 static bool joins(split_keep keep, bool match, bool before) {
     switch (keep) {
     case KEEP_CONTIGUOUS:
@@ -76,7 +75,7 @@ static bool cut(split_run *run, size_t step, unsigned what, const glyph *g, size
 
 /* ---- The steps */
 
-/* Words between white space, and each punctuation mark for itself. */
+/* Words between white space; each punctuation mark is a piece. */
 static bool cut_bert(split_run *run, size_t step, const glyph *g, size_t count) {
     for (size_t i = 0; i < count;) {
         unsigned what = point_what(g[i].point);
@@ -90,7 +89,7 @@ static bool cut_bert(split_run *run, size_t step, const glyph *g, size_t count) 
     return true;
 }
 
-/* "\w+|[^\w\s]+". White space is no part of a word. */
+/* "\w+|[^\w\s]+". No white space is a word character. */
 static bool cut_words(split_run *run, size_t step, const glyph *g, size_t count) {
     for (size_t i = 0; i < count;) {
         unsigned what = point_what(g[i].point) & (POINT_WHITE | POINT_WORD);
@@ -103,7 +102,7 @@ static bool cut_words(split_run *run, size_t step, const glyph *g, size_t count)
     return true;
 }
 
-/* Spaces become marks, one goes in front, and a piece begins at each. */
+/* Replaces spaces by marks, prepends one if required, and begins a piece at each. */
 static bool cut_metaspace(split_run *run, size_t step, const glyph *g, size_t count) {
     const split_step *s = &run->splitter->steps[step];
     glyphs *marked = &run->meta[step];

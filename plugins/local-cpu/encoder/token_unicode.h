@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What single code points are and become, as the tokenizers library has it. */
+/* Properties and mappings of single code points, as in the tokenizers library. */
 #ifndef LOCAL_CPU_ENCODER_TOKEN_UNICODE_H
 #define LOCAL_CPU_ENCODER_TOKEN_UNICODE_H
 
@@ -9,21 +9,21 @@
 
 enum {
     POINT_WHITE = 1u << 0,       /* white space */
-    POINT_CLEANED = 1u << 1,     /* control and format characters that BertNormalizer takes out */
+    POINT_CLEANED = 1u << 1,     /* control and format characters that BertNormalizer removes */
     POINT_NONSPACING = 1u << 2,  /* category Mn */
     POINT_PUNCTUATION = 1u << 3, /* category P, and ASCII's symbols */
     POINT_MARK = 1u << 4,        /* category M */
     POINT_NUMERIC = 1u << 5,
     POINT_WORD = 1u << 6,       /* \w of regular expressions */
     POINT_LOWERS = 1u << 7,     /* has a lower case */
-    POINT_CANONICAL = 1u << 8,  /* has a canonical decomposition, Hangul apart */
+    POINT_CANONICAL = 1u << 8,  /* has a canonical decomposition; not for Hangul */
     POINT_COMPATIBLE = 1u << 9, /* has a compatibility decomposition that differs */
     POINT_ORDERED = 1u << 10,   /* has a combining class: moves when text is normalised */
-    POINT_CLUSTER_SHIFT = 11,   /* above: one of CLUSTER_* */
+    POINT_CLUSTER_SHIFT = 11,   /* the bits from here on: one of CLUSTER_* */
 };
 
 /* Roles in a grapheme cluster (UAX 29, with Indic conjuncts). Regional indicators are OTHER: a cluster of two has eight
- * bytes, and only those of less than six are ever looked at as a whole. */
+ * bytes, and only clusters of fewer than six are looked up as a whole. */
 enum {
     CLUSTER_OTHER,
     CLUSTER_CONTROL,
@@ -52,11 +52,12 @@ static inline unsigned point_what(uint32_t point) {
     return point_flags[(size_t)point_blocks[point >> 7] << 7 | (point & 127u)];
 }
 
-#define POINT_LONGEST 18 /* code points that one can become */
+#define POINT_LONGEST 18 /* maximum length of a decomposition, in code points */
 
-/* The lower case of a point: one or two, written to out. */
+/* Writes the lower case of a point, one or two points, to out; returns their number. */
 size_t point_lower(uint32_t point, uint32_t out[2]);
-/* What a point decomposes to, itself without a decomposition; compatible: NFKD, else NFD. */
+/* Writes the decomposition of a point to out, or the point if it has none; returns the length. compatible: NFKD, else
+ * NFD. */
 size_t point_decompose(uint32_t point, bool compatible, uint32_t out[POINT_LONGEST]);
 /* The canonical combining class, 0 for most. */
 unsigned point_order(uint32_t point);

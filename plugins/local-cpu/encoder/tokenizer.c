@@ -92,7 +92,7 @@ bool tokenizer_token(const tokenizer *t, const char *text, size_t length, uint32
     return *out_id != VOCABULARY_NONE;
 }
 
-/* ---- The work on a text */
+/* ---- Encoding a text */
 
 kit_status tokenizer_work_new(tokenizer_work **out, kolm_error_t *err) {
     *out = calloc(1, sizeof **out);
@@ -145,7 +145,7 @@ static bool encode_piece(const tokenizer *t, tokenizer_work *w, size_t length, s
     return work_emit(w, id != VOCABULARY_NONE ? id : t->unknown);
 }
 
-/* The place of a piece among those seen. Eight bytes behind it may be read. */
+/* The cache slot of the piece in w->bytes, where the eight bytes after it are overwritten. */
 static seen_piece *seen_place(tokenizer_work *w, size_t length) {
     uint64_t hash = length, word;
     memset(w->bytes + length, 0, 8);
@@ -187,7 +187,7 @@ static bool take_piece(void *user, const glyph *g, size_t count) {
     return length <= SEEN_BYTES ? encode_short(t, w, length, count) : encode_piece(t, w, length, count);
 }
 
-/* A stretch of normalised text, or an added token in it. */
+/* Takes a stretch of normalised text, or an added token in it. */
 static bool take_normalised(void *user, uint32_t id, const glyph *g, size_t count) {
     tokenizer_work *w = user;
     if (id != VOCABULARY_NONE) return work_emit(w, id);
@@ -197,7 +197,7 @@ static bool take_normalised(void *user, uint32_t id, const glyph *g, size_t coun
     return goes_on;
 }
 
-/* A stretch of raw text, or an added token in it. */
+/* Takes a stretch of raw text, or an added token in it. */
 static bool take_raw(void *user, uint32_t id, const glyph *g, size_t count) {
     tokenizer_work *w = user;
     const tokenizer *t = w->tokenizer;
@@ -209,7 +209,7 @@ static bool take_raw(void *user, uint32_t id, const glyph *g, size_t count) {
     return added_tokens_split(&t->normalised, w->text.at, w->text.count, take_normalised, w);
 }
 
-/* The glyphs of a text, at most `most` of them; *out_bad: the first byte that is not UTF-8. */
+/* Converts a text to at most `most` glyphs; *out_bad: offset of the first byte that is not UTF-8, or length. */
 static bool read_text(tokenizer_work *w, const char *text, size_t length, size_t most, size_t *out_bad) {
     size_t i = 0, count = 0;
     w->raw.count = 0;
@@ -234,7 +234,7 @@ static bool read_text(tokenizer_work *w, const char *text, size_t length, size_t
     return true;
 }
 
-/* ---- The limit */
+/* ---- Truncation and special tokens */
 
 static bool special(unsigned how) {
     return (how & TOKENIZER_SPECIAL) != 0;
@@ -247,7 +247,7 @@ static void drop_unknown(tokenizer_work *w, uint32_t unknown) {
     w->count = kept;
 }
 
-/* Special tokens around the ids, of which the last `most` stay where the end is kept. */
+/* Keeps only the last `most` ids if the end of the text is kept, and adds the special tokens. */
 static bool finish(tokenizer_work *w, unsigned how, size_t most) {
     const tokenizer_facts *f = &w->tokenizer->facts;
     size_t before = special(how) ? f->before_count : 0, after = special(how) ? f->after_count : 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads tokenizer.json: the vocabulary in one pass over the bytes, the small rest as a tree. */
+/* Reads tokenizer.json: the vocabulary in one pass over the bytes, the rest, which is small, as a tree. */
 #include "json_scan.h"
 
 #include "kolm/kit/text.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Scores of tokens that no vocabulary knows: ten below the least of all. */
+/* The score of unknown tokens is this much below the lowest of the vocabulary. */
 #define UNKNOWN_PENALTY 10.0
 
 typedef struct part {
@@ -17,7 +17,7 @@ typedef struct part {
     size_t length;
 } part;
 
-/* What is known of the model before all of it has been read: keys come in any order. */
+/* Members of the model, evaluated once all have been read, because keys come in any order. */
 typedef struct model_reading {
     part type;
     bool has_prefix, has_most, is_list, is_map;
@@ -222,7 +222,7 @@ static kit_status read_pair(const cJSON *value, const char *key, uint32_t **ids,
     return add_special(ids, count, cJSON_GetArrayItem(kit_json_get(value, key), 1), err);
 }
 
-/* One piece of a template: the text itself, or a special token with its ids. */
+/* Reads one piece of a template: the text, or a special token with its ids. *behind: the text came before. */
 static kit_status read_template_piece(tokenizer *t, const cJSON *piece, const cJSON *specials, bool *behind,
                                       kolm_error_t *err) {
     const char *id;
@@ -247,7 +247,7 @@ static kit_status read_post(tokenizer *t, const cJSON *value, unsigned depth, bo
     const cJSON *one;
     if (value == NULL || cJSON_IsNull(value)) return KOLM_OK;
     if (!kit_json_get_string(value, "type", &type)) type = "";
-    if (strcmp(type, "ByteLevel") == 0) return KOLM_OK; /* changes offsets alone */
+    if (strcmp(type, "ByteLevel") == 0) return KOLM_OK; /* only affects offsets */
     if (strcmp(type, "Sequence") == 0 && depth == 0) {
         cJSON_ArrayForEach(one, kit_json_get(value, "processors")) KIT_TRY(read_post(t, one, 1, behind, err));
         return KOLM_OK;
@@ -268,7 +268,7 @@ static kit_status read_post(tokenizer *t, const cJSON *value, unsigned depth, bo
                          err, "tokenizer.json: the template of the post_processor does not have the text just once");
 }
 
-/* ---- All of it */
+/* ---- The whole file */
 
 enum { PART_VERSION, PART_TRUNCATION, PART_ADDED, PART_NORMALIZER, PART_SPLITTER, PART_POST, PART_COUNT };
 static const char *const part_names[PART_COUNT] = {"version",    "truncation",    "added_tokens",

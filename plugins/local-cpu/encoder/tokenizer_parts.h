@@ -26,7 +26,7 @@ typedef struct glyphs {
 bool glyphs_reserve(glyphs *g, size_t more);
 bool glyphs_copy(glyphs *to, const glyph *from, size_t count);
 
-/* A text to look for, or one character (or class of them) repeated. */
+/* A text to search for, or one character (or class of characters), repeated. */
 typedef struct pattern {
     uint32_t *points; /* the text, or the members of the class */
     uint32_t count;
@@ -83,9 +83,9 @@ typedef struct normaliser {
     size_t count;
     bool origins; /* a pre-tokenizer needs them */
 } normaliser;
-/* The steps of a normalizer of tokenizer.json; null is none. */
+/* Reads the steps of a normalizer of tokenizer.json; JSON null: no steps. */
 kit_status normaliser_read(const cJSON *value, normaliser *out, kolm_error_t *err) KIT_MUST_USE;
-/* That of BertTokenizer, from its configuration. */
+/* The normaliser of BertTokenizer, from its configuration. */
 kit_status normaliser_bert(bool clean, bool chinese, bool accents, bool lower, normaliser *out,
                            kolm_error_t *err) KIT_MUST_USE;
 /* Returns true if all steps maintain origins. */
@@ -93,7 +93,7 @@ bool normaliser_keeps_origins(const normaliser *n);
 /* In place, with spare for a second copy; false if out of memory. */
 bool normaliser_run(const normaliser *n, glyphs *text, glyphs *spare);
 void normaliser_free(normaliser *n);
-/* The canonical or compatibility form of text in place, as normaliser_run does it. */
+/* Converts text to its canonical or compatibility form, in place, with spare as in normaliser_run. */
 bool normal_form(glyphs *text, glyphs *spare, bool compatible, bool compose);
 
 typedef enum split_kind {
@@ -253,7 +253,7 @@ struct tokenizer {
     uint32_t byte_ids[256];
     normaliser normaliser;
     splitter splitter;
-    added_tokens raw, normalised; /* looked for in the raw text, and in the normalised one */
+    added_tokens raw, normalised; /* searched for in the raw text, and in the normalised one */
     uint32_t *before, *after;
 };
 
@@ -300,7 +300,7 @@ struct tokenizer_work {
 bool work_emit(tokenizer_work *w, uint32_t id);
 /* Grows *memory to at least `wanted` elements of this size. */
 bool work_reserve(void **memory, size_t *capacity, size_t wanted, size_t size);
-/* The tokens of one piece, w->bytes holding its UTF-8. */
+/* Emits the tokens of one piece, whose UTF-8 is in w->bytes. */
 bool wordpiece_encode(const tokenizer *t, tokenizer_work *w, size_t length, size_t characters);
 bool unigram_encode(const tokenizer *t, tokenizer_work *w, size_t length);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads vocab.txt and tokenizer_config.json as BertTokenizer does, and what is counted once a tokenizer stands. */
+/* Reads vocab.txt and tokenizer_config.json as BertTokenizer does, and computes the facts of every tokenizer. */
 #include "tokenizer_parts.h"
 
 #include "kolm/kit/text.h"
@@ -9,7 +9,7 @@
 
 /* ---- Facts */
 
-/* Lengths of all tokens, counted; the middle one, or between the two in the middle. */
+/* Counts all tokens by length, to find their median: the middle length, or the mean of the two in the middle. */
 static kit_status count_tokens(tokenizer *t, kolm_error_t *err) {
     const vocabulary *const both[2] = {&t->words, &t->added};
     uint32_t *lengths = calloc(VOCABULARY_TOKEN_MAX + 1, sizeof *lengths);
@@ -53,7 +53,7 @@ kit_status tokenizer_settle(tokenizer *t, kolm_error_t *err) {
 
 /* ---- vocab.txt */
 
-/* A token a line; blanks at the end of a line are not its token's. */
+/* One token per line, without blanks at the end of the line. */
 static kit_status read_lines(tokenizer *t, const char *text, size_t length, kolm_error_t *err) {
     uint32_t id = 0;
     for (size_t at = 0; at < length; id++) {
@@ -71,7 +71,7 @@ static kit_status read_lines(tokenizer *t, const char *text, size_t length, kolm
 
 /* ---- tokenizer_config.json */
 
-/* A token by its text, or by an object with its content. */
+/* A token is given by its text, or by an object with its content. */
 static const char *token_text(const cJSON *config, const char *key, const char *otherwise) {
     const cJSON *value = kit_json_get(config, key);
     const char *text = otherwise;
@@ -91,7 +91,7 @@ static kit_status need(const tokenizer *t, const char *token, const char *role, 
     return tokenizer_refuse(err, "vocab.txt has no %s (the %s)", token, role);
 }
 
-/* Tokens that the configuration lists beside the five, with their flags, if the vocabulary has them. */
+/* Reads the other tokens that the configuration lists, with their flags; the vocabulary must have all of them. */
 static kit_status read_listed(const tokenizer *t, const cJSON *listed, added_request *requests, size_t *count,
                               kolm_error_t *err) {
     const cJSON *one;

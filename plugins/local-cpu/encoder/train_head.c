@@ -11,14 +11,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Lambda in temperatures of the linear model, and the cost of the regression. Of the cost there is no choice: among 3,
- * 10, 30 and 100 the least that was within a standard error lost 1.3 points of Banking77's test set with ten rows a
- * label, and 1.1 with five. */
+/* Lambda in units of 1 / temperature of the linear model, and the cost of the regression. The cost is fixed: choosing
+ * the lowest of 3, 10, 30 and 100 within a standard error of the best lost 1.3 points on Banking77's test set with ten
+ * rows per label, and 1.1 with five. */
 static const float lambdas[] = {0.05f, 0.15f, 0.4f, 0.8f, 1.6f, 3.2f, 6.4f};
 static const float costs[] = {10.0f};
 #define LAMBDAS (sizeof lambdas / sizeof *lambdas)
 #define COSTS (sizeof costs / sizeof *costs)
-#define BLIND_LAMBDA 1 /* of them, when nothing can be measured */
+#define BLIND_LAMBDA 1 /* index of the lambda used if nothing can be measured */
 #define NO_SLOT UINT32_MAX
 
 static kit_status out_of_memory(kolm_error_t *err) {
@@ -30,11 +30,11 @@ static kit_status out_of_memory(kolm_error_t *err) {
 /* The rows used for comparing candidates. */
 typedef struct part {
     head_rows rows;
-    uint32_t *number; /* of each in the job */
+    uint32_t *number; /* of each row, in the job */
     uint32_t *label, *fold;
     float *margins;
     uint32_t stride;
-    float *copy; /* of their embeddings, in a file without a name; NULL when all rows are in */
+    float *copy; /* of their embeddings, in an unlinked file; NULL if the part has all rows */
     size_t copy_bytes;
 } part;
 
@@ -42,7 +42,7 @@ static void report(const head_job *job, const char *phase, uint64_t done, uint64
     if (job->watch.step != NULL) job->watch.step(job->watch.user, phase, done, total);
 }
 
-/* ---- Which rows */
+/* ---- Choosing rows */
 
 static kit_status copy_embeddings(const head_job *job, part *p, kolm_error_t *err) {
     const size_t line = job->dimensions * sizeof(float);
@@ -66,7 +66,7 @@ static kit_status copy_embeddings(const head_job *job, part *p, kolm_error_t *er
     return status;
 }
 
-/* A row with a margin, or one of a fold that is never held out; of too many a part. */
+/* Chooses the rows that have margins or are in a fold that is never held out; a subset if there are too many. */
 static kit_status choose_part_of(const head_job *job, part *p, kolm_error_t *err) {
     const uint64_t most = HEAD_CV_NUMBERS / p->stride;
     uint32_t *slot = malloc(((size_t)job->rows + 1) * sizeof *slot), count = 0;

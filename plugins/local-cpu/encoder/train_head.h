@@ -6,7 +6,7 @@
 #include "encoder/head.h"
 
 /*
- * The margins are the linear model's raw scores. Lambda is tried in units of the temperature at which those are
+ * The margins are the linear model's raw scores. Lambda is tried in units of 1 / temperature, with which they become
  * log-probabilities, so that candidates are comparable for every solver that the engine may choose.
  *
  * Beyond HEAD_CV_NUMBERS scores the cross-validation and the usual similarity use a subset of the rows, selected by
@@ -21,7 +21,7 @@ typedef struct head_job {
     const uint32_t *label, *fold; /* of each row */
     const float *label_weight;    /* NULL: all rows count alike */
     const choose_held *held;      /* of the linear engine */
-    calibration linear;           /* its own */
+    calibration linear;           /* calibration of the linear engine */
     uint64_t abstain_micro, target_accuracy_micro;
     uint32_t threads;
     const char *scratch_dir;

@@ -10,8 +10,7 @@ static void offer(path_node *to, double score, size_t start, uint32_t id) {
     *to = (path_node){score, (uint32_t)start, id};
 }
 
-/* Goes through the tokens that begin at `from`, shorter ones first. True when one of them is the one character there.
- */
+/* Offers all tokens that begin at `from`, shortest first. Returns true if one of them is a single character. */
 static bool offer_all(const tokenizer *t, tokenizer_work *w, size_t from, size_t length) {
     const vocabulary *v = &t->words;
     double here = w->path[from].score;
@@ -44,7 +43,7 @@ static bool emit_bytes(const tokenizer *t, tokenizer_work *w, size_t from, size_
     return true;
 }
 
-/* The best way backwards; unknown characters side by side are one token. */
+/* Stores the ends of the best segmentation, back to front; adjacent unknown characters are one token. */
 static size_t walk_back(const tokenizer *t, tokenizer_work *w, size_t length) {
     size_t count = 0;
     bool unknown = false;
@@ -73,7 +72,7 @@ bool unigram_encode(const tokenizer *t, tokenizer_work *w, size_t length) {
     for (size_t i = walk_back(t, w, length); i-- > 0; from = w->ends[i]) {
         uint32_t id = w->path[w->ends[i]].id;
         bool fine = true;
-        /* Unknown characters together may be a token after all, one that scored less than they did. */
+        /* Adjacent unknown characters may together be a token, which scored less than they did. */
         if (id == t->unknown) id = vocabulary_find(&t->words, w->bytes + from, w->ends[i] - from);
         if (id != VOCABULARY_NONE)
             fine = work_emit(w, id);

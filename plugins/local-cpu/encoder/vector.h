@@ -2,9 +2,9 @@
 /* Vectors of LANES floats and the few operations on them that C lacks. Included by kernels.c once for each width. */
 
 /*
- * Expects W(name), LANES, TARGET (a function attribute or nothing) and FUSED, which says where a fused multiply-add
- * comes from. A lane never meets another one. Every operation is one of IEEE 754 or on integers, so that all widths
- * give the same bits; maximum(a, b) is a > b ? a : b and minimum(a, b) is a < b ? a : b, as the instructions have it.
+ * Requires W(name), LANES, TARGET (a function attribute or nothing) and FUSED, which selects the implementation of the
+ * fused multiply-add. Lanes never interact. Every operation is defined by IEEE 754 or works on integers, so all widths
+ * produce the same bits; maximum(a, b) is a > b ? a : b and minimum(a, b) is a < b ? a : b, like the instructions.
  */
 typedef float W(vec) __attribute__((vector_size(4 * LANES)));
 typedef float W(loose) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -82,9 +82,9 @@ INLINE V W(fma)(V a, V b, V c) {
     return r;
 }
 #else
-/* In doubles the product is exact. Their sum with c is rounded to odd (Boldo and Melquiond, "Emulation of a FMA and
- * correctly rounded sums", IEEE Transactions on Computers, 2008): when it is not exact its last bit is made 1 in the
- * direction of the error, so that the second rounding, to float, cannot be misled by the first. */
+/* The product is exact in double. Its sum with c is rounded to odd (Boldo and Melquiond, "Emulation of a FMA and
+ * correctly rounded sums", IEEE Transactions on Computers, 2008): if it is not exact, its last bit is set to 1 in the
+ * direction of the error, so that the second rounding, to float, is correct. */
 typedef double W(doubles) __attribute__((vector_size(8 * LANES)));
 typedef int64_t W(longs) __attribute__((vector_size(8 * LANES)));
 INLINE V W(fma)(V a, V b, V c) {
@@ -94,7 +94,7 @@ INLINE V W(fma)(V a, V b, V c) {
     const D product = x * y, sum = product + z, part = sum - product;
     const D error = (product - (sum - part)) + (z - part);
     const L even = ((L)sum & 1) - 1, wrong = (L)(error != 0.0) & even;
-    /* Away from zero when the error has the sign of the sum. */
+    /* Away from zero if the error has the sign of the sum. */
     const L away = (L)((error > 0.0) == (sum > 0.0));
     const L step = (wrong & away & 1) | (wrong & ~away);
     return __builtin_convertvector((D)((L)sum + step), V);
@@ -106,7 +106,7 @@ INLINE V W(maximum)(V a, V b) {
 INLINE V W(minimum)(V a, V b) {
     return SELECT(a < b, a, b);
 }
-/* By way of a double root, which no second rounding can spoil: 53 bits are more than twice 24 and two. */
+/* The root in double, rounded to float, is correctly rounded: 53 bits are at least 2 * 24 + 2. */
 INLINE V W(root)(V x) {
     V r = {0};
     for (int i = 0; i < LANES; i++)
@@ -116,15 +116,15 @@ INLINE V W(root)(V x) {
 #endif
 #endif
 
-/* ---- Functions. Polynomials of least largest error (Lawson's iteration), their coefficients rounded to floats. */
+/* ---- Functions: minimax polynomials (Lawson's iteration), with coefficients rounded to floats */
 
-/* 2^n p, for whole n in -126 .. 127 that was added to 1.5 * 2^23, and p near 1. */
+/* 2^n p, for an integer n in -126 .. 127 and p near 1; shifted: n + 1.5 * 2^23. */
 INLINE V W(scale)(V p, V shifted) {
     return (V)((I)p + ((I)shifted << 23));
 }
 #define SHIFTER 12582912.0f
 
-/* e^x, relative error below 1.3e-7; at least e^-87, and for x above 88 nonsense. */
+/* e^x, relative error below 1.3e-7; at least e^-87, and meaningless for x above 88. */
 INLINE V W(exponential)(V x) {
     x = W(maximum)(SPLAT(-87.0f), x);
     const V shifted = W(fma)(x, SPLAT(1.44269502f), SPLAT(SHIFTER)), n = shifted - SPLAT(SHIFTER);
@@ -140,8 +140,8 @@ INLINE V W(exponential)(V x) {
     return W(scale)(p, shifted);
 }
 
-/* x times the probability that a normal number is below x, absolute error below 1e-7: what is missing to max(x, 0) is
- * |x| times the tail beyond |x|, whose logarithm to base 2 is nearly a parabola; beyond 6 it is nothing. */
+/* x times the standard normal distribution function of x, absolute error below 1e-7: max(x, 0) minus |x| times the tail
+ * beyond |x|, whose base-2 logarithm is nearly a parabola; beyond 6 the tail is negligible. */
 INLINE V W(gelu)(V x) {
     const V size = (V)((I)x & 0x7FFFFFFF), t = W(minimum)(size, SPLAT(6.0f));
     V q = SPLAT(-3.00632088e-8f);

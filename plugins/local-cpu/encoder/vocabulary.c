@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokens by their text: an open-addressed table whose hash goes on from a text's front to all of it. */
+/* Tokens by their text: an open-addressed table. The hash of a text can be computed from that of its prefix. */
 #include "kolm/kit/hash.h"
 #include "tokenizer_parts.h"
 
@@ -11,14 +11,14 @@
 kit_status vocabulary_start(vocabulary *v, size_t size_hint, kolm_error_t *err) {
     kit_hash_secret secret;
     KIT_TRY(kit_hash_secret_draw(&secret, err));
-    /* Any point below 2^60 but small ones, where short texts would not spread. */
+    /* Any point below 2^60 except small ones, with which hashes of short texts would not be spread. */
     v->secret = (secret.words[0] >> 4) | UINT64_C(1) << 32;
     v->size_hint = size_hint;
     return KOLM_OK;
 }
 
 #define SLOT_ENTRY 0xFFFFFFu
-#define TOKENS_FIRST 40000u /* at most, that there is room for at first */
+#define TOKENS_FIRST 40000u /* maximum initial capacity */
 
 static uint64_t hash_of(const vocabulary *v, const char *bytes, size_t length) {
     vocabulary_text text = {0};
@@ -36,7 +36,7 @@ static uint64_t four(const char *bytes) {
     return word;
 }
 
-/* One to seven bytes as a number, the first one lowest, as two fours that may overlap; no byte behind them is read. */
+/* Returns one to seven bytes as a little-endian number, from two reads that may overlap, none beyond the bytes. */
 static uint64_t piece_of(const char *bytes, size_t length) {
     if (length >= 4) return four(bytes) | four(bytes + length - 4) << 8 * (length - 4);
     uint64_t piece = (unsigned char)bytes[0];
@@ -45,7 +45,7 @@ static uint64_t piece_of(const char *bytes, size_t length) {
     return piece;
 }
 
-/* Bytes of a piece that begin a character: the others are 10xxxxxx. */
+/* Number of bytes of a piece that begin a character: all but those of the form 10xxxxxx. */
 static unsigned characters_of(uint64_t piece, size_t length) {
     uint64_t others = piece & ~(piece << 1) & UINT64_C(0x80808080808080);
     unsigned characters = (unsigned)length;
@@ -58,12 +58,12 @@ static size_t slot_of(const vocabulary *v, uint64_t mixed) {
     return (size_t)(mixed >> v->slot_shift);
 }
 
-/* A slot: eight bits of the hash, and the number of an entry and one. */
+/* A slot has eight bits of the hash, and the index of an entry plus one. */
 static uint32_t tag_of(uint64_t mixed) {
     return (uint32_t)mixed << 24;
 }
 
-/* Puts entry i, whose hash is given, into the table; or it gives its id and score to the entry with the same text. */
+/* Adds entry i to the table, or moves its id and score to an earlier entry with the same text. hash: of its text. */
 static void place(vocabulary *v, uint32_t i, uint64_t hash) {
     vocabulary_entry *e = &v->entries[i];
     const uint64_t mixed = hash * ODD;
@@ -87,14 +87,14 @@ static void place(vocabulary *v, uint32_t i, uint64_t hash) {
     }
 }
 
-/* A token waits until some more have come: what its slot needs is fetched meanwhile. */
+/* Delays placing a token until more have been added, so that its slot has been prefetched by then. */
 static void place_later(vocabulary *v, uint32_t i, uint64_t hash) {
     __builtin_prefetch(&v->slots[slot_of(v, hash * ODD)], 1);
     if (i >= VOCABULARY_WAITING) place(v, i - VOCABULARY_WAITING, v->waiting[i % VOCABULARY_WAITING]);
     v->waiting[i % VOCABULARY_WAITING] = hash;
 }
 
-/* Reallocates everything for so many tokens and bytes. */
+/* Reallocates the table for this many tokens and bytes. */
 static bool move(vocabulary *v, uint32_t capacity, size_t bytes_capacity) {
     unsigned bits = 4;
     while (((size_t)3 << bits) / 4 < capacity)
@@ -174,11 +174,11 @@ kit_status vocabulary_score(vocabulary *v, double score, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Adds every prefix of every token that ends at a character boundary, and every token. */
+/* Fills the filter with every token, and every prefix of a token that ends at a character boundary. */
 static bool note_fronts(vocabulary *v) {
     size_t total = 0;
     unsigned bits = 8;
-    for (uint32_t i = 0; i < v->count; i++) /* more than fronts there are */
+    for (uint32_t i = 0; i < v->count; i++) /* at least the number of prefixes */
         if (v->entries[i].characters != VOCABULARY_TWICE) total += v->entries[i].characters;
     while (((size_t)1 << bits) < total)
         bits++;

@@ -9,7 +9,7 @@
 
 typedef struct binding {
     encoder *e;
-    const char *prefix; /* "", or "bert." and the like where a model with a head was saved */
+    const char *prefix; /* ""; "bert." or similar if the model was saved with a head */
     kolm_error_t *err;
 } binding;
 
@@ -40,7 +40,7 @@ static bool is_float(const enc_tensor *t) {
     return t->dtype == ENC_F32 || t->dtype == ENC_F16 || t->dtype == ENC_BF16;
 }
 
-/* rows 0: of any number of rows. A vector has 1 row. */
+/* rows 0: any number of rows. A vector has 1 row. */
 static kit_status get(const binding *b, const char *name, uint32_t rows, uint32_t columns, enc_tensor *out) {
     const enc_tensor *t = find(b, name);
     if (t == NULL) return lacks(b, name);
@@ -115,8 +115,8 @@ static kit_status layer(const binding *b, uint32_t number, enc_layer *out) {
     return norm(b, at, &out->after);
 }
 
-/* Of the 32 kinds of distance that MPNet tells apart (those of T5): 16 for keys behind the query, 16 for those before
- * it; eight exact ones, then ever wider ones up to 128. */
+/* MPNet's 32 buckets of distances (those of T5): 16 for keys up to the query's position, then 16 for keys after it; in
+ * both, 8 exact distances, then increasingly wide ranges, for a maximum distance of 128. */
 static uint32_t kind_of_distance(int32_t query_less_key) {
     static const uint8_t wider[] = {12, 16, 23, 32, 46, 64, 91};
     const uint32_t n = (uint32_t)(query_less_key < 0 ? -query_less_key : query_less_key);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* The longest token at `from` that ends where a character does: its id, and its end. */
+/* Returns the id of the longest token at `from` that ends at a character boundary; *out_end: its end. */
 static uint32_t longest(const tokenizer *t, tokenizer_work *w, size_t from, size_t length, size_t *out_end) {
     const vocabulary *v = &t->words;
     size_t front = from > 0 ? t->prefix_length : 0, count = 0;
@@ -30,8 +30,7 @@ static uint32_t longest(const tokenizer *t, tokenizer_work *w, size_t from, size
     return VOCABULARY_NONE;
 }
 
-/* A word that cannot be segmented, or is too long, is one unknown token: tokens already emitted for it are removed.
- */
+/* A word that cannot be segmented, or is too long, is one unknown token: tokens already emitted for it are dropped. */
 bool wordpiece_encode(const tokenizer *t, tokenizer_work *w, size_t length, size_t characters) {
     size_t before = w->count;
     if (characters > t->word_characters_max) return work_emit(w, t->unknown);
