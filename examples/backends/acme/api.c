@@ -9,7 +9,7 @@
 #define GIGABYTE 1e9
 #define KEYS_PAGE "https://acme.example/keys"
 
-/* ---- Refusals: by code, because texts change */
+/* ---- Refusals, recognised by code, because texts change */
 
 const kit_rent_refusal acme_refusals[] = {
     {"bad_token", 0, KOLM_E_UNAUTHENTICATED, "ACME does not know this key", "make a key on " KEYS_PAGE},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The requests to ACME's API and what its answers mean; nothing about time, money or order. */
+/* The requests to ACME's API and the meaning of its answers, without any policy for time, money or order. */
 #ifndef ACME_API_H
 #define ACME_API_H
 
@@ -12,8 +12,8 @@
  *   GET    /machines        {"machines": [...]}, all of them
  *   GET    /machines/{id}   {"id", "name", "state", "usd_per_hour", "host", "port", "host_key"}
  *   DELETE /machines/{id}   204: it is ending
- * The states are starting, running, ending and ended. A refusal is {"code", "message"}. There is no key against
- * creating twice: the name is looked for.
+ * The states are starting, running, ending and ended. A refusal is {"code", "message"}. There is no idempotency key:
+ * machines are looked up by name.
  */
 
 extern const kit_rent_refusal acme_refusals[];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copying files and directories. */
+/* Copies files and directories. */
 #include "copy.h"
 
 #include <dirent.h>

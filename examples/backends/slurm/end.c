@@ -25,10 +25,10 @@ static void by_whom(const slurm_state *state, char *out, size_t capacity) {
     }
 }
 
-/* "with exit code 3", "by signal 9 (Killed)", "for the reason that Slurm gives": the meaning of FAILED. */
+/* The details of FAILED: ", killed by signal 9 (Killed)", " with exit code 3" or " (Slurm's reason)". */
 static void how_failed(const slurm_job *job, char *out, size_t capacity) {
     const char *name = job->signal < 65 ? strsignal((int)job->signal) : NULL;
-    if (job->signal) /* Slurm's reason for it is a failed launch, though the script had been running. */
+    if (job->signal) /* Slurm reports a failed launch as the reason, although the script was running. */
         (void)kit_format(out, capacity, ", killed by signal %llu (%.40s)", (unsigned long long)job->signal,
                          name ? name : "unknown");
     else if (job->exit_code)
@@ -125,7 +125,7 @@ kit_status slurm_ended(const slurm_settings *settings, const slurm_id *id, const
     if (told->code != KOLM_OK && trainers_fault(job, oom)) {
         *err = *told;
         if (err->code == KOLM_E_CANCELLED || err->code == KOLM_E_UNAVAILABLE)
-            err->code = KOLM_E_ABORTED; /* not stopped from here */
+            err->code = KOLM_E_ABORTED; /* it was not stopped by this kolm */
         return kit_fail_context(err, "Slurm job %s", id->number);
     }
     if (!words[0] && told->code != KOLM_OK) words = told->text;

@@ -18,7 +18,7 @@ void slurm_events_read(slurm_events *events, const char *dir) {
     free(path);
 }
 
-/* The end of the job's standard error, NUL terminated; NULL when there is none. */
+/* The end of the job's standard error, NUL terminated; "" if there is none, NULL if out of memory. */
 static char *tail_of_errors(const char *dir) {
     char *path = NULL, *text = malloc(WORDS_TAIL + 1);
     ssize_t n = 0;

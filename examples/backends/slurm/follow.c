@@ -28,7 +28,7 @@ typedef struct following {
     slurm_place *place;
     slurm_home *home;
     slurm_events events;
-    slurm_view view; /* as the controller last said */
+    slurm_view view; /* of the last query */
     slurm_job job;
     char said[300];     /* why it does not respond */
     char told[400];     /* the last thing that was logged about the queue */
@@ -41,7 +41,7 @@ typedef struct following {
     use use;
 } following;
 
-/* ---- Looking */
+/* ---- Queries */
 
 static bool is_ours(const following *f) {
     const slurm_place *place = f->place;
@@ -90,7 +90,7 @@ static kit_status look(following *f, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* ---- Telling */
+/* ---- Reports */
 
 static void tell(following *f, uint32_t level, const char *text) {
     if (strcmp(text, f->told) == 0) return;
@@ -329,9 +329,9 @@ static kit_status follow(following *f, kolm_error_t *err) {
     }
 }
 
-/* ---- From the beginning */
+/* ---- Submission */
 
-/* The job of a kolm that died after it submitted it and before it wrote down its number; waits for the controller. */
+/* Finds the job of a kolm that died after submitting it, before storing its number; waits for the controller. */
 static kit_status find_again(following *f, kolm_error_t *err) {
     slurm_id id;
     for (;; (void)slurm_pause(f->host, LOOK_MS)) {

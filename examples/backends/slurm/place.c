@@ -155,7 +155,7 @@ static kit_status write_description(const char *place, const cJSON *json, kolm_e
     return status;
 }
 
-/* The model files beside the job, and a job.json that names them there. */
+/* Copies the model files to the place, with a job.json that names them there. */
 static kit_status place_model(const slurm_place *place, const kit_job *job, kolm_error_t *err) {
     char *path = NULL, *model = NULL, *target = NULL;
     cJSON *json = NULL;
@@ -173,7 +173,7 @@ static kit_status place_model(const slurm_place *place, const kit_job *job, kolm
     return status;
 }
 
-/* A checkpoint that kolm kept of this work, unless the place has one, which is newer. */
+/* Copies the checkpoint that kolm kept of this work, unless the place has one, which is newer. */
 static kit_status place_checkpoint(const slurm_place *place, kolm_error_t *err) {
     char *from = NULL, *to = NULL;
     kit_status status = kit_path_join(place->job_dir, CHECKPOINT, &from, err);
@@ -217,7 +217,7 @@ static bool read_small(const slurm_place *place, const char *name, char *out, si
     return good;
 }
 
-/* The earlier submission. A name without an id: kolm died in between, and the job may exist. */
+/* Reads the earlier submission. A name without an id: kolm died in between, and the job may exist. */
 static void recall(slurm_place *place) {
     char text[128];
     (void)read_small(place, NAME_FILE, place->name, sizeof place->name);

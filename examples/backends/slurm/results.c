@@ -13,9 +13,9 @@
 
 #define RESULT_MAX (1u << 22)
 
-/* Lists the directory, after a file was made in it and removed. On a network filesystem a listing, or the absence of a
- * name, may be remembered for a minute (acdirmax of nfs(5)); that a directory was changed from here makes this machine
- * ask the server again. *out_entries: what is in it. */
+/* Lists the directory, after creating and removing a file in it. A network filesystem may cache a listing, or the
+ * absence of a name, for a minute (acdirmax of nfs(5)); a change of the directory makes this machine ask the server
+ * again. *out_entries: number of entries. */
 static kit_status look_again(const char *path, size_t *out_entries, kolm_error_t *err) {
     char *mark = NULL;
     *out_entries = 0;
@@ -49,7 +49,7 @@ static kit_status model_ready(const slurm_place *place, kolm_error_t *err) {
     return status;
 }
 
-/* *out_whole: the last line has its end. */
+/* *out_whole: the last line is complete. */
 static kit_status count_lines(const slurm_place *place, const char *name, uint64_t *out_lines, bool *out_whole,
                               kolm_error_t *err) {
     char *path = NULL, chunk[8192];

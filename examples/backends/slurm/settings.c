@@ -145,8 +145,8 @@ kit_status slurm_options_all(const slurm_settings *s, slurm_options *out, kolm_e
 
 /* ---- The equivalent variables of sbatch */
 
-/* Variables beside the setting that they stand for. Those of the same kind contradict it (sbatch refuses --mem beside
- * SBATCH_MEM_PER_CPU): where the configuration says something, none of them is passed on. */
+/* Variables and the setting that they correspond to. Variables of the same kind may contradict it (sbatch refuses --mem
+ * together with SBATCH_MEM_PER_CPU): if the configuration has the setting, none of them is passed on. */
 static const struct {
     const char *key, *variable;
 } variables[] = {

@@ -11,7 +11,7 @@
 /* ---- Lines */
 
 /* The next line of *at without spaces and carriage returns around it, into out; false at the end. A line that does not
- * fit is cut. */
+ * fit is truncated. */
 static bool next_line(const char **at, char *out, size_t capacity) {
     if (!**at) return false;
     const char *start = *at, *end = start + strcspn(start, "\n");
@@ -144,7 +144,7 @@ void slurm_state_read(const char *text, slurm_state *out) {
 
 /* ---- Records of scontrol */
 
-/* The value of KEY=value in a line of `scontrol --oneliner`; "" for one that is not there, "(null)" or "N/A". */
+/* The value of KEY=value in a line of `scontrol --oneliner`; "" if it is missing, "(null)" or "N/A". */
 static void field_of(const char *line, size_t length, const char *key, char *out, size_t capacity) {
     size_t n = strlen(key);
     const char *end = line + length;
@@ -204,7 +204,7 @@ bool slurm_job_read(const char *text, const char *number, slurm_job *out) {
 
 /* ---- Lines of sacct and squeue */
 
-/* Cuts line at its bars; the fields that are missing are "". */
+/* Splits line at its bars; missing fields are "". */
 static void cut_fields(char *line, char *fields[], size_t count) {
     for (size_t i = 0; i < count; i++) {
         char *bar = strchr(line, '|');
@@ -244,9 +244,9 @@ bool slurm_find_name(const char *text, const char *name, slurm_id *out) {
     return highest > 0;
 }
 
-/* ---- Why not */
+/* ---- Refusals and their remedies */
 
-/* After "sbatch: ", "error: " and the like. */
+/* Skips "sbatch: ", "error: " and similar prefixes. */
 static const char *without_prefixes(const char *line) {
     static const char *const prefixes[] = {"sbatch: ",
                                            "srun: ",
@@ -313,8 +313,8 @@ bool slurm_has_no_accounting(const char *said) {
     return says(said, "accounting storage is disabled");
 }
 
-/* What Slurm says, which setting that is about, and what helps. The first that fits counts: what is more particular
- * comes before what Slurm says beside it ("Requested node configuration is not available"). key "": about none. */
+/* A part of Slurm's message, the setting that it is about ("": none), and the remedy. The first match counts: specific
+ * messages precede the general one that Slurm prints with them ("Requested node configuration is not available"). */
 static const struct {
     const char *words, *key, *help;
 } remedies[] = {

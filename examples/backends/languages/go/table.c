@@ -2,7 +2,7 @@
 /* The table must be a constant data object, which Go cannot export. */
 #include "_cgo_export.h"
 
-/* cgo has no const: the slots of backend.h have. */
+/* The prototypes that cgo generates have no const; the slots of backend.h do. */
 #define SLOT(type, function) (type)(function)
 
 KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
