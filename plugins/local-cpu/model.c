@@ -218,7 +218,7 @@ static kit_status check_head(const head *h, uint64_t size, kolm_error_t *err) {
     if (h->noise_micro > MODEL_MICRO / 2) return corrupt(err, "its share of noise is out of range");
     if (h->threshold_micro > MODEL_MICRO + 1) return corrupt(err, "its threshold is impossible");
     if (h->zero[0] != 0 || h->zero[1] != 0 || h->zero[2] != 0) return corrupt(err, "reserved bytes are not zero");
-    if (h->file_bytes != size || layout_of(h).end != size) return corrupt(err, "it is not as long as its head says");
+    if (h->file_bytes != size || layout_of(h).end != size) return corrupt(err, "its length does not match its header");
     return KOLM_OK;
 }
 
@@ -238,7 +238,7 @@ static kit_status read_labels(model *m, kolm_error_t *err) {
         m->label_at[i] = (uint32_t)at;
         at += 4 + (uint64_t)length;
     }
-    return at == end ? KOLM_OK : corrupt(err, "there are bytes behind its labels");
+    return at == end ? KOLM_OK : corrupt(err, "there are bytes after its labels");
 }
 
 static kit_status read_family(model *m, unsigned family, kolm_error_t *err) {
@@ -260,7 +260,7 @@ static kit_status read_family(model *m, unsigned family, kolm_error_t *err) {
         if (difference == 0 || bucket >= TEXT_BUCKETS) return corrupt(err, "its table of features is out of order");
         f->used[family][bucket / 64] |= 1ull << (bucket % 64);
     }
-    if (p != end) return corrupt(err, "there are bytes behind its table of features");
+    if (p != end) return corrupt(err, "there are bytes after its table of features");
     uint32_t rank = 0;
     for (uint32_t i = 0; i < TEXT_BUCKETS / 64; i++) {
         f->rank[family][i] = rank;
@@ -296,7 +296,7 @@ static kit_status read_tables(model *m, kolm_error_t *err) {
     plain.check = 0;
     uint64_t sum = check_more(check_more(0, (const uint8_t *)&plain, sizeof plain), m->bytes + HEAD_BYTES,
                               m->at.first - HEAD_BYTES);
-    if (sum != m->head.check) return corrupt(err, "its check sum is wrong");
+    if (sum != m->head.check) return corrupt(err, "its checksum is wrong");
     KIT_TRY(read_labels(m, err));
     for (unsigned f = 0; f < TEXT_FAMILIES; f++)
         KIT_TRY(read_family(m, f, err));

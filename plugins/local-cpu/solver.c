@@ -353,7 +353,7 @@ kit_status solve(const solve_task *task, float *weights, uint32_t *out_epochs, k
     kit_status status = work_open(&w, task, weights, err);
     visit_fn visit = visit_of(task);
     if (status == KOLM_OK && w.duals.fd >= 0 && (task->begin != NULL || task->end != NULL))
-        status = kit_fail(err, KOLM_E_INTERNAL, "report this", "too many rows to hand dual numbers on");
+        status = kit_fail(err, KOLM_E_INTERNAL, "report this", "too many rows to return dual variables");
     if (status == KOLM_OK && task->begin != NULL) status = take_duals(&w, err);
     for (; epoch < most && status == KOLM_OK; epoch++) {
         uint32_t blocks = rows_blocks(task->rows);

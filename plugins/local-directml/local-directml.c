@@ -54,7 +54,7 @@ static uint32_t list_adapters(const kolm_host_v1_t *host, const char *runtime) {
 static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect_result_t *out_result) {
     if (list_adapters(host, runtime) > 0)
         return kit_trainer_detected(host, &trainer, "DirectX 12 adapters found", out_result);
-    return kit_detected(out_result, KOLM_DETECT_ABSENT, "no DirectX 12 adapter but the software one", "", "");
+    return kit_detected(out_result, KOLM_DETECT_ABSENT, "no DirectX 12 adapter except the software one", "", "");
 }
 
 #else
@@ -68,8 +68,8 @@ static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect
                             "shorten it", "");
     if (access(device, F_OK) != 0 && access(library, F_OK) == 0)
         return kit_detected(
-            out_result, KOLM_DETECT_ABSENT, "WSL2 without its GPU device: the libraries are there, /dev/dxg is not",
-            "give the container the device (--device /dev/dxg), or update the GPU driver of Windows", "");
+            out_result, KOLM_DETECT_ABSENT, "WSL2 without its GPU device: the libraries exist, but /dev/dxg does not",
+            "pass the device to the container (--device /dev/dxg), or update the GPU driver of Windows", "");
     if (access(device, F_OK) != 0)
         return kit_detected(out_result, KOLM_DETECT_ABSENT, "not Windows, and no WSL2 GPU device (/dev/dxg)", "", "");
     if (access(device, R_OK | W_OK) != 0)
@@ -77,7 +77,7 @@ static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect
                             "the WSL2 GPU device /dev/dxg cannot be opened: no permission",
                             "check the permissions of /dev/dxg", "");
     if (access(library, R_OK) != 0)
-        return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device is there, and libd3d12.so is not",
+        return kit_detected(out_result, KOLM_DETECT_BROKEN, "the WSL2 GPU device exists, but libd3d12.so does not",
                             "update WSL (wsl --update) and the GPU driver of Windows", "");
     const kolm_device_t record = {
         .struct_size = (uint32_t)sizeof record,

@@ -176,7 +176,7 @@ static kit_status cancel(following *f, kolm_error_t *err) {
         }
     }
     if (!ended)
-        return kit_fail(err, KOLM_E_CANCELLED, "squeue --me shows how it stands; scancel ends it",
+        return kit_fail(err, KOLM_E_CANCELLED, "squeue --me shows its state; scancel cancels it",
                         "stopped; Slurm did not say yet that job %s has ended%s%.200s", number, f->said[0] ? ": " : "",
                         f->view == SLURM_VIEW_AWAY ? f->said : f->job.state.name);
     (void)kit_fail(err, KOLM_E_CANCELLED,
@@ -193,7 +193,7 @@ static kit_status stop(following *f, kolm_error_t *err) {
         (void)poll(NULL, 0, 50); /* the pipe of a killed process closes a moment before its children are reparented */
     if (getppid() == f->caller) return cancel(f, err);
     return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to follow it",
-                    "Slurm job %s goes on without kolm", f->place->id.number);
+                    "Slurm job %s continues without kolm", f->place->id.number);
 }
 
 /* ---- The end */
@@ -214,12 +214,13 @@ static kit_status settle(following *f, kolm_error_t *err) {
         slurm_events_read(&f->events, f->place->dir);
         kit_status status = slurm_results_ready(f->place, &why);
         if (status == KOLM_OK && f->events.job.result != NULL) return bring(f, err);
-        if (status == KOLM_OK) (void)kit_fail(&why, KOLM_E_NOT_FOUND, "", "the trainer did not say that it is done");
+        if (status == KOLM_OK)
+            (void)kit_fail(&why, KOLM_E_NOT_FOUND, "", "the trainer did not report that it has finished");
         if (f->events.job.error.code != KOLM_OK || kit_now_ms() >= end) break;
         if (!told)
             f->host->log(f->host->user, KOLM_LOG_INFO, "the job has ended; waiting for its files to be seen here");
         if (!slurm_pause(f->host, EVENTS_MS))
-            return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to bring its results home",
+            return kit_fail(err, KOLM_E_CANCELLED, "run the same command again to copy its results back",
                             "stopped; Slurm job %s has ended", f->place->id.number);
     }
     f->use = NO_RESULT;
@@ -242,7 +243,7 @@ static kit_status no_result(const following *f, const char *why, kolm_error_t *e
     bool oom;
     slurm_last_words(f->place->dir, words, sizeof words, &oom);
     if (f->view == SLURM_VIEW_FORGOTTEN)
-        return kit_fail(err, KOLM_E_ABORTED, "run the same command again: it is submitted once more then",
+        return kit_fail(err, KOLM_E_ABORTED, "run the same command again: the job is then submitted again",
                         "Slurm knows nothing of job %s any more, and it left no result (%.160s)%s%s", number, why,
                         words[0] ? ": " : "", words);
     return kit_fail(

@@ -265,10 +265,10 @@ static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm
     for (;;) {
         kit_status status = try_lock(place, path, err);
         if (status != KOLM_E_UNAVAILABLE) return status;
-        if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm asks the same of Slurm: waiting for it");
+        if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm runs the same request: waiting for it");
         told = true;
         if (!slurm_pause(host, 200))
-            return kit_fail(err, KOLM_E_CANCELLED, "", "stopped while another kolm did the same");
+            return kit_fail(err, KOLM_E_CANCELLED, "", "stopped while waiting for another kolm with the same request");
     }
 }
 

@@ -49,7 +49,7 @@ static kit_status read_seconds(const kolm_host_v1_t *host, const char *key, uint
     if (!kit_setting(host, key, "", text, sizeof text)) return too_long(key, err);
     if (text[0] && (!kit_parse_u64(text, out) || *out > 1000000))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it in whole seconds, at most 1000000",
-                        "backends.slurm.%s '%s' is no number of seconds", key, text);
+                        "backends.slurm.%s '%s' is not a number of seconds", key, text);
     return KOLM_OK;
 }
 

@@ -172,7 +172,8 @@ static kit_status fill(charsmap *map, const kit_buf *blob, kolm_error_t *err) {
                                            (uint32_t)bytes[3] << 24;
     map->unit_count = trie / 4;
     if (map->unit_count == 0 || map->unit_count > (blob->length - 4) / 4)
-        return tokenizer_damaged(err, "tokenizer.json: the precompiled_charsmap says %u bytes of trie and has %zu",
+        return tokenizer_damaged(err,
+                                 "tokenizer.json: the precompiled_charsmap declares a trie of %u bytes, but has %zu",
                                  trie, blob->length);
     size_t text = 4 + (size_t)map->unit_count * 4;
     map->texts_length = blob->length - text;

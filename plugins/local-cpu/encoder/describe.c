@@ -246,7 +246,7 @@ static kit_status set_pooling(const reading *r, const char *mode) {
         r->to->pooling = (enc_pooling)i;
         return KOLM_OK;
     }
-    return refuse(r, "it pools by \"%.40s\", and mean, cls and max are computed", mode);
+    return refuse(r, "it pools by \"%.40s\", and only mean, cls and max are supported", mode);
 }
 
 static kit_status read_pooling_mode(const reading *r, const cJSON *config) {

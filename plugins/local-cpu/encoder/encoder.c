@@ -150,13 +150,13 @@ static kit_status check_texts(batch *b, uint64_t *out_tokens, kolm_error_t *err)
     for (size_t i = 0; i < b->count; i++) {
         const enc_text *t = &b->texts[i];
         if (t->count > d->max_tokens)
-            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "cut the text: the model reads so many tokens and no more",
+            return kit_fail(err, KOLM_E_OUT_OF_RANGE, "shorten the text, or split it",
                             "text %zu has %u tokens, and the encoder reads %u", i, (unsigned)t->count,
                             (unsigned)d->max_tokens);
         for (uint32_t k = 0; k < t->count; k++)
             if (t->tokens[k] >= d->vocabulary)
                 return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                                "use the tokenizer that belongs to the model: get both again, together",
+                                "use the tokenizer of this model: download both again, together",
                                 "token %u of text %zu is not among the %u that the encoder knows",
                                 (unsigned)t->tokens[k], i, (unsigned)d->vocabulary);
         *out_tokens += t->count;
@@ -279,7 +279,7 @@ static kit_status check_finite(const batch *b, kolm_error_t *err) {
         memcpy(&bits, b->out + i, 4);
         if ((bits >> 23 & 255) == 255)
             return kit_fail(err, KOLM_E_DATA_LOSS, "download the model again; if the error persists, use another one",
-                            "the weights in %s make numbers that are not finite", b->e->shown);
+                            "the weights in %s produce numbers that are not finite", b->e->shown);
     }
     return KOLM_OK;
 }

@@ -136,7 +136,7 @@ static bool is_blob(const char *target) {
 }
 
 static kit_status refuse_link(const enc_files *files, const char *name, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "put the file itself into the directory, in the place of the link",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "replace the link with the file itself",
                     "%s in %s is a link that leads out of it", name, files->shown);
 }
 
@@ -218,8 +218,8 @@ static kit_status place_of(enc_files *files, const char *name, size_t *out, kolm
         return kit_fail(err, KOLM_E_NOT_FOUND, "download the model again", "%s is not among the files of %s", name,
                         files->shown);
     if (files->only != NULL && kit_json_get(files->only, name) == NULL)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "download the model again", "%s is not among the files of %s that count",
-                        name, files->shown);
+        return kit_fail(err, KOLM_E_NOT_FOUND, "download the model again",
+                        "%s is not among the files of %s that the job lists", name, files->shown);
     int fd = -1;
     KIT_TRY(open_inside(files, name, &fd, err));
     kit_status status = map(files, name, fd, err);

@@ -298,7 +298,7 @@ kit_status head_distance_fit(const head_rows *on, uint32_t scored, const float *
         if (on->fold[i] < scored) sorted[count++] = similarity[i];
     kit_status status = count > 0 ? KOLM_OK
                                   : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more rows",
-                                             "no row is held out: what similarity is usual cannot be told");
+                                             "no row is held out, so the usual similarity is unknown");
     if (status == KOLM_OK) {
         qsort(sorted, count, sizeof *sorted, ascending);
         out->knee = sorted[(uint64_t)(count - 1) * (MODEL_MICRO - HEAD_USUAL_MICRO) / MODEL_MICRO];

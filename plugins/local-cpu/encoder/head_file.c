@@ -200,7 +200,7 @@ kit_status head_write(const head_model *m, kit_buf *out, kolm_error_t *err) {
 /* ---- Reading untrusted files */
 
 static kit_status corrupt(kolm_error_t *err, const char *why) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "make the artifact again, or fetch a whole copy", "the head is damaged: %s",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again", "the head is damaged: %s",
                     why);
 }
 
@@ -236,8 +236,8 @@ kit_status head_read(const void *bytes, size_t size, head_model *out, kolm_error
     const uint64_t labels = get(b + 12, 4), dimensions = get(b + 16, 4);
     if (!in_range(labels, dimensions)) return corrupt(err, "its labels or dimensions are impossible");
     if (get(b + 64, 8) != size || file_bytes((uint32_t)labels, (uint32_t)dimensions) != size)
-        return corrupt(err, "its length is not what it says");
-    if (get(b + CHECK_AT, 8) != check_sum(b, size)) return corrupt(err, "its check sum is wrong");
+        return corrupt(err, "its length does not match its header");
+    if (get(b + CHECK_AT, 8) != check_sum(b, size)) return corrupt(err, "its checksum is wrong");
     if (get(b + 20, 4) != 0 || get(b + 72, 8) != 0 || get(b + 80, 8) != 0)
         return corrupt(err, "its reserved bytes are not 0");
     out->labels = (uint32_t)labels;

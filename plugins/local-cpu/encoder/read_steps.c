@@ -65,7 +65,7 @@ static kit_status read_prepend(const cJSON *value, normal_step *s, kolm_error_t 
     s->kind = NORMAL_PREPEND;
     KIT_TRY(read_put(value, "prepend", s, err));
     return s->point_count > 0 ? KOLM_OK
-                              : tokenizer_refuse(err, "tokenizer.json: the normalizer Prepend puts nothing in front");
+                              : tokenizer_refuse(err, "tokenizer.json: the normalizer Prepend has an empty text");
 }
 
 static kit_status read_charsmap(const cJSON *value, normal_step *s, kolm_error_t *err) {
@@ -151,7 +151,7 @@ static kit_status read_keep(const cJSON *value, split_step *s, kolm_error_t *err
         s->keep = (split_keep)i;
         return KOLM_OK;
     }
-    return tokenizer_damaged(err, "tokenizer.json: the pre_tokenizer %s has no behavior that is known", type_of(value));
+    return tokenizer_damaged(err, "tokenizer.json: the pre_tokenizer %s has an unknown behavior", type_of(value));
 }
 
 /* Files from before 2024 have add_prefix_space instead of prepend_scheme; the library accepts only true for it. */
@@ -171,11 +171,11 @@ static kit_status read_metaspace(const cJSON *value, split_step *s, kolm_error_t
                                                 : PREPEND_NEVER;
     if (s->prepend == PREPEND_NEVER && strcmp(scheme, "never") != 0)
         return tokenizer_damaged(
-            err,
-            "tokenizer.json: the prepend_scheme of the pre_tokenizer Metaspace is none of always, first and never");
+            err, "tokenizer.json: the prepend_scheme of the pre_tokenizer Metaspace is not always, first or never");
     if (!get_bool(value, "add_prefix_space", true) && s->prepend != PREPEND_NEVER)
         return tokenizer_damaged(
-            err, "tokenizer.json: the pre_tokenizer Metaspace has an add_prefix_space that its prepend_scheme denies");
+            err,
+            "tokenizer.json: the pre_tokenizer Metaspace has an add_prefix_space that contradicts its prepend_scheme");
     return KOLM_OK;
 }
 

@@ -204,13 +204,13 @@ static kit_status read_header(source *s, const uint8_t *bytes, uint64_t size, cJ
     static const char lfs[] = "version https://git-lfs";
     uint64_t length = 0;
     if (size >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
-        return damaged(s, err, "it is only Git LFS's note of where the weights are; fetch them with `git lfs pull`");
+        return damaged(s, err, "it is only the Git LFS pointer to the weights; fetch them with `git lfs pull`");
     if (size < 8)
         return damaged(s, err, "it has %llu bytes, and its header alone takes more", (unsigned long long)size);
     memcpy(&length, bytes, 8);
     if (length > HEADER_MAX) return damaged(s, err, "it does not begin as a safetensors file does");
     if (length > size - 8)
-        return damaged(s, err, "its header is to have %llu bytes, and only %llu follow; was the file cut short?",
+        return damaged(s, err, "its header should have %llu bytes, but only %llu follow; was the file cut short?",
                        (unsigned long long)length, (unsigned long long)(size - 8));
     s->bytes = bytes + 8 + length;
     s->size = size - 8 - length;

@@ -33,13 +33,14 @@ kit_status tokenizer_refuse(kolm_error_t *err, const char *format, ...) {
 kit_status tokenizer_damaged(kolm_error_t *err, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    kit_status status = refuse(err, KOLM_E_DATA_LOSS, "fetch the model's files again", format, args);
+    kit_status status = refuse(err, KOLM_E_DATA_LOSS, "download the model's files again", format, args);
     va_end(args);
     return status;
 }
 
 kit_status tokenizer_no_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "free memory and try again", "no memory for the tokenizer");
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the memory limit",
+                    "out of memory in the tokenizer");
 }
 
 /* ---- Opening */
@@ -52,7 +53,7 @@ kit_status tokenizer_open(const tokenizer_files *files, tokenizer **out, kolm_er
                         "the model has neither tokenizer.json nor vocab.txt");
     if (files->json_length > TOKENIZER_FILE_MAX || files->vocab_length > TOKENIZER_FILE_MAX ||
         files->config_length > TOKENIZER_FILE_MAX)
-        return tokenizer_refuse(err, "the files of the tokenizer are of more than %u bytes", TOKENIZER_FILE_MAX);
+        return tokenizer_refuse(err, "the files of the tokenizer have more than %u bytes", TOKENIZER_FILE_MAX);
     tokenizer *t = calloc(1, sizeof *t);
     if (t == NULL) return tokenizer_no_memory(err);
     kit_status status =
@@ -272,7 +273,7 @@ static kit_status check(const tokenizer *t, size_t length, uint32_t max_tokens, 
     size_t around = special(how) ? (size_t)t->facts.before_count + t->facts.after_count : 0;
     *out_most = SIZE_MAX;
     if ((how & TOKENIZER_MODEL2VEC) != 0 && (how & (TOKENIZER_SPECIAL | TOKENIZER_END)) != 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "model2vec's way to read a text goes with no other");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "TOKENIZER_MODEL2VEC cannot be combined with other flags");
     if (length > TOKENIZER_TEXT_MAX)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "cut it", "a text of %zu bytes; at most %u can be tokenized", length,
                         TOKENIZER_TEXT_MAX);

@@ -288,7 +288,7 @@ static kit_status scan_file(tokenizer *t, json_scan *s, part *parts, kolm_error_
             at++;
         if (!scan_value(s, &value.bytes, &value.length)) return damaged_at(s, "a value", err);
         if (at < PART_COUNT && parts[at].bytes != NULL)
-            return tokenizer_damaged(err, "tokenizer.json: \"%s\" is there twice", part_names[at]);
+            return tokenizer_damaged(err, "tokenizer.json: \"%s\" occurs twice", part_names[at]);
         if (at < PART_COUNT) parts[at] = value;
     }
     if (!fine || scan_peek(s) != '\0' || s->p != s->end)
@@ -315,7 +315,7 @@ static kit_status use_parts(tokenizer *t, cJSON *const *trees, kolm_error_t *err
     if (t->normaliser.origins && !normaliser_keeps_origins(&t->normaliser))
         return tokenizer_refuse(err,
                                 "tokenizer.json: a Metaspace with prepend_scheme first is combined with a normalizer "
-                                "that takes characters apart");
+                                "that decomposes characters");
     KIT_TRY(read_added(t, trees[PART_ADDED], err));
     if (kit_json_get_u64(trees[PART_TRUNCATION], "max_length", &most) && most < UINT32_MAX)
         t->facts.truncation = (uint32_t)most;

@@ -119,7 +119,8 @@ static kit_status read_tokens(tokenizer *t, const cJSON *config, kolm_error_t *e
     size_t count = 0;
     uint32_t ids[5];
     if (cJSON_GetArraySize(more) > 0)
-        return tokenizer_refuse(err, "tokenizer_config.json: additional_special_tokens beside a vocab.txt");
+        return tokenizer_refuse(err,
+                                "tokenizer_config.json: additional_special_tokens are not supported with a vocab.txt");
     added_request *requests = calloc((size_t)cJSON_GetArraySize(listed) + 5, sizeof *requests);
     if (requests == NULL) return tokenizer_no_memory(err);
     kit_status status = KOLM_OK;
@@ -145,8 +146,7 @@ static kit_status use_config(tokenizer *t, const cJSON *config, kolm_error_t *er
     const char *kind = "BertTokenizer";
     kit_json_get_string(config, "tokenizer_class", &kind);
     if (strncmp(kind, "BertTokenizer", 13) != 0 && strncmp(kind, "DistilBertTokenizer", 19) != 0)
-        return tokenizer_refuse(
-            err, "tokenizer_config.json: the tokenizer is of a class that has more than a vocab.txt: %s", kind);
+        return tokenizer_refuse(err, "tokenizer_config.json: the tokenizer is of an unsupported class: %s", kind);
     bool lower = flag(config, "do_lower_case", true);
     KIT_TRY(normaliser_bert(true, flag(config, "tokenize_chinese_chars", true), flag(config, "strip_accents", lower),
                             lower, &t->normaliser, err));
