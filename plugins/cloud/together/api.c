@@ -118,7 +118,7 @@ static kit_status ask_for_upload(kit_queue_task *task, const char *name, char *f
         status = KOLM_OK;
     } else if (reply.http.status == 409 && kit_service_text(reply.json, "file_id", there, sizeof there) &&
                kit_service_is_id(there)) {
-        kit_queue_say(task, "the same rows were uploaded before, as %s: they are used, and not removed", there);
+        kit_queue_say(task, "the same rows are there already, as %s: they are used, and stay", there);
         kit_format(files, KIT_RENT_HANDLE_BYTES, KEPT "%s", there);
         own(task)->checking = true;
         status = KOLM_OK;
