@@ -155,7 +155,7 @@ class Jobs(Case):
         self.assertIn("/nowhere/program", state["text"])
 
     def test_a_keeper_that_cannot_write_leaves_nothing_running(self):
-        far = self.far(command=[PYTHON, "-I", "-B", "-c", far_end.other_bootstrap("os.close(told)  # who waits", "raise OSError(errno.EDQUOT, \"quota\")  # who")])
+        far = self.far(command=[PYTHON, "-I", "-B", "-c", far_end.other_bootstrap("os.close(told)  #", "raise OSError(errno.EDQUOT, \"quota\")  #")])
         state = far.make(ID, {}, script("import signal;signal.pause()"))
         self.assertEqual((state["state"], state["code"]), ("done", 8), state)
         self.assertFalse(alive(state["child"]))
