@@ -3,6 +3,8 @@
 #ifndef KOLM_TESTS_SUITE_H
 #define KOLM_TESTS_SUITE_H
 
+#include "draws.h"
+
 #include <check.h>
 
 /* Runs suite, which it takes, and returns what main is to return. CK_VERBOSITY says how much is printed, normally the

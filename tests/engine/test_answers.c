@@ -207,7 +207,7 @@ int main(void) {
     tcase_add_test(use, a_model_inside_a_larger_file);
     tcase_add_test(use, damage_is_refused_and_never_crashes);
     /* It does not change under valgrind but takes minutes there; the other tests walk the same code. */
-    if (getenv("KOLM_UNDER_VALGRIND") == NULL) tcase_add_test(use, many_labels_make_a_sparse_model);
+    if (!test_under_valgrind()) tcase_add_test(use, many_labels_make_a_sparse_model);
     suite_add_tcase(suite, use);
     return run_suite(suite);
 }

@@ -376,7 +376,7 @@ int main(void) {
     }
     /* How good a model is does not change under valgrind but takes minutes there; the other tests walk the same
      * code. */
-    if (getenv("KOLM_UNDER_VALGRIND") == NULL) {
+    if (!test_under_valgrind()) {
         tcase_add_test(quality, learns_and_knows_how_sure_it_is);
         tcase_add_test(quality, threshold_reaches_the_target);
         tcase_add_test(quality, a_target_out_of_reach_is_told);

@@ -169,7 +169,7 @@ int main(void) {
     tcase_add_test(tcase, the_plainest_within_one_error);
     tcase_add_test(tcase, rows_without_weight_are_none);
     tcase_add_loop_test(tcase, a_fit_begins_where_another_ended, 0, 2);
-    if (getenv("KOLM_UNDER_VALGRIND") == NULL) {
+    if (!test_under_valgrind()) {
         tcase_add_test(tcase, the_first_of_many_rows_decides);
         tcase_add_loop_test(tcase, quick_and_normal_begin_alike, 0, 2);
     }

@@ -122,8 +122,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_set_timeout(tests, 2 * LIMIT_SECONDS);
     suite_add_tcase(suite, tests);
-    if (getenv("KOLM_UNDER_VALGRIND") != NULL)
-        return run_suite(suite); /* it knows neither mount without a type nor mount_setattr */
+    if (test_under_valgrind()) return run_suite(suite); /* it knows neither mount without a type nor mount_setattr */
     tcase_add_test(tests, test_maker_that_dies_before_the_first_process_can_hear_of_it);
     tcase_add_test(tests, test_caller_that_died_before_there_were_processes);
     return run_suite(suite);

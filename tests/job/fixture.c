@@ -87,17 +87,3 @@ const char *job_test_text(const cJSON *row, const char *key) {
     ck_assert_msg(kit_json_get_string(row, key, &text), "a row has the text \"%s\"", key);
     return text;
 }
-
-#if defined(__has_feature)
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-
-bool job_test_slowed(void) {
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-    return true;
-#else
-    return getenv("KOLM_UNDER_VALGRIND") != NULL;
-#endif
-}

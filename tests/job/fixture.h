@@ -31,7 +31,4 @@ void job_test_rows_free(job_test_rows *rows);
 /* The text under key, which must be there. */
 const char *job_test_text(const cJSON *row, const char *key);
 
-/* True if limits of time and memory are meaningless: under valgrind and in sanitized builds. */
-bool job_test_slowed(void);
-
 #endif

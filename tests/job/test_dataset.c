@@ -340,7 +340,7 @@ START_TEST(the_place_of_a_held_out_row_says_nothing_of_its_label) {
 END_TEST
 
 START_TEST(of_very_many_rows_about_fifty_thousand_are_held_out) {
-    if (job_test_slowed()) return;
+    if (test_slowed()) return;
     kit_buf text = {0};
     /* 60 rows a label: all of them are counted exactly, ten each of 5000 labels. */
     for (size_t i = 0; i < 300000; i++)

@@ -255,7 +255,7 @@ START_TEST(outputs_are_judged_to_be_labels_or_not) {
 END_TEST
 
 START_TEST(more_outputs_than_can_be_labels_are_texts) {
-    if (job_test_slowed()) return;
+    if (test_slowed()) return;
     kit_buf text = {0};
     for (size_t i = 0; i < 2 * (JOB_LABELS_MAX + 1); i++)
         kit_buf_fmt(&text, "{\"input\":\"q%zu\",\"output\":\"l%zu\"}\n", i, i % (JOB_LABELS_MAX + 1));
@@ -378,7 +378,7 @@ static long peak_of(size_t rows, uint64_t *out_bytes) {
 }
 
 START_TEST(memory_does_not_grow_with_the_rows) {
-    if (job_test_slowed()) return;
+    if (test_slowed()) return;
     uint64_t few_bytes = 0, many_bytes = 0;
     long few = peak_of(10000, &few_bytes);
     start_again();

@@ -370,7 +370,7 @@ static int churn(int rounds) {
 
 START_TEST(many_at_once_take_nothing_from_each_other) {
     pid_t children[8];
-    int rounds = job_test_slowed() ? 5 : 50;
+    int rounds = (int)test_draws(50, 2);
     for (size_t i = 0; i < 8; i++) {
         children[i] = fork();
         ck_assert_int_ge(children[i], 0);

@@ -211,7 +211,7 @@ static long peak_of(size_t count) {
 }
 
 START_TEST(a_template_of_any_size_takes_the_same_memory) {
-    if (job_test_slowed()) return;
+    if (test_slowed()) return;
     long few = peak_of(5000);
     start_again();
     long many = peak_of(40000);

@@ -44,7 +44,7 @@ static const size_t counts[] = {0,
 
 START_TEST(a_sorter_gives_back_everything_in_order) {
     size_t count = counts[_i];
-    if (count > 100000 && job_test_slowed()) return;
+    if (count > 100000 && test_slowed()) return;
     uint64_t(*all)[3] = calloc(count + 1, sizeof *all);
     job_sorter *sorter = NULL;
     ck_assert_ptr_nonnull(all);

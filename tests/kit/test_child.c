@@ -212,7 +212,7 @@ START_TEST(one_that_holds_its_output) {
 END_TEST
 
 START_TEST(one_that_cannot_be_started) {
-    if (getenv("KOLM_UNDER_VALGRIND") != NULL) return; /* its vfork is a fork: what fails in the child is not seen */
+    if (test_under_valgrind()) return; /* its vfork is a fork: what fails in the child is not seen */
     static const char *const argv[] = {"/nothing", NULL}, *const environment[] = {NULL};
     const kit_child child = {.path = "/nothing", .argv = argv, .envp = environment, .out = take_out, .tied = true};
     ck_assert_int_eq(kit_child_run(&child, &end, &err), KOLM_E_NOT_FOUND);

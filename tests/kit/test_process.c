@@ -135,7 +135,7 @@ START_TEST(what_cannot_start) {
     kit_spawn_options options = {.path = "/nowhere/at/all", .argv = argv, .envp = envp};
     pid_t pid = -7;
     /* valgrind makes a fork of posix_spawn's vfork, so that a failed exec looks like a child that exits with 127. */
-    if (getenv("KOLM_UNDER_VALGRIND") == NULL) {
+    if (!test_under_valgrind()) {
         ck_assert_int_eq(kit_spawn(&options, &pid, &err), KOLM_E_NOT_FOUND);
         ck_assert_ptr_nonnull(strstr(err.text, "/nowhere/at/all"));
         options.path = "/dev/null";

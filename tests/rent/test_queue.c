@@ -151,7 +151,7 @@ static size_t deviate(const fake_queue *before, run_options o, size_t from, unsi
 }
 
 static unsigned faults(void) {
-    return getenv("KOLM_UNDER_VALGRIND") != NULL ? 1 : 2;
+    return test_slowed() ? 1 : 2;
 }
 
 START_TEST(test_every_pair_of_faults) {
@@ -177,7 +177,7 @@ START_TEST(test_every_fault_and_a_cancel) {
 END_TEST
 
 START_TEST(test_many_faults) {
-    unsigned runs = getenv("KOLM_UNDER_VALGRIND") != NULL ? 200 : 6000;
+    const size_t runs = test_draws(6000, 100);
     for (unsigned i = 1; i <= runs; i++) {
         fake_queue f = {.seed = i, .calm = i % 16, .never_starts = i % 11 == 0, .endless = i % 13 == 0};
         (void)run(&f, (run_options){.kind = (int)(i % 3),
@@ -190,7 +190,7 @@ END_TEST
 
 /* kill -9 in every call, before its effect and after it, in a run that goes well, and in runs with faults. */
 START_TEST(test_killed_anywhere) {
-    unsigned seeds = getenv("KOLM_UNDER_VALGRIND") != NULL ? 4 : 60;
+    const size_t seeds = test_draws(60, 1);
     for (unsigned seed = 0; seed < seeds; seed++)
         for (size_t call = 1; call < 40; call++)
             for (int after = 0; after < 2; after++)

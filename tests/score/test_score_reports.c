@@ -257,20 +257,6 @@ END_TEST
 
 /* ---- Labels that were chosen to be slow */
 
-#if defined(__has_feature)
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-
-static bool slowed(void) {
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-    return true;
-#else
-    return getenv("KOLM_UNDER_VALGRIND") != NULL;
-#endif
-}
-
 /* Either of two parts leads FNV-1a, by which labels were once found, to the same place of a table, and so 2^15 labels
  * made of fifteen such parts did. */
 #define PARTS 15
@@ -303,7 +289,7 @@ static double seconds_for(bool hostile, size_t labels) {
 }
 
 START_TEST(no_choice_of_labels_is_slow) {
-    size_t labels = slowed() ? 2048 : 1u << PARTS;
+    size_t labels = test_slowed() ? 2048 : 1u << PARTS;
     double plain = seconds_for(false, labels), chosen = seconds_for(true, labels);
     ck_assert_msg(chosen < plain * 8 + 0.1, "%.3f s, others take %.3f s", chosen, plain);
 }
@@ -333,7 +319,7 @@ static long peak_of(size_t rows) {
 }
 
 START_TEST(memory_does_not_grow_with_the_answers) {
-    if (slowed()) return;
+    if (test_slowed()) return;
     long few = peak_of(10000), many = peak_of(100000);
     ck_assert_msg(many - few < 512, "%ld KiB for 10,000 rows, %ld KiB for 100,000", few, many);
 }
