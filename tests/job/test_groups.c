@@ -149,7 +149,7 @@ static void add_family(size_t members, const char *const *labels, size_t label_c
 static const char *const many_labels[] = {"a", "b", "c", "d", "e", "f"};
 
 START_TEST(families_are_on_one_side_and_each_label_is_learned) {
-    for (uint64_t seed = 0; seed < 12; seed++) {
+    for (uint64_t seed = 0; seed < test_draws(12, 2); seed++) {
         begin(100 * (uint64_t)_i + seed);
         size_t starts[200], families = 40;
         for (size_t f = 0; f < families; f++) {
