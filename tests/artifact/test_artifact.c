@@ -151,7 +151,8 @@ START_TEST(cut_and_grown_files_are_refused) {
     artifact_identity id;
     artifact *a = NULL;
     fixture_artifact("x.kolm", key, &id);
-    for (uint64_t size = 0; size < id.size; size += 13) {
+    const uint64_t step = id.size / test_draws(id.size / 13, 20);
+    for (uint64_t size = 0; size < id.size; size += step) {
         ck_assert_int_eq(truncate(fixture_path("x.kolm"), (off_t)size), 0);
         ck_assert_int_eq(artifact_open(fixture_path("x.kolm"), &a, &err), KOLM_E_DATA_LOSS);
         ck_assert_ptr_null(a);

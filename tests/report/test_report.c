@@ -246,6 +246,8 @@ START_TEST(sizes_are_bounded) {
     size_t tags = 0;
     sample *one = sample_new(1, "the only one"), *many = sample_new(300, "label"), *more = sample_new(5000, huge);
     one->facts.confusion_count = 0;
+    for (size_t i = test_draws(5000, 1); i < 5000; i++)
+        more->labels[i].label = "another";
     char *page = page_of(&one->facts, &tags);
     assert_has(page, "No label was taken for another");
     free(page);
