@@ -218,7 +218,8 @@ def run(program, questions):
 
 def main():
     program = sys.argv[1]
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 4000
+    with open(program, "rb") as file:
+        count = int(sys.argv[2]) if len(sys.argv) > 2 else 500 if b"__asan_init" in file.read() else 4000
     rng = random.Random(20260514)
     questions = [random_question(rng) for _ in range(count)]
     lines = run(program, questions)

@@ -17,6 +17,8 @@ import unittest
 
 KOLM, SCRIPT, TOOL = sys.argv[1:4]
 del sys.argv[1:4]
+with open(KOLM, "rb") as program:
+    SANITIZED = b"__asan_init" in program.read()  # tests kolm and not the script
 SIDECAR, LOG = "x.kolm.intoto.jsonl", "receipts.jsonl"
 
 
@@ -164,14 +166,16 @@ class Rule(unittest.TestCase):
         return subprocess.run([KOLM, *words], capture_output=True, text=True, env=env, timeout=60)
 
     def judged(self):
-        """What both say of x.kolm; None when they do not agree, with their words."""
+        """What both say of x.kolm, with their words."""
         verify = self.kolm("verify", "--receipts", self.path("x.kolm"))
+        self.assertIn(verify.returncode, (0, 7), verify.stdout + verify.stderr)
+        if SANITIZED:
+            return {verify.returncode == 0}, verify.stdout + verify.stderr
         script = subprocess.run(["sh", SCRIPT, self.path("x.kolm"), self.key, self.path(LOG)], capture_output=True, text=True,
                                 env={"PATH": os.environ["PATH"], "TMPDIR": self.dir}, timeout=60)
         said = verify.stdout + verify.stderr + script.stdout + script.stderr
-        self.assertIn(verify.returncode, (0, 7), said)
         self.assertIn(script.returncode, (0, 1), said)
-        return (verify.returncode == 0, script.returncode == 0), said
+        return {verify.returncode == 0, script.returncode == 0}, said
 
     def test_table(self):
         own, other, log = self.lines(SIDECAR), self.lines("z.kolm.intoto.jsonl"), self.lines(LOG)
@@ -182,7 +186,7 @@ class Rule(unittest.TestCase):
                 for file, make in ((SIDECAR, sidecar), (LOG, lines)):
                     self.put(file, good[file] if make is None else make(own, other, log))
                 found, said = self.judged()
-                self.assertEqual(found, (trusted, trusted), said)
+                self.assertEqual(found, {trusted}, said)
         self.assertGreater(len(rows), 70)
 
     def test_a_log_without_its_heads(self):
@@ -192,14 +196,14 @@ class Rule(unittest.TestCase):
         for lines, trusted in ((log[:2], True), (log[:1], False), (log[:3], True)):
             self.put(LOG, b"".join(line + b"\n" for line in lines))
             found, said = self.judged()
-            self.assertEqual(found, (trusted, trusted), said)
+            self.assertEqual(found, {trusted}, said)
 
     def test_what_is_there_instead(self):
         for name in (SIDECAR, LOG):
             data = self.read(name)
             os.unlink(self.path(name))
             found, said = self.judged()
-            self.assertEqual(found, (False, False), said)
+            self.assertEqual(found, {False}, said)
             os.mkfifo(self.path(name))
             verify = self.kolm("verify", "--receipts", self.path("x.kolm"))
             self.assertEqual(verify.returncode, 8, verify.stdout + verify.stderr)
@@ -217,7 +221,7 @@ class Rule(unittest.TestCase):
         keyid = json.loads(self.lines(SIDECAR)[0])["signatures"][0]["keyid"]
         self.key = self.path(f"keys/trusted/{keyid}.pem")
         found, said = self.judged()
-        self.assertEqual(found, (True, True), said)
+        self.assertEqual(found, {True}, said)
         self.assertIn("own, until", said)
 
     def test_interrupted_in_a_large_file(self):
