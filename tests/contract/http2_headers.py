@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """HPACK (RFC 7541) for the servers of the contract tests: reads all that a client may send, and writes literals only."""
+import functools
 
 STATIC = """:authority|:method GET|:method POST|:path /|:path /index.html|:scheme http|:scheme https|:status 200|:status 204|:status 206|:status 304|:status 400|:status 404
 :status 500|accept-charset|accept-encoding gzip, deflate|accept-language|accept-ranges|accept|access-control-allow-origin|age|allow|authorization|cache-control
@@ -33,6 +34,7 @@ def codes():
 CODES = codes()
 
 
+@functools.lru_cache(1024)  # a client says the same hundred strings in every request
 def unpack(packed):
     """The text of a string in Huffman's code."""
     out, code, length = bytearray(), 0, 0
@@ -51,7 +53,7 @@ def unpack(packed):
 class Reader:
     """The headers of one connection's requests, whose table it keeps."""
     def __init__(self):
-        self.table, self.most = [], 4096
+        self.table, self.size, self.most = [], 0, 4096
 
     def number(self, block, at, bits):
         value, most = block[at] & ((1 << bits) - 1), (1 << bits) - 1
@@ -79,8 +81,12 @@ class Reader:
         return self.table[index - len(STATIC) - 1]
 
     def shrink(self):
-        while sum(len(name) + len(value) + 32 for name, value in self.table) > self.most:
-            self.table.pop()
+        while self.size > self.most:
+            self.size -= self.room_of(*self.table.pop())
+
+    @staticmethod
+    def room_of(name, value):
+        return len(name) + len(value) + 32
 
     def read(self, block):
         headers, at = [], 0
@@ -103,6 +109,7 @@ class Reader:
             headers.append((name, value))
             if first & 64:
                 self.table.insert(0, (name, value))
+                self.size += self.room_of(name, value)
                 self.shrink()
         return headers
 
