@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Drives a rental of a provider's table against its contract server, on a clock that the test has: drive API
- * [KEY=VALUE...]. Before each step it prints "now MS" and waits for a line; what is on record, and how it ends, are
- * lines too.
+/* Drives rentals of a provider's table against its contract server, on a clock that the test has. Each line of the input
+ * that begins with "run" is one: run API [KEY=VALUE...], with tabs between the words. One process drives many, because
+ * its start takes longer than a run; nothing of a run is left when it prints "over". Before each step it prints "now MS"
+ * and waits for a line; what is on record, and how it ends, are lines too.
  *   budget=MICRO rate=MICRO vram=BYTES    as in the plan
  *   cancel=N      the user stops it in step N
  *   away=N        from step N on, for 40 steps, the provider's name does not resolve
  *   work=N        steps that each part of the work takes (1)
  *   reclaim=NAME handle=HANDLE age=MS     only ends what is on record
  *   now=MS        when the clock begins
- *   set.KEY=VALUE of the backend's settings */
+ *   set.KEY=VALUE of the backend's settings
+ *   secret.NAME=VALUE  of the backend's secrets */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/text.h"
 #include "vm.h"
@@ -28,8 +30,13 @@ typedef struct drive {
     bool cancelled;
 } drive;
 
-static char **settings;
-static drive d = {.work = 1, .handle = "", .now = 1000000};
+enum { WORDS_MAX = 32 };
+
+/* No resolver asks anybody for a label of 64 letters. */
+#define NOWHERE "https://nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn.example"
+
+static char *words[WORDS_MAX + 1];
+static drive d;
 
 /* ---- The host */
 
@@ -55,20 +62,25 @@ static int32_t give(const char *value, char *buffer, uint64_t capacity, uint64_t
     return KOLM_OK;
 }
 
+/* Of the words of the run: what "KINDkey=" begins. */
+static int32_t give_word(const char *kind, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
+    size_t before = strlen(kind), length = strlen(key);
+    for (char **one = words; *one != NULL; one++)
+        if (strncmp(*one, kind, before) == 0 && strncmp(*one + before, key, length) == 0 &&
+            (*one)[before + length] == '=')
+            return give(*one + before + length + 1, buffer, capacity, out_length);
+    return KOLM_E_NOT_FOUND;
+}
+
 static int32_t host_secret(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length) {
     (void)user;
-    const char *value = getenv(name);
-    return value != NULL ? give(value, buffer, capacity, out_length) : KOLM_E_NOT_FOUND;
+    return give_word("secret.", name, buffer, capacity, out_length);
 }
 
 static int32_t host_setting(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
-    size_t length = strlen(key);
     (void)user;
     if (strcmp(key, "api") == 0) return give(d.api, buffer, capacity, out_length);
-    for (char **one = settings; *one != NULL; one++)
-        if (strncmp(*one, "set.", 4) == 0 && strncmp(*one + 4, key, length) == 0 && (*one)[4 + length] == '=')
-            return give(*one + 5 + length, buffer, capacity, out_length);
-    return KOLM_E_NOT_FOUND;
+    return give_word("set.", key, buffer, capacity, out_length);
 }
 
 static const kolm_host_v1_t host = {.struct_size = KOLM_HOST_SIZE_1_0,
@@ -141,7 +153,7 @@ static void step_all(kit_rent *rent, kit_rent_account *account) {
         d.steps++;
         d.cancelled = d.cancel != 0 && d.steps >= d.cancel;
         bool away = d.away != 0 && d.steps >= d.away && d.steps < d.away + 40;
-        kit_copy(account->base, sizeof account->base, away ? "https://kolm-test.invalid" : d.api);
+        kit_copy(account->base, sizeof account->base, away ? NOWHERE : d.api);
         if (d.cancelled || rent->state == KIT_RENT_DESTROYING) kit_rent_account_insist(account);
         kit_rent_step(rent, d.time, d.cancelled);
     }
@@ -188,7 +200,7 @@ static void reclaim_one(vm_keyed *k, kolm_error_t *err) {
 static bool take(const char *text) {
     const char *value = strchr(text, '=');
     if (value == NULL) return false;
-    if (strncmp(text, "set.", 4) == 0) return true;
+    if (strncmp(text, "set.", 4) == 0 || strncmp(text, "secret.", 7) == 0) return true;
     const struct {
         const char *name;
         uint64_t *number;
@@ -206,14 +218,14 @@ static bool take(const char *text) {
     return false;
 }
 
-int main(int argc, char **argv) {
+/* Exit code of one run. */
+static int drive_one(void) {
     kolm_error_t err = KIT_ERROR_INIT;
     vm_keyed k = {.account = {.hurried = true}, .vm = &TABLE};
-    if (argc < 2) return 2;
-    d.api = argv[1];
-    settings = argv + 2;
-    for (int i = 2; i < argc; i++)
-        if (!take(argv[i])) return 2;
+    d = (drive){.work = 1, .handle = "", .now = 1000000, .api = words[1]};
+    if (words[0] == NULL || strcmp(words[0], "run") != 0 || words[1] == NULL) return 2;
+    for (int i = 2; words[i] != NULL; i++)
+        if (!take(words[i])) return 2;
     d.time = (int64_t)d.now;
     k.account.wish.vram_bytes = d.vram;
     if (kit_rent_account_open(&TABLE.site, &host, &k.account, &err) != KOLM_OK ||
@@ -229,4 +241,21 @@ int main(int argc, char **argv) {
         rent_one(&k, &err);
     kit_rent_account_close(&k.account);
     return 0;
+}
+
+int main(void) {
+    char *line = NULL;
+    size_t room = 0;
+    int code = 0;
+    while (code == 0 && getline(&line, &room, stdin) > 0) {
+        size_t count = 0;
+        for (char *rest = line, *word; count < WORDS_MAX && (word = strsep(&rest, "\t\n")) != NULL && *word != '\0';)
+            words[count++] = word;
+        words[count] = NULL;
+        code = drive_one();
+        if (code == 0) puts("over");
+        fflush(stdout);
+    }
+    free(line);
+    return code;
 }

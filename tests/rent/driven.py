@@ -2,6 +2,23 @@
 """Runs a provider's table against its contract server on the test's clock, and holds what must be true after every run."""
 import os
 import subprocess
+import tempfile
+import unittest
+
+
+def stride_of(program, released, sanitized):
+    """Every which fault is tried. With sanitizers each request takes twice as long, and what they find depends on the fault and hardly on the request.
+    KOLM_TEST_ALL_FAULTS: all."""
+    if os.environ.get("KOLM_TEST_ALL_FAULTS"):
+        return 1
+    with open(program, "rb") as file:
+        return sanitized if b"__asan_init" in file.read() else released
+
+
+def drawn(requests, kinds, stride):
+    """(number, kind) of every so many faults: each kind is there, and each request."""
+    stride = min(stride, len(kinds), requests)
+    return [(number, kind) for number in range(requests) for kind in kinds[number % stride::stride]]
 
 
 class Run:
@@ -38,16 +55,67 @@ class Run:
         return [name for name, record in self.records.items() if record[2]]
 
 
+class Driver:
+    """A process of a drive, which drives one run after the other."""
+    running = {}  # by program
+
+    def __init__(self, program):
+        self.program, self.words = program, tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.words, text=True,
+                                        env={name: value for name, value in os.environ.items() if name == "PATH" or name.endswith("SAN_OPTIONS")})
+
+    @classmethod
+    def of(cls, program):
+        if not cls.running:
+            unittest.addModuleCleanup(cls.end_all)
+        if program not in cls.running:
+            cls.running[program] = cls(program)
+        return cls.running[program]
+
+    @classmethod
+    def end_all(cls):
+        """What was leaked is found now."""
+        for driver in list(cls.running.values()):
+            code, words = driver.end()
+            assert code == 0, (code, words)
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def end(self, kill=False):
+        """Exit code and errors."""
+        del self.running[self.program]
+        if kill:
+            self.process.kill()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            code = self.process.wait(60)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+        self.words.seek(0)
+        with self.words:
+            return code, self.words.read()
+
+
 def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, settings=(), **options):
     """One run to its end. settings: "KEY=VALUE" of the backend. each(state, number of the step): called before every step, on this side. kill_at: kill -9 before that step."""
     run = run or Run()
-    words = [program, cloud.api(), *("%s=%s" % pair for pair in options.items()), *("set." + setting for setting in settings)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env={"PATH": os.environ["PATH"], variable: token})
-    steps = 0
+    driver = Driver.of(program)
+    over, steps = False, 0
     try:
-        for line in process.stdout:
+        driver.say("\t".join(["run", cloud.api(), "secret.%s=%s" % (variable, token), *("%s=%s" % pair for pair in options.items()),
+                              *("set." + setting for setting in settings)]))
+        for line in driver.process.stdout:
             line = line.rstrip("\n")
+            if line == "over":
+                over = True
+                break
             if not line.startswith("now "):
                 run.take(line)
                 continue
@@ -60,20 +128,14 @@ def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, se
             if each:
                 each(state, steps)
             if kill_at is not None and steps >= kill_at:
-                process.kill()
                 break
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        process.stdin.close()
-    finally:
-        if process.poll() is None and kill_at is None:
-            process.wait(60)
-        process.kill()
-        code, words = process.wait(), process.stderr.read()
-        process.stdout.close()
-        process.stderr.close()
-    if kill_at is None:
-        assert code == 0, (code, words)
+            driver.say("go")
+    except BaseException:
+        driver.end(kill=True)
+        raise
+    if not over:
+        ended = driver.end(kill=kill_at is not None)
+        assert kill_at is not None, ended
     run.time = int(cloud.clock.now() * 1000)
     run.steps = steps
     return run
