@@ -13,7 +13,7 @@ class Provider:
     """What most providers have in common."""
     launch = 1  # number of the request that launches
     boot = 20  # seconds, on the test's clock
-    stride = 1  # of faults: all of them at each request, or each at so many requests
+    stride = 1  # of faults: all of them at each request, or each at every so many requests
     untold = 0  # dollars: what is billed beside a risen price that is reported, until the machine is ended
 
     @staticmethod
@@ -151,7 +151,7 @@ class Modal(Provider):
     records = ("instance",)
     kinds = ("T4", "L4", "A10", "L40S", "A100-40GB")
     memory = ((40 * 10**9, "L40S"), (49 * 10**9, "A100-80GB"))
-    stride = 3  # a server of HTTP/2 in Python takes its time
+    stride = 6  # a server of HTTP/2 in Python takes its time
     launch = 5  # after the prices, the app, the environment, and the image, for which is waited
     price = 0.59 + 2 * 0.1419 + 16 * 0.0242
     risen = "price has risen from 1.2610 to 1.3610 USD"

@@ -11,7 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from providers import PROVIDERS, Fault  # noqa: E402
-from driven import drive  # noqa: E402
+from driven import drawn, drive, stride_of  # noqa: E402
 
 PROGRAM, PROVIDER = sys.argv[1], PROVIDERS[sys.argv[2]]
 del sys.argv[1:3]
@@ -19,11 +19,7 @@ EVERY = (["refuse", "lose", "cut", "malformed", "slow", "html", "error-200"] + [
          [("done", status) for status in (408, 500, 502, 504)])
 
 
-with open(PROGRAM, "rb") as program:
-    SANITIZED = b"__asan_init" in program.read()
-# With sanitizers a start takes five times as long, and what they find depends on the fault and hardly on the request: there each fault is tried
-# at every fourth request, at each of which every fourth is.
-STRIDE = 1 if os.environ.get("KOLM_TEST_ALL_FAULTS") else max(PROVIDER.stride, 4 if SANITIZED else 1)
+STRIDE = stride_of(PROGRAM, PROVIDER.stride, 12)
 
 
 class Case(unittest.TestCase):
@@ -118,55 +114,38 @@ class Faults(Case):
         self.drive(cloud)
         return len(cloud.requests)
 
+    def suffers(self, cloud, about):
+        run = self.drive(cloud)
+        self.check(cloud, run, about)
+        self.reap(cloud, run, about)
+        cloud.close()
+
     def test_every_fault_at_every_request(self):
         count = self.requests()
         self.assertGreater(count, 10)
-        for number in range(count):
-            for kind in EVERY[number % STRIDE::STRIDE]:
-                cloud = self.cloud(faults={number: Fault(kind)})
-                about = "%s at request %d" % (kind, number)
-                run = self.drive(cloud)
-                self.check(cloud, run, about)
-                self.reap(cloud, run, about)
-                cloud.close()
+        for number, kind in drawn(count, EVERY, STRIDE):
+            self.suffers(self.cloud(faults={number: Fault(kind)}), "%s at request %d" % (kind, number))
 
     def test_two_faults_in_a_row(self):
-        for number in range(self.requests()):
-            for kind in ("refuse", "lose", ("done", 500), 429, "malformed")[number % STRIDE::STRIDE]:
-                cloud = self.cloud(faults={number: Fault(kind), number + 1: Fault("lose"), number + 2: Fault(503)})
-                run = self.drive(cloud)
-                self.check(cloud, run, (kind, number))
-                self.reap(cloud, run, (kind, number))
-                cloud.close()
+        for number, kind in drawn(self.requests(), ("refuse", "lose", ("done", 500), 429, "malformed"), STRIDE):
+            self.suffers(self.cloud(faults={number: Fault(kind), number + 1: Fault("lose"), number + 2: Fault(503)}), (kind, number))
 
     def test_a_fault_that_stays(self):
         """From one request on nothing works any more: what was rented stays on record, and is ended once it works again."""
-        for number in range(self.requests()):
-            for kind in ("refuse", 401, 403, 500, "html", 410, "malformed")[number % STRIDE::STRIDE]:
-                cloud = self.cloud()
-                cloud.always = lambda request, c=cloud, n=number, k=kind: Fault(k) if len(c.requests) > n else None
-                run = self.drive(cloud)
-                self.check(cloud, run, (kind, number))
-                self.reap(cloud, run, (kind, number))
-                cloud.close()
+        stride = stride_of(PROGRAM, 7, 7)  # each of them takes up to a thousand requests
+        for number, kind in drawn(self.requests(), ("refuse", 401, 403, 500, "html", 410, "malformed"), stride)[::1 if STRIDE == 1 else 2]:
+            cloud = self.cloud()
+            cloud.always = lambda request, c=cloud, n=number, k=kind: Fault(k) if len(c.requests) > n else None
+            self.suffers(cloud, (kind, number))
 
     def test_bodies_without_end(self):
         for number in range(self.requests()):
-            cloud = self.cloud(faults={number: Fault("huge")})
-            run = self.drive(cloud)
-            self.check(cloud, run, number)
-            self.reap(cloud, run, number)
-            cloud.close()
+            self.suffers(self.cloud(faults={number: Fault("huge")}), number)
 
     def test_retry_after(self):
         """In seconds and as a date; more than the client waits: the answer stands."""
-        for at, retry_after in enumerate((0, 1, "date", 3600, "soon")):
-            for number in range(at % STRIDE, self.requests(), STRIDE):
-                cloud = self.cloud(faults={number: Fault(429, retry_after)})
-                run = self.drive(cloud)
-                self.check(cloud, run, (retry_after, number))
-                self.reap(cloud, run, (retry_after, number))
-                cloud.close()
+        for number, retry_after in drawn(self.requests(), (0, 1, "date", 3600, "soon"), STRIDE):
+            self.suffers(self.cloud(faults={number: Fault(429, retry_after)}), (retry_after, number))
 
 
 class World(Case):

@@ -3,15 +3,16 @@
 """What only gRPC can do wrong, at each request of a rental: every status, before and after it was done, streams that break, messages that are none; and how sandboxes end.
 
 usage: as test_machines.py"""
-import os
 import unittest
 
 import test_machines as machines  # takes the words of the command line
-from test_machines import Fault, PROVIDER
+from driven import drawn, stride_of
+from test_machines import Fault, PROGRAM, PROVIDER
 
 CODES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 99)
 DONE = (1, 2, 4, 6, 13, 14, 15, 99)  # what a server says that may have done it
-STRIDE = 1 if os.environ.get("KOLM_TEST_ALL_FAULTS") else 3
+STRIDE = stride_of(PROGRAM, 6, 12)
+STRIDE_OF_WIRE = stride_of(PROGRAM, 2, 8)
 CREATE = PROVIDER.launch
 NAMES = {5: "INIT_FAILURE", 6: "INTERNAL_FAILURE", 7: "IDLE_TIMEOUT", 8: "MEMORY_MANAGER_EVICTION", 9: "MEMORY_THRASHING_EVICTION", 10: "KERNEL_OOM_KILL"}
 
@@ -32,19 +33,17 @@ class Case(machines.Case):
     def requests(self):
         cloud = self.cloud()
         self.drive(cloud)
-        return range(len(cloud.requests))
+        return len(cloud.requests)
 
 
 class Statuses(Case):
     def test_each_before_it_was_done(self):
-        for number in self.requests():
-            for code in CODES[number % STRIDE::STRIDE]:
-                self.suffers("status %d at request %d" % (code, number), (number, Fault(("status", code))))
+        for number, code in drawn(self.requests(), CODES, STRIDE):
+            self.suffers("status %d at request %d" % (code, number), (number, Fault(("status", code))))
 
     def test_each_after_it_was_done(self):
-        for number in self.requests():
-            for code in DONE[number % STRIDE::STRIDE]:
-                self.suffers("done, and status %d at request %d" % (code, number), (number, Fault(("done-status", code))))
+        for number, code in drawn(self.requests(), DONE, STRIDE):
+            self.suffers("done, and status %d at request %d" % (code, number), (number, Fault(("done-status", code))))
 
     def test_each_at_the_creation(self):
         """What was created is used or ended, and never made twice; what was not is the next offer, or the end."""
@@ -58,9 +57,8 @@ class Statuses(Case):
 
     def test_limits(self):
         """RESOURCE_EXHAUSTED with a time to wait is asked again, a minute at most; without, it is said: of a GPU at the creation alone."""
-        for number in self.requests():
-            for seconds in (0, 3600):
-                self.suffers("limit, wait %d at request %d" % (seconds, number), (number, Fault(429, seconds)))
+        for number, seconds in drawn(self.requests(), (0, 3600), STRIDE):
+            self.suffers("limit, wait %d at request %d" % (seconds, number), (number, Fault(429, seconds)))
         run, cloud = self.suffers("limit, wait 0 at the creation", (CREATE, Fault(429, 0)))
         self.assertEqual((run.ends["machine"][:2], len(run.records), len(cloud.instances)), (("gone", 0), 1, 1))
         run, cloud = self.suffers("limit at the creation", (CREATE, Fault(("status", 8))))
@@ -72,9 +70,8 @@ class Statuses(Case):
 
 class Wire(Case):
     def test_streams_and_messages_that_break(self):
-        for number in self.requests():
-            for kind in ("break", "break-done", "goaway", "compressed", "two", "none", "status-text", "no-status"):
-                self.suffers("%s at request %d" % (kind, number), (number, Fault(kind)))
+        for number, kind in drawn(self.requests(), ("break", "break-done", "goaway", "compressed", "two", "none", "status-text", "no-status"), STRIDE_OF_WIRE):
+            self.suffers("%s at request %d" % (kind, number), (number, Fault(kind)))
 
 
 class Endings(Case):
