@@ -73,9 +73,10 @@ static void assert_same_files(void) {
 
 START_TEST(any_number_of_threads_gives_the_same_bytes) {
     static const uint32_t threads[] = {2, 3, 8};
-    made_rows(&data, 4, 1500, _i == 0 ? 40 : 5, 5);
+    const uint32_t count = (uint32_t)test_draws(1500, 400);
+    made_rows(&data, 4, count, _i == 0 ? 40 : 5, 5);
     write_rows();
-    train_request q = request_for(1500, 1);
+    train_request q = request_for(count, 1);
     train_report first = must_train(&q);
     q.model_path = other_path;
     for (size_t i = 0; i < 3; i++) {
@@ -109,9 +110,10 @@ START_TEST(another_seed_gives_another_model) {
 END_TEST
 
 START_TEST(spilled_rows_give_the_same_bytes) {
-    made_rows(&data, 5, 3000, 6, 5);
+    const uint32_t count = (uint32_t)test_draws(3000, 400);
+    made_rows(&data, 5, count, 6, 5);
     write_rows();
-    train_request q = request_for(3000, 2);
+    train_request q = request_for(count, 2);
     train_report r = must_train(&q);
     train_report_free(&r);
     /* Without a scratch directory everything stays in memory; these are few, so the bytes show that the directory is no
@@ -204,8 +206,9 @@ END_TEST
 
 /* Labels with as many rows as each other weigh one each: nothing changes, in any solver. */
 START_TEST(balanced_weights_of_balanced_rows_change_nothing) {
+    const uint32_t count = (uint32_t)test_draws(480, 120);
     kit_buf first = {0}, second = {0};
-    for (uint32_t i = 0; i < 480; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         kit_buf_fmt(&data, "{\"id\":\"%u\",\"input\":\"", (unsigned)i);
         for (uint32_t w = 0; w < 14; w++) {
             made_word(&data, w < 3 ? 5000 + i % 4 * 9 + num_mix(i * 31 + w) % 12 : num_mix(i * 77 + w) % 300);
@@ -214,7 +217,7 @@ START_TEST(balanced_weights_of_balanced_rows_change_nothing) {
         kit_buf_fmt(&data, "\",\"output\":\"label %u\"}\n", (unsigned)i % 4);
     }
     write_rows();
-    train_request q = request_for(480, 2);
+    train_request q = request_for(count, 2);
     train_report r = must_train(&q);
     train_report_free(&r);
     ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &first, &err), KOLM_OK);
@@ -325,9 +328,10 @@ static bool stop_at_once(void *user) {
 
 START_TEST(stops_when_asked) {
     atomic_int asked = 0;
-    made_rows(&data, 7, 3000, 20, 5);
+    const uint32_t count = (uint32_t)test_draws(3000, 400);
+    made_rows(&data, 7, count, 20, 5);
     write_rows();
-    train_request q = request_for(3000, 2);
+    train_request q = request_for(count, 2);
     q.watch = (choose_watch){.stop = stop_at_once, .user = &asked};
     train_report r;
     ck_assert_int_eq(train_run(&q, &r, &err), KOLM_E_CANCELLED);
@@ -344,9 +348,10 @@ static void count_steps(void *user, const char *phase, uint64_t done, uint64_t t
 
 START_TEST(tells_its_progress) {
     atomic_int steps = 0;
-    made_rows(&data, 7, 500, 5, 5);
+    const uint32_t count = (uint32_t)test_draws(500, 100);
+    made_rows(&data, 7, count, 5, 5);
     write_rows();
-    train_request q = request_for(500, 2);
+    train_request q = request_for(count, 2);
     q.watch = (choose_watch){.step = count_steps, .user = &steps};
     train_report r = must_train(&q);
     train_report_free(&r);
@@ -374,17 +379,19 @@ int main(void) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
         suite_add_tcase(suite, cases[i]);
     }
-    /* How good a model is does not change under valgrind but takes minutes there; the other tests walk the same
+    /* How good a model is does not change in a slower run but takes minutes there; the other tests walk the same
      * code. */
-    if (!test_under_valgrind()) {
+    if (!test_slowed()) {
         tcase_add_test(quality, learns_and_knows_how_sure_it_is);
         tcase_add_test(quality, threshold_reaches_the_target);
+        tcase_add_test(quality, another_seed_gives_another_model);
+        tcase_add_loop_test(weights, balanced_weights_find_rare_labels, 0, 2);
+    }
+    if (!test_under_valgrind()) {
         tcase_add_test(quality, a_target_out_of_reach_is_told);
         tcase_add_loop_test(quality, any_number_of_threads_gives_the_same_bytes, 0, 2);
-        tcase_add_test(quality, another_seed_gives_another_model);
         tcase_add_test(quality, spilled_rows_give_the_same_bytes);
         tcase_add_loop_test(quality, quick_and_high_effort, 0, 2);
-        tcase_add_loop_test(weights, balanced_weights_find_rare_labels, 0, 2);
     }
     tcase_add_test(weights, balanced_weights_of_balanced_rows_change_nothing);
     tcase_add_test(odd, one_row_a_label);

@@ -158,11 +158,12 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("oracle");
     TCase *oracle = tcase_create("oracle");
+    const int costs = test_slowed() ? 1 : 2;
     tcase_set_timeout(oracle, 600);
     tcase_add_checked_fixture(oracle, setup, teardown);
-    tcase_add_loop_test(oracle, one_against_the_rest, 0, 2);
-    tcase_add_loop_test(oracle, all_labels_at_once, 0, 2);
-    tcase_add_loop_test(oracle, l1_logistic, 0, 2);
+    tcase_add_loop_test(oracle, one_against_the_rest, 0, costs);
+    tcase_add_loop_test(oracle, all_labels_at_once, 0, costs);
+    tcase_add_loop_test(oracle, l1_logistic, 0, costs);
     suite_add_tcase(suite, oracle);
     return run_suite(suite);
 }
