@@ -68,11 +68,11 @@ class Teaches(real.Case):
                 self.assertEqual(said, [a["output"] for a in answers])
 
     def test_free_text(self):
-        rows, more = tinybase.rows(160, 21, tinybase.about), tinybase.rows(40, 22, tinybase.about)
+        rows, more = tinybase.rows(480, 21, tinybase.about), tinybase.rows(40, 22, tinybase.about)
         untrained = AutoModelForCausalLM.from_pretrained(self.base).eval()
         tokenizer = AutoTokenizer.from_pretrained(self.base)
         before = sum(greedy(untrained, tokenizer, prompt_of(tokenizer, row["input"])) == row["output"] for row in more) / len(more)
-        job = self.trained(rows, labels=0, epochs="8", learning_rate="5e-3")
+        job = self.trained(rows, labels=0, epochs="6", learning_rate="5e-3")
         done, answers = job.infer([row["input"] for row in more])
         self.good(done)
         after = self.share_right(answers, more)
@@ -357,7 +357,7 @@ class Serving(real.Case):
                 asked = ask(row, system)
                 asked["messages"].append({"role": "assistant", "content": output})
                 rows.append({"id": str(len(rows)), **asked, "output": output})
-        job = self.trained(rows, epochs="3", learning_rate="5e-3")
+        job = self.trained(rows, epochs="6", learning_rate="5e-3")
         new = [(ask(row, system), {"output": output}) for row in NEW_TEAMS[:20] for system, output in systems.items()]
         done, answers = job.infer([asked for asked, _ in new])
         self.good(done)

@@ -63,7 +63,7 @@ def make_tokenizer(directory, chat=CHAT):
     return fast
 
 
-def make(directory, seed=7, steps=700, hidden=128, context=128):
+def make(directory, seed=7, steps=350, hidden=64, context=128):
     """The base as files. Deterministic on one machine."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -78,11 +78,11 @@ def make(directory, seed=7, steps=700, hidden=128, context=128):
     draw = random.Random(seed)
     # Every word that a task may want is said by the base somewhere: LoRA leaves the embeddings as they are.
     said = list(NOUNS) * 2 + sorted(set(TEAMS.values())) * 4 + ["it is about " + noun for noun in NOUNS]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / (steps + 1))
+        optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 20) * (1 - step / (steps + 1))
         texts = []
-        for _ in range(32):
+        for _ in range(16):
             first = draw.choice(said)
             texts.append(f"<user>{sentence(draw, first)}<end><assistant>{first}<end>")
         batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
