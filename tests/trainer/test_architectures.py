@@ -53,6 +53,7 @@ TEXTS = [row["input"] for row in ROWS[:10]]
 
 def setUpModule():
     torch.set_num_threads(1)
+    gc.freeze()  # the libraries stay: collecting what a family leaves takes no time then
 
 
 class Architectures(unittest.TestCase):
