@@ -233,20 +233,32 @@ class Repeats(real.Case):
     def test_two_processes_are_as_one(self):
         options = {"epochs": "2", "batch": "16", "valid": "0.2", "rank": "4"}
         one, two = self.trained(TEAMS, **options), self.job(TEAMS, **options)
-        driver = os.path.join(self.dir, "driver.py")
-        with open(driver, "w", encoding="utf-8") as file:
-            file.write("import sys; sys.path.insert(0, sys.argv[1])\nfrom kolm_trainer import cli, events\n"
-                       "events._PROGRESS_SECONDS = 0\nsys.exit(cli.main(sys.argv[2:]))\n")
-        done = subprocess.run([sys.executable, "-B", "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc-per-node=2",
-                               "--no-python", sys.executable, "-s", "-B", driver, real.TRAINER, *two.words("train")],
-                              capture_output=True, text=True, timeout=120)
-        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
-        done = real.Done(0, done.stdout, done.stderr)
+        done = self.good(two.train(as_two))
         self.assertEqual(len(done.losses), len(one.done.losses))
         self.assertLess(max(abs(a - b) for a, b in zip(one.done.losses, done.losses)), 1e-4)
         ours, theirs = (load_file(job.path("model", "adapter_model.safetensors")) for job in (one, two))
         self.assertLess(max((ours[name] - theirs[name]).abs().max().item() for name in ours), 2e-3)
         self.assertIn("2 processes", done.result["toolchain"])
+
+
+def as_two():
+    """A hook: the trainer under torch.distributed.run with the words that kolm starts it with. Its two processes are forks of this
+    one, in the environment that it gives them, and not programs that would load the libraries once more."""
+    from kolm_trainer import cli
+    from torch.distributed import run
+
+    main, launch, failed = cli.main, run.elastic_launch, []
+
+    def forks(config, entrypoint):
+        assert entrypoint == sys.executable
+        config.start_method = "fork"
+        return lambda *words: failed.extend(launch(config, main)(words[words.index("train"):]).values())
+
+    def group(words):
+        run.main(["--standalone", "--nnodes=1", "--nproc-per-node=2", "--no-python", sys.executable, "-s", "-B", real.TRAINER, *words])
+        return max(failed)
+
+    run.elastic_launch, cli.main = forks, group
 
 
 def out_of_memory_from(step, tokens=0):
