@@ -164,11 +164,14 @@ class Job:
     def words(self, verb, *more):
         return [verb, "--job", self.dir, "--device", self.device, "--threads", str(self.threads), *more]
 
+    def run(self, words, hook=None):
+        return Running(words, hook).wait()
+
     def start(self, hook=None):
         return Running(self.words("train"), hook)
 
     def train(self, hook=None):
-        return self.start(hook).wait()
+        return self.run(self.words("train"), hook)
 
     def model(self):
         """{name: digest of its bytes} of the payload."""
@@ -198,7 +201,7 @@ class Job:
         self.write(kind="infer", model_files=self.model_files() if files is None else files, options=options)
         write_rows(self.path("questions.jsonl"), [{"id": str(i), **(asked if isinstance(asked, dict) else {"input": asked})}
                                                    for i, asked in enumerate(inputs)])
-        done = Running(self.words("infer", "--input", self.path("questions.jsonl"), "--output", self.path("answers.jsonl")), hook).wait()
+        done = self.run(self.words("infer", "--input", self.path("questions.jsonl"), "--output", self.path("answers.jsonl")), hook)
         self.write()
         return done, read_rows(self.path("answers.jsonl")) if done.status == 0 else None
 
@@ -209,7 +212,7 @@ class Job:
     def merge(self, target):
         self.write(kind="infer", model_files=self.slices())
         os.makedirs(target)
-        done = Running(self.words("merge", "--to", target)).wait()
+        done = self.run(self.words("merge", "--to", target))
         self.write()
         return done
 

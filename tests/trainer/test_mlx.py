@@ -22,112 +22,112 @@ import tinybase  # noqa: E402
 
 MLX = os.environ.get("KOLM_TEST_MLX_PYTHON")
 ROWS, NEW = tinybase.rows(320, 31, tinybase.team), tinybase.rows(40, 32, tinybase.team)
+SHORT = {"epochs": "1", "rank": "4"}
+# MLX's interpreter, with the libraries loaded: each line that it reads is a run of the trainer, in a fork of it.
+# kill: the step of which the run must have told when SIGKILL ends it; each step leaves a checkpoint then.
+DRIVER = """
+import json, signal, sys
+sys.path[:0] = sys.argv[1:]
+import mlx.core, mlx.nn, mlx.optimizers, mlx_lm.models.cache, mlx_lm.models.llama, mlx_lm.tuner.lora, mlx_lm.utils
+import real
+from kolm_trainer import mlx_engine
+from transformers import AutoConfig, AutoTokenizer
+for line in sys.stdin:
+    wanted = json.loads(line)
+    running = real.Running(wanted["words"], real.each_step_saved if wanted["kill"] else None)
+    if wanted["kill"]:
+        running.wait_for(lambda: running.said('"phase":"training","step":%d,' % wanted["kill"]))
+        running.signal(signal.SIGKILL)
+    done = running.wait()
+    print(json.dumps([done.status, done.events, done.err]), flush=True)
+"""
+
+
+class Forks:
+    """What runs DRIVER."""
+
+    def __init__(self):
+        words = [MLX, "-s", "-B", "-c", DRIVER, real.TRAINER, real.HERE]
+        self.child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, words, kill=0):
+        self.child.stdin.write(json.dumps({"words": words, "kill": kill}) + "\n")
+        self.child.stdin.flush()
+        status, events, err = json.loads(self.child.stdout.readline())
+        done = real.Done(status, "", err)
+        done.events = events
+        return done
+
+    def end(self):
+        self.child.communicate()
 
 
 def setUpModule():
     base = Mlx.base = tempfile.mkdtemp(prefix="kolm-mlx-base-")
     unittest.addModuleCleanup(real.shutil.rmtree, base, True)
     tinybase.base(base)
+    Mlx.forks = Forks()
+    unittest.addModuleCleanup(Mlx.forks.end)
 
 
-class Mlx(unittest.TestCase):
-    base = None
+class Job(real.Job):
+    """A job that MLX runs."""
 
-    def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="kolm-mlx-")
-        self.addCleanup(real.shutil.rmtree, self.dir, True)
+    def run(self, words, hook=None):
+        return Mlx.forks.run(words)
 
-    def make_job(self, name, **options):
-        directory = os.path.join(self.dir, name)
-        os.makedirs(directory)
-        with open(os.path.join(directory, "train.jsonl"), "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in ROWS)
-        self.write_job(directory, {"kind": "train"}, options)
-        return directory
 
-    def write_job(self, directory, more, options):
-        labels = len(set(tinybase.TEAMS.values()))
-        job = {"format": 1, "task": "teams", "recipe": "lora", "seed": 3, "effort": "quick", "rows": len(ROWS), "labels": labels,
-               "options": {"base": {"path": self.base, "name": "tiny", "digest": "0" * 64}, "trainer": options}, **more}
-        with open(os.path.join(directory, "job.json"), "w", encoding="utf-8") as file:
-            json.dump(job, file)
+class Mlx(real.Case):
+    forks = None
 
-    def trainer(self, python, verb, directory, device, *words):
-        return [python, "-s", "-B", real.TRAINER, verb, "--job", directory, "--device", device, "--threads", "1", *words]
+    def job(self, name, rows=ROWS, **options):
+        return Job(os.path.join(self.dir, name), self.base, rows, device="mlx", **options)
 
-    def run_trainer(self, *words):
-        done = subprocess.run(self.trainer(*words), capture_output=True, text=True, timeout=300, check=False)
-        self.assertEqual(done.returncode, 0, done.stdout[-2000:] + done.stderr[-2000:])
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def train(self, name, **options):
-        directory = self.make_job(name, **options)
-        self.run_trainer(MLX, "train", directory, "mlx")
-        return directory
-
-    def adapter(self, directory):
-        with open(os.path.join(directory, "model", "adapter_model.safetensors"), "rb") as file:
+    def adapter(self, job):
+        with open(job.path("model", "adapter_model.safetensors"), "rb") as file:
             return file.read()
 
-    def answers(self, python, device, directory):
-        model = os.path.join(directory, "model")
-        files = [{"name": n, "path": os.path.join(model, n), "offset": 0, "size": os.path.getsize(os.path.join(model, n))}
-                 for n in sorted(os.listdir(model))]
-        self.write_job(directory, {"kind": "infer", "model_files": files}, {})
-        asked, said = os.path.join(directory, "asked.jsonl"), os.path.join(directory, "said.jsonl")
-        with open(asked, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps({"id": row["id"], "input": row["input"]}) + "\n" for row in NEW)
-        self.run_trainer(python, "infer", directory, device, "--input", asked, "--output", said)
-        with open(said, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+    def alone(self, job):
+        """As a plugin starts it: in a process of its own."""
+        done = subprocess.run([MLX, "-s", "-B", real.TRAINER, *job.words("train")], capture_output=True, text=True, timeout=300, check=False)
+        return real.Done(done.returncode, done.stdout, done.stderr)
 
     def test_it_learns_and_torch_reads_what_it_leaves(self):
-        directory = self.train("first", epochs="4", learning_rate="5e-3")
-        ours = self.answers(MLX, "mlx", directory)
-        right = sum(a["output"] == row["output"] for a, row in zip(ours, NEW)) / len(NEW)
-        self.assertGreaterEqual(right, 0.9)
-        theirs = self.answers(sys.executable, "cpu", directory)
-        self.assertEqual([a["output"] for a in theirs], [a["output"] for a in ours])
-        for a, b in zip(ours, theirs):
-            self.assertAlmostEqual(a["confidence"], b["confidence"], delta=0.002)
-        with open(os.path.join(directory, "result.json"), encoding="utf-8") as file:
+        job = self.job("first", epochs="4", learning_rate="5e-3", batch="8", valid="0")
+        self.good(job.train())
+        asked = [row["input"] for row in NEW]
+        done, ours = job.infer(asked)
+        self.good(done)
+        self.assertGreaterEqual(self.share_right(ours, NEW), 0.9)
+        with open(job.path("result.json"), encoding="utf-8") as file:
             self.assertIn("mlx", json.load(file)["toolchain"])
-        # Plain PEFT takes it too.
+        # Plain PEFT takes it, and so does the trainer with torch.
         import peft
         from transformers import AutoModelForCausalLM
 
-        model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(self.base), os.path.join(directory, "model"))
+        torchs = real.Job(os.path.join(self.dir, "torchs"), self.base, ROWS)
+        done, theirs = torchs.infer(asked, files=job.model_files())
+        self.good(done)
+        self.assertEqual([a["output"] for a in theirs], [a["output"] for a in ours])
+        for a, b in zip(ours, theirs):
+            self.assertAlmostEqual(a["confidence"], b["confidence"], delta=0.002)
+        model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(self.base), job.path("model"))
         self.assertGreater(sum(float(p.abs().sum()) for n, p in model.named_parameters() if "lora_B" in n), 0)
 
     def test_twice_and_after_a_kill(self):
-        whole = self.adapter(self.train("whole", epochs="2", rank="4"))
-        self.assertEqual(self.adapter(self.train("again", epochs="2", rank="4")), whole)
-        directory = self.make_job("killed", epochs="2", rank="4")
-        # Every step leaves a checkpoint, so that there is one when the kill comes.
-        driver = os.path.join(self.dir, "driver.py")
-        with open(driver, "w", encoding="utf-8") as file:
-            file.write("import sys; sys.path.insert(0, sys.argv[1])\nfrom kolm_trainer import cli, train\n"
-                       "train._CHECKPOINT_SECONDS = -1\nsys.exit(cli.main(sys.argv[2:]))\n")
-        words = self.trainer(MLX, "train", directory, "mlx")
-        child = subprocess.Popen([MLX, "-s", "-B", driver, real.TRAINER, *words[4:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for line in child.stdout:
-            event = json.loads(line)
-            if event["event"] == "progress" and event["phase"] == "training" and event["step"] >= 5:
-                break
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        self.assertTrue(os.path.exists(os.path.join(directory, "checkpoint", "state.safetensors")))
-        events = self.run_trainer(MLX, "train", directory, "mlx")
-        self.assertTrue(any("going on from step" in e.get("text", "") for e in events))
-        self.assertEqual(self.adapter(directory), whole)
-        self.assertFalse(os.path.exists(os.path.join(directory, "checkpoint")))
+        whole, again, killed = (self.job(name, ROWS[:160], **SHORT) for name in ("whole", "again", "killed"))
+        self.good(self.alone(whole))
+        self.good(again.train())
+        self.assertEqual(self.adapter(again), self.adapter(whole))
+        self.assertEqual(self.forks.run(killed.words("train"), kill=5).status, -signal.SIGKILL)
+        self.assertTrue(os.path.exists(killed.path("checkpoint", "state.safetensors")))
+        done = self.good(killed.train())
+        self.assertTrue(any("going on from step" in text for text in done.logs()), done.logs())
+        self.assertEqual(self.adapter(killed), self.adapter(whole))
+        self.assertFalse(os.path.exists(killed.path("checkpoint")))
 
     def test_what_it_does_not_do(self):
-        directory = self.make_job("full", method="full")
-        done = subprocess.run(self.trainer(MLX, "train", directory, "mlx"), capture_output=True, text=True, timeout=120, check=False)
-        self.assertEqual(done.returncode, 1)
-        error = json.loads(done.stdout.splitlines()[-1])
-        self.assertEqual((error["event"], error["code"]), ("error", 12))
+        self.refused(self.job("full", method="full").train(), 12, "")
 
 
 if __name__ == "__main__":
