@@ -2,9 +2,10 @@
 /* What the tests of artifacts and receipts share. */
 #include "fixture.h"
 
+#include "../suite.h"
+
 #include "kolm/kit/digest.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

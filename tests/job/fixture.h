@@ -3,10 +3,9 @@
 #ifndef KOLM_TESTS_JOB_FIXTURE_H
 #define KOLM_TESTS_JOB_FIXTURE_H
 
+#include "../suite.h"
 #include "job/dataset.h"
 #include "kolm/kit/file.h"
-
-#include <check.h>
 
 /* A readable descriptor with these bytes, at its start. The caller closes it. */
 int job_test_fd(const void *bytes, size_t length);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The provider of the tests: a ledger, a clock, and choices. */
 #include "fake.h"
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 
-#include <check.h>
 #include <string.h>
 
 unsigned fake_choose(fake *f, unsigned count) {

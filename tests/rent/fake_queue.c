@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The queue of the tests: jobs and files, a clock, and choices. */
 #include "fake_queue.h"
+#include "../suite.h"
 #include "kolm/kit/buf.h"
 
-#include <check.h>
 #include <string.h>
 
 static unsigned choose(fake_queue *f, unsigned count) {

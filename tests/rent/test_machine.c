@@ -135,7 +135,7 @@ static size_t deviate(const fake *before, run_options o, size_t from, unsigned m
 }
 
 static unsigned faults(void) {
-    return test_slowed() ? 1 : 2;
+    return test_under_valgrind() ? 1 : 2;
 }
 
 START_TEST(test_every_pair_of_faults) {
@@ -150,7 +150,7 @@ END_TEST
 
 /* One fault, and a cancel in any step. */
 START_TEST(test_every_fault_and_a_cancel) {
-    const size_t step = 24 / test_draws(24, 4);
+    const size_t step = 24 / test_draws(24, 8);
     for (size_t cancel_at = 1; cancel_at < 24; cancel_at++) {
         fake f = {0};
         kit_rent r = rent(&f, (run_options){.cancel_at = cancel_at});
@@ -164,7 +164,7 @@ START_TEST(test_every_fault_and_a_cancel) {
 END_TEST
 
 START_TEST(test_many_faults) {
-    const size_t runs = test_draws(4000, 100);
+    const size_t runs = test_draws(4000, 200);
     for (unsigned i = 1; i <= runs; i++) {
         fake f = {.seed = i, .calm = i % 16};
         (void)rent(&f, (run_options){.nameless = i % 3 == 0,
@@ -176,7 +176,7 @@ END_TEST
 
 /* kill -9 in every call, before its effect and after it, in a run that goes well, and in runs with faults. */
 START_TEST(test_killed_anywhere) {
-    const size_t seeds = test_draws(60, 1);
+    const size_t seeds = test_draws(60, 4);
     for (unsigned seed = 0; seed < seeds; seed++)
         for (size_t call = 1; call < 40; call++)
             for (int after = 0; after < 2; after++)

@@ -7,7 +7,6 @@
 #include "kolm/kit/buf.h"
 
 #include "../suite.h"
-#include <check.h>
 
 /* What the most patient of the providers' clients sends while it waits: lambda-ai-cloud-api-client 2.4.1, one look in
  * five seconds. Those of modal and replicate send ten times as many. */

@@ -151,7 +151,7 @@ static size_t deviate(const fake_queue *before, run_options o, size_t from, unsi
 }
 
 static unsigned faults(void) {
-    return test_slowed() ? 1 : 2;
+    return test_under_valgrind() ? 1 : 2;
 }
 
 START_TEST(test_every_pair_of_faults) {
@@ -165,7 +165,7 @@ START_TEST(test_every_pair_of_faults) {
 END_TEST
 
 START_TEST(test_every_fault_and_a_cancel) {
-    const size_t step = 32 / test_draws(32, 4);
+    const size_t step = 32 / test_draws(32, 8);
     for (size_t cancel_at = 1; cancel_at < 32; cancel_at++) {
         fake_queue f = {0};
         kit_queue q = run(&f, (run_options){.cancel_at = cancel_at});
@@ -178,7 +178,7 @@ START_TEST(test_every_fault_and_a_cancel) {
 END_TEST
 
 START_TEST(test_many_faults) {
-    const size_t runs = test_draws(6000, 100);
+    const size_t runs = test_draws(6000, 200);
     for (unsigned i = 1; i <= runs; i++) {
         fake_queue f = {.seed = i, .calm = i % 16, .never_starts = i % 11 == 0, .endless = i % 13 == 0};
         (void)run(&f, (run_options){.kind = (int)(i % 3),
@@ -191,7 +191,7 @@ END_TEST
 
 /* kill -9 in every call, before its effect and after it, in a run that goes well, and in runs with faults. */
 START_TEST(test_killed_anywhere) {
-    const size_t seeds = test_draws(60, 1);
+    const size_t seeds = test_draws(60, 4);
     for (unsigned seed = 0; seed < seeds; seed++)
         for (size_t call = 1; call < 40; call++)
             for (int after = 0; after < 2; after++)
