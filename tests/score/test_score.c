@@ -179,9 +179,10 @@ START_TEST(answers_without_end_are_not_read_to_the_end) {
     score_answers *out = NULL;
     put(heldout, three_rows, sizeof three_rows - 1);
     put(predictions, BYTES(FIRST SECOND THIRD THIRD));
-    ck_assert_int_eq(truncate(predictions, (off_t)1 << 40), 0);
+    ck_assert_int_eq(truncate(predictions, (off_t)1 << (test_slowed() ? 16 : 40)), 0);
     ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "answer 4 of the backend: there are more answers than inputs");
+    if (test_under_valgrind()) return; /* the longest line alone is half of this program there */
     put(predictions, BYTES(FIRST));
     ck_assert_int_eq(truncate(predictions, (off_t)1 << 40), 0);
     ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
@@ -322,7 +323,7 @@ START_TEST(the_interval_is_wilsons) {
         ck_assert_uint_eq(found.low_micro, known[i].low);
         ck_assert_uint_eq(found.high_micro, known[i].high);
     }
-    for (uint64_t n = 1; n < 200; n++)
+    for (uint64_t n = 1; n < 200; n += 200 / test_draws(200, 20))
         for (uint64_t hits = 0; hits <= n; hits++) {
             score_interval found = score_wilson(hits, n), mirrored = score_wilson(n - hits, n);
             ck_assert(found.low_micro * n <= hits * SCORE_MICRO + n && found.high_micro * n + n >= hits * SCORE_MICRO);
@@ -375,6 +376,7 @@ static const standing_case standings[] = {
 
 START_TEST(a_model_is_better_than_one_answer_or_not) {
     const standing_case *c = &standings[_i];
+    if (test_slowed() && c->label[0].rows > 1000) return;
     kit_buf rows = {0}, answers = {0};
     uint32_t id = 0;
     for (uint32_t label = 0; label < 3; label++)
