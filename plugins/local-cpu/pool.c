@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that take the next task until none is left. */
+/* Threads that take the next task until none is left, and those that go through phases together. */
 #include "pool.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -61,4 +59,71 @@ kit_status pool_run(uint32_t threads, uint32_t count, pool_task task, void *user
     if (!atomic_load(&p.failed)) return KOLM_OK;
     if (err != NULL) *err = p.error;
     return p.error.code;
+}
+
+/* ---- Phases */
+
+#define SPINS 2000 /* before a thread sleeps; units take tens of microseconds, and so does waking up */
+
+void pool_phases_init(pool_phases *p) {
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->advanced, NULL);
+    pool_phases_restart(p);
+}
+
+void pool_phases_destroy(pool_phases *p) {
+    pthread_cond_destroy(&p->advanced);
+    pthread_mutex_destroy(&p->lock);
+}
+
+void pool_phases_restart(pool_phases *p) {
+    atomic_store(&p->next, 0);
+    atomic_store(&p->done, 0);
+}
+
+static bool is_over(pool_phases *p, uint32_t phase) {
+    return atomic_load(&p->next) >> 32 != phase;
+}
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void await_others(pool_phases *p, uint32_t phase) {
+    for (int i = 0; i < SPINS; i++) {
+        if (is_over(p, phase)) return;
+        relax();
+    }
+    pthread_mutex_lock(&p->lock);
+    while (!is_over(p, phase))
+        pthread_cond_wait(&p->advanced, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void advance(pool_phases *p, uint32_t phase) {
+    atomic_store(&p->done, 0);
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->next, (uint64_t)(phase + 1) << 32);
+    pthread_cond_broadcast(&p->advanced);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pool_phase_run(pool_phases *p, uint32_t phase, uint32_t units, void (*unit)(void *user, uint32_t number),
+                    void *user) {
+    unsigned long long next = atomic_load(&p->next);
+    while (next >> 32 == phase) {
+        const uint32_t number = (uint32_t)next;
+        if (number == units) {
+            await_others(p, phase);
+            return;
+        }
+        if (!atomic_compare_exchange_weak(&p->next, &next, next + 1)) continue;
+        unit(user, number);
+        if (atomic_fetch_add(&p->done, 1) + 1 == units) advance(p, phase);
+        next = atomic_load(&p->next);
+    }
 }

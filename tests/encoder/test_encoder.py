@@ -89,7 +89,8 @@ class Families(Case):
             model.write(self.path(name))
             first = self.embed(self.path(name), ids, width="plain")
             for how in ({"width": "0"}, {"width": "8"}, {"width": "4"}, {"width": "16"}, {"threads": 2}, {"threads": 3, "batch": 7},
-                        {"batch": 1}, {"width": "8", "threads": 2, "batch": 5}, {"width": "plain", "threads": 3, "batch": 1}):
+                        {"batch": 1}, {"threads": 4, "batch": 1}, {"width": "8", "threads": 2, "batch": 5},
+                        {"width": "plain", "threads": 3, "batch": 1}):
                 with self.subTest(name, **how):
                     made = self.embed(self.path(name), ids, **how)
                     if made is not None:

@@ -5,12 +5,14 @@
 #include "pool.h"
 #include "weights.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define WEIGHTS_MAX (1ull << 40)
 #define CHUNK_TOKENS 256u /* usual size of a chunk, at which a thread's data fits into its own cache */
+#define SHARERS_MAX 4u    /* threads that compute one chunk together; memory limits more of them */
 
 /* ---- Opening */
 
@@ -40,7 +42,8 @@ static kit_status read_weights(encoder *e, kolm_error_t *err) {
 /* Maps the layers in advance: every text reads all of them, and weights in unmapped pages are never prefetched. One
  * read per MAPPED_AROUND bytes takes half the time of MADV_POPULATE_READ, which visits every page. The table of words
  * is not included, because a text reads only a few of its rows. */
-static void map_layers(const encoder *e) {
+static void *map_layers(void *argument) {
+    const encoder *e = argument;
     const enc_weights *w = &e->weights;
     uintptr_t first = UINTPTR_MAX, end = 0;
     for (uint32_t i = 0; i < e->is.layers; i++) {
@@ -53,9 +56,10 @@ static void map_layers(const encoder *e) {
         }
     }
     const uintptr_t words = (uintptr_t)w->words.data;
-    if (end == 0 || (words > first && words < end)) return;
+    if (end == 0 || (words > first && words < end)) return NULL;
     for (uintptr_t at = first; at < end; at += MAPPED_AROUND)
         (void)*(const volatile uint8_t *)at;
+    return NULL;
 }
 
 uint64_t enc_layer_bytes(const encoder *e) {
@@ -86,7 +90,8 @@ kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
         enc_close(e);
         return status;
     }
-    map_layers(e);
+    e->maps = pthread_create(&e->mapper, NULL, map_layers, e) == 0;
+    if (!e->maps) (void)map_layers(e);
     *out = e;
     return KOLM_OK;
 }
@@ -100,6 +105,7 @@ kit_status enc_open(const char *directory, encoder **out, kolm_error_t *err) {
 
 void enc_close(encoder *e) {
     if (e == NULL) return;
+    if (e->maps) pthread_join(e->mapper, NULL);
     enc_weights_free(e);
     enc_tensors_free(e->tensors);
     enc_description_free(&e->is);
@@ -238,14 +244,13 @@ static kit_status pack(batch *b, uint64_t tokens, uint32_t threads, kolm_error_t
 static kit_status run_chunk(void *user, uint32_t number, kolm_error_t *err) {
     batch *b = user;
     uint32_t i = 0;
-    (void)err;
     /* There are as many workspaces as threads, so one is free. */
     while (atomic_exchange(&b->taken[i], 1) != 0)
         i = (i + 1) % b->spaces;
-    enc_forward(b->e, b->space[i], b->texts, b->order + b->chunk_at[number],
-                b->chunk_at[number + 1] - b->chunk_at[number], b->out);
+    kit_status status = enc_forward(b->e, b->space[i], b->texts, b->order + b->chunk_at[number],
+                                    b->chunk_at[number + 1] - b->chunk_at[number], b->out, err);
     atomic_store(&b->taken[i], 0);
-    return KOLM_OK;
+    return status;
 }
 
 static kit_status run_static(void *user, uint32_t number, kolm_error_t *err) {
@@ -260,11 +265,12 @@ static kit_status run_static(void *user, uint32_t number, kolm_error_t *err) {
 static kit_status run_transformer(batch *b, uint64_t tokens, uint32_t threads, kolm_error_t *err) {
     KIT_TRY(pack(b, tokens, threads, err));
     const uint32_t wanted = threads < b->chunks ? threads : b->chunks;
+    const uint32_t sharers = b->chunks > 1 ? 1 : threads < SHARERS_MAX ? threads : SHARERS_MAX;
     b->space = calloc(wanted + 1, sizeof *b->space);
     b->taken = calloc(wanted + 1, sizeof *b->taken);
     if (b->space == NULL || b->taken == NULL) return out_of_memory(err);
     for (; b->spaces < wanted; b->spaces++) {
-        kit_status status = enc_workspace_new(b->e, b->most, b->longest, &b->space[b->spaces], err);
+        kit_status status = enc_workspace_new(b->e, b->most, b->longest, sharers, &b->space[b->spaces], err);
         /* Fewer threads than requested are slower, not wrong. */
         if (status != KOLM_OK && b->spaces > 0) break;
         KIT_TRY(status);

@@ -1,23 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs one chunk of texts through the model: tokens to vectors, layers, and pooling. */
 #include "numeric.h"
+#include "pool.h"
 #include "weights.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define INNER_BLOCK 384u /* inner units of the feed-forward network that are computed at a time */
+#define PARTS 3u         /* of a product per thread, when several share it */
 
-/* The memory of one thread for one chunk. All floats are in one allocation. */
+/* What each of the threads that share a chunk has for itself. */
+typedef struct scratch {
+    float *rows; /* widened weights */
+    float *attention;
+} scratch;
+
+/* The memory for one chunk. All floats are in one allocation. */
 struct enc_workspace {
     float *all;
     enc_panels x, q, k, v, inner; /* inner also holds the output of the attention */
-    float *rows;                  /* widened weights */
-    float *attention;
-    float *row;  /* one token's numbers */
-    float *text; /* one text's */
+    float *row;                   /* one token's numbers */
     uint32_t inner_block;
     size_t count;
+    pool_phases phases;
+    uint32_t threads;
+    scratch own[];
 };
 
 static size_t rounded(size_t count) {
@@ -44,17 +52,19 @@ static void lay_out(enc_workspace *s, const encoder *e, uint32_t most, uint32_t 
         /* The attention reads whole vectors, up to one vector beyond the last number. */
         to[i]->at = take(s, tokens * to[i]->rows + panel);
     }
-    s->rows = take(s, (size_t)e->kernels->block * widest);
-    s->attention = take(s, enc_attention_scratch(e->kernels, longest, d->hidden / d->heads));
+    for (uint32_t i = 0; i < s->threads; i++) {
+        s->own[i].rows = take(s, (size_t)e->kernels->block * widest);
+        s->own[i].attention = take(s, enc_attention_scratch(e->kernels, longest, d->hidden / d->heads));
+    }
     s->row = take(s, d->hidden);
-    s->text = take(s, d->hidden);
 }
 
-kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, enc_workspace **out,
+kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, uint32_t threads, enc_workspace **out,
                              kolm_error_t *err) {
-    enc_workspace *s = calloc(1, sizeof *s);
+    enc_workspace *s = calloc(1, sizeof *s + threads * sizeof *s->own);
     *out = NULL;
     if (s != NULL) {
+        s->threads = threads;
         lay_out(s, e, most, longest);
         s->all = aligned_alloc(64, s->count * sizeof *s->all);
     }
@@ -65,12 +75,14 @@ kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, 
     }
     memset(s->all, 0, s->count * sizeof *s->all);
     lay_out(s, e, most, longest);
+    pool_phases_init(&s->phases);
     *out = s;
     return KOLM_OK;
 }
 
 void enc_workspace_free(enc_workspace *s) {
     if (s == NULL) return;
+    pool_phases_destroy(&s->phases);
     free(s->all);
     free(s);
 }
@@ -114,7 +126,7 @@ static void fill_text(const encoder *e, enc_workspace *s, const enc_text *text, 
     }
 }
 
-/* ---- Layers */
+/* ---- Layers: a sequence of phases, whose units the threads share */
 
 typedef struct chunk {
     const encoder *e;
@@ -123,35 +135,69 @@ typedef struct chunk {
     const uint32_t *which;
     uint32_t count;
     enc_extent extent;
+    uint32_t parts; /* of a product */
 } chunk;
 
-static void multiply(const chunk *c, const enc_linear *by, enc_panels x, enc_panels y, const enc_panels *more) {
-    enc_product p = {.w = &by->w,
-                     .rows = by->w.rows,
-                     .columns = by->w.columns,
-                     .x = x,
-                     .y = y,
-                     .bias = by->bias,
-                     .add = more != NULL,
-                     .scratch = c->space->rows};
-    if (more != NULL) p.more = *more;
-    c->e->kernels->multiply(&p, c->extent);
+/* A thread's way through the phases of a chunk. */
+typedef struct walk {
+    const chunk *c;
+    const scratch *own;
+    uint32_t phase;
+    enc_panels x, q; /* exchange their places after each norm */
+    const enc_product *products;
+    const enc_norm *norm;
+} walk;
+
+static void run_phase(walk *w, uint32_t units, void (*unit)(void *user, uint32_t number)) {
+    pool_phase_run(&w->c->space->phases, w->phase++, units, unit, w);
 }
 
-static void attend(const chunk *c) {
+static void run_part(void *user, uint32_t number) {
+    const walk *w = user;
+    const enc_kernels *kernels = w->c->e->kernels;
+    enc_product p = w->products[number / w->c->parts];
+    const uint32_t part = number % w->c->parts, blocks = p.rows / kernels->block;
+    const uint32_t first = (uint32_t)((uint64_t)blocks * part / w->c->parts) * kernels->block;
+    if (part + 1 < w->c->parts) p.rows = (uint32_t)((uint64_t)blocks * (part + 1) / w->c->parts) * kernels->block;
+    p.rows -= first;
+    p.first_row += first;
+    p.y_row += first;
+    if (p.bias != NULL) p.bias += first;
+    p.scratch = w->own->rows;
+    if (p.rows > 0) kernels->multiply(&p, w->c->extent);
+}
+
+/* Products that do not need one another. */
+static void multiply(walk *w, const enc_product *products, uint32_t count) {
+    w->products = products;
+    run_phase(w, count * w->c->parts, run_part);
+}
+
+static enc_product product(const enc_linear *by, enc_panels x, enc_panels y) {
+    return (enc_product){.w = &by->w, .rows = by->w.rows, .columns = by->w.columns, .x = x, .y = y, .bias = by->bias};
+}
+
+static uint32_t attention_units(const chunk *c) {
+    return c->space->threads > 1 ? c->e->is.heads : 1;
+}
+
+static void attend(void *user, uint32_t number) {
+    const walk *w = user;
+    const chunk *c = w->c;
     const enc_description *d = &c->e->is;
-    const enc_weights *w = &c->e->weights;
-    enc_workspace *s = c->space;
-    enc_attention a = {.q = s->q,
-                       .k = s->k,
-                       .v = s->v,
-                       .to = s->inner,
-                       .heads = d->heads,
+    const enc_weights *weights = &c->e->weights;
+    const uint32_t heads = d->heads / attention_units(c);
+    enc_attention a = {.q = w->q,
+                       .k = c->space->k,
+                       .v = c->space->v,
+                       .to = c->space->inner,
+                       .first_head = number * heads,
+                       .heads = heads,
                        .size = d->hidden / d->heads,
-                       .bias = w->distances,
-                       .bias_stride = 2 * w->reach + ENC_VECTOR_MOST,
-                       .bias_zero = w->reach,
-                       .scratch = s->attention};
+                       .bias = weights->distances,
+                       .bias_stride = 2 * weights->reach + ENC_VECTOR_MOST,
+                       .bias_zero = weights->reach,
+                       .scratch = w->own->attention};
     a.scale = (float)(1.0 / num_sqrt((double)a.size));
     for (uint32_t i = 0; i < c->count; i++) {
         a.count = c->texts[c->which[i]].count;
@@ -161,56 +207,87 @@ static void attend(const chunk *c) {
 }
 
 /* Computes and uses the inner units block by block: each block extends the chain of every output. */
-static void feed_forward(const chunk *c, const enc_layer *layer) {
-    const uint32_t inner = c->e->is.inner;
-    enc_workspace *s = c->space;
+static void feed_forward(walk *w, const enc_layer *layer) {
+    const uint32_t inner = w->c->e->is.inner;
+    const enc_workspace *s = w->c->space;
     for (uint32_t first = 0; first < inner; first += s->inner_block) {
         const uint32_t units = inner - first < s->inner_block ? inner - first : s->inner_block;
         const enc_product in = {.w = &layer->in.w,
                                 .first_row = first,
                                 .rows = units,
-                                .columns = c->e->is.hidden,
-                                .x = s->x,
+                                .columns = w->c->e->is.hidden,
+                                .x = w->x,
                                 .y = s->inner,
                                 .bias = layer->in.bias + first,
                                 .activate = true,
-                                .activation = c->e->is.activation,
-                                .scratch = s->rows};
+                                .activation = w->c->e->is.activation};
         const enc_product out = {.w = &layer->out.w,
-                                 .rows = c->e->is.hidden,
+                                 .rows = w->c->e->is.hidden,
                                  .first_column = first,
                                  .columns = units,
                                  .x = s->inner,
-                                 .y = s->q,
-                                 .more = s->x,
+                                 .y = w->q,
+                                 .more = w->x,
                                  .add = first + units == inner,
-                                 .bias = first == 0 ? layer->out.bias : NULL,
-                                 .scratch = s->rows};
-        c->e->kernels->multiply(&in, c->extent);
-        c->e->kernels->multiply(&out, c->extent);
+                                 .bias = first == 0 ? layer->out.bias : NULL};
+        multiply(w, &in, 1);
+        multiply(w, &out, 1);
     }
 }
 
-static void swap(enc_panels *a, enc_panels *b) {
-    const enc_panels held = *a;
-    *a = *b;
-    *b = held;
+static void normalise_all(void *user, uint32_t number) {
+    const walk *w = user;
+    const encoder *e = w->c->e;
+    (void)number;
+    e->kernels->normalise(w->q, w->c->extent, w->norm->gain, w->norm->bias, e->is.epsilon);
 }
 
-static void one_layer(const chunk *c, const enc_layer *layer) {
-    const enc_kernels *kernels = c->e->kernels;
-    enc_workspace *s = c->space;
-    const float epsilon = c->e->is.epsilon;
-    multiply(c, &layer->q, s->x, s->q, NULL);
-    multiply(c, &layer->k, s->x, s->k, NULL);
-    multiply(c, &layer->v, s->x, s->v, NULL);
-    attend(c);
-    multiply(c, &layer->o, s->inner, s->q, &s->x);
-    kernels->normalise(s->q, c->extent, layer->after_attention.gain, layer->after_attention.bias, epsilon);
-    swap(&s->x, &s->q);
-    feed_forward(c, layer);
-    kernels->normalise(s->q, c->extent, layer->after.gain, layer->after.bias, epsilon);
-    swap(&s->x, &s->q);
+/* Of q, which becomes x. */
+static void normalise(walk *w, const enc_norm *norm) {
+    const enc_panels x = w->x;
+    w->norm = norm;
+    run_phase(w, 1, normalise_all);
+    w->x = w->q;
+    w->q = x;
+}
+
+static void one_layer(walk *w, const enc_layer *layer) {
+    const enc_workspace *s = w->c->space;
+    const enc_product in[] = {product(&layer->q, w->x, w->q), product(&layer->k, w->x, s->k),
+                              product(&layer->v, w->x, s->v)};
+    multiply(w, in, 3);
+    run_phase(w, attention_units(w->c), attend);
+    enc_product out = product(&layer->o, s->inner, w->q);
+    out.add = true;
+    out.more = w->x;
+    multiply(w, &out, 1);
+    normalise(w, &layer->after_attention);
+    feed_forward(w, layer);
+    normalise(w, &layer->after);
+}
+
+static void fill(void *user, uint32_t number) {
+    const walk *w = user;
+    const chunk *c = w->c;
+    const enc_norm *norm = &c->e->weights.norm;
+    uint32_t tokens = 0;
+    (void)number;
+    for (uint32_t i = 0; i < c->count; i++) {
+        const enc_text *text = &c->texts[c->which[i]];
+        fill_text(c->e, c->space, text, tokens);
+        tokens += text->count;
+    }
+    c->e->kernels->normalise(w->x, c->extent, norm->gain, norm->bias, c->e->is.epsilon);
+}
+
+static kit_status run_layers(void *user, uint32_t number, kolm_error_t *err) {
+    const chunk *c = user;
+    walk w = {.c = c, .own = &c->space->own[number], .x = c->space->x, .q = c->space->q};
+    (void)err;
+    run_phase(&w, 1, fill);
+    for (uint32_t i = 0; i < c->e->is.layers; i++)
+        one_layer(&w, &c->e->weights.layers[i]);
+    return KOLM_OK;
 }
 
 /* ---- Pooling */
@@ -243,21 +320,19 @@ static void pool_text(const encoder *e, const enc_workspace *s, uint32_t first, 
     if (e->is.normalise) scale_to_one(out, hidden);
 }
 
-void enc_forward(const encoder *e, enc_workspace *s, const enc_text *texts, const uint32_t *which, uint32_t count,
-                 float *out) {
+kit_status enc_forward(const encoder *e, enc_workspace *s, const enc_text *texts, const uint32_t *which, uint32_t count,
+                       float *out, kolm_error_t *err) {
     const uint32_t panel = e->kernels->panel, lanes = e->kernels->lanes;
     chunk c = {.e = e, .space = s, .texts = texts, .which = which, .count = count};
     uint32_t tokens = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        fill_text(e, s, &texts[which[i]], tokens);
+    for (uint32_t i = 0; i < count; i++)
         tokens += texts[which[i]].count;
-    }
     if (tokens > 0) {
         c.extent.panels = (tokens + panel - 1) / panel;
         c.extent.last_vectors = (tokens - (c.extent.panels - 1) * panel + lanes - 1) / lanes;
-        e->kernels->normalise(s->x, c.extent, e->weights.norm.gain, e->weights.norm.bias, e->is.epsilon);
-        for (uint32_t i = 0; i < e->is.layers; i++)
-            one_layer(&c, &e->weights.layers[i]);
+        c.parts = s->threads > 1 ? PARTS * s->threads : 1;
+        pool_phases_restart(&s->phases);
+        KIT_TRY(pool_run(s->threads, s->threads, run_layers, &c, err));
     }
     tokens = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -268,6 +343,7 @@ void enc_forward(const encoder *e, enc_workspace *s, const enc_text *texts, cons
             memset(out + (size_t)which[i] * e->is.hidden, 0, e->is.hidden * sizeof *out);
         tokens += text->count;
     }
+    return KOLM_OK;
 }
 
 /* ---- Static embeddings */

@@ -313,7 +313,7 @@ TARGET static void W(attend)(const enc_attention *a) {
     float *room = a->scratch, *mixed = room + 3 * strip;
     V *score = (V *)(void *)(mixed + (size_t)(a->size + 1) * LANES);
     const enc_panels from[3] = {a->q, a->k, a->v};
-    for (uint32_t h = 0; h < a->heads; h++) {
+    for (uint32_t h = a->first_head; h < a->first_head + a->heads; h++) {
         const float *at[3];
         size_t stride = 0;
         for (int i = 0; i < 3; i++)

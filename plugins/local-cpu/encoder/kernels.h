@@ -57,9 +57,9 @@ typedef struct enc_product {
 
 typedef struct enc_attention {
     enc_panels q, k, v, to;
-    uint32_t heads, size;  /* of a head */
-    uint32_t first, count; /* tokens of the text */
-    float scale;           /* of the scores */
+    uint32_t first_head, heads, size; /* size: of a head */
+    uint32_t first, count;            /* tokens of the text */
+    float scale;                      /* of the scores */
     /* Added to the score of key j for query i of head h: bias[h * bias_stride + (i - j) + bias_zero]; NULL: none. Must
      * be readable for one vector beyond its last number. */
     const float *bias;

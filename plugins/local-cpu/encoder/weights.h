@@ -5,6 +5,8 @@
 
 #include "encoder.h"
 
+#include <pthread.h>
+
 typedef struct enc_norm {
     float *gain, *bias;
 } enc_norm;
@@ -40,6 +42,8 @@ struct encoder {
     const enc_kernels *kernels;
     const enc_kernels *few; /* for at most as many tokens as its vectors have lanes */
     char *shown;            /* the file of weights, for messages */
+    pthread_t mapper;       /* reads a byte of each part of the layers, if maps */
+    bool maps;
 };
 
 #define ENC_VECTOR_MOST 16u /* lanes of the widest vectors */
@@ -50,13 +54,13 @@ void enc_weights_free(encoder *e);
 
 /* Computes all layers for one chunk of texts (forward.c). */
 typedef struct enc_workspace enc_workspace;
-/* most: maximum number of tokens in a chunk. */
-kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, enc_workspace **out,
+/* most: maximum number of tokens in a chunk; threads: that compute it together. */
+kit_status enc_workspace_new(const encoder *e, uint32_t most, uint32_t longest, uint32_t threads, enc_workspace **out,
                              kolm_error_t *err) KIT_MUST_USE;
 void enc_workspace_free(enc_workspace *space);
 /* which: the texts of the chunk; out as in enc_embed. */
-void enc_forward(const encoder *e, enc_workspace *space, const enc_text *texts, const uint32_t *which, uint32_t count,
-                 float *out);
+kit_status enc_forward(const encoder *e, enc_workspace *space, const enc_text *texts, const uint32_t *which,
+                       uint32_t count, float *out, kolm_error_t *err) KIT_MUST_USE;
 void enc_forward_static(const encoder *e, const enc_text *text, float *out);
 
 #endif
