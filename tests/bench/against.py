@@ -13,6 +13,7 @@ usage: against.py BUILD EARLIER_BUILD DATA [ROUNDS [BASE [WORDS]]]     DATA hold
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import time
 
 
 QUESTION = "where is my card"
+LONGER = "my card has not arrived and I wait for it since monday"
 
 
 def write_few(source, to):
@@ -41,6 +43,7 @@ class Side:
         self.home, self.model = os.path.join(work, name), os.path.join(work, name + ".kolm")
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("KOLM_")}
         self.env.update(KOLM_HOME=self.home, TMPDIR=work)
+        self.server = None
         os.mkdir(self.home, 0o700)
         self.cost([self.kolm, "compile", "-t", "bench", "-d", os.path.join(data, "train.jsonl"), "-o", self.model, "--effort", "quick",
                    "--backend", "local-cpu", "--gate", "0.1", "--min-accuracy", "0.1"])
@@ -62,6 +65,31 @@ class Side:
             sys.exit("against: %s: %s" % (" ".join(argv), said.decode(errors="replace")))
         return (used.ru_utime + used.ru_stime) * 1e3
 
+    def serve(self):
+        """A connection to a server that answers with the encoder."""
+        self.server = subprocess.Popen([self.kolm, "run", "--serve", self.encoder], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        path = next(line for line in self.server.stdout if line.startswith("[serve]")).split(None, 1)[1].strip()
+        side = socket.socket(socket.AF_UNIX)
+        side.connect(path)
+        self.line = side.makefile("rwb")
+        self.line.readline()
+
+    def asked(self, text):
+        """Milliseconds by the clock until a question on that connection is answered."""
+        if self.server is None:
+            self.serve()
+        start = time.monotonic()
+        self.line.write(json.dumps({"id": "1", "input": text}).encode() + b"\n")
+        self.line.flush()
+        if b'"output"' not in self.line.readline():
+            sys.exit("against: the server gave no answer")
+        return (time.monotonic() - start) * 1e3
+
+    def stop(self):
+        if self.server is not None:
+            self.server.terminate()
+            self.server.wait()
+
     def clocked(self, argv):
         """The same by the clock."""
         self.cost(argv)
@@ -74,10 +102,10 @@ def main():
     data, rounds = sys.argv[3], int(sys.argv[4]) if len(sys.argv) > 4 else 60
     base = os.path.abspath(sys.argv[5]) if len(sys.argv) > 5 else None
     words = sys.argv[6] if len(sys.argv) > 6 else ""
-    work = tempfile.mkdtemp(prefix="kolm-against-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    work, sides = tempfile.mkdtemp(prefix="kolm-against-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None), []
     try:
         write_few(os.path.join(data, "train.jsonl"), os.path.join(work, "few.jsonl"))
-        sides = [Side(build, work, name, data, base) for name, build in (("new", sys.argv[1]), ("old", sys.argv[2]))]
+        sides += [Side(build, work, name, data, base) for name, build in (("new", sys.argv[1]), ("old", sys.argv[2]))]
         questions = os.path.join(work, "questions.jsonl")
         with open(os.path.join(data, "test.jsonl"), encoding="utf-8") as source, open(questions, "w", encoding="utf-8") as out:
             rows = [json.loads(line)["input"] for line in source if line.strip()]
@@ -96,6 +124,8 @@ def main():
             commands += [
                 ("kolm run, one answer of an encoder", rounds, lambda s: s.cost([s.kolm, "run", s.encoder, QUESTION])),
                 ("kolm run, one answer of an encoder, by the clock", rounds, lambda s: s.clocked([s.kolm, "run", s.encoder, QUESTION])),
+                ("kolm run --serve, a question of six tokens for an encoder, by the clock", rounds * 3, lambda s: s.asked(QUESTION)),
+                ("kolm run --serve, a question of fourteen, by the clock", rounds * 3, lambda s: s.asked(LONGER)),
             ]
         print("| command | this build | earlier build | ratio, median of pairs |\n|---|---|---|---|")
         for name, count, run in (command for command in commands if words in command[0]):
@@ -109,6 +139,8 @@ def main():
             quarter = [statistics.quantiles(cost, n=4)[0] for cost in costs]
             print("| %s | %.1f ms | %.1f ms | %.2f |" % (name, *quarter, ratio), flush=True)
     finally:
+        for side in sides:
+            side.stop()
         shutil.rmtree(work)
 
 
