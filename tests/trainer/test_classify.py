@@ -29,7 +29,8 @@ def rows(name):
 
 
 TRAIN, TEST = rows("train"), rows("test")
-QUICK = {"epochs": "0.5", "valid": "0"}
+FEW = TRAIN[::3]
+QUICK = {"epochs": "0.5", "valid": "0"}  # with FEW, enough for what is not about accuracy
 
 
 def setUpModule():
@@ -53,7 +54,7 @@ class Banking(real.Case):
     def setUpClass(cls):
         cls.kept = tempfile.mkdtemp(prefix="kolm-kept-")
         cls.addClassCleanup(shutil.rmtree, cls.kept, True)
-        cls.tuned = real.Job(os.path.join(cls.kept, "tuned"), cls.base, TRAIN)
+        cls.tuned = real.Job(os.path.join(cls.kept, "tuned"), cls.base, TRAIN, epochs="6")
         cls.tuned_done = cls.tuned.train()
         assert cls.tuned_done.status == 0, cls.tuned_done.err
         cls.done, cls.answers = cls.tuned.infer([row["input"] for row in TEST])
@@ -88,9 +89,9 @@ class Banking(real.Case):
 
     def test_a_killed_run_goes_on(self):
         options = {"epochs": "1", "dropout": "0.1"}
-        whole, job = self.trained(TRAIN, **options), self.job(TRAIN, **options)
+        whole, job = self.trained(FEW, **options), self.job(FEW, **options)
         running = job.start(real.each_step_saved)
-        running.wait_for(lambda: running.said('"step":4,'))
+        running.wait_for(lambda: running.said('"step":3,'))
         running.signal(signal.SIGKILL)
         self.assertEqual(running.wait().status, -signal.SIGKILL)
         done = self.good(job.train())
@@ -98,16 +99,16 @@ class Banking(real.Case):
         self.assertEqual(job.model(), whole.model())
 
     def test_two_runs_have_the_same_bytes(self):
-        self.assertEqual(self.trained(TRAIN, **QUICK).model(), self.trained(TRAIN, **QUICK).model())
+        self.assertEqual(self.trained(FEW, **QUICK).model(), self.trained(FEW, **QUICK).model())
 
     def test_long_rows_are_counted(self):
-        job = self.trained([*TRAIN, {"id": "x", "input": "card " * 600, "output": "atm_support"}], **QUICK)
-        self.assertEqual((job.report()["rows_too_long"], job.report()["rows"]), (1, len(TRAIN)))
+        job = self.trained([*FEW, {"id": "x", "input": "card " * 600, "output": "atm_support"}], **QUICK)
+        self.assertEqual((job.report()["rows_too_long"], job.report()["rows"]), (1, len(FEW)))
 
     def test_outputs_that_are_no_labels(self):
-        self.refused(self.job(TRAIN, labels=0, **QUICK).train(), 3, "closed set")
-        self.refused(self.job(TRAIN, task="causal", **QUICK).train(), 3, "cannot write them")
-        self.refused(self.job([{**row, "output": "x"} for row in TRAIN], **QUICK).train(), 3, "same output")
+        self.refused(self.job(FEW, labels=0, **QUICK).train(), 3, "closed set")
+        self.refused(self.job(FEW, task="causal", **QUICK).train(), 3, "cannot write them")
+        self.refused(self.job([{**row, "output": "x"} for row in FEW], **QUICK).train(), 3, "same output")
 
     def test_a_base_with_a_head_or_a_hole(self):
         base = os.path.join(self.dir, "base")
@@ -116,10 +117,10 @@ class Banking(real.Case):
         tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
         head = {"classifier.weight": torch.zeros(2, 384), "classifier.bias": torch.zeros(2)}  # of another task
         save_file({**{"bert." + n: t for n, t in tensors.items()}, **head}, path, metadata={"format": "pt"})
-        self.trained(TRAIN, base=base, **QUICK)
+        self.trained(FEW, base=base, **QUICK)
         del tensors["encoder.layer.3.output.dense.weight"]
         save_file(tensors, path, metadata={"format": "pt"})
-        self.refused(self.job(TRAIN, base=base, **QUICK).train(), 3, "encoder.layer.3.output.dense.weight")
+        self.refused(self.job(FEW, base=base, **QUICK).train(), 3, "encoder.layer.3.output.dense.weight")
 
 
 if __name__ == "__main__":
