@@ -28,12 +28,20 @@ class CloudCase(unittest.TestCase):
     kolm = folder = source = name = variable = None
 
     @classmethod
-    def drawn(cls, cases):
-        """All of them; of a program with sanitizers, whose starts take five times as long, every fourth: what those find hardly depends on the
-        request. KOLM_TEST_ALL_FAULTS: all."""
+    def drawn(cls, cases, stride=1, kind_of=None):
+        """Every so many of them, and one of each kind; of a program with sanitizers, whose starts take five times as long, every fourth at most: what those
+        find hardly depends on the request. KOLM_TEST_ALL_FAULTS: all."""
+        if os.environ.get("KOLM_TEST_ALL_FAULTS"):
+            return list(cases)
         with open(cls.kolm, "rb") as program:
-            few = b"__asan_init" in program.read() and not os.environ.get("KOLM_TEST_ALL_FAULTS")
-        return list(cases)[::4 if few else 1]
+            stride = max(stride, 4) if b"__asan_init" in program.read() else stride
+        drawn, kinds = [], set()
+        for number, case in enumerate(cases):
+            kind = kind_of(case) if kind_of else None
+            if number % stride == 0 or (kind_of and kind not in kinds):
+                drawn.append(case)
+                kinds.add(kind)
+        return drawn
 
     def set_up(self, provider, **settings):
         self.provider = provider

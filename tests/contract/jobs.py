@@ -73,18 +73,22 @@ class Jobs:
         self.assertEqual(away["state"], "available")
         self.assertIn("could not be checked", away["reason"])
 
+    def compile_with(self, *faults):
+        self.again()
+        for step, kind in faults:
+            self.provider.fault(step, kind)
+        done = self.compile()
+        self.assertLessEqual(self.provider.submits, 1)
+        self.assertEqual(self.provider.strangers, [])
+        for fault in self.provider.faults:
+            self.assertGreater(fault.seen, 0, "no request was %s" % fault.where.pattern)
+        return done
+
     def try_faults(self, step):
-        for kind, good, may_be_left in self.drawn(row[1:] for row in self.faults if row[0] == step):
+        for kind, may_be_left in [row[1:] for row in self.drawn_faults() if row[0] == step]:
             with self.subTest(step=step, kind=kind):
-                self.again()
-                self.provider.fault(step, kind)
-                done = self.compile()
-                if good:
-                    self.assertEqual(done.returncode, 0, done.stdout)
-                else:
-                    self.assert_sentence(done)
-                self.assertLessEqual(self.provider.submits, 1)
-                self.assertEqual(self.provider.strangers, [])
+                done = self.compile_with((step, kind))
+                self.assert_sentence(done)
                 if may_be_left and self.provider.running():
                     self.assertIn("it is not submitted again", done.stdout)
                     self.assertIn("its cost is unknown", done.stdout)
@@ -93,9 +97,28 @@ class Jobs:
                 else:
                     self.assert_nothing_left()
 
+    def drawn_faults(self):
+        """(step, kind, may be left) of those with which it does not go well: every second, and one of each kind."""
+        def kind_of(row):
+            return row[1] // 100 if isinstance(row[1], int) else row[1]
+        return self.drawn([(step, kind, may_be_left) for step, kind, good, may_be_left in self.faults if not good], 2, kind_of)
+
+    def test_faults_that_do_not_matter(self):
+        """With which it goes well nevertheless: one of each step at once."""
+        by_step = {}
+        for step, kind, good, _ in self.faults:
+            if good:
+                by_step.setdefault(step, []).append((step, kind))
+        for number in self.drawn(range(max(map(len, by_step.values())))):
+            faults = [kinds[number % len(kinds)] for kinds in by_step.values()]
+            with self.subTest(faults=faults):
+                done = self.compile_with(*faults)
+                self.assertEqual(done.returncode, 0, done.stdout)
+                self.assert_nothing_left()
+
     def __init_subclass__(cls):
-        """A test for each step, so that one can be run alone."""
-        for number, step in enumerate(dict.fromkeys(row[0] for row in cls.faults), 1):
+        """A test for each step at which a fault is the end, so that one can be run alone."""
+        for number, step in enumerate(dict.fromkeys(row[0] for row in cls.faults if not row[2]), 1):
             setattr(cls, "test_faults_%d" % number, lambda self, step=step: self.try_faults(step))
 
     def test_a_job_that_never_starts(self):
