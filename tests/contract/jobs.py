@@ -217,6 +217,7 @@ class Jobs:
         self.configure(**{**self.settings, "api": NOWHERE})
         done = self.run_kolm("compute", "reap", "--yes")
         while "in use" in done.stdout:
+            self.provider.server.over.wait(0.2)
             done = self.run_kolm("compute", "reap", "--yes")
         self.assertIn("could not be cancelled, or the provider does not say", done.stdout)
         self.assertEqual((len(self.json("compute", "status")["leases"]), self.provider.running()), (2, running))
@@ -236,6 +237,7 @@ class Jobs:
         self.env[self.variable] = self.provider.token
         done = self.run_kolm("compute", "reap", "--yes")
         while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
+            self.provider.server.over.wait(0.2)
             done = self.run_kolm("compute", "reap", "--yes")
         self.assertRegex(done.stdout, r"not found in .*, and its record says .*kolm compute reap --forget kolm-")
         self.assertEqual(len(self.json("compute", "status")["leases"]), 2)
@@ -255,6 +257,7 @@ class Jobs:
         self.env[self.variable] = self.provider.token
         done = self.run_kolm("compute", "reap", "--yes")
         while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
+            self.provider.server.over.wait(0.2)
             done = self.run_kolm("compute", "reap", "--yes")
         self.assertEqual((done.returncode, self.json("compute", "status")["leases"]), (0, []), done.stdout)
         self.assertEqual(self.provider.running(), [])
@@ -308,6 +311,7 @@ class Jobs:
         while time.monotonic() < deadline and not self.is_settled():
             self.provider.now += 200  # what was just made is seen by then
             self.run_kolm("compute", "reap")
+            self.provider.server.over.wait(0.05)
         self.assertTrue(self.is_settled(), (self.provider.taken, self.json("compute", "status")["leases"]))
         self.assertLessEqual(self.provider.submits, 1)
 

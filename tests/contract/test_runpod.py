@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -26,6 +27,7 @@ RUN, STATUS, CANCEL = "^POST /v2/%s/run$" % ENDPOINT, "^GET /v2/%s/status/" % EN
 
 class Case(CloudCase):
     name, variable = "runpod", "KOLM_RUNPOD_TOKEN"
+    made = None  # a directory with the model that all tests ask, and the keys with which it is signed
 
     def setUp(self):
         self.worker = None
@@ -33,8 +35,17 @@ class Case(CloudCase):
         for folder, end in ((self.folder, ".so"), (self.source, ".json")):
             shutil.copy(os.path.join(folder, "..", "..", "local-cpu", "local-cpu" + end), self.plugins)
         self.write_rows()
-        done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu")
-        self.assertEqual(done.returncode, 0, done.stdout)
+        model, keys = os.path.join(self.work, "router-1.0.0.kolm"), os.path.join(self.home, "keys")
+        if Case.made is None:
+            done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu")
+            self.assertEqual(done.returncode, 0, done.stdout)
+            Case.made = tempfile.mkdtemp(prefix="kolm-cloud-")
+            unittest.addModuleCleanup(shutil.rmtree, Case.made, True)
+            shutil.copy(model, Case.made)
+            shutil.copytree(keys, os.path.join(Case.made, "keys"))
+        else:
+            shutil.copy(os.path.join(Case.made, "router-1.0.0.kolm"), model)
+            shutil.copytree(os.path.join(Case.made, "keys"), keys)
         self.deploy("router-1.0.0.kolm")
 
     def configure(self, **settings):
@@ -56,6 +67,10 @@ class Case(CloudCase):
 
     def ask(self, *texts, **more):
         return self.run_kolm("run", "router-1.0.0.kolm", *texts, "--backend", "runpod", **more)
+
+    def pause(self, seconds=0.005):
+        """Between two looks for something."""
+        self.provider.server.over.wait(seconds)
 
     def assert_ends(self):
         """Of what was submitted nothing runs on: it was cancelled, or its ttl ends it."""
@@ -270,7 +285,7 @@ class Trouble(Case):
             kolm = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "x", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
             while len(self.provider.taken) <= number and kolm.poll() is None:
-                pass
+                self.pause()
             os.killpg(kolm.pid, signal.SIGKILL)
             kolm.wait()
             self.provider.submits = 0
@@ -324,6 +339,7 @@ class Trouble(Case):
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not any("/status/" in line for line in self.provider.taken):
             self.assertIsNone(kolm.poll())
+            self.pause()
         kolm.send_signal(signal.SIGINT)
         return kolm.communicate(timeout=60)[0]
 
@@ -369,12 +385,13 @@ class Trouble(Case):
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not any("/status/" in line for line in self.provider.taken):
             self.assertIsNone(kolm.poll())
+            self.pause()
         kill_all(kolm)
         kolm.communicate()
 
     def settled(self):
         while any(lease["state"] == "in use" for lease in self.leases()):
-            pass
+            self.pause(0.2)  # each look is a process
         return self.leases()
 
     def test_a_job_that_may_run_for_long_is_recorded(self):
@@ -458,6 +475,7 @@ class Official(Case):
         self.addCleanup(os.killpg, worker.pid, signal.SIGTERM)
         while not any("/job-take/" in line for line in self.provider.taken):
             self.assertIsNone(worker.poll(), "the worker ended")
+            self.pause()
         return worker
 
     def test_it_answers(self):
@@ -485,12 +503,13 @@ class Official(Case):
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not os.path.exists(started):
             self.assertIsNone(kolm.poll())
+            self.pause()
         with open(started, encoding="utf-8") as file:
             process = "/proc/" + file.read().strip()
         kolm.send_signal(signal.SIGINT)
         kolm.communicate(timeout=60)
         while os.path.exists(process):
-            pass
+            self.pause()
         self.assertEqual(self.provider.running(), [])
 
 
