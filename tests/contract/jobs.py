@@ -81,7 +81,7 @@ class Jobs:
         self.assertLessEqual(self.provider.submits, 1)
         self.assertEqual(self.provider.strangers, [])
         for fault in self.provider.faults:
-            self.assertGreater(fault.seen, 0, "no request was %s" % fault.where.pattern)
+            self.assertGreater(fault.seen, 0, "no request was %s: %s" % (fault.where.pattern, done.stdout))
         return done
 
     def try_faults(self, step):
