@@ -109,8 +109,12 @@ class Jobs:
         for step, kind, good, _ in self.faults:
             if good:
                 by_step.setdefault(step, []).append((step, kind))
-        for number in self.drawn(range(max(map(len, by_step.values())))):
-            faults = [kinds[number % len(kinds)] for kinds in by_step.values()]
+        rounds = [[kinds[number % len(kinds)] for kinds in by_step.values()] for number in range(max(map(len, by_step.values())))]
+        drawn = self.drawn(rounds)
+        for faults in rounds:  # and each kind
+            if {kind for _, kind in faults} - {kind for one in drawn for _, kind in one}:
+                drawn.append(faults)
+        for faults in drawn:
             with self.subTest(faults=faults):
                 done = self.compile_with(*faults)
                 self.assertEqual(done.returncode, 0, done.stdout)
