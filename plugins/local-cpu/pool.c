@@ -2,11 +2,27 @@
 /* Threads that take the next task until none is left, and those that go through phases together. */
 #include "pool.h"
 
-#include <stdbool.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #define THREADS_MAX 256u
-#define STACK_BYTES (512u * 1024) /* no task recurses deeply; the default of 8 MiB per thread would be wasted */
+#define STACK_BYTES (512u * 1024) /* no task recurses deeply; the default of 8 MiB or more counts as used memory */
+
+bool pool_start(pthread_t *out_thread, void *(*run)(void *argument), void *argument) {
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL}; /* of a fault of the thread itself */
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    if (pthread_attr_init(&attributes) != 0) return false;
+    (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        sigdelset(&all, own[i]);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    const bool started = pthread_create(out_thread, &attributes, run, argument) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return started;
+}
 
 typedef struct pool {
     atomic_uint next;
@@ -39,22 +55,18 @@ static void *worker(void *argument) {
 kit_status pool_run(uint32_t threads, uint32_t count, pool_task task, void *user, kolm_error_t *err) {
     pool p = {.count = count, .task = task, .user = user};
     pthread_t id[THREADS_MAX];
-    pthread_attr_t attributes;
     uint32_t started = 0, more = threads < 1 ? 0 : threads - 1;
     if (more > THREADS_MAX) more = THREADS_MAX;
     if (count > 0 && more > count - 1) more = count - 1;
     atomic_init(&p.next, 0);
     atomic_init(&p.failed, 0);
     pthread_mutex_init(&p.lock, NULL);
-    bool set = more > 0 && pthread_attr_init(&attributes) == 0;
-    if (set) (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
     /* Failure to create a thread is not an error: the others, at least the caller, do its share. */
-    while (set && started < more && pthread_create(&id[started], &attributes, worker, &p) == 0)
+    while (started < more && pool_start(&id[started], worker, &p))
         started++;
     (void)worker(&p);
     for (uint32_t i = 0; i < started; i++)
         pthread_join(id[i], NULL);
-    if (set) pthread_attr_destroy(&attributes);
     pthread_mutex_destroy(&p.lock);
     if (!atomic_load(&p.failed)) return KOLM_OK;
     if (err != NULL) *err = p.error;

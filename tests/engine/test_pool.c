@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that go through phases together: each unit once, none before its phase, and nobody waited for in vain. */
+/* Threads that go through phases together: each unit once, none before its phase, and no wait for one that holds no
+ * unit; and who gets the signals. */
 #include "../suite.h"
 #include "pool.h"
 
 #include <sched.h>
+#include <signal.h>
 
 #define PHASES 200u
 #define UNITS_MAX 9u
@@ -107,12 +109,42 @@ START_TEST(long_units_wake_the_others) {
 }
 END_TEST
 
+/* ---- Threads */
+
+typedef struct pair {
+    pthread_t caller;
+    atomic_uint here, blocked; /* blocked: by whom SIGTERM is, the caller or the other */
+} pair;
+
+static kit_status look_at_signals(void *user, uint32_t number, kolm_error_t *err) {
+    pair *p = user;
+    sigset_t set;
+    (void)number;
+    (void)err;
+    pthread_sigmask(SIG_BLOCK, NULL, &set);
+    if (sigismember(&set, SIGTERM) == 1) atomic_fetch_or(&p->blocked, pthread_equal(pthread_self(), p->caller) ? 1 : 2);
+    atomic_fetch_add(&p->here, 1);
+    while (atomic_load(&p->here) < 2) /* so the other task is another thread's */
+        sched_yield();
+    return KOLM_OK;
+}
+
+/* The host waits for them in the thread that called. */
+START_TEST(signals_are_for_the_caller) {
+    pair p = {.caller = pthread_self()};
+    kolm_error_t err = KIT_ERROR_INIT;
+    ck_assert_int_eq(pool_run(2, 2, look_at_signals, &p, &err), KOLM_OK);
+    ck_assert_uint_eq(atomic_load(&p.blocked), 2);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("pool");
     TCase *tcase = tcase_create("phases");
     tcase_add_test(tcase, each_unit_once_and_in_order);
     tcase_add_test(tcase, nobody_waits_for_one_that_does_not_come);
     tcase_add_test(tcase, long_units_wake_the_others);
+    tcase_add_test(tcase, signals_are_for_the_caller);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

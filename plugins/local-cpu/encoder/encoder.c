@@ -43,7 +43,7 @@ static kit_status read_weights(encoder *e, kolm_error_t *err) {
  * read per MAPPED_AROUND bytes takes half the time of MADV_POPULATE_READ, which visits every page. The table of words
  * is not included, because a text reads only a few of its rows. */
 static void *map_layers(void *argument) {
-    const encoder *e = argument;
+    encoder *e = argument;
     const enc_weights *w = &e->weights;
     uintptr_t first = UINTPTR_MAX, end = 0;
     for (uint32_t i = 0; i < e->is.layers; i++) {
@@ -57,7 +57,7 @@ static void *map_layers(void *argument) {
     }
     const uintptr_t words = (uintptr_t)w->words.data;
     if (end == 0 || (words > first && words < end)) return NULL;
-    for (uintptr_t at = first; at < end; at += MAPPED_AROUND)
+    for (uintptr_t at = first; at < end && !atomic_load(&e->closes); at += MAPPED_AROUND)
         (void)*(const volatile uint8_t *)at;
     return NULL;
 }
@@ -90,7 +90,7 @@ kit_status enc_open_files(enc_files *files, encoder **out, kolm_error_t *err) {
         enc_close(e);
         return status;
     }
-    e->maps = pthread_create(&e->mapper, NULL, map_layers, e) == 0;
+    e->maps = e->is.layers > 0 && pool_start(&e->mapper, map_layers, e);
     if (!e->maps) (void)map_layers(e);
     *out = e;
     return KOLM_OK;
@@ -105,6 +105,7 @@ kit_status enc_open(const char *directory, encoder **out, kolm_error_t *err) {
 
 void enc_close(encoder *e) {
     if (e == NULL) return;
+    atomic_store(&e->closes, true);
     if (e->maps) pthread_join(e->mapper, NULL);
     enc_weights_free(e);
     enc_tensors_free(e->tensors);

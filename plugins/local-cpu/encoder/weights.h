@@ -6,6 +6,7 @@
 #include "encoder.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct enc_norm {
     float *gain, *bias;
@@ -44,6 +45,7 @@ struct encoder {
     char *shown;            /* the file of weights, for messages */
     pthread_t mapper;       /* reads a byte of each part of the layers, if maps */
     bool maps;
+    atomic_bool closes; /* the rest need not be mapped */
 };
 
 #define ENC_VECTOR_MOST 16u /* lanes of the widest vectors */
