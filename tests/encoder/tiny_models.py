@@ -46,10 +46,10 @@ class Tiny:
     """One transformer. Sizes divide by nothing that a kernel likes."""
 
     def __init__(self, family, dtype="F32", pooling="mean", activation="gelu", normalise=True, prefix="", old_names=False, seed=1,
-                 vocabulary=50):
+                 vocabulary=50, inner=43):
         self.family, self.dtype, self.pooling, self.activation, self.normalise = family, dtype, pooling, activation, normalise
         self.prefix, self.old_names = prefix, old_names
-        self.hidden, self.heads, self.inner, self.layers, self.vocabulary, self.positions = 20, 4, 43, 2, vocabulary, 44
+        self.hidden, self.heads, self.inner, self.layers, self.vocabulary, self.positions = 20, 4, inner, 2, vocabulary, 44
         self.types = 0 if family == "mpnet" else 2
         self.epsilon = 1e-5
         self.draw = random.Random(seed)
