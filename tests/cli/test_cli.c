@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small things that every verb leans on: options, nearest names, progress. */
+/* The small parts that all verbs use: options, nearest names, progress. */
 #include "cli/options.h"
 
 #include "../suite.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The documented codes (docs/rooms/cli.md), whatever the reasons are numbered. */
+/* The documented codes (docs/rooms/cli.md), independent of the numbers of the reasons. */
 START_TEST(each_reason_has_its_exit_code) {
     static const struct {
         session_reason reason;
@@ -61,7 +61,7 @@ START_TEST(nearest_names) {
 }
 END_TEST
 
-/* What is printed while fn runs goes to a file, whose lines are counted; the last one is in out. */
+/* Writes what fn prints to a file, and counts its lines; the last one is copied to out. */
 static size_t lines_of(void (*fn)(cli_context *, cli_progress *), cli_context *context, char *out, size_t capacity) {
     FILE *file = tmpfile();
     char line[300];
@@ -95,7 +95,7 @@ static kolm_progress_t step_of(const char *phase, uint64_t step, uint64_t total)
                              .phase = phase};
 }
 
-/* Fifteen steps a second for a minute; the phases change all the time, and most steps are the last of theirs. */
+/* Fifteen steps a second for a minute; the phase changes all the time, and most steps are the last of their phase. */
 static void many_steps(cli_context *context, cli_progress *progress) {
     static const char *const phases[] = {"training", "checking", "saving"};
     for (uint64_t i = 0; i < 900; i++) {
@@ -133,7 +133,7 @@ static void three_calls(cli_context *context, cli_progress *progress) {
 START_TEST(progress_on_a_pipe_is_a_line_now_and_then) {
     cli_context context = {0};
     char last[300];
-    /* At 0, 5, ..., 60 seconds; the last came just then. */
+    /* at 0, 5, ..., 60 seconds; the last was printed at that time */
     ck_assert_uint_eq(lines_of(many_steps, &context, last, sizeof last), 13);
     ck_assert_str_eq(last, "[trainer]     training 900/900 (100%)\n");
     ck_assert_uint_eq(lines_of(one_step, &context, last, sizeof last), 1);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A headless Chromium that is spoken to over a pipe (DevTools protocol): pages shown, measured, and what they ask the network for."""
+"""A headless Chromium, controlled over a pipe (DevTools protocol): shows pages, measures them and records their network requests."""
 import json
 import os
 import shutil
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-# The protocol is on descriptors 3 and 4 of the browser, whatever numbers the pipes have here: a shell's redirections take one digit.
+# The browser expects the protocol on descriptors 3 and 4; the numbers of our pipes vary, and sh redirects only descriptors of one digit.
 STARTER = """import fcntl, os, sys
 ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 20) for number in sys.argv[1:3]]
 os.dup2(ends[0], 3)
@@ -17,7 +17,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def find():
-    """The path of a Chromium; None: there is none."""
+    """Returns the path of a Chromium, or None if there is none."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         path = shutil.which(name, path="/usr/bin:/usr/local/bin")
         if path:
@@ -26,7 +26,7 @@ def find():
 
 
 class Browser:
-    """One browser with a profile of its own. Raises OSError when it does not come up here: no memory, no sandbox, no processes."""
+    """One browser with a profile of its own. Raises OSError if it does not start (no memory, no sandbox, no processes)."""
 
     def __init__(self, path):
         self.profile = tempfile.mkdtemp(prefix="kolm-browser-")
@@ -38,7 +38,7 @@ class Browser:
         words = [path, "--headless=new", "--remote-debugging-pipe", "--user-data-dir=" + self.profile, "--no-first-run", "--disable-gpu",
                  "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
         if os.geteuid() == 0:
-            words.append("--no-sandbox")  # Chromium's own refuses to be made by root; the pages are ours, and without scripts
+            words.append("--no-sandbox")  # Chromium does not start its sandbox as root; the pages are our own and have no scripts
         self.process = subprocess.Popen([sys.executable, "-c", STARTER, *map(str, self.theirs), *words], pass_fds=self.theirs, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": self.profile, "PATH": "/usr/bin:/bin"})
         for descriptor in self.theirs:
@@ -76,14 +76,14 @@ class Browser:
             self.events.append(answer)
 
     def show(self, url, width, scheme="light", height=800):
-        """Loads a page and returns the requests that it made, as URLs, and what the browser complained of."""
+        """Loads a page and returns the URLs that it requested and the messages that the browser logged."""
         self.call("Emulation.setDeviceMetricsOverride", self.session, width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
         self.call("Emulation.setEmulatedMedia", self.session, features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events = []
         self.call("Page.navigate", self.session, url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self.receive())
-        # What the page's style asks for is asked for when it is laid out.
+        # Resources of the page's style are requested when the page is laid out.
         self.evaluate("document.documentElement.scrollHeight")
         of = [event for event in self.events if "params" in event]
         requests = [event["params"]["request"]["url"] for event in of if event["method"] == "Network.requestWillBeSent"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of kolm compute share: an installed tree of its own, and backends that are fakes."""
+"""What the tests of kolm compute share: an installed tree of their own, and fake backends."""
 import json
 import os
 import shutil
@@ -8,15 +8,15 @@ import sys
 import tempfile
 import unittest
 
-os.umask(0o022)  # kolm believes no home that the group may change
+os.umask(0o022)  # kolm refuses a home that its group can write
 
 BUILT_KOLM, BUILT_HOST, FAKES = (os.path.abspath(word) for word in sys.argv[1:4])
-LIBEXEC, BACKENDS = sys.argv[4:6]  # where an installed tree has them, below its prefix
+LIBEXEC, BACKENDS = sys.argv[4:6]  # directories of an installed tree, relative to its prefix
 KOLM = None
 
 
 def setUpModule():
-    """An installed tree of its own: a kolm in a build tree would find the real backends as well."""
+    """Creates an installed tree, because a kolm in a build tree would also find the real backends."""
     global KOLM
     prefix = tempfile.mkdtemp(prefix="kolm-prefix-")
     unittest.addModuleCleanup(shutil.rmtree, prefix, True)

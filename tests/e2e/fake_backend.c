@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend for tests of the verbs: compiled several times with another FAKE_NAME and FAKE_DETECT each. */
+/* A backend for tests of the verbs, compiled several times with different FAKE_NAME and FAKE_DETECT. */
 #include "kolm/backend.h"
 
 #include <stdio.h>
@@ -13,9 +13,9 @@
 #define BROKEN 3
 #define HANG 4
 #define CRASH 5
-#define TOKEN 6 /* available when FAKE_TOKEN is set */
+#define TOKEN 6 /* available if FAKE_TOKEN is set */
 
-/* What its own test does. */
+/* What its test slot does. */
 #define TEST_PASS 1
 #define TEST_FAIL 2
 #define TEST_DIE 3
@@ -26,7 +26,7 @@ static int32_t fake_detect(const kolm_host_v1_t *host, const kolm_detect_args_t 
     char token[256];
     (void)args;
     (void)err;
-    /* Tests count the detects by this line. */
+    /* Tests count the calls of detect by this line. */
     host->log(host->user, KOLM_LOG_INFO, "detect " FAKE_NAME);
     out->state = KOLM_DETECT_AVAILABLE;
     snprintf(out->reason, sizeof out->reason, "always here");

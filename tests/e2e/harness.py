@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the end-to-end tests share: an installed tree, a home of their own, backends for tests, data with a seed."""
+"""What the end-to-end tests share: an installed tree, a separate home, test backends, and data made from a seed."""
 import json
 import os
 import random
@@ -11,9 +11,9 @@ import tempfile
 import time
 import unittest
 
-os.umask(0o022)  # kolm believes no home that the group may change
+os.umask(0o022)  # kolm refuses a home that its group can write
 
-# kolm, kolm-host, the directory of the test backends, the build's plugins, LIBEXEC and BACKENDS below a prefix.
+# kolm, kolm-host, the directory of the test backends, the build's plugins, and LIBEXEC and BACKENDS relative to a prefix.
 BUILT_KOLM, BUILT_HOST, TEST_BACKENDS, BUILT_PLUGINS = (os.path.abspath(word) for word in sys.argv[1:5])
 LIBEXEC, BACKENDS = sys.argv[5:7]
 BUILD = os.path.dirname(BUILT_PLUGINS)
@@ -22,7 +22,7 @@ SANITIZED = b"__asan_init" in open(BUILT_KOLM, "rb").read()
 
 
 class Tree:
-    """A tree as it would be installed, without any backend: a kolm in a build tree would find all that were built."""
+    """An installed tree without any backend: a kolm in a build tree would find all that were built."""
 
     def __init__(self):
         self.prefix = tempfile.mkdtemp(prefix="kolm-prefix-")
@@ -64,7 +64,7 @@ FILLER = ("please", "help", "the", "invoice", "today", "again", "my", "order", "
 
 
 def tickets(rows, seed=1, noise=0.03, labels=LABELS):
-    """Rows whose first word nearly always is their label; no two inputs are the same."""
+    """Returns rows whose first word nearly always is their label; all inputs differ."""
     draw = random.Random(seed)
     result = []
     for number in range(rows):
@@ -79,7 +79,7 @@ def jsonl(rows):
 
 
 class Case(unittest.TestCase):
-    """Each test has a directory (self.dir, also the working directory of kolm), a home and test-word as its only backend."""
+    """Each test has a temporary directory (self.dir) with kolm's working directory and home, and test-word as its only backend."""
 
     maxDiff = None
     backends = ("test-word",)
@@ -108,7 +108,7 @@ class Case(unittest.TestCase):
         self.write(os.path.join(self.plugins, name + ".json"), json.dumps(manifest(name, **changes)), 0o644)
 
     def add_engine(self):
-        """The embedded engine of the build."""
+        """Adds the embedded engine of the build."""
         for suffix, mode in ((".so", 0o755), (".json", 0o644)):
             for folder in (os.path.join(BUILT_PLUGINS, "local-cpu"), os.path.join(SOURCE, "plugins", "local-cpu")):
                 source = os.path.join(folder, "local-cpu" + suffix)
@@ -120,7 +120,7 @@ class Case(unittest.TestCase):
                 self.fail("local-cpu%s is not built" % suffix)
 
     def tell(self, fault, who="test-word", **config):
-        """How the backend is to misbehave from now on."""
+        """Sets how the backend misbehaves from now on."""
         config.setdefault("backends", {})[who] = {"fault": fault}
         self.write_home("config.json", json.dumps(config))
 
@@ -145,7 +145,7 @@ class Case(unittest.TestCase):
         return self.write(name, jsonl(tickets(rows, **more)))
 
     def left(self):
-        """What is in the working directory besides what the test put there."""
+        """Returns what is in the working directory besides what the test put there."""
         return sorted(n for n in os.listdir(self.work) if not n.endswith((".jsonl", ".csv", ".tsv", ".txt")) or ".intoto" in n)
 
     def jobs(self):
@@ -192,7 +192,7 @@ class Case(unittest.TestCase):
     # ---- asserting
 
     def assert_error(self, done, *pieces):
-        """A sentence of what happened, to what, and what to do next, with these pieces in it."""
+        """Checks that the error says what happened, to what, and what to do next, and contains these pieces."""
         self.assertIn("kolm: ", done.err)
         self.assertIn("  -> ", done.err)
         self.assertNotIn("Traceback", done.err)
@@ -214,7 +214,7 @@ class Case(unittest.TestCase):
         self.fail("waited %d s for %s" % (seconds, what))
 
     def children_of(self, pid):
-        """All living processes below pid."""
+        """Returns all living descendants of pid."""
         parents = {}
         for name in os.listdir("/proc"):
             if name.isdigit():

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preloaded: each byte in the file $LATER makes it a quarter of an hour later for whoever looks at the clock. */
+/* For LD_PRELOAD: each byte in the file $LATER advances the clock, as the process reads it, by 15 minutes. */
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>

@@ -38,7 +38,7 @@ class Case(harness.Case):
     # ---- helpers
 
     def wheel(self, name="tiny", version="1.0", body="VERSION = 1\n", script=False):
-        """A wheel of one module; returns its path."""
+        """Makes a wheel with one module; returns its path."""
         info = "%s-%s.dist-info/" % (name, version)
         files = {
             name + "/__init__.py": body,
@@ -53,7 +53,7 @@ class Case(harness.Case):
         path = os.path.join(self.wheels, "%s-%s-py3-none-any.whl" % (name, version))
         with zipfile.ZipFile(path, "w") as out:
             for inner, text in files.items():
-                out.writestr(zipfile.ZipInfo(inner), text)  # with the same time every time
+                out.writestr(zipfile.ZipInfo(inner), text)  # with a constant timestamp
         return path
 
     def lock(self, *wheels, head="# kolm: summary tiny things\n# kolm: python >=3.6 <4.0\n", hashes=None, path=None, mode=0o644):
@@ -75,14 +75,14 @@ class Case(harness.Case):
             return json.load(file)
 
     def fails(self, code, *pieces, **more):
-        """No attempt that fails leaves anything that could be taken for an environment."""
+        """Checks that setup fails and leaves nothing that could be mistaken for an environment."""
         done = self.setup(*more.pop("words", ()), code=code, **more)
         self.assert_error(done, *pieces)
         self.assertFalse(os.path.lexists(self.runtime))
         return done
 
     def stuck_wheel(self, name="slow"):
-        """A wheel that nobody can read to its end: a pipe. Returns its path and the true file."""
+        """Makes a wheel that cannot be read to its end, because it is a pipe. Returns its path and the real file."""
         path = self.wheel(name)
         true = path + ".true"
         os.rename(path, true)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Backends of one's own: made, checked, explained; and a zoo of bad ones, each caught for its defect."""
+"""Backends written by users: created, checked and explained; and a zoo of bad ones, each caught for its defect."""
 import json
 import os
 import resource
@@ -19,7 +19,7 @@ ZOO = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tes
 COMPILER = os.environ.get("CC", "cc").split()
 SANITIZED = "ASAN_OPTIONS" in os.environ
 
-# Animal: the checks that must fail, and a word of the reason of the first one.
+# Plugin: the checks that must fail, and a word from the reason of the first one.
 CAUGHT = {
     "no-symbol": ({"exports", "loads"}, "kolm_backend_v1"),
     "wrong-major": ({"loads"}, "needs kolm ABI"),
@@ -46,7 +46,7 @@ CAUGHT = {
     "trusts-host": ({"abi.first-host"}, "signal"),
     "removes": ({"status"}, "not asked"),
 }
-# What else than detect.answers has to be asked.
+# The checks that are needed besides detect.answers.
 ONLY = {"forks": "detect.leaves", "forks-away": "detect.leaves", "null-slots": "slots", "trusts-host": "abi", "removes": "status"}
 
 
@@ -100,7 +100,7 @@ class Check(Case):
     def test_a_backend_that_learns_nothing(self):
         self.add_backend("test-word")
         path = os.path.join(self.plugins, "test-word.so")
-        checks = self.check(path, "--only", "train", code=5)  # it looks at the first word, which is always the same here
+        checks = self.check(path, "--only", "train", code=5)  # the backend uses the first word, which is always the same here
         self.assertIn("counting words gets all of them", checks["train.tiny"]["reason"])
 
     def test_lists_of_what_is_known(self):
@@ -124,7 +124,7 @@ class Check(Case):
         self.assertEqual([c.get("name") for c in suite if c.find("failure") is not None], ["detect.answers"])
 
     def test_junit_of_odd_names(self):
-        """Whatever a file or a symbol is called, the report is XML that holds it."""
+        """Whatever names files and symbols have, the report is well-formed XML that contains them."""
         for name in ('a"b<', "c\udcff&", "d\uffff\x01]]>"):
             with self.subTest(name=ascii(name)):
                 path = os.path.join(self.plugins, name + ".so")
@@ -138,24 +138,24 @@ class Check(Case):
         path = self.add_animal("hang-slot", train=False, infer=False)
         done = self.kolm("backend", "check", path, "--junit", "no/where.xml", code=6)
         self.assert_error(done, "no")
-        self.assertEqual(done.out, "")  # said before the first check
+        self.assertEqual(done.out, "")  # fails before the first check
 
     def test_a_slip_of_the_pen_does_not_pass(self):
         path = self.add_animal("good", train=False, infer=False)
         self.assert_error(self.kolm("backend", "check", path, "--only", "detct", code=2), "'detct'")
 
     def test_a_training_that_says_nothing_can_be_stopped(self):
-        path = self.add_animal("cancels")  # waits until it is asked to stop
+        path = self.add_animal("cancels")  # waits until it is cancelled
         running = self.start("backend", "check", path, "--only", "train.tiny")
         self.addCleanup(running.kill)
-        seen = []  # every other call is over at once: the child that is still there after a while is the training
+        seen = []  # all other calls end at once: the child that remains after a while is the training
 
         def training():
             seen.append(self.children_of(running.pid))
             return len(seen) > 100 and seen[-1] and seen[-1] == seen[-100]
 
         self.wait_for(training, "the training")
-        self.assertTrue(select.select([running.stdout], [], [], 0)[0])  # what is done is told already
+        self.assertTrue(select.select([running.stdout], [], [], 0)[0])  # the results so far are printed already
         self.assertIn(b"files", os.read(running.stdout.fileno(), 99999))
         code, _, err = self.interrupt(running)
         self.assertEqual(code, 130)
@@ -166,7 +166,7 @@ class Check(Case):
         few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))  # noqa: E731
         done = self.kolm("backend", "check", path, "--only", "detect.soon", code=1, preexec_fn=few)
         self.assert_error(done, "too many open files")
-        if os.geteuid() != 0:  # root reads everything
+        if os.geteuid() != 0:  # root can read everything
             os.chmod(self.plugins, 0o311)
             self.addCleanup(os.chmod, self.plugins, 0o755)
             self.assert_error(self.kolm("backend", "check", path, code=6), "Permission denied")
@@ -207,7 +207,7 @@ class New(Case):
     backends = ()
 
     def build(self, name, *flags):
-        """What the template's meson.build does, against the SDK of this tree."""
+        """Builds the template with its meson.build against the SDK of this tree."""
         folder = os.path.join(self.work, name)
         sdk, built = os.path.join(harness.SOURCE, "sdk"), os.path.join(harness.BUILD, "sdk", "kit")
         subprocess.run([*COMPILER, "-std=gnu11", "-shared", "-fPIC", "-fvisibility=hidden", *flags, "-I", os.path.join(sdk, "include"),
@@ -231,7 +231,7 @@ class New(Case):
             os.chmod(os.path.join(self.plugins, "acme-gpu" + suffix), 0o755)
         self.assertIn("acme-gpu", self.kolm("compute", "list").out)
         self.assertIn("needs nothing but a processor", self.kolm("compute", "info", "acme-gpu").out)
-        # What it was made for, from the first minute on.
+        # The first thing that its author does with it.
         rows = [{"input": f"{word} {i}", "output": label} for i in range(40) for word, label in (("parcel", "shipping"), ("invoice", "billing"))]
         self.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         self.kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "acme-gpu")
@@ -338,7 +338,7 @@ class Why(Case):
         try:
             self.wait_for(lambda: seconds() > 3600, "a limit of an hour")
         except PermissionError:
-            pass  # only root may look
+            pass  # only root can read it
         self.assertEqual(self.interrupt(waiting)[0], 130)
 
     def test_a_directory_that_is_reached_by_a_link(self):
@@ -370,7 +370,7 @@ class Why(Case):
 
 
 class Job(Case):
-    """`kolm job run`: what a backend of one's own starts on the machines that it rents or queues for."""
+    """`kolm job run`, which a user's backend starts on the machines that it rents or queues for."""
 
     backends = ("test-word",)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input of every kind: a sentence, the right exit code, and nothing lost or left."""
+"""Bad input of every kind: an error message, the right exit code, and nothing lost or left behind."""
 import glob
 import json
 import os
@@ -33,8 +33,8 @@ class Data(Case):
         self.assert_nothing_left()
 
     def weighed(self, *words):
-        """The document that it prints, and the most memory that it had. Python's own would be inherited across fork: it is
-        small as long as no test keeps big things."""
+        """Returns the document that the command prints, and its peak memory. A child inherits Python's own peak across fork, which is small
+        as long as no test keeps large objects."""
         process = self.start(*words)
         out = process.stdout.read()
         process.stderr.read()
@@ -85,7 +85,7 @@ class Data(Case):
             out.write(b'","output":"b"}\n')
         self.assert_error(self.compile(code=6), "line 51", "16")
         self.assert_nothing_left()
-        # And it is one bad row like any other.
+        # It counts as one bad row like any other.
         out, peak = self.weighed("compile", "-t", "router", "-d", "tickets.jsonl", "--skip-bad", "--json")
         self.assertEqual(out["data"]["bad_rows"], 1)
         if not harness.SANITIZED:
@@ -150,7 +150,7 @@ class Data(Case):
         self.compile("-o", "bad.kolm", "--gate", "1", code=4)
 
     def test_a_million_rows(self):
-        """Streamed: memory does not grow with the file."""
+        """Rows are streamed: memory does not grow with the file."""
         count = 100_000 if harness.SANITIZED else 1_000_000
         with open(os.path.join(self.work, "tickets.jsonl"), "wb") as out:
             for start in range(0, count, 10000):
@@ -214,7 +214,7 @@ class Words(Case):
         self.assertIn("receipts.jsonl", os.listdir(os.path.join(self.dir, ".kolm")))
 
     def as_nobody(self, *words, **more):
-        """root may write everywhere: then somebody else tries."""
+        """Runs kolm as another user if we are root, because root can write everywhere."""
         if ROOT:
             os.chmod(self.dir, 0o755)
             more.update(user=NOBODY, group=NOBODY, extra_groups=[])
@@ -325,7 +325,7 @@ def harness_payload(line):
 
 
 class DiskFull(Case):
-    """A small file system when that can be had, else a limit on the size of files: at every stage there is too little."""
+    """Uses a small file system if it can be mounted, otherwise a limit on the size of files: at every stage there is too little space."""
 
     def mount(self, path, kilobytes):
         os.makedirs(path, exist_ok=True)
@@ -378,7 +378,7 @@ class DiskFull(Case):
 
         def limit(size):
             return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        # SIGXFSZ kills a program that does not look out for it.
+        # SIGXFSZ kills a program that does not handle it.
         for size in (0, 10, 300, 5000, 30000, 100000):
             with self.subTest(size=size):
                 done = self.compile(code=None, preexec_fn=limit(size))
@@ -389,7 +389,7 @@ class DiskFull(Case):
 
 
 class Interrupt(Case):
-    """Ctrl-C at any moment: 130, nobody below is alive, nothing is half there."""
+    """Ctrl-C at any moment: exit code 130, no descendant is alive, nothing is left half-written."""
 
     def setUp(self):
         super().setUp()
@@ -415,7 +415,7 @@ class Interrupt(Case):
 
     def test_while_it_trains(self):
         self.tell("hang")
-        # Under nohup kolm would heed no SIGHUP, as it should: what a handler takes here a new program has by default.
+        # Under nohup kolm would ignore SIGHUP, as it should. A signal with a handler here has its default action in a new program.
         self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, lambda *_: None))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process = self.begin()
@@ -428,7 +428,7 @@ class Interrupt(Case):
             self.assertIn(b"interrupted", err)
 
     def let_run(self, process, seconds):
-        """Lets it work until it ends, for at most so long: the moment of the interruption is what is tested."""
+        """Waits until the process ends, for at most these seconds: the test interrupts it at this moment."""
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -437,7 +437,7 @@ class Interrupt(Case):
     def test_while_it_answers(self):
         self.tell("hang infer")
         process = self.begin()
-        # No line says that it answers: it comes too soon after the one of training.
+        # No line reports the start of answering: it would come too soon after that of training.
         self.wait_for(lambda: glob.glob(os.path.join(self.home, "jobs", "*", "job", "result.json")), "the end of training")
         below = self.children_of(process.pid)
         code, _, err = self.interrupt(process)
@@ -469,7 +469,7 @@ class Interrupt(Case):
             self.let_run(process, whole * 1.1 * step / steps)
             below = self.children_of(process.pid)
             code, _, err = self.interrupt(process)
-            self.assertIn(code, (130, 0, -2), err)  # -2: so early that it had not yet asked for signals
+            self.assertIn(code, (130, 0, -2), err)  # -2: so early that kolm had not installed its handlers
             self.wait_for(lambda: not any(self.alive(pid) for pid in below), "the end of the backend")
             self.assertEqual(self.jobs(), [])
             if code == 0:
@@ -480,7 +480,7 @@ class Interrupt(Case):
                 os.remove(os.path.join(self.work, name))
 
     def test_killed_outright(self):
-        """kill -9: the next compile finds nothing in its way and cleans up, scratch of the backends included."""
+        """After kill -9 the next compile is not blocked by anything left behind, and removes it, including scratch files of backends."""
         scratch = os.path.join(self.dir, "scratch")
         os.mkdir(scratch)
         self.env["TMPDIR"] = scratch

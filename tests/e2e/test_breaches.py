@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Backends that break kolm/backend.h, each in one way: `backend check` and the verb that meets it say so in the same words."""
+"""Backends that violate kolm/backend.h, each in one way: `backend check` and the verb that encounters it report it in the same words."""
 import json
 import os
 import signal
@@ -13,7 +13,7 @@ import harness  # noqa: E402
 from harness import Case, manifest  # noqa: E402
 
 ANIMAL = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "host", "breaches.so")
-PLACE = b"breach-000000000000000000000000x"  # where its name goes
+PLACE = b"breach-000000000000000000000000x"  # replaced by its name
 MAKER = "; report it to the zoo, https://example.com/zoo"
 
 UTF8, LINE, FILL, SHORT = "give texts in UTF-8", "give one line, without control characters", "fill it in: it is shown to users", "make it shorter"
@@ -25,7 +25,7 @@ DAEMON = "end every process that the slot starts, and wait for it", "it returned
 UNWAITED = "wait for every process that the slot starts", "it returned and a process that it started had ended, and was not waited for"
 NAN = "give NaN where there is none"
 
-# Which call it is of, the name of the animal, what is said of it, what its author is to do, and which check says it.
+# The call, the name of the plugin, what is reported, the remedy for its author, and the check that reports it.
 BREACHES = [
     # the table
     ("table", "table-reserved", "the field reserved of its table is 1 and reserved", ZERO, "records"),
@@ -63,7 +63,7 @@ BREACHES = [
     ("detect", "device-runtime-lines", "the runtime of a device is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
     ("detect", "device-size", "a device was left out: its struct_size is 16, and it has 64 bytes", SIZE, "records"),
     ("detect", "device-null", "a device was reported, and is NULL", "give a record", "records"),
-    # services that are another slot's, and the log
+    # services that belong to another slot, and the log
     ("detect", "detect-step", "a step was reported, and only test may do that", SLOT, "records"),
     ("detect", "detect-holding", "a holding was reported, and only status may do that", SLOT, "records"),
     ("detect", "detect-secret", "the secret 'ZOO_TOKEN' was requested, but the manifest does not list it", "list it under auth or secrets of the manifest", "records"),
@@ -131,13 +131,13 @@ BREACHES = [
 ]
 for call in ("train", "infer", "test", "status"):
     BREACHES.append((call, call + "-unwaited", UNWAITED[1], UNWAITED[0], "left"))
-for call in ("train", "infer", "test", "status"):  # looked for by check alone: nothing comes of it
+for call in ("train", "infer", "test", "status"):  # only check looks for these, because they have no effect
     BREACHES.append((call, call + "-open", "it returned and 1 descriptor that it opened is still open", "close what the slot opens", "left"))
-MILD = {"remedy-needless", "detect-secret", "error-code", "progress-back"}  # and what the table says, threads, and who is not waited for: said with -v
+MILD = {"remedy-needless", "detect-secret", "error-code", "progress-back"}  # needs -v, as do those of the table, threads and unreaped processes
 CHECKS = {"records": "contract.records", "texts": "contract.texts", "reports": "contract.reports", "left": "manners.leaves-nothing"}
-# Said by the check of the slot itself in other words, or what the call does not survive.
+# Reported by the check of the slot itself in other words, or not survived by the call.
 BESIDES = {"detect": {"detect.answers"}, "cost": {"cost.pure"}, "test": {"test"}, "status": {"status"}, "train-toolchain": {"train.tiny"}}
-# What is run of the others, so that a hundred reports do not take an hour.
+# The other checks that are run, so that a hundred reports do not take an hour.
 NEEDED = {"table": "detect.answers", "detect": "detect.answers", "cost": "cost.pure", "train": "train.tiny", "infer": "train.tiny", "test": "test", "status": "status"}
 
 
@@ -192,12 +192,12 @@ class Breaches(Zoo):
                 failed = {n for n, c in checks.items() if c["outcome"] == "fail"}
                 self.assertTrue(failed - BESIDES.get(slot, set()) - BESIDES.get(name, set()) == {CHECKS[kind]}, (failed, checks))
                 reason = checks[CHECKS[kind]]["reason"]
-                more = " (and 1 more of this kind)" if name == "infer-device" else ""  # nor is what is there UTF-8
+                more = " (and 1 more of this kind)" if name == "infer-device" else ""  # nor is the id UTF-8
                 self.assertEqual(reason.removesuffix(more), "%s: %s" % (sentence(slot, said), remedy))
                 os.unlink(path)
 
     def said_by(self, name, done):
-        """The lines that a backend's breaches are told in: level and text."""
+        """Returns the lines in which violations of a backend are reported: level and text."""
         lines = [line.removeprefix("kolm: ").split(": ", 2) for line in done.err.splitlines() if line.endswith(MAKER)]
         return {(level, text.removesuffix(MAKER)) for level, who, text in lines if who == name}
 
@@ -215,7 +215,7 @@ class Breaches(Zoo):
         done = self.kolm("compute", "detect", "--refresh", "-v")
         for slot, name, said, _, _ in mine:
             with self.subTest(name):
-                if name in ("table-vendor", "table-homepage"):  # whom to report it to is what is wrong
+                if name in ("table-vendor", "table-homepage"):  # the field that says where to report is the wrong one
                     self.assertTrue(self.told(name, done, said), done.err)
                 else:
                     self.expect(slot, name, said, done)
@@ -286,7 +286,7 @@ class Breaches(Zoo):
                 os.unlink(path)
 
     def test_another_toolchain_than_in_result_json(self):
-        """What is signed is the one, and a job elsewhere is told by the other."""
+        """The toolchain of result.json is signed, that of the result is used for a job elsewhere."""
         self.assertRegex(self.report(self.add("result-other"), "train", code=5)["train.tiny"]["reason"],
                          r'^train: result.json names the toolchain "zoo 2", and its result "[^"]+": give the same in both$')
 
@@ -298,7 +298,7 @@ class Breaches(Zoo):
         with open(path[:-2] + "json", encoding="utf-8") as file:
             offers = {k: v for k, v in json.load(file).items() if k != "recipes"}
         self.write(path[:-2] + "json", json.dumps(offers))
-        self.assertEqual(self.report(path, "train")["train.tiny"]["outcome"], "skip")  # it was not said what it makes
+        self.assertEqual(self.report(path, "train")["train.tiny"]["outcome"], "skip")  # its manifest no longer says what it makes
 
     def test_a_job_that_is_done_before_the_stop_could_come(self):
         checks = self.report(self.add("train-at-once"), "train", needed="train.cancel")
@@ -325,7 +325,7 @@ class Breaches(Zoo):
         self.assertIn("it says that it gave 23 answers, and gave 20" + MAKER, self.kolm("score", "router-1.0.0.kolm", "--eval", "rows.jsonl").err)
 
     def test_a_report_without_the_models_own_neighbours(self):
-        """A backend that fails at this costs the report nothing but them."""
+        """If a backend fails at this, the report lacks only these rows."""
         path = self.add("infer-near")
         with open(path[:-2] + "json", encoding="utf-8") as file:
             offer = {**json.load(file), "recipes": [{"name": "linear", "nearest": True}]}
@@ -337,14 +337,14 @@ class Breaches(Zoo):
             self.assertIn("TF-IDF", page.read())
 
     def test_only_asks_the_others_all_the_same(self):
-        """A check of what the others have shown passes by nothing when it is asked for alone."""
+        """A check that evaluates what other checks observed does not pass without them if it is requested alone."""
         checks = {c["name"]: c for c in json.loads(self.kolm("backend", "check", "--json", self.add("progress-back"), "--only", "contract.reports", code=5).out)["checks"]}
         self.assertEqual(set(checks), {"files", "exports", "loads", "contract.reports"})
         self.assertEqual(checks["contract.reports"]["outcome"], "fail")
 
 
 class Answers(Zoo):
-    """Answers that are another question's, too many, too few, kept back, or never given."""
+    """Answers to another question, too many, too few, kept back, or never sent."""
 
     QUESTIONS = ("billing please", "login now", "refund it")
 
@@ -363,7 +363,7 @@ class Answers(Zoo):
         self.assertIn(b"[serve]", server.stdout.readline())
         return server
 
-    # The animal, what it does wrong: in check, in run, in run --serve; and how many answers are good.
+    # The plugin, what is reported in check, in run, in run --serve, and how many answers are good.
     WRONG = [
         ("infer-swapped", "answer 1 of infer-swapped: expected the id 1000000, found 1000001: one answer per input, in order",
          "answer 1 of infer-swapped: expected the id of question 1, found 2: one answer per question, in order", 'infer-swapped: answer 1 has the id "2"', 0),
@@ -416,7 +416,7 @@ class Answers(Zoo):
         done = self.ask(name, *self.QUESTIONS)
         said = "infer-unflushed kept its answers back for 1 s, until its questions ended"
         self.assert_error(done, said, "answers are flushed whenever the next question is not there yet")
-        self.assertEqual(len(done.out.splitlines()), 3)  # they are given all the same
+        self.assertEqual(len(done.out.splitlines()), 3)  # they are printed nevertheless
         self.assertEqual(server.wait(30), 5)
         self.assertIn(said, server.stderr.read().decode())
 
@@ -433,7 +433,8 @@ class Answers(Zoo):
 
     @unittest.skipIf(harness.SANITIZED, "a preloaded library and a sanitizer do not go together")
     def test_a_backend_that_hangs_when_nobody_said_how_long(self):
-        """Ten minutes are enough for the answer to one question, and to lines that come: the clock is set, not waited for."""
+        """The default of ten minutes applies to the answer to one question and to lines that arrive: the clock is advanced instead of
+        waiting."""
         self.add("infer-hangs")
         later = os.path.join(self.dir, "later")
         env = {"LD_PRELOAD": os.path.join(harness.TEST_BACKENDS, "later.so"), "LATER": later}
@@ -457,7 +458,7 @@ class Answers(Zoo):
             clock.write("x")
 
     def hosts_of(self, pid):
-        """Whether it has a kolm-host that has loaded the animal."""
+        """Tells whether the process has a kolm-host that has loaded the plugin."""
         for child in self.children_of(pid):
             try:
                 with open("/proc/%d/maps" % child, encoding="utf-8", errors="replace") as maps:
@@ -468,7 +469,7 @@ class Answers(Zoo):
         return False
 
     def test_one_that_ends_before_its_questions(self):
-        """Its success is none: who asks is told, and so is whoever keeps it warm."""
+        """Its reported success does not count: the asking command and the server both fail."""
         name = "infer-early"
         self.add(name)
         self.assert_error(self.ask(name, *self.QUESTIONS), "infer-early gave 0 of 3 answers and reported success")
@@ -479,7 +480,7 @@ class Answers(Zoo):
         self.assertIn(b"infer-early ended before its questions did, and reported success", err)
 
     def test_an_answer_that_a_person_waits_for(self):
-        """A person types a question and waits: without an end of the questions nothing would come."""
+        """A person types a question and waits; the backend would only answer when the questions end."""
         self.add("infer-unflushed")
         asking = self.start("run", "router-1.0.0.kolm", "--backend", "infer-unflushed", "--answer-timeout", "1", stdin=subprocess.PIPE)
         self.addCleanup(asking.kill)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What changes while it is used: every answer is by the model that was verified, or the command fails."""
+"""Files that change while they are used: every answer comes from the model that was verified, or the command fails."""
 import glob
 import json
 import mmap
@@ -22,7 +22,7 @@ def setUpModule():
 
 
 class Change(Case):
-    """A backend that opens its model again for each question: whatever can be seen of a change, it sees."""
+    """With a backend that opens its model again for each question, so that it sees every visible change."""
 
     backends = ("test-word", "test-other")
 
@@ -34,7 +34,7 @@ class Change(Case):
         self.tell("read each time", who)
 
     def begin(self, *words):
-        """A run that has given one answer, and waits for the next question."""
+        """Starts a run that has given one answer and waits for the next question."""
         pipe = os.path.join(self.work, "questions.jsonl")
         os.mkfifo(pipe)
         run = self.start("run", NAME, "--input", "questions.jsonl", *words)
@@ -53,14 +53,14 @@ class Change(Case):
         run.communicate()
 
     def finish(self, run, questions):
-        """Two more questions, and the end: (exit code, the other answers, standard error)."""
+        """Asks two more questions and ends the run; returns (exit code, the other answers, standard error)."""
         questions.write(QUESTION * 2)
         questions.close()
         out, err = run.communicate(timeout=60)
         return run.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
 
     def spoil(self, path):
-        """Changes what the model says, and no length."""
+        """Changes a label in the model without changing its length."""
         with open(path, "r+b") as file:
             at = file.read().index(b'"label":"billing"')
             file.seek(at)
@@ -114,7 +114,7 @@ class Change(Case):
         self.assertEqual(self.finish(run, questions), (0, [first, first], ""))
 
     def test_a_large_one_that_somebody_has_mapped(self):
-        """A page that was written to once is written to again without a trace in the times of the file."""
+        """Further writes to a mapped page that is already dirty leave no trace in the times of the file."""
         self.make("big")
         with open(self.path, "r+b") as file:
             pages = mmap.mmap(file.fileno(), 0)
@@ -133,7 +133,7 @@ class Change(Case):
         self.assertEqual(self.finish(run, questions)[0], 0)
 
     def test_the_engine(self):
-        """It maps the file: a cut one would end it."""
+        """The engine maps the file: a truncated one would kill it."""
         self.add_engine()
         self.write_tickets()
         self.compile("--backend", "local-cpu")
@@ -152,12 +152,12 @@ class Change(Case):
             file.write(text)
 
     def lend_another(self, path):
-        """Somebody else's in its place for a moment."""
+        """Replaces the file by another one for a moment."""
         os.rename(path, path + ".away")
         os.rename(path + ".away", path)
 
     def test_the_description_of_the_job(self):
-        """It says where the model is: who could change it would choose the one that answers."""
+        """It contains the path of the model: a process that could change it would choose the model that answers."""
         self.make()
         for what, change in (("written into", self.describe_another),
                              ("another for a moment", lambda job: self.lend_another(os.path.join(job, "job.json"))),
@@ -209,7 +209,7 @@ class Change(Case):
 
 
 class Base(Case):
-    """The base model of a job is read by its name, long after it was digested."""
+    """The base model of a job is opened by its name, long after it was digested."""
 
     def setUp(self):
         super().setUp()
@@ -221,7 +221,7 @@ class Base(Case):
             self.write("base/" + name, "{}")
 
     def swap(self):
-        """Another file of the same length and the same time in its place."""
+        """Replaces it by another file with the same length and time."""
         target = os.path.join(self.base, "model.safetensors")
         about = os.stat(target)
         with open(target, "wb") as file:
@@ -246,7 +246,7 @@ class Base(Case):
         self.assertIn("the answers do not count", err.decode())
 
     def test_an_artifact_loosens_nothing(self):
-        """Of the trainer's options in its manifest only those count that say what the model is and how it is prompted."""
+        """Of the trainer's options in its manifest, only those apply that describe the model and its prompt."""
         self.compile("--base", "base", "--recipe", "lora", "--set", "rank=8", "--set", "allow_pickle=true", "--set", "patience=2")
         manifest = self.json("inspect", NAME)["manifest"]
         self.assertEqual(manifest["options"]["trainer"]["allow_pickle"], "true")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What compile makes of rows that repeat, contradict or resemble one another, and of labels that look alike."""
+"""What compile does with rows that repeat, contradict or resemble one another, and with labels that look alike."""
 import os
 import random
 import sys
@@ -23,7 +23,7 @@ def spellings(said):
 
 
 class Engine(Case):
-    """With the embedded engine, which remembers what it saw."""
+    """With the embedded engine, which remembers its training rows."""
 
     backends = ()
 
@@ -56,7 +56,7 @@ class Engine(Case):
                 rows.append({"input": " ".join(words[:at] + ["other"] + words[at + 1:]), "output": label})
         draw.shuffle(rows)
         self.assertLess(self.accuracy(rows)[0], 0.65)
-        # Nor when they come by --eval.
+        # Nor if they come from --eval.
         self.write("eval.jsonl", jsonl(rows[::4] + [{"input": text(draw, 20), "output": draw.choice(("heads", "tails"))} for _ in range(200)]))
         accuracy, record = self.accuracy([r for i, r in enumerate(rows) if i % 4], "--eval", "eval.jsonl")
         self.assertLess(accuracy, 0.65)

@@ -86,7 +86,7 @@ class Compile(Case):
         self.compile("-o", "a.kolm")
         self.compile("-o", "b.kolm")
         self.assertEqual(self.read("a.kolm"), self.read("b.kolm"))
-        # Another home has another key; the content is the same.
+        # Another home has another key, but the content is the same.
         with zipfile.ZipFile(os.path.join(self.work, "a.kolm")) as one:
             first = one.read("manifest.json")
         self.compile("-o", "c.kolm", env={"KOLM_HOME": os.path.join(self.dir, "home2")})
@@ -155,7 +155,7 @@ class Compile(Case):
         self.assertLessEqual({"report.json", "report.txt", "confusions.csv", "predictions.jsonl"}, set(os.listdir(failed)))
         self.assertEqual((self.jobs(), self.receipts()), ([], []))
         first = {name: self.read(os.path.join(failed, name)) for name in os.listdir(failed)}
-        self.compile(code=4)  # again: the older report gives way, and it is the same
+        self.compile(code=4)  # again: the older report is replaced by an identical one
         self.assertEqual(first, {name: self.read(os.path.join(failed, name)) for name in os.listdir(failed)})
         record = self.json("compile", "-t", "router", "-d", "tickets.jsonl", code=4)
         self.assertFalse(record["ships"])
@@ -181,7 +181,7 @@ class Compile(Case):
         self.compile()
         self.assertIn("router-1.0.0.kolm", self.left())
 
-    # ---- who does it
+    # ---- which backend is used
 
     def test_flag_environment_config_and_picker_decide(self):
         self.add_backend("test-other")
@@ -285,12 +285,13 @@ class Compile(Case):
         self.kolm("run", "--airgap", "router-1.0.0.kolm", "billing please")
 
     def test_airgap_fences_detection_too(self):
-        """A backend that says of itself that it needs no network is not taken at its word, from its first call on."""
+        """A backend that claims to need no network is fenced nevertheless, from its first call."""
         self.write_tickets()
         self.tell("detect-needs-fence")
         self.compile("--airgap")
         self.kolm("run", "--airgap", "router-1.0.0.kolm", "billing")
-        # Without the airgap too, as its manifest asks for no network; it says that it could call home where it could.
+        # It is also fenced without --airgap, because its manifest requests no network; without a fence it would report that it could call
+        # home.
         self.assertIn("test-word       available", self.kolm("compute", "detect", "--refresh").out)
         self.compile("--airgap=advisory", "--force")
 
@@ -338,7 +339,8 @@ class Compile(Case):
         self.assertEqual(receipt["metrics"]["reported"], {"train": {"words.loss": "-0.125", "words.tiny": "1e-09"}, "infer": {"words.answered": "3"}})
 
     def changed_in_training(self, change):
-        """A compile during whose training `change` is called with the path of the plugin; what it wrote to standard error, and its provenance."""
+        """Runs a compile and calls `change` with the path of the plugin during training; returns standard error. Checks that provenance
+        names the old file."""
         self.write_tickets()
         plugin, gate = os.path.join(self.plugins, "test-word.so"), os.path.join(self.work, "gate")
         self.write_home("config.json", json.dumps({"backends": {"test-word": {"until": gate, "fence": {"read": [self.work]}}}}))
@@ -357,9 +359,9 @@ class Compile(Case):
         return self.read("err").decode()
 
     def test_a_plugin_upgraded_in_training(self):
-        """The job goes on with what it began with; the next command takes the new file."""
+        """The job continues with the file that it began with; the next command uses the new one."""
         def upgrade(plugin):
-            new = self.write(plugin + ".new", self.read(plugin) + b"\n", mode=0o755)  # other bytes, the same code
+            new = self.write(plugin + ".new", self.read(plugin) + b"\n", mode=0o755)  # different bytes, same code
             os.rename(new, plugin)
         err = self.changed_in_training(upgrade)
         self.assertIn("test-word.so was replaced; this command continues with what it read before", err)
@@ -400,7 +402,7 @@ class Compile(Case):
 
 
 class Engine(Case):
-    """The embedded engine, as it is installed."""
+    """The embedded engine, as installed."""
 
     backends = ()
 
@@ -423,7 +425,7 @@ class Engine(Case):
         self.assertEqual(self.read("again.kolm"), self.read("router-1.0.0.kolm"))
 
     def test_efforts_and_thresholds(self):
-        # One in seven says nothing about its label: those are the ones to withhold.
+        # One row in seven has no word that indicates its label: these answers should be withheld.
         rows = [dict(row, input="hello " + row["input"].split(" ", 1)[1]) if i % 7 == 0 else row for i, row in enumerate(tickets(700, noise=0))]
         self.write("tickets.jsonl", jsonl(rows))
         for effort in ("quick", "high"):
@@ -433,7 +435,7 @@ class Engine(Case):
         self.compile("--abstain", "0.6", "--force", "--gate", "0.5")
 
     def test_the_example_in_ten_seconds(self):
-        """What ./dev demo does with the project's own data."""
+        """Does what ./dev demo does with the project's own data."""
         data = os.path.join(harness.SOURCE, "examples", "support_tickets", "tickets.jsonl")
         record = self.json("compile", "-t", "support_ticket_router", "-d", data, "--effort", "quick")
         self.assertGreater(record["score"]["k"], 0.85)
@@ -448,7 +450,7 @@ class Engine(Case):
         rows = [{"input": "alpha beta %d" % i, "output": "common"} for i in range(200)]
         rows += [{"input": "alpha beta %d" % i, "output": "rare"} for i in (900, 901)] + [{"input": "epsilon", "output": "single"}]
         self.write("tickets.jsonl", jsonl(rows))
-        done = self.compile(code=4)  # 36 of 37 held-out rows are "common", and nothing else is answered
+        done = self.compile(code=4)  # 36 of 37 held-out rows are "common", and the model always answers that
         self.assertIn("1 label has a single row", done.out)
         self.assertIn('[labels]      never answered: "rare" (1 row)\n', done.out)
         self.assertIn('[labels]      learned, but in no held-out row: "single"\n', done.out)
@@ -459,7 +461,7 @@ class Engine(Case):
         self.assertIn("what to try: held-out rows of other labels", done.out)
 
     def fraud(self, told=0.0, rows=2000):
-        """Every 40th row is fraud; told: how many of these have a word that says so."""
+        """Every 40th row is fraud; told: the share of these that have a word which indicates it."""
         draw = harness.random.Random(1)
         words = ["w%d" % i for i in range(400)]
         result = []
@@ -489,7 +491,7 @@ class Engine(Case):
         value = self.json("inspect", "router-1.0.0.kolm")["manifest"]["kscore"]
         self.assertEqual(value["labels"][0], {"label": "fraud", "rows": 10, "answers": 0, "correct": 0})
         self.assertEqual((value["baseline"]["label"], value["balanced_accuracy"]), ("ok", 0.5))
-        self.write("fresh.jsonl", jsonl(self.fraud(rows=4000)[2000:]))  # of the others it knows some by heart
+        self.write("fresh.jsonl", jsonl(self.fraud(rows=4000)[2000:]))  # some of the others it has memorized
         for words in (["--gate", "0.85"], ["--min-accuracy", "0.9"]):
             self.kolm("score", "router-1.0.0.kolm", "--eval", "fresh.jsonl", *words, code=4)
             self.kolm("score", "router-1.0.0.kolm", "--eval", "fresh.jsonl", "--allow-baseline", *words)
@@ -513,7 +515,7 @@ class Engine(Case):
         self.compile("--class-weight", "none", code=4)
 
     def test_a_few_rows_ship(self):
-        """Somebody's first try: twenty rows that are easy."""
+        """A first try: twenty easy rows."""
         for labels, rows in ((("a", "b"), 20), (("a", "b", "c"), 20), (("a", "a", "a", "b"), 20), (("a", "b"), 10)):
             self.write("tickets.jsonl", jsonl([{"input": "word%s of number %d" % (labels[i % len(labels)], i), "output": labels[i % len(labels)]} for i in range(rows)]))
             self.compile("--force")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm compute, as a person or a script uses it: every verb but pick, its JSON, its exit codes, its refusals."""
+"""kolm compute, as a person or a script uses it: every verb but pick, its JSON, its exit codes and its errors."""
 import base64
 import json
 import os
@@ -186,7 +186,7 @@ class Compute(Case):
 
     def test_entries_live_an_hour_and_only_answers_are_kept(self):
         self.add("fake-cpu")
-        self.add("fake-broken")  # an answer too
+        self.add("fake-broken")  # this is an answer too
         self.add("fake-crash")
         for seconds, kept in [(0, {"fake-cpu", "fake-broken"}), (-3500, {"fake-cpu", "fake-broken"}), (-3700, set()), (60, set())]:
             self.compute("detect", "--refresh")
@@ -263,14 +263,14 @@ class Compute(Case):
                               ["compute", "status", "fake-gpu"], ["compute", "setup", "fake-gpu"],
                               ["compile", "-t", "m", "-d", data, "--backend", "fake-gpu"]):
                     self.assert_error(self.kolm(*words, code=6), os.path.join(self.home, "config.json"), piece)
-                # The others go on; the row says why it is not taken.
+                # The others are still used; the row says why this one is not.
                 self.assertEqual(self.json("pick")["picked"], "fake-cpu")
                 refused = {r["name"]: r["why"] for r in self.json("list")["refused"]}
                 self.assertEqual(list(refused), ["fake-gpu"])
                 self.assertIn(piece, refused["fake-gpu"])
                 self.compute("use", "fake-cpu")
                 self.compute("use", "--clear")
-                done = self.kolm("compile", "-t", "m", "-d", data, code=5)  # a fake: it trains nothing
+                done = self.kolm("compile", "-t", "m", "-d", data, code=5)  # fakes do not train
                 self.assertIn("using fake-cpu", done.stdout)
                 self.assertIn("kolm: warning: fake-gpu is left out: ", done.stderr)
 
@@ -284,7 +284,7 @@ class Compute(Case):
         self.assert_error(self.compute("info", "fake-gpu", code=6), 'backends.FAKE-GPU: there is no such backend; did you mean "fake-gpu"?')
         for other in ({"fake-gpuu": {"colour": 1}}, {"x-fake-gpu": {"host_key": "x"}}, {"another": {"host_key": "x"}},
                       {"fake-gpu": {"host_key": "x"}, "fake-gpuu": {"host_key": "x"}},
-                      # Any backend has a tier: this may be for one that is not installed.
+                      # Any backend may have a tier: this name may belong to one that is not installed.
                       {"fake-gpuu": {"tier": 3}}):
             self.configure(backends=other)
             self.compute("info", "fake-gpu")
@@ -316,7 +316,7 @@ class Compute(Case):
                 self.assert_error(self.compute(*words, code=6), "config.json", piece)
         self.configure(**{"x-mine": {}})
         self.compute("list")
-        self.configure(runtimes={"fake-gpu": 7})  # of one backend: the others go on
+        self.configure(runtimes={"fake-gpu": 7})  # wrong for one backend: the others are still used
         self.assert_error(self.compute("info", "fake-gpu", code=6), "runtimes.fake-gpu: expected the path of a Python interpreter")
         self.compute("info", "fake-cpu")
 
@@ -455,7 +455,7 @@ class Compute(Case):
         self.assertEqual(self.json("status", env={"KOLM_BACKEND": "fake-cpu"})["default"],
                          {"backend": "fake-cpu", "by": "env"})
 
-    # ---- manners
+    # ---- general behaviour
 
     def test_colour_only_on_a_terminal_without_no_color(self):
         self.add("fake-cpu")

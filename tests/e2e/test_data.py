@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The files that rows come from: several at once, tables of every sort, archives, streams, and what is no file of rows."""
+"""Files that contain rows: several at once, tables of every kind, archives, streams, and files that have no rows."""
 import bz2
 import gzip
 import os
@@ -132,7 +132,7 @@ class Archives(Case):
         self.assert_nothing_left()
 
     def test_what_never_ends_can_be_interrupted(self):
-        """A bomb of blank lines: 16 MiB of it are 4 GiB."""
+        """A decompression bomb of blank lines: 16 MiB expand to 4 GiB."""
         for number in (signal.SIGINT, signal.SIGTERM):
             reading, writing = os.pipe()
             process = self.start("compile", "-t", "router", "-d", "-", stdin=reading)
@@ -182,7 +182,7 @@ class Tables(Case):
         self.assert_error(self.compile("--force", data="rows.csv", code=6), "looks like a row: '1', '2'", "--no-header")
 
     def test_columns_that_are_joined(self):
-        """What was joined is one text with a line end in it, for compile and for score."""
+        """Joined columns are one text with a line end between them, for compile and for score."""
         rows = tickets(300)
         both = "title,body,label\n" + "".join("%s,more of %d,%s\n" % (r["input"], i, r["output"]) for i, r in enumerate(rows))
         one = jsonl([{"input": "%s\nmore of %d" % (r["input"], i), "output": r["output"]} for i, r in enumerate(rows)])

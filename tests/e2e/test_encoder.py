@@ -30,7 +30,7 @@ def setUpModule():
 
 
 def write_encoder(directory, **more):
-    """A BERT of 50 tokens that knows the words of the tickets."""
+    """Writes a BERT of 50 tokens that has the words of the tickets."""
     model = tiny_models.Tiny("bert", **more)
     model.write(directory)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + list(WORDS) + list("0123456789")
@@ -58,7 +58,7 @@ class Encoder(Case):
     def answers(self, *texts, **more):
         return self.kolm("run", "router-1.0.0.kolm", *texts, **more).out
 
-    # ---- What it is for
+    # ---- Its purpose
 
     def test_from_rows_to_answers(self):
         done = self.make("--embed-eval", "-v")
@@ -96,7 +96,7 @@ class Encoder(Case):
             self.assertIn(piece, page)
 
     def test_many_lines_are_one_lines_answers(self):
-        """Texts that come together are embedded together, and answered as alone and in their order."""
+        """Texts that arrive together are embedded together; the answers are the same as one by one, and in order."""
         self.make()
         texts = [row["input"] for row in tickets(40, seed=9)] + ["", "x" * 2000, "word " * 3000]
         self.write("ask.jsonl", jsonl({"id": str(i), "input": text} for i, text in enumerate(texts)))
@@ -122,7 +122,7 @@ class Encoder(Case):
         try:
             self.assertIn(b"[serve]", server.stdout.readline())
             self.assertEqual(len(os.listdir(run)), 2)
-            # A base that is named is looked at, whoever answers.
+            # A base that is named is checked, whichever backend answers.
             self.assert_error(self.kolm("run", "router-1.0.0.kolm", "login", "--base", "empty", code=None), "is not a base model")
             self.assertEqual(self.answers("login again please", "--base", "sentences"), cold)
             self.assertEqual(self.answers("login again please"), cold)
@@ -153,19 +153,19 @@ class Encoder(Case):
         self.assertEqual(said, ["not measured", "measured: the same bytes twice"])
 
     def test_no_python_is_in_the_way(self):
-        """A runtime of Python that is not as it was set up is nothing to a recipe that works without it."""
+        """A damaged Python runtime does not affect a recipe that works without Python."""
         runtime = os.path.join(self.home, "runtimes", "local-cpu", "bin")
         self.make()
         os.makedirs(runtime, mode=0o700)
         self.write(os.path.join(runtime, "python"), "#!/bin/sh\n", 0o755)
         self.write_home("config.json", json.dumps({"runtimes": {"local-cpu": os.path.join(runtime, "python")}}))
-        self.assertNotEqual(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None).returncode, 0)  # keeps a list of its files
+        self.assertNotEqual(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None).returncode, 0)  # lists its files
         self.write(os.path.join(runtime, "python"), "#!/bin/true\n", 0o755)
         self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None), "is not as it was set up")
         self.make("--force")
         self.assertEqual(self.answers("refund my order").split()[0], "refund")
 
-    # ---- One file that answers anywhere
+    # ---- One file that answers on any machine
 
     def test_the_base_inside_the_artifact(self):
         self.make()
@@ -192,7 +192,7 @@ class Encoder(Case):
         self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", "--base", "sentences", code=None), "has no base model")
 
     def test_weights_that_are_halves_take_half_the_room(self):
-        """Saved in 32 bits and trained in 16: as 16 they are the same numbers, and the answers the same bytes."""
+        """Weights stored in 32 bits but trained in 16: in 16 bits they are the same numbers, and the answers the same bytes."""
         shutil.rmtree(self.base)
         write_encoder(self.base, dtype="F16")
         with open(os.path.join(self.base, "model.safetensors"), "rb") as file:
@@ -222,7 +222,8 @@ class Encoder(Case):
         self.rounded(wide, numbers)
 
     def rounded(self, wide, numbers):
-        """Numbers that are no halves are rounded where no answer to the held-out rows changes, and else all stays as it is."""
+        """Numbers that do not fit into 16 bits are rounded if no answer to the held-out rows changes; otherwise all weights stay as they
+        are."""
         name, hidden = "embeddings.word_embeddings.weight", 20
         draw = random.Random(4)
         odd = [1 + 2.0 ** -11, 1 + 3 * 2.0 ** -11, -1e-9, 2.0 ** -25, 2.0 ** -25 * 1.01, 3 * 2.0 ** -25, 65519.0, -65519.0, 2.0 ** -14 - 2.0 ** -26, 2047.5 * 2.0 ** -25]
@@ -254,10 +255,10 @@ class Encoder(Case):
         self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--embed-base", code=None),
                           "the models of the lora recipe cannot carry their base")
 
-    # ---- Elsewhere
+    # ---- On other machines
 
     def pieces(self, text):
-        """The token ids of a text by the test's own vocabulary, which has words and digits."""
+        """Returns the token ids of a text according to the test's vocabulary, which has words and digits."""
         with open(os.path.join(self.base, "vocab.txt"), encoding="ascii") as file:
             ids = {word: i for i, word in enumerate(file.read().split("\n"))}
         found = []
@@ -277,7 +278,8 @@ class Encoder(Case):
         return module.Model(os.path.join(self.work, directory))
 
     def test_exported(self):
-        """predict.py answers as kolm does: the same labels, and confidences that torch's order of adding could explain."""
+        """predict.py answers as kolm does: the same labels, and confidences that differ no more than torch's order of summation
+        explains."""
         self.make("--abstain", "0.7", "--embed-eval")
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
             manifest = json.loads(artifact.read("manifest.json"))
@@ -317,7 +319,7 @@ class Encoder(Case):
     # ---- The report
 
     def nearest(self, text, rows, tiny):
-        """By the embeddings: what the page must have under this mistake."""
+        """Returns the rows nearest by embedding, which the page must show below this mistake."""
         own = tiny.embed(self.pieces(text))
         found = [(sum(a * b for a, b in zip(own, tiny.embed(self.pieces(row["input"])))), row) for row in rows]
         found.sort(key=lambda pair: -pair[0])
@@ -341,7 +343,7 @@ class Encoder(Case):
         self.assertEqual([(label, text) for label, text, _ in shown], [(label, text) for label, text, _ in expected])
         for (_, _, likeness), (_, _, cosine) in zip(shown, expected):
             self.assertAlmostEqual(float(likeness), cosine, delta=0.0051)
-        # A model without embeddings of its own: what reads alike.
+        # A model without embeddings of its own: rows with similar text.
         self.compile("--eval", "held.jsonl", "--force")
         self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "held.jsonl", "--force")
         self.assertTrue("words and letter trigrams in common" in self.read("router-1.0.0.html").decode())
@@ -359,7 +361,7 @@ class Encoder(Case):
             if content is None:
                 content = kept[:-4] + struct.pack("<f", 0.5)
             self.write(path, content)
-            for _ in range(2):  # what was seen there does not forget what had been there
+            for _ in range(2):  # a look at the changed files does not overwrite what was recorded
                 self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", code=None), "the base model of this artifact, sentences",
                                   "the one in %s has changed (" % self.base, name + " is not the same", "put its files back as they were")
             self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", "--base", "sentences", code=None),
@@ -371,7 +373,7 @@ class Encoder(Case):
         os.truncate(os.path.join(self.base, "model.safetensors"), 0)
 
     def test_a_base_that_is_cut_short_while_it_is_read(self):
-        """The backend has it mapped, and what it reads then ends it with SIGBUS: nobody wants to hear of that."""
+        """The backend has mapped the base, and dies of SIGBUS at the next read: the error must not mention the signal."""
         changed = "the base model %s was changed while it was used: model.safetensors" % self.base
         with open(os.path.join(self.base, "model.safetensors"), "rb") as source:
             whole = source.read()
@@ -386,7 +388,7 @@ class Encoder(Case):
         self.assertIn(changed.encode(), err)
         self.assertNotIn(b"signal", err)
         self.write(os.path.join(self.base, "model.safetensors"), whole)
-        # While it trains: there are a hundred batches more when the first one is noted.
+        # During training: when the first batch is noted, a hundred are left.
         self.write("long.jsonl", jsonl(dict(row, input=row["input"] + " please help" * 20) for row in tickets(30000)))
         train = self.start("compile", "-t", "router", "-d", "long.jsonl", "--base", "sentences", "--effort", "quick", "--force")
         noted = os.path.join(self.home, "jobs", "*", "job", "checkpoint", "embedded")
@@ -401,7 +403,7 @@ class Encoder(Case):
         self.assertNotIn(b"signal", err)
 
     def test_only_the_files_that_are_read_count(self):
-        """The same model from two packages is the same model, whatever else lies in one of them."""
+        """The same model from two packages is the same model, whatever other files one of them has."""
         self.make()
         before = self.answers("refund my order")
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
@@ -414,7 +416,7 @@ class Encoder(Case):
         shutil.copytree(self.base, other)
         for name in ("special_tokens_map.json", "data_config.json", "train_script.txt", "1_Pooling/more.json"):
             self.write(os.path.join(other, name), "{}")
-        # One that would be read, had it been there when the model was made.
+        # This one would have been read if it had existed when the model was made.
         self.write(os.path.join(other, "sentence_bert_config.json"), json.dumps({"max_seq_length": 3, "do_lower_case": False}))
         self.assertEqual(self.answers("refund my order", "--base", "other"), before)
         shutil.rmtree(self.base)
@@ -436,7 +438,7 @@ class Encoder(Case):
         self.make()
         before = self.answers("refund my order")
         os.rename(self.base, os.path.join(self.work, "elsewhere"))
-        # Another one of that name, where nobody has seen one before.
+        # Another base of that name, in a directory where none was found before.
         away = os.path.join(self.work, "away")
         write_encoder(os.path.join(away, "sentences"), seed=2)
         os.rename(os.path.join(self.work, "router-1.0.0.kolm"), os.path.join(away, "router-1.0.0.kolm"))
@@ -457,7 +459,7 @@ class Encoder(Case):
         self.assertNotEqual(self.kolm("run", path, "refund", code=None).returncode, 0)
         self.assertNotEqual(self.kolm("verify", path, code=None).returncode, 0)
 
-    # ---- What is wrong with a base, or with rows
+    # ---- Errors in a base or in rows
 
     def refused(self, *pieces, code=5, words=()):
         self.assert_error(self.make(*words, code=code), *pieces)
@@ -494,7 +496,7 @@ class Encoder(Case):
         self.refused("recipe encoder cannot use", "--recipe lora")
 
     def test_no_modules(self):
-        """Not everything came along: the other files tell what it is, and nobody wants to install Python for it."""
+        """An incomplete copy: the other files show what it is, so the error does not suggest installing Python."""
         os.remove(os.path.join(self.base, "modules.json"))
         self.refused("has 1_Pooling/config.json, as bases for the encoder recipe have, but no modules.json", "download the model again", code=6)
         self.refused("has no modules.json", "download the model again", "or use --recipe lora", words=("--recipe", "encoder"))

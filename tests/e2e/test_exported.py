@@ -45,7 +45,7 @@ def word_pieces():
 
 
 def unigrams():
-    """As XLM-R's: a charsmap, and pieces with the blank before them."""
+    """Like XLM-R: a charsmap, and pieces that begin with the blank."""
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     pieces = ["\u2581"] + ["\u2581" + w for w in words()] + list(LETTERS)
     model = models.Unigram([(t, 0.0) for t in special] + [(t, -2.0 - i / 16) for i, t in enumerate(pieces)], 3, False)
@@ -83,7 +83,8 @@ class Exported(Case):
         tokenizer.save(os.path.join(self.base, "tokenizer.json"))
 
     def compare(self, *words_, sentences=True):
-        """The same labels from the exported directory, and confidences that another order of adding explains."""
+        """Checks that the exported directory gives the same labels, and confidences that differ no more than the order of summation
+        explains."""
         self.compile("--base", "sentences", "--effort", "quick", "--gate", "0", "--min-accuracy", "0", "--allow-baseline", "--force", *words_)
         self.kolm("export", "router-1.0.0.kolm", "--to", "out")
         out = os.path.join(self.work, "out")
@@ -126,9 +127,9 @@ class Exported(Case):
         self.compare("--set", "read=end", sentences=False)
 
     def test_xlm_roberta(self):
-        """Its own bound on the length of a text is that of its positions, which begin behind that of padding."""
+        """Its own limit on the length of a text is the number of its positions, which begin after that of padding."""
         self.transformer("xlm-roberta", unigrams(), pooling="max")
-        self.compare(sentences=False)  # which reads beyond its own positions
+        self.compare(sentences=False)  # sentence-transformers would read beyond the model's positions
         self.remove("out")
         self.file("sentence_bert_config.json", {"max_seq_length": 42, "do_lower_case": False})
         self.compare()
@@ -136,7 +137,7 @@ class Exported(Case):
     def test_roberta_saved_by_sentence_transformers_of_old(self):
         self.transformer("roberta", unigrams(), prefix="0.auto_model.")
         self.file("tokenizer_config.json", {"model_max_length": 40, "tokenizer_class": "XLMRobertaTokenizer"})
-        self.compare(sentences=False)  # whose transformers leave such names to chance
+        self.compare(sentences=False)  # sentence-transformers does not load such names reliably
 
     def test_mpnet(self):
         self.transformer("mpnet", mpnet_pieces())
@@ -156,7 +157,7 @@ class Exported(Case):
     def test_model2vec(self):
         self.table(word_pieces(), weights="F64", mapping="I64")
         self.file("config.json", {"model_type": "model2vec", "normalize": True, "max_length": 60})
-        self.compare(sentences=False)  # which reads all of a text, and unknown tokens too
+        self.compare(sentences=False)  # sentence-transformers reads the whole text, including unknown tokens
         self.model2vec_agrees()
 
     def test_model2vec_without_modules(self):
@@ -166,7 +167,7 @@ class Exported(Case):
         self.model2vec_agrees()
 
     def model2vec_agrees(self):
-        """model2vec itself loads the directory, and its vectors point where ours do."""
+        """Checks that model2vec itself loads the directory, and that its vectors have the same direction as ours."""
         if importlib.util.find_spec("model2vec") is None:
             return
         from model2vec import StaticModel

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend asks of the user's own: nothing before it was granted, no more than was, and to nobody else."""
+"""What a backend requests of the user's own: nothing before it is granted, no more than was granted, and not for any other backend."""
 import json
 import os
 import pty
@@ -123,7 +123,7 @@ class Grants(Case):
         self.kolm("backend", "why", "fake-cloud")
         self.assertIn("not checked", self.found()["reason"])
         self.assertNotIn("not checked", self.found("--refresh")["reason"])
-        self.assertEqual(self.state(env={"FAKE_TOKEN": None}), "absent")  # whether it is there is told
+        self.assertEqual(self.state(env={"FAKE_TOKEN": None}), "absent")  # detect learns whether it is set
 
     def test_other_files_are_somebody_else(self):
         for suffix in (".so", ".json"):
@@ -141,10 +141,10 @@ class Grants(Case):
         env = {"KOLM_BACKEND_PATH": second + ":" + self.plugins}
         for suffix in (".so", ".json"):
             shutil.copy(self.path(suffix), second)
-        self.assertEqual(self.state(env=env), "available")  # the same files in another place are the same
+        self.assertEqual(self.state(env=env), "available")  # a copy of the same files elsewhere has the same grant
         with open(os.path.join(second, "fake-cloud.json"), "a", encoding="utf-8") as out:
             out.write(" ")
-        self.assertEqual(self.state(env=env), "not granted")  # others of that name are not
+        self.assertEqual(self.state(env=env), "not granted")  # other files of that name do not
         self.assertEqual(self.state(), "available")
 
     def test_its_own_libraries_are_its_bytes_too(self):
@@ -172,7 +172,7 @@ class Grants(Case):
         self.kolm("backend", "trust", key)
         keyid = self.grant()["to"]["signer"]
         self.add_backend("fake-cloud", summary="The next version.", **self.ASKS)
-        self.assertEqual(self.row_rule(), ("refused", 5))  # not by its signature
+        self.assertEqual(self.row_rule(), ("refused", 5))  # by its signature, which no longer matches
         self.sign()
         self.assertEqual(self.state(), "available")
         self.add_backend("fake-cloud", **dict(self.ASKS, secrets=["AWS_SECRET_ACCESS_KEY"]))
@@ -182,7 +182,7 @@ class Grants(Case):
         self.assertNotIn("FAKE_TOKEN", self.row()["why"])
         self.add_backend("fake-cloud", **self.ASKS)
         os.unlink(self.path(".so.sig"))
-        self.assertEqual(self.state(), "not granted")  # by nobody now
+        self.assertEqual(self.state(), "not granted")  # it is unsigned now
         self.sign("stranger")
         self.assertEqual(self.state(), "not granted")
         self.sign()
@@ -225,7 +225,7 @@ class Grants(Case):
                 self.assertEqual(self.state(), "not granted")
                 self.assertIn(words, self.row()["why"])
                 self.assert_error(self.kolm("backend", "grant", "fake-cloud", code=None), words)
-                self.assertEqual(self.state(name="test-word"), "available")  # who asks for nothing is not hit
+                self.assertEqual(self.state(name="test-word"), "available")  # a backend that requests nothing is not affected
                 shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
                 self.write(path, good, 0o600)
                 self.assertEqual(self.state(), "available")
@@ -233,7 +233,7 @@ class Grants(Case):
     # ---- at first use
 
     def on_terminal(self, answer, *words):
-        """kolm with a terminal for standard input and error; what it said there, and its exit code."""
+        """Runs kolm with a terminal for standard input and error; returns what it printed there, and its exit code."""
         master, slave = pty.openpty()
         process = subprocess.Popen([harness.TREE.kolm, *words], env=self.full_env(None), cwd=self.work, stdin=slave, stdout=subprocess.PIPE, stderr=slave)
         os.close(slave)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who could read the held-out answers, or tell them from the order of the questions, could choose his own score."""
+"""A backend that could read the held-out answers, or infer them from the order of the questions, could choose its own score."""
 import fcntl
 import json
 import os
@@ -27,11 +27,11 @@ class HeldOut(Case):
         self.env["TMPDIR"] = self.temporary
 
     def job_directories(self):
-        """The directories that backends see."""
+        """Returns the directories that backends see."""
         return [os.path.join(self.home, "jobs", job, "job") for job in self.jobs() if not job.startswith(".")]
 
     def questions(self, process):
-        """The inputs that the backend is asked, once it is asked."""
+        """Waits until questions are passed to the backend; returns their inputs."""
         def asked():
             self.assertIsNone(process.poll())
             for path in self.job_directories():
@@ -46,7 +46,7 @@ class HeldOut(Case):
         return {row["input"] for row in rows}
 
     def answers_in(self, path, inputs):
-        """How many of these inputs the file has together with an output."""
+        """Returns how many of these inputs the file contains together with an output."""
         found = 0
         with open(path, "rb") as source:
             for line in source:
@@ -66,17 +66,18 @@ class HeldOut(Case):
                         yield path
 
     def assert_hidden(self, process):
-        """No file below the home or the directory of temporary files has them, no process but kolm holds them open."""
+        """Checks that no file below the home or the directory of temporary files has the answers, and that no process but kolm holds them
+        open."""
         inputs = self.questions(process)
         for path in self.files():
             self.assertEqual(self.answers_in(path, inputs), 0, path)
         for child in self.children_of(process.pid):
-            # Between fork and exec a child is still kolm, with what kolm has open.
+            # Between fork and exec a child still has the descriptors of kolm.
             self.wait_for(lambda child=child: not any("heldout" in target for target in self.descriptors(child).values()), "the answers to be gone from %d" % child)
             for target in self.descriptors(child).values():
                 if not target.startswith(("/memfd:kolm-model", "/memfd:test-word")):  # the model, and the plugin itself
                     self.assertNotIn("(deleted)", target)
-        if os.geteuid() != 0:  # kolm is not dumpable: its descriptors are ignored
+        if os.geteuid() != 0:  # kolm is not dumpable: its descriptors cannot be read
             with self.assertRaises(PermissionError):
                 os.listdir("/proc/%d/fd" % process.pid)
             return
@@ -120,7 +121,7 @@ class HeldOut(Case):
             for name in names:
                 self.assertEqual(self.answers_in(os.path.join(directory, name), inputs), 0, name)
 
-    # ---- a file that is sorted by its labels, which is common: the neighbours of a row tell its label
+    # ---- a file that is sorted by label, which is common: the neighbours of a row reveal its label
 
     def sorted_rows(self, name, rows=600, seed=1):
         draw = random.Random(seed)

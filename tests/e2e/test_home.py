@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home and what is read from it: who may have changed it, and what stands there that is no file to be read."""
+"""The home and what is read from it: who could have changed it, and things in it that are not regular files."""
 import fcntl
 import json
 import os
@@ -18,12 +18,12 @@ from harness import Case  # noqa: E402
 
 setUpModule = harness.set_up_tree
 ROOT = os.geteuid() == 0
-AT_ONCE = 10  # seconds in which a loaded machine says what it says at once
+AT_ONCE = 10  # seconds within which a busy machine gives an immediate reply
 KEY = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
 
 
 class Owners(Case):
-    """The rule for plugins: of root or the user, with everything above, and nobody else can write there."""
+    """The rule for plugins: they and all directories above belong to root or the user, and no other user can write there."""
 
     def setUp(self):
         super().setUp()
@@ -44,7 +44,7 @@ class Owners(Case):
 
     @unittest.skipUnless(os.path.isdir("/dev/shm"), "no /dev/shm")
     def test_in_memory(self):
-        """A call that works has a /dev/shm of its own, in which what it is about is there all the same."""
+        """A call that works has its own /dev/shm, but the files that it needs are present in it nevertheless."""
         home = tempfile.mkdtemp(prefix="kolm-e2e-", dir="/dev/shm")
         self.addCleanup(shutil.rmtree, home)
         self.write_tickets(rows=60)
@@ -64,7 +64,7 @@ class Owners(Case):
         self.refused("compute", "list", path=middle, env={"KOLM_HOME": link})
         os.chmod(middle, 0o755)
         self.kolm("compute", "list", env={"KOLM_HOME": link})
-        # Where only root may remove what others made, as in /tmp, a home may be made.
+        # Below a directory with the sticky bit, like /tmp, a home may be created.
         if ROOT:
             os.chmod(middle, 0o1777)
             self.kolm("compute", "list", env={"KOLM_HOME": os.path.join(middle, "none")})
@@ -74,7 +74,7 @@ class Owners(Case):
         os.chown(self.home, 1234, 1234)
         done = self.refused("compute", "list")
         self.assert_error(done, "belongs to another user", "KOLM_HOME")
-        # sudo without -H: HOME is that of the caller.
+        # sudo without -H: HOME is the caller's.
         os.rename(self.home, os.path.join(self.dir, ".kolm"))
         done = self.refused("compute", "list", env={"KOLM_HOME": None}, path=".kolm")
         self.assert_error(done, "belongs to another user", "sudo -H")
@@ -94,7 +94,7 @@ class Owners(Case):
                 os.chown(path, 1234, 1234)
                 self.assert_error(self.refused(*words, code=6, path=path), "is not used", "another user")
             os.remove(path)
-            # A link to what others may put another file in the place of.
+            # A link through a directory in which others could replace the file.
             open_place = os.path.join(self.dir, "open")
             os.mkdir(open_place)
             os.chmod(open_place, 0o777)
@@ -104,7 +104,7 @@ class Owners(Case):
             os.symlink(os.path.join(open_place, name), path)
             self.refused(*words, code=6, path=path if name == "credentials" else open_place)
             os.remove(path)
-            # One that leads nowhere does not mean that there is none.
+            # A dangling link does not mean that there is no file.
             os.symlink(os.path.join(self.dir, "nowhere"), path)
             self.refused(*words, code=6, path=path)
             os.remove(path)
@@ -128,7 +128,7 @@ class Owners(Case):
 
 
 class Interpreters(Case):
-    """runtimes.NAME of config.json and what it leads to are run: nobody else may be able to change them."""
+    """The programs that runtimes.NAME of config.json leads to are run: no other user may be able to change them."""
 
     def setUp(self):
         super().setUp()
@@ -199,7 +199,7 @@ def limit():
 
 
 class Readers(Case):
-    """What cannot be read as a file in reason is an error at once, in every place that is read."""
+    """Anything that cannot be read as a file of reasonable size is an immediate error, wherever it is read."""
 
     def setUp(self):
         super().setUp()
@@ -220,7 +220,7 @@ class Readers(Case):
     def test_each_place(self):
         model, home = os.path.join(self.work, "router-1.0.0.kolm"), lambda *name: os.path.join(self.home, *name)
         verify = ("verify", model)
-        # path, words, whether it is an error: what may be deleted at any time is not.
+        # path, words, whether it is an error: it is not if the file may be deleted at any time.
         table = [
             (home("config.json"), ("compute", "list"), True),
             (home("config.json"), ("compute", "use", "test-word"), True),
@@ -272,7 +272,7 @@ class Readers(Case):
                 if os.path.exists(kept):
                     os.rename(kept, path)
 
-    # ---- Ctrl-C while another process holds what is waited for
+    # ---- Ctrl-C while another process holds what kolm waits for
 
     def interrupted_at(self, path, *words):
         with open(path, "a+b") as file:
@@ -303,7 +303,7 @@ class Readers(Case):
         with open(path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             process = self.start("compute", "use", "test-word")
-            # From when it catches the signal on, wherever it is: it asks for this lock again and again.
+            # As soon as it catches the signal, at whatever point: it keeps retrying this lock.
             self.wait_for(lambda: self.catches(process.pid, signal.SIGINT), "the handler")
             code, _, err = self.interrupt(process, timeout=4)
             self.assertEqual(code, 130, err)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hostile or careless user found: names that are no text, homes that others may change, words in the wrong place."""
+"""What hostile or careless users found: names that are not UTF-8, homes that others can change, words in the wrong place."""
 import json
 import os
 import re
@@ -51,7 +51,7 @@ class Hostile(Case):
         self.compile()
         self.assert_error(self.kolm("score", "router-1.0.0.kolm", "--eval", self.work, code=6), self.work, "directory")
 
-    # ---- backends that answer what is no answer
+    # ---- backends that send invalid answers
 
     def test_a_confidence_is_from_0_to_1(self):
         self.compile()
@@ -94,10 +94,10 @@ class Hostile(Case):
                      self.compile("--force", code=5, timeout=100)):
             self.assert_error(done, "test-word was stopped: it wrote more than", "MiB in answer to", "report it to its author")
 
-    # ---- names that are no text
+    # ---- names that are not UTF-8
 
     def test_a_model_that_is_another_one_after_the_answers_is_not_packed(self):
-        """A backend that answers can write where its model lies: also a link to a file that it may not read itself."""
+        """A backend that answers can write to the directory of its model: for example a link to a file that it may not read itself."""
         secret = os.path.join(self.dir, "elsewhere")
         os.mkdir(secret, 0o700)
         self.write(os.path.join(secret, "words.jsonl"), "a secret\n", 0o600)
@@ -110,7 +110,7 @@ class Hostile(Case):
                 self.assertEqual(self.left(), [])
 
     def test_a_description_of_the_backends_own_is_not_believed(self):
-        """job.json says which files are let in when the job is done again."""
+        """job.json says which files a repeated job may read."""
         self.tell("describes")
         kept = re.search(r"^\[job\] +(\S+)", self.compile("--keep-job").out, re.M).group(1)
         for step, kind in (("job", "train"), ("answers", "infer")):
@@ -133,7 +133,7 @@ class Hostile(Case):
         value = self.json("verify", NO_TEXT + ".kolm", schema="kolm.verify/1")
         self.assertEqual((value["verdict"], value["file"]), ("trusted", "m\\xFF.kolm"))
         self.json("inspect", NO_TEXT + ".kolm", schema="kolm.inspect/1")
-        self.assertIn("billing", self.kolm("run", NO_TEXT + ".kolm", "billing").out)  # no backend is told the path
+        self.assertIn("billing", self.kolm("run", NO_TEXT + ".kolm", "billing").out)  # the path is not passed to the backend
 
     def test_a_name_that_no_receipt_can_hold_is_refused_before_work(self):
         done = self.compile("-o", NO_TEXT + ".kolm", code=2)
@@ -158,7 +158,7 @@ class Hostile(Case):
         self.kolm("keys", "revoke", keyid, env=other)
         self.assertRegex(self.kolm("verify", "router-1.0.0.kolm", env=other, code=7).out, r"(?m)^revoked: key \S+ was revoked on \S+Z$")
 
-    # ---- who may change what is believed
+    # ---- who can change files that are trusted
 
     def test_a_report_replaces_nothing_but_a_report(self):
         failed = os.path.join(self.work, "router-1.0.0.failed")
@@ -222,7 +222,7 @@ class Hostile(Case):
         self.write(log, good[:-20], 0o600)
         self.assert_error(self.compile("--version", "3.0.0", code=2), "was cut: it has 3 lines and had 4", "backup")
         self.assertIn("was cut", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
-        self.write(log, good + good[:200], 0o600)  # what a crash leaves of a line that was never acknowledged is no damage
+        self.write(log, good + good[:200], 0o600)  # a partial line that was left by a crash and never acknowledged does not count as damage
         self.compile("--version", "3.0.0")
 
     def test_a_revoked_key_stops_a_compile_before_it_trains(self):
@@ -265,7 +265,7 @@ class Hostile(Case):
         self.assertEqual([json.loads(line).get("schema") for line in lines], [None, "kolm.error/1"])
 
     def test_documents_are_documented(self):
-        """Each form and each of its fields is in docs/json.md; those of a backend's manifest are said in one word."""
+        """docs/json.md has each document and each of its fields; those of a backend's manifest are covered by one word."""
         with open(os.path.join(harness.SOURCE, "docs", "json.md"), encoding="utf-8") as text:
             rows = {name: row for row in text for name in re.findall(r"`(kolm\.[a-z.]+/\d)`", row.split("|")[1] if row.startswith("|") else "")}
         done = {}
@@ -316,7 +316,7 @@ class Hostile(Case):
             self.assertIn("usage: kolm", self.kolm(*words).out)
 
     def test_secrets_never_show(self):
-        """Tokens and the like are in the environment of a whole working day: no output and no file may have them."""
+        """Tokens are in the environment of ordinary work: they must not appear in any output or file."""
         canary = "CANARYcanary0123456789"
         secrets = {name: canary + name[-8:] for name in ("KOLM_MODAL_TOKEN", "KOLM_VAST_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "HF_TOKEN")}
         self.add_backend("test-other", kind="cloud-serverless", airgap="no", auth=["KOLM_MODAL_TOKEN"], requires=[{"env": "KOLM_VAST_TOKEN"}],

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every verb while memory, a look at a file or a change of one fails, once, at many places: it says so, or it makes no difference.
+"""Every verb while an allocation, or reading or changing a file, fails once, at many places: it reports it, or the result is the same.
 
-KOLM_INJECT=all fails every place, not a sample, KOLM_INJECT=N about N of them; KOLM_INJECT_ONLY=REGEX takes only verbs whose words match.
+KOLM_INJECT=all makes every place fail, not a sample, KOLM_INJECT=N about N; KOLM_INJECT_ONLY=REGEX runs only verbs whose words match.
 usage: test_injection.py (as harness.py) FAIL_NTH ARTIFACT_TOOL
 """
 import collections
@@ -30,13 +30,13 @@ from harness import Case  # noqa: E402
 ALL = os.environ.get("KOLM_INJECT") == "all"
 ONLY = os.environ.get("KOLM_INJECT_ONLY", "")
 HANG = 8  # seconds
-SAMPLE = int(os.environ.get("KOLM_INJECT", "9")) if not ALL else 0  # places of a kind that fail for each verb
+SAMPLE = int(os.environ.get("KOLM_INJECT", "9")) if not ALL else 0  # places of each kind that fail for each verb
 PYTHON = os.path.realpath("/usr/bin/python3")
 MODEL = "router-1.0.0.kolm"
-TUNED = "tuned.kolm"  # holds what an adapter of PEFT's does
+TUNED = "tuned.kolm"  # has the format of a PEFT adapter
 FOREIGN = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
 
-# words, questions on standard input, exit code when nothing fails. Words with {} are filled in from the fixture.
+# words, questions on standard input, exit code if nothing fails. Words with {} are filled in from the fixture.
 VERBS = [
     (["inspect", MODEL], b"", 0),
     (["inspect", MODEL, "--json"], b"", 0),
@@ -86,7 +86,7 @@ VERBS = [
     (["backend", "new", "mine", "--json"], b"", 0),
     (["job", "run", "job", "--backend", "test-word"], b"", 0),
 ]
-# What only somebody who read everything, and found it so, may say.
+# Claims that are only justified if everything was read.
 FALSE = re.compile(r"tampered|malformed|chain broken|(was|is) revoked|expired|unknown key|is not valid|not what kolm|not strict|expected |"
                    r"does not agree|not signed|no keys|\bline \d+, column|no such file")
 WEAK = re.compile(r"is refused|no backend|unknown backend|not trusted here")
@@ -97,7 +97,7 @@ VARIES = re.compile(r"""[0-9a-f]{64}|kolm-scratch-\w+|\b\d+(\.\d+)? ?(ms|s)\b|\d
 
 
 class Place:
-    """A home and a working directory, made as the fixture is before each run, at a path of the same length."""
+    """A home and a working directory, copied from the fixture before each run, at a path of the same length."""
 
     def __init__(self, fixture, root):
         self.fixture, self.root = fixture, root
@@ -114,7 +114,7 @@ class Place:
         return done
 
     def serve(self, words, question, env):
-        """A server in which it fails, and somebody who asks it and to whom nothing happens; what both said, and the worse exit code."""
+        """Runs a server in which the call fails, and a client in which none does; returns the output of both, and the worse exit code."""
         server = subprocess.Popen([harness.TREE.kolm, *words], env=env, cwd=self.root + "/work", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True)
         asked = None
@@ -124,7 +124,7 @@ class Place:
                 clean = {name: value for name, value in env.items() if name != "LD_PRELOAD" and not name.startswith("FAIL_")}
                 asked = subprocess.run([harness.TREE.kolm, "run", MODEL, question], env=clean, cwd=self.root + "/work", stdin=subprocess.DEVNULL,
                                        capture_output=True, text=True, timeout=HANG, check=False)
-                if asked.returncode != 0:  # the server has met it too, and ends
+                if asked.returncode != 0:  # the server has failed too, and ends
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         server.wait(2)
                 if server.poll() is None:
@@ -142,9 +142,9 @@ class Place:
         return done
 
     def plain(self, text):
-        """Without what differs from run to run."""
+        """Removes what differs from run to run."""
         text = text.replace(self.root, "{root}")
-        text = re.sub(r'(?m)^\{"event":"progress".*\n', "", text)  # how many there are is a matter of time
+        text = re.sub(r'(?m)^\{"event":"progress".*\n', "", text)  # their number depends on time
         return VARIES.sub("#", text)
 
     def files(self, *folders):
@@ -173,7 +173,7 @@ class Injection(Case):
         self.other = json.loads(self.kolm("keys", "trust", "other.pem", "--label", "other", "--json").out)["keyid"]
         self.kolm("backend", "trust", "other.pem")
         self.add_backend("fake-cpu")
-        self.add_backend("test-other", auth=["KOLM_X_TOKEN"])  # which nobody granted yet
+        self.add_backend("test-other", auth=["KOLM_X_TOKEN"])  # which is not granted yet
         self.make_tuned()
         self.make_job()
         self.write_home("config.json", '{"backend": "test-word"}')
@@ -219,12 +219,12 @@ class Injection(Case):
             self.places.put(place)
 
     def judge(self, place, words, truth, before, done):
-        """None, or what is wrong with an answer while something failed."""
+        """Returns None, or what is wrong with a result during a failure."""
         json_wanted = "--json" in words
         if done.returncode < 0:
             return "it died"
         if done.returncode == truth.returncode:
-            # A table may have a row that says what could not be read, and a warning may say why a state is not known.
+            # A table may have a row that says what could not be read, and a warning may give the reason for an unknown state.
             said = done.out + (done.err if words[1] in ("use", "revoke", "pick") else "")
             if done.out != truth.out and not (words[0] in ("backend", "compute", "keys") and CAUSE.search(said)):
                 known = truth.out.splitlines()
@@ -247,7 +247,7 @@ class Injection(Case):
                     json.loads(document)
             except ValueError:
                 return "half a document"
-        # What was there is there, or was replaced by all of what a success leaves.
+        # Earlier files still exist, or were replaced by the complete result of a success.
         after = place.files("home/keys", "work", "backends")
         for name, content in before.items():
             if name not in after:
@@ -255,7 +255,7 @@ class Injection(Case):
             if not after[name] and content:
                 return "emptied " + name
         for name in after:
-            # In a job of the user's own a backend that is ended leaves what it was writing, and the next one removes it.
+            # In the user's own job directory, a backend that is killed leaves its unfinished file, and the next one removes it.
             if ".kolm-" in name and not name.endswith((".kolm", ".jsonl")) and not name.startswith("work/job/"):
                 return "left " + name
         if after != before:
@@ -318,7 +318,7 @@ class Injection(Case):
 
 
 def after(place, words):
-    """What was left behind is whole: keys that load, a model that is trusted."""
+    """Checks that what is left is intact: keys load, a model is trusted."""
     def kolm(*more):
         return subprocess.run([harness.TREE.kolm, *more], env={**place.fixture.env, "KOLM_HOME": place.root + "/home"}, cwd=place.root + "/work",
                               capture_output=True, timeout=60, check=False)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What can be done with an artifact: it is run, scored, verified, its keys are trusted or revoked."""
+"""What users do with an artifact: run, score and verify it, trust or revoke its keys."""
 import json
 import os
 import shutil
@@ -20,7 +20,7 @@ def setUpModule():
 
 
 class Use(Case):
-    """What can be done with an artifact."""
+    """What users do with an artifact."""
 
     def setUp(self):
         super().setUp()
@@ -60,7 +60,7 @@ class Use(Case):
         self.kolm("keys", "rotate")
         self.assertIn("trusted", self.kolm("verify", self.model).out)
         self.kolm("run", self.model, "parcel")
-        # What shows that the old key signed it before it was replaced is its receipt in the log.
+        # The receipt in the log proves that the old key signed it before it was replaced.
         os.rename(self.model + ".intoto.jsonl", self.model + ".away")
         self.assertIn("expired", self.kolm("verify", self.model, code=7).out)
         self.assert_error(self.kolm("run", self.model, "parcel", code=7), "was replaced on", ".intoto.jsonl")
@@ -135,7 +135,7 @@ class Use(Case):
             self.assert_error(self.kolm("run", self.model, *words, stdin=stdin, code=6), *pieces)
 
     def test_a_batch_streams(self):
-        """The first answer comes while the input is still open."""
+        """The first answer arrives while the input is still open."""
         process = self.start("run", self.model, stdin=subprocess.PIPE)
         process.stdin.write(b"billing 1\n")
         process.stdin.flush()
@@ -208,7 +208,7 @@ class Use(Case):
         self.kolm("run", "--airgap", self.model, "billing")
 
     def test_a_maker_that_is_elsewhere_is_not_asked(self):
-        """What was made on another machine is answered on this one."""
+        """A model that was made on another machine is used on this one."""
         self.add_backend("test-word", kind="self-hosted")
         self.tell("crash infer")
         self.add_backend("test-other", formats=["test-word"])

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm compute pick, as a person or a script uses it: whom it takes, and the reason it gives of every other."""
+"""kolm compute pick, as a person or a script uses it: which backend it picks, and the reason why it skips each other one."""
 import json
 import os
 import shutil
@@ -125,9 +125,9 @@ class Pick(Case):
         self.assertRegex(self.compute("list").stdout, r"fake-mute .*\(cannot answer\)\n")
         data = self.write_home("rows.jsonl", "".join('{"input":"word%d here","output":"%s"}\n' % (i, "ab"[i % 2]) for i in range(40)))
         compile_words = ("compile", "-t", "m", "-d", data)
-        self.assertIn("using fake-cpu", self.kolm(*compile_words, code=5).stdout)  # a fake: it trains nothing
+        self.assertIn("using fake-cpu", self.kolm(*compile_words, code=5).stdout)  # fakes do not train
         self.assert_error(self.kolm(*compile_words, "--backend", "fake-mute", code=5), "fake-mute", "trains and cannot answer")
-        self.add("fake-mute", perf=1.0, infer=False)  # and when its manifest says so itself, pick knows as well
+        self.add("fake-mute", perf=1.0, infer=False)  # if its manifest says so, pick takes it into account
         value = self.json("pick")
         self.assertEqual(value["picked"], "fake-cpu")
         self.assertEqual([(r["name"], r["reasons"][0]["filter"]) for r in value["filtered_out"]], [("fake-mute", "answer")])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kolm report: a page of what there is, and nothing else; hostile names; a browser that shows it."""
+"""kolm report: a self-contained page; hostile names; a browser that shows it."""
 import base64
 import hashlib
 import html.parser
@@ -21,14 +21,14 @@ def setUpModule():
 
 
 class Page(html.parser.HTMLParser):
-    """A page as a browser's parser sees it: its elements, its attributes, its text."""
+    """A page as a browser's parser sees it: elements, attributes and text."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.elements, self.open, self.texts, self.faults = [], [], [], []
         self.feed(text)
         self.close()
-        self.text = "".join(self.texts).replace("\u00a0", " ")  # which no line ends at
+        self.text = "".join(self.texts).replace("\u00a0", " ")  # no-break spaces
         if self.open:
             self.faults.append("not closed: %s" % self.open)
 
@@ -64,7 +64,7 @@ class Paged(Case):
                 self.assertFalse(name.startswith("on") or name in ("src", "srcset", "style", "action", "xlink:href"), (tag, name))
                 if name == "href":
                     self.assertTrue(value.startswith("#"), value)
-        # The policy names the digest of the one style, and the order of headings is that of a tree.
+        # The policy has the digest of the only style, and the headings are in hierarchical order.
         style = re.search("<style>(.*?)</style>", text, re.S).group(1)
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self.assertIn("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'" % digest, text)
@@ -103,7 +103,7 @@ class Report(Paged):
         for piece in (receipt["chain"]["log_id"], receipt["chain"]["prev"], "found in the log of this machine"):
             self.assertIn(piece, page.text)
         self.assertNotIn("Worst mistakes", page.text)
-        # Nothing is replaced unasked, and the same facts are the same bytes.
+        # A file is replaced only with --force, and the same facts give the same bytes.
         first = self.read("router-1.0.0.html")
         self.assert_error(self.kolm("report", "router-1.0.0.kolm", code=2), "exists already", "--force")
         self.kolm("report", "router-1.0.0.kolm", "--force")
@@ -119,7 +119,7 @@ class Report(Paged):
         self.assertNotIn("-", os.listdir(self.work))
 
     def test_what_has_no_manifest_has_no_page(self):
-        """Its CRC is wrong, so that nothing in it is known."""
+        """Its CRC is wrong, so nothing in it can be trusted."""
         self.write_tickets()
         self.compile()
         data = self.read("router-1.0.0.kolm")
@@ -151,7 +151,7 @@ class Report(Paged):
         self.assertEqual(page.names().count("figure"), 2)
         self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.work, "router-1.0.0.html")).st_mode), 0o600)
         self.assertEqual(self.jobs(), [])
-        # The diagonal and what is beside it are all the answers.
+        # The diagonal and the other cells add up to all answers.
         cells = re.search('<table class="matrix">(.*?)</table>', self.read("router-1.0.0.html").decode(), re.S).group(1)
         self.assertEqual(sum(int(n) for n in re.findall(r'<td class="n [^"]*">(\d+)</td>', cells)), score["answered"])
 
@@ -215,7 +215,7 @@ class Report(Paged):
                       "%.3f" % report["ece"]):
             self.assertIn(piece, page.text)
         self.assertEqual(page.names().count("figure"), 2)
-        # Answers that are not those that were counted make no curve; a report that is none is an error.
+        # Answers other than those that were counted give no curve; an invalid report is an error.
         self.write("router-1.0.0.failed/predictions.jsonl", b'{"id":"1","output":"x","confidence":0.4}\n')
         self.kolm("report", "router-1.0.0.failed", "-f")
         self.assertIn("has other answers", self.page().text)
@@ -230,7 +230,7 @@ class Report(Paged):
         self.write("tickets.jsonl", jsonl(rows))
         self.compile("--min-accuracy", "0.99", "--seed", "4", code=4)
         report = json.loads(self.read("router-1.0.0.failed/report.json"))
-        # Another seed is another split, whose rows have other places.
+        # Another seed gives another split, whose rows have other places.
         self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", code=6), "not the rows", "--seed")
         self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--contradictions", "x", code=6), "'x'", "majority")
         self.assert_error(self.kolm("report", "none.kolm", "--seed", "4", code=2), "artifact says")
@@ -240,7 +240,7 @@ class Report(Paged):
         for piece in ("This model was not shipped", "count up to the same figures", "of %d in all" % (report["answered"] - report["correct"]),
                       "Nearest training rows", "Duplicates dropped1", "%.3f" % report["ece"]):
             self.assertIn(piece, page.text)
-        # Each mistake that is shown is the answer that the directory keeps for the row at that place.
+        # Each mistake shown is the answer that the directory has for the row at that place.
         kept = {answer["id"]: answer for answer in map(json.loads, self.read("router-1.0.0.failed/predictions.jsonl").splitlines())}
         shown = re.findall(r"\n(.*)\ntrue (\S+) answered (\S+) with \S+ % row (\d+) of the data", page.text)
         self.assertEqual(len(shown), 20)
@@ -248,7 +248,7 @@ class Report(Paged):
             self.assertEqual((text, truth), (rows[int(place) - 1]["input"], rows[int(place) - 1]["output"]))
             self.assertEqual(given, kept[place]["output"])
         self.assertEqual(self.jobs(), [])
-        # Answers that were changed are not counted up.
+        # Answers that were changed no longer add up.
         changed = self.read("router-1.0.0.failed/predictions.jsonl").replace(b'"output":"billing"', b'"output":"refund"')
         self.write("router-1.0.0.failed/predictions.jsonl", changed)
         done = self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--seed", "4", "-f", code=6)
@@ -265,13 +265,13 @@ class Report(Paged):
     def test_what_is_not_verified_says_so(self):
         self.write_tickets()
         self.compile()
-        # Somebody else's key: the page is made, and says so on top.
+        # Another user's key: the page is made, with a warning at the top.
         other = {"KOLM_HOME": os.path.join(self.dir, "other")}
         done = self.kolm("report", "router-1.0.0.kolm", env=other)
         self.assertIn("unknown key", done.out)
         page = self.page()
         self.assertLess(page.text.index("This artifact is not verified."), page.text.index("K-score"))
-        # Other bytes: the exit code of verify, the page, and no question to such a model.
+        # Changed bytes: the page and the exit code are those of verify, and the model is not asked anything.
         whole = bytearray(self.read("router-1.0.0.kolm"))
         size = self.json("inspect", "router-1.0.0.kolm")["entries"]
         at = next(e["offset"] for e in size if e["name"].startswith("model/"))
@@ -282,7 +282,7 @@ class Report(Paged):
         self.assertIn("This artifact is not verified.", page.text)
         self.assertIn("The model was not asked again.", page.text)
         self.assertNotIn("byte for byte", page.text)
-        # What is no artifact at all has no facts.
+        # A file that is not an artifact has no facts.
         self.write("router-1.0.0.kolm", bytes(whole[:len(whole) // 2]))
         self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-o", "none.html", code=7))
         self.assertNotIn("none.html", os.listdir(self.work))
@@ -323,7 +323,7 @@ CUT = """[...document.querySelectorAll('.scroll:not(:has(.matrix))')].filter(e =
 
 
 class InABrowser(Paged):
-    """The page as people see it."""
+    """The page as a reader sees it."""
 
     def setUp(self):
         super().setUp()
@@ -345,12 +345,12 @@ class InABrowser(Paged):
         for script in ("0", "document.querySelectorAll('details').forEach(d => { d.open = true; })"):
             self.browser.evaluate(script)
             self.assertEqual(self.browser.evaluate("document.documentElement.scrollWidth"), width)
-        # A long label wraps and leaves room for the numbers beside it, and what is in sight at once is whole.
+        # A long label wraps and leaves space for the numbers next to it, and nothing visible is cut off.
         self.assertEqual(self.browser.evaluate(CUT), [])
-        # WCAG 2.1, 1.4.3: 4.5 to 1 for text.
+        # WCAG 2.1, 1.4.3: a contrast of 4.5 to 1 for text.
         contrast, where = self.browser.evaluate(LEAST_CONTRAST)
         self.assertGreaterEqual(contrast, 4.5, where)
-        # The policy lets the page's own style through.
+        # The policy allows the page's own style.
         self.assertEqual(self.browser.evaluate("getComputedStyle(document.querySelector('.tiles')).display"), "grid")
         return self.browser.evaluate("getComputedStyle(document.body).backgroundColor")
 
@@ -359,7 +359,7 @@ class InABrowser(Paged):
         light = {self.check(width, "light") for width in (360, 1200)}
         dark = {self.check(width, "dark") for width in (360, 1200)}
         self.assertEqual((len(light), len(dark), len(light | dark)), (1, 1, 2))
-        # Nothing ran that a label wrote, and a title is a title.
+        # No label was run as a script, and a title is a title.
         self.assertEqual(self.browser.evaluate("document.scripts.length + document.images.length"), 0)
         self.assertEqual(self.browser.evaluate("document.title"), "router 1.0.0 \u2013 model report")
 
@@ -371,7 +371,7 @@ class InABrowser(Paged):
         self.check(360, "dark")
 
     def test_a_request_would_be_seen_and_is_refused(self):
-        """What the other tests rest on: a picture is asked for without the policy, and refused with it."""
+        """The other tests rely on this: an image is requested without the policy, and blocked with it."""
         self.write_tickets()
         self.compile()
         self.kolm("report", "router-1.0.0.kolm")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A model that is kept warm: the same answers as a cold one, for many at once, and nothing left when its server is gone."""
+"""A model that is kept loaded: the same answers as from a cold one, for many clients at once, and nothing left after its server ends."""
 import glob
 import json
 import os
@@ -44,7 +44,7 @@ class Serve(Case):
         server.communicate()
 
     def connect(self, path):
-        """A connection, with its greeting read."""
+        """Opens a connection and reads its greeting."""
         side = socket.socket(socket.AF_UNIX)
         self.addCleanup(side.close)
         side.settimeout(60)
@@ -60,7 +60,7 @@ class Serve(Case):
         self.assertEqual(os.stat(path).st_mode & 0o077, 0)
         self.assertEqual(os.stat(os.path.dirname(path)).st_mode & 0o777, 0o700)
         self.assertEqual(self.kolm("run", "router-1.0.0.kolm", *QUESTIONS).out, cold)
-        # It came from the server: a stopped one answers nobody.
+        # The answers came from the server: while it is stopped there are none.
         server.send_signal(signal.SIGSTOP)
         waiting = subprocess.Popen([harness.TREE.kolm, "run", "--jsonl", "router-1.0.0.kolm"], cwd=self.work, env=self.env,
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -97,7 +97,7 @@ class Serve(Case):
             side.sendall(nonsense)
             self.assertIn("error", json.loads(lines.readline()), nonsense)
             self.assertEqual(lines.readline(), "")
-        # What stands after the nonsense does not keep the connection open.
+        # Lines after the invalid one do not keep the connection open.
         side, lines, _ = self.connect(path)
         side.sendall(b'not json\n' + b'{"id":"late","input":"billing"}\n' * 3)
         self.assertIn("error", json.loads(lines.readline()))
@@ -144,19 +144,19 @@ class Serve(Case):
         side, lines, _ = self.connect(path)
         side.sendall(b'{"id":"1","input":"billing"}\n')
         self.assertEqual(json.loads(lines.readline())["id"], "1")
-        # As long as somebody is there it stays.
+        # It stays while a client is connected.
         self.assertEqual(select.select([server.stdout], [], [], 2)[0], [])
         side.close()
         lines.close()
         self.assertEqual(server.wait(60), 0)
 
-    # ---- what may be run when it is started may not be run later
+    # ---- a model that may be run at the start, but not later
 
     def signer(self):
         return self.json("verify", "router-1.0.0.kolm")["keyid"]
 
     def same_as_cold(self, *words, code=7):
-        """A warm model says what a cold one says, and ends as that does."""
+        """Checks that a warm model gives the same answer as a cold one, with the same exit code."""
         warm = self.kolm("run", "router-1.0.0.kolm", *words, "billing", code=code)
         for path in glob.glob(os.path.join(self.home, "run", "*.sock")):
             os.rename(path, path + ".away")
@@ -182,12 +182,12 @@ class Serve(Case):
         self.kolm("keys", "revoke", self.signer())
         asking.stdin.write(b'{"id":"2","input":"billing"}\n')
         asking.stdin.flush()
-        # It does not wait for the rest of its questions.
+        # The client does not wait for the rest of its questions.
         self.assertEqual(asking.wait(60), 7)
         self.assertIn(b"revoked", asking.stderr.read())
         self.assertEqual(asking.stdout.read(), b"")
         asking.stdin.close()
-        # Who asks without kolm is told too, and the server ends with the same.
+        # A client other than kolm gets the error too, and the server ends with the same one.
         told = json.loads(lines.readline())
         self.assertEqual((told["exit"], lines.readline()), (7, ""))
         self.assertIn("revoked", told["error"])
@@ -197,11 +197,11 @@ class Serve(Case):
         self.assertFalse(os.path.exists(path))
 
     def test_an_end_with_a_reason_that_is_interrupted(self):
-        """Its end has begun, and somebody who does not read is still to be told: the interruption is no other reason."""
+        """It is shutting down, and a client that does not read is still to be notified: the interruption does not replace the reason."""
         server, path = self.serve()
         slow, _, _ = self.connect(path)
         side, lines, _ = self.connect(path)
-        for number in range(200):  # more than a socket holds comes back
+        for number in range(200):  # the replies exceed the buffer of a socket
             slow.sendall(json.dumps({"id": "%d" % number + "x" * 20000, "input": "billing"}).encode() + b"\n")
         side.sendall(b'{"id":"1","input":"billing"}\n')
         self.assertEqual(json.loads(lines.readline())["id"], "1")
@@ -232,7 +232,7 @@ class Serve(Case):
         self.kolm("run", "router-1.0.0.kolm", "billing", code=3)
 
     def test_a_file_that_was_changed_and_says_the_same_of_itself(self):
-        """Its manifest, which the server is found by, is the same; a byte of the model is not."""
+        """Its manifest, by which the server is found, is the same, but one byte of the model differs."""
         self.serve()
         with open(os.path.join(self.work, "router-1.0.0.kolm"), "r+b") as file:
             at = file.read().index(b'"label":"billing"')

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm compute setup: environments from locks, with wheels made here. Needs no network."""
+"""kolm compute setup: environments made from locks, with wheels made here. Needs no network."""
 import importlib.util
 import json
 import os
@@ -15,7 +15,7 @@ from setup_case import Case, NAME, PYTHON, setUpModule, sha256  # noqa: F401
 
 
 class Making(Case):
-    """It works; the Pythons that do it; who is asked."""
+    """Successful setups, the Pythons they use, and questions to the user."""
 
     def test_made_shown_kept_removed(self):
         self.lock(self.wheel(script=True), self.wheel("torch", "9.9"), head="# kolm: summary tiny things\n# kolm: python >=3.6,<4.0\n# kolm: note a word of care\n"
@@ -27,7 +27,7 @@ class Making(Case):
         self.assertEqual((about["format"], about["backend"]), (1, NAME))
         self.assertEqual(about["lock_sha256"], sha256(os.path.join(self.plugins, NAME + ".lock.txt")))
         self.assertEqual(about["python"], "%d.%d.%d" % sys.version_info[:3])
-        self.assertEqual(about["packages"], {"tiny": "1.0", "torch": "9.9"})  # and nothing that the lock does not name
+        self.assertEqual(about["packages"], {"tiny": "1.0", "torch": "9.9"})  # and nothing that is not in the lock
         self.assertGreater(about["bytes"], 10000)
         self.assertFalse(os.path.lexists(self.partial))
         python = os.path.join(self.runtime, "bin", "python")
@@ -86,26 +86,27 @@ class Making(Case):
         self.fails(3, "the moon is down", "--use")
         self.lock(self.wheel(), path=path, head="# kolm: python >=2.0 <3.0\n")
         self.fails(2, "needs python >=2.0 <3.0", "--python")
-        self.lock(self.wheel("nearer", "1.0"))  # beside the manifest: comes first
+        self.lock(self.wheel("nearer", "1.0"))  # next to the manifest: comes first
         self.setup()
         self.assertIn("nearer", self.about()["packages"])
 
-    # ---- asking
+    # ---- questions to the user
 
     def test_the_lock_is_read_once(self):
-        """What was digested is installed, whatever lies under the name of the lock when pip begins."""
+        """What was digested is installed, even if the file of the lock is replaced before pip begins."""
         first, second = self.wheel(), self.wheel(version="2.0", body="VERSION = 2\n")
         other = self.lock(second, path=os.path.join(self.dir, "other.txt"))
         lock = self.lock(first)
         digest = sha256(lock)
-        # The lock is read before the Python is asked what it is.
+        # The lock is read before Python is asked for its version.
         python = self.write(os.path.join(self.dir, "python3"), "#!/bin/sh\ncp '%s' '%s'\nexec '%s' \"$@\"\n" % (other, lock, PYTHON), 0o755)
         self.setup(python=python, env={"PATH": "/usr/bin:/bin"})
         self.assertNotEqual(sha256(lock), digest)
         self.assertEqual((self.about()["packages"]["tiny"], self.about()["lock_sha256"]), ("1.0", digest))
 
     def test_its_files_are_compared(self):
-        """Between its making and each use; a copy of the whole is as good, and what is not told apart by its times is by its contents."""
+        """Before each use they are compared with those of its creation. A copy of the whole is accepted, and a change that times do not
+        show is found by content."""
         name = "test-nb"
         self.add_backend(name, recipes=[{"name": "acme-nb", "base": "none", "outputs": "labels"}], formats=["acme-nb"])
         self.lock(self.wheel(script=True), path=os.path.join(self.plugins, name + ".lock.txt"))
@@ -120,7 +121,7 @@ class Making(Case):
         self.kolm(*run)
         package = os.path.dirname(next(os.path.join(folder, "__init__.py") for folder, _, files in os.walk(runtime) if folder.endswith("/tiny") and "__init__.py" in files))
         module = os.path.join(package, "__init__.py")
-        # A copy, as a backup leaves it.
+        # A copy, as a backup makes it.
         shutil.copytree(runtime, runtime + ".copy", symlinks=True)
         shutil.rmtree(runtime)
         os.rename(runtime + ".copy", runtime)
@@ -152,7 +153,7 @@ class Making(Case):
                 self.assert_error(self.kolm(*verb, code=7), "is not as it was set up", said, "kolm compute setup " + name)
             undo()
             self.kolm(*run)
-        # The same command makes it anew.
+        # The same command makes it again.
         overwrite()
         done = self.kolm(*words)
         self.assertIn("has other contents", done.err)
@@ -225,7 +226,7 @@ class Making(Case):
         self.lock(self.wheel())
         directory = os.path.join(self.dir, "bin")
         os.mkdir(directory)
-        # The first python3 is too old for the lock; a newer one with its version in its name stands beside it.
+        # The first python3 is too old for the lock; a newer one with its version in its name is next to it.
         self.write(os.path.join(directory, "python3"), "#!%s\nprint('kolm-answer {\"version\": \"3.2.0\", \"major\": 3, \"minor\": 2, \"venv\": true}')\n" % PYTHON, 0o755)
         self.fails(2, "is Python 3.2.0", python=None, env={"PATH": directory})
         os.symlink(PYTHON, os.path.join(directory, "python3.%d" % sys.version_info[1]))

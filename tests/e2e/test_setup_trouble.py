@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every way in which kolm compute setup goes wrong. Needs no network."""
+"""Every way in which kolm compute setup fails. Needs no network."""
 import http.server
 import json
 import os
@@ -15,9 +15,9 @@ from setup_case import Case, NAME, PYTHON, setUpModule  # noqa: F401
 
 
 class Trouble(Case):
-    """Wheels, locks, homes and networks that are not what they should be; and what is interrupted."""
+    """Wrong or damaged wheels, locks, homes and networks; and interrupted setups."""
 
-    # ---- wheels that are not what they should be
+    # ---- wrong wheels
 
     def test_wrong_hash(self):
         wheel = self.wheel()
@@ -63,7 +63,7 @@ class Trouble(Case):
         self.fails(6, "cannot find the directory", words=("--from", os.path.join(self.dir, "nowhere")), offline=False)
         self.fails(6, "is not a directory", words=("--from", self.write("file", "")), offline=False)
 
-    # ---- locks that are not what they should be
+    # ---- wrong locks
 
     def test_bad_locks(self):
         wheel = self.wheel()
@@ -165,10 +165,10 @@ class Trouble(Case):
         self.assert_error(self.kolm("compute", "setup", NAME, "--remove", code=5), "is at work")
         self.assertEqual(self.interrupt(process)[0], 130)
 
-    # ---- the network, as far as this machine
+    # ---- the network, as far as it can be tested on this machine
 
     def serve(self):
-        """An index of self.wheels; (address, names of the files asked for, event that lets the held file go)."""
+        """Serves self.wheels as an index; returns (address, names of the files requested, event that releases the held file)."""
         asked, held, wheels = [], threading.Event(), self.wheels
         self.holding = None
 
@@ -197,7 +197,7 @@ class Trouble(Case):
             def log_message(self, *words):
                 pass
 
-        # pip keeps nothing that came unencrypted.
+        # pip does not cache what was downloaded without encryption.
         key, certificate = os.path.join(self.dir, "key.pem"), os.path.join(self.dir, "certificate.pem")
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1",
                         "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
@@ -242,7 +242,8 @@ class Trouble(Case):
         self.fails(5, "could not be downloaded", "http://127.0.0.1:9", words=("--index-url", "http://127.0.0.1:9/simple"), offline=False)
 
     def test_the_index_that_is_away_is_named(self):
-        """Not the first one of the lock, which answers; and pip, which would ask for minutes, is not begun."""
+        """The error names the index that is unreachable, not the first one of the lock, which answers; and pip, which would retry for
+        minutes, is not started."""
         wheel = self.wheel()
         address, asked, _ = self.serve()
         self.lock(wheel, head="# kolm: summary tiny things\n# kolm: python >=3.6 <4.0\n# kolm: index-url %s\n# kolm: index-url https://127.0.0.1:9/extra\n" % address)
@@ -254,7 +255,7 @@ class Trouble(Case):
         self.assertNotIn("secret", self.setup("--index-url", "http://me:secret@127.0.0.1:9/simple", code=5, offline=False).err)
 
     def test_what_an_index_may_answer(self):
-        """The question itself, with a short patience: what counts as away, and what is left to pip."""
+        """The probe itself, with a short timeout: what counts as unreachable, and what is left to pip."""
         with open(os.path.join(harness.SOURCE, "core", "runtime", "reach.py"), encoding="utf-8") as file:
             driver = file.read()
         self.assertIn("REACH_SECONDS = 15", driver)
@@ -284,7 +285,7 @@ class Trouble(Case):
         silence = "http://127.0.0.1:%d" % silent.getsockname()[1]
 
         def reach(*urls, **env):
-            read, write = os.pipe()  # its end would have the child kill its process group
+            read, write = os.pipe()  # when it ends, the child would kill its process group
             done = subprocess.run([PYTHON, "-I", "-B", "-c", driver, *urls], stdin=read, capture_output=True, text=True, timeout=60, check=True, env=env, start_new_session=True)
             os.close(read)
             os.close(write)

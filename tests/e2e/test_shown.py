@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others wrote, as people see it: nothing in it moves a cursor, opens a link, runs backwards or looks like another line."""
+"""Text from others, as users see it: nothing in it moves a cursor, opens a link, runs right to left or looks like another line."""
 import csv
 import io
 import json
@@ -36,12 +36,12 @@ class Foreign(Case):
         for label in ODD:
             done = self.plain("run", model, "--", label.replace("\n", " ") + " please")
             self.assertEqual(done.out.count("\n"), 1, done.out)
-        # a gate that fails: report.txt, report.json, confusions.csv
+        # a gate that is not reached: report.txt, report.json, confusions.csv
         self.plain("compile", "-t", "bad", "-d", "tickets.jsonl", "--gate", "1", "--min-accuracy", "1", code=4)
         folder = next(n for n in os.listdir(self.work) if n.startswith("bad") and os.path.isdir(os.path.join(self.work, n)))
         for name in os.listdir(os.path.join(self.work, folder)):
             if name.endswith((".json", ".jsonl")):
-                continue  # data for programs: every label as it is
+                continue  # data for programs: labels are unchanged
             text = self.read(folder + "/" + name).decode()
             self.assertNotRegex(text, SAFE, name)
         for row in csv.reader(io.StringIO(self.read(folder + "/confusions.csv").decode())):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Signed backends: who signed one, whose keys are trusted, and what is refused."""
+"""Signed backends: who signed them, whose keys are trusted, and what is refused."""
 import json
 import os
 import shutil
@@ -25,7 +25,7 @@ class Signing(Case):
         return [(r["state"], r["rule"]) for r in self.json("backend", "why", name)["rows"]][0]
 
     def publisher(self):
-        """Signs test-word with the key of another home; gives the path of its public key."""
+        """Signs test-word with the key of another home; returns the path of its public key."""
         other = {"KOLM_HOME": os.path.join(self.dir, "publisher")}
         self.kolm("backend", "sign", os.path.join(self.plugins, "test-word.so"), env=other)
         return self.write("publisher.pem", self.kolm("keys", "export", env=other).out)
@@ -51,7 +51,7 @@ class Signed(Signing):
                 self.write(os.path.join(self.plugins, "Test-Word.json"), "{}")
                 self.assert_error(self.kolm("backend", "sign", path, code=6), "does not look like a plugin", "NAME.so")
                 self.assertFalse(os.path.exists(path + ".sig"))
-                if name != "Test-Word.so":  # that one fails by rule 1
+                if name != "Test-Word.so":  # Test-Word.so fails by rule 1
                     self.assert_error(self.kolm("backend", "check", path, code=6), "does not look like a plugin")
 
     def test_a_key_for_models_is_none_for_plugins(self):
@@ -73,7 +73,7 @@ class Signed(Signing):
                 with open(path, "wb") as out:
                     out.write(kept)
                 self.assertEqual(self.state("test-word"), ("taken", None))
-        for suffix in (".so", ".json"):  # a signature speaks for one name
+        for suffix in (".so", ".json"):  # a signature is valid for one name
             shutil.copy(os.path.join(self.plugins, "test-word" + suffix), os.path.join(self.plugins, "test-copy" + suffix))
         shutil.copy(os.path.join(self.plugins, "test-word.so.sig"), os.path.join(self.plugins, "test-copy.so.sig"))
         text = self.read(os.path.join(self.plugins, "test-copy.json")).decode().replace("test-word", "test-copy")
@@ -115,7 +115,7 @@ class Signed(Signing):
                 self.write_home("policy.json", text)
                 self.assert_error(self.kolm("compute", "list", code=6), "policy")
         os.unlink(os.path.join(self.home, "policy.json"))
-        for target in ("policy.json", "gone.json"):  # one that cannot be read is not one that is not there
+        for target in ("policy.json", "gone.json"):  # unreadable is not the same as missing
             os.symlink(target, os.path.join(self.home, "policy.json"))
             self.assert_error(self.kolm("compute", "list", code=None), "policy")
             self.assertNotEqual(self.kolm("compute", "list", code=None).returncode, 0)
@@ -123,7 +123,7 @@ class Signed(Signing):
 
 
 class Publishers(Signing):
-    """One keyring: who is believed for what, until `untrust` or `keys revoke` says otherwise."""
+    """One keyring: which key is trusted for what, until `untrust` or `keys revoke`."""
 
     def trusted(self, *words):
         key = self.publisher()
@@ -141,9 +141,9 @@ class Publishers(Signing):
         self.assertIn("trusted for backends", self.kolm("keys", "list").out)
         self.kolm("keys", "trust", os.path.join(self.work, "publisher.pem"), "--to", "2001-01-01")
         self.assertEqual([(k["trusted"], k["roles"]) for k in self.json("keys", "list")["keys"]], [(True, ["artifacts", "backends"])])
-        self.assertEqual(self.state("test-word"), ("refused", 5))  # its dates are the key's, for both
+        self.assertEqual(self.state("test-word"), ("refused", 5))  # the dates belong to the key, for both uses
         self.kolm("backend", "trust", os.path.join(self.work, "publisher.pem"))
-        self.assertEqual(self.state("test-word"), ("refused", 5))  # and are not widened in passing
+        self.assertEqual(self.state("test-word"), ("refused", 5))  # and are not extended by another `trust`
 
     def test_a_revoked_publisher_is_refused_without_any_demand(self):
         keyid = self.trusted()
@@ -155,7 +155,7 @@ class Publishers(Signing):
         self.assertEqual(self.keys(), {keyid: ("home", False, True, "")})
         self.assert_error(self.kolm("backend", "trust", os.path.join(self.work, "publisher.pem"), code=2), "revoked")
         self.assertIn("refused from now on:  test-word (", self.kolm("keys", "revoke", keyid).out)
-        done = self.kolm("backend", "untrust", keyid)  # forgets the key, not that it was revoked
+        done = self.kolm("backend", "untrust", keyid)  # removes the key, but not its revocation
         self.assertIn("stays refused, since the key is revoked:  test-word (", done.out)
         self.assertNotIn("counts as not signed", done.out)
         self.assertEqual(self.state("test-word"), ("refused", 5))
@@ -207,7 +207,7 @@ class Publishers(Signing):
         self.assert_error(self.kolm("backend", "untrust", "0123", code=6), "first eight")
 
     def test_the_ring_of_an_older_kolm(self):
-        """HOME/backend-keys is read as it is, and moved by the first verb that changes the keyring."""
+        """HOME/backend-keys is read as it is, and converted by the first verb that changes the keyring."""
         keyid = self.trusted("--label", "ACME")
         old = os.path.join(self.home, "backend-keys")
         os.mkdir(old, 0o700)
@@ -220,7 +220,7 @@ class Publishers(Signing):
         self.demand()
         self.assertEqual(self.state("test-word"), ("taken", None))
         self.assertEqual(self.keys(), {keyid: ("home", False, False, "ACME")})
-        self.assertTrue(os.path.exists(old))  # looking changes nothing
+        self.assertTrue(os.path.exists(old))  # verbs that only read change nothing
         self.kolm("keys", "revoke", keyid[:8])
         self.assertFalse(os.path.exists(old))
         self.assertEqual(self.keys(), {keyid: ("home", False, True, "ACME")})

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an administrator sets for everybody on a machine, and what a user says over it. The kolm of this test takes a directory of the build
-for SYSCONFDIR."""
+"""What an administrator sets for all users of a machine, and what a user sets over it. The kolm of this test uses a directory of the build
+as SYSCONFDIR."""
 import json
 import os
 import shutil
@@ -64,7 +64,7 @@ class Site(Case):
         self.site({"backend": "test-other"})
         self.kolm("compute", "use", "test-word")
         self.assertIn("test-other is the default of this machine, by %s" % FILE, self.kolm("compute", "use", "--clear").out)
-        self.assertEqual(json.loads(self.read(os.path.join(self.home, "config.json"))), {})  # nothing of the machine's gets into it
+        self.assertEqual(json.loads(self.read(os.path.join(self.home, "config.json"))), {})  # no machine-wide setting gets into it
 
     def test_each_mistake_names_its_file(self):
         own = os.path.join(self.home, "config.json")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm compute status: what backends keep elsewhere, told and removed; those that break must hide nothing of the others."""
+"""kolm compute status: what backends keep elsewhere, shown and removed; a broken backend must not hide what others have."""
 import json
 import os
 import shutil
@@ -54,7 +54,7 @@ class Status(Case):
         self.assertNotIn("lion", self.kolm("compute", "status").out)
 
     def test_prune(self):
-        """The zoo's straw goes when an hour is old enough; a day is, unless somebody says otherwise."""
+        """The zoo's straw is removed if an hour is old enough; the default is a day."""
         self.add("good")
         for words, state in ((("--prune",), "idle"), (("--prune", "--older", "61m"), "idle"), (("--prune", "--older", "1h"), "removed"),
                              (("good", "--prune", "--older", "0s"), "removed"), (("good",), "idle")):
@@ -67,7 +67,7 @@ class Status(Case):
         self.add("newer-minor", kind="local")
         self.assertNotIn("totals", self.status("good"))
         self.assertEqual([row["backend"] for row in self.status("--remote")["asked"]], ["good"])
-        self.assertEqual(len(self.status("newer-minor")["elsewhere"]), 2)  # one of this machine is asked when it is named
+        self.assertEqual(len(self.status("newer-minor")["elsewhere"]), 2)  # a backend of this machine is queried if it is named
         self.assertIn("null-slots keeps nothing elsewhere", self.kolm("compute", "status", "null-slots", code=None).err)
 
     def test_those_that_break_hide_nothing(self):
@@ -94,7 +94,7 @@ class Status(Case):
                 self.assertIn(word, self.kolm("compute", "status", *words, code=2).err)
 
     def test_credentials_are_read(self):
-        """Where the machine is may stand in HOME/credentials: status asks it as every other verb does."""
+        """The address of the machine may be in HOME/credentials, which status reads as every other verb does."""
         for path in (os.path.join(harness.BUILT_PLUGINS, "remote-ssh", "remote-ssh.so"),
                      os.path.join(harness.SOURCE, "plugins", "remote-ssh", "remote-ssh.json")):
             shutil.copy(path, self.plugins)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that are more than a question: they reach the model whole, and so do the questions to it."""
+"""Rows with more than a question: they reach the model complete, and so do questions to it."""
 import json
 import os
 import random
@@ -20,7 +20,7 @@ TONES = {"calm": ("please", "thanks"), "angry": ("now", "terrible")}
 
 
 def texts(count):
-    """(text, team, tone)"""
+    """Returns (text, team, tone) tuples."""
     rng = random.Random(7)
     for i in range(count):
         team, tone = rng.choice(sorted(TEAMS)), rng.choice(sorted(TONES))
@@ -61,7 +61,7 @@ class Structure(Case):
         self.assertEqual(self.json("score", model, "--eval", "held.jsonl")["correct"], 10)
 
     def test_what_all_rows_share_is_asked_again(self):
-        """A backend sees what is asked: the same whether the parts come with the question or from training."""
+        """A backend gets the same question whether the parts come with the question or from training."""
         rows = [{"instruction": "Which team?", "input": text, "output": team, "system": "s", "meta": float("nan")}
                 for text, team, _ in texts(60)]
         self.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs that take a compiled model: words that were meant otherwise, files of questions, outputs that go nowhere."""
+"""The verbs that take a compiled model: words in the wrong place, files of questions, outputs that cannot be written."""
 import json
 import os
 import subprocess
@@ -127,7 +127,7 @@ class Use(Case):
         self.assertEqual(done.out.splitlines(), ["(left out)"] * 40)
         self.assertEqual(done.err.count("left out: "), 10)
 
-    # ---- outputs that go nowhere
+    # ---- outputs that cannot be written
 
     def every_verb(self):
         self.write("big.txt", "".join("billing number %d\n" % i for i in range(20000)))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What those meet who ship a backend of their own: manifests of another version, recipes and formats of their own."""
+"""For those who ship a backend of their own: manifests of another version, their own recipes and formats."""
 import json
 import os
 import shutil
@@ -23,7 +23,7 @@ class Manifests(Case):
     backends = ()
 
     def test_one_of_a_later_kolm(self):
-        """A key of 1.99 ships to 1.1: the row is used without it, and whoever looks is told."""
+        """A key of version 1.99 in a manifest read by 1.1: the row is used without the key, and info, why and compile report it."""
         self.add_backend("test-word", manifest_version="1.99", colour="red", recipes=[{"name": "linear", "shade": 2}])
         self.assertIn("this kolm does not know: colour, linear.shade", self.kolm("compute", "info", "test-word").out)
         self.assertEqual(self.json("compute", "info", "test-word")["unread"], "colour, linear.shade")
@@ -64,7 +64,7 @@ class Recipes(Case):
             self.write(os.path.join(name, file), "{}")
 
     def test_a_base_that_a_recipe_is_made_for(self):
-        """The manifest says by which files; a named recipe, and another base, go as ever."""
+        """The manifest lists the files that such a base has; a named recipe or another base work as before."""
         enc = {"name": "acme-enc", "base": "required", "base_files": ["modules.json", "config.json"], "outputs": "labels"}
         self.add_backend("test-word", recipes=[enc, "lora"])
         self.make_base("sentences", "modules.json")
@@ -90,7 +90,7 @@ class Recipes(Case):
         self.write_tickets()
 
     def test_one_of_a_backends_own(self):
-        self.add_backend("test-other", perf=1)  # would be picked, and does not say that it makes it
+        self.add_backend("test-other", perf=1)  # would be picked, but does not say that it makes the recipe
         done = self.compile("--recipe", "acme-nb", "--set", "alpha=0.5", "--set", "rank2=auto")
         self.assertIn("using test-word", done.out)
         self.assertIn("billing", self.kolm("run", "router-1.0.0.kolm", "billing").out)
@@ -106,7 +106,7 @@ class Recipes(Case):
         self.assert_error(self.compile("--recipe", "Acme", code=2), "'Acme' is not the name of a recipe")
         self.add_backend("test-other", recipes=["lora"])
         self.assert_error(self.compile("--recipe", "acme-nb", "--backend", "test-other", code=5), "makes lora, not acme-nb")
-        self.add_backend("test-other")  # says nothing: whatever it is asked, by its name
+        self.add_backend("test-other")  # declares nothing: any recipe may be requested from it by name
         self.compile("--recipe", "magic", "--backend", "test-other")
 
     def test_options_that_there_are_not(self):
@@ -134,11 +134,11 @@ class Recipes(Case):
     def test_checked_with_a_recipe_of_its_own(self):
         self.add_backend("test-nb", recipes=[{"name": "acme-big", "base": "required"}, NB])
         text = self.kolm("backend", "check", os.path.join(self.plugins, "test-nb.so"), "--only", "train.tiny", code=5).out
-        self.assertIn("of 30 answers are right", text)  # it looks at the first word only; but it was asked for what it makes
+        self.assertIn("of 30 answers are right", text)  # it uses only the first word, but it was asked for the recipe that it makes
 
 
 class Formats(Case):
-    """Who answers with a model: its maker, then who says that it can, else a sentence."""
+    """Which backend answers with a model: its maker, then one that declares the format, otherwise an error."""
 
     def setUp(self):
         super().setUp()
@@ -155,7 +155,7 @@ class Formats(Case):
     def test_the_engine_is_not_asked_about_the_model_of_another(self):
         self.remove("test-word")
         for words in self.ask:
-            for env in ({}, {"KOLM_BACKEND": "local-cpu"}):  # a default is about where to train
+            for env in ({}, {"KOLM_BACKEND": "local-cpu"}):  # the default backend is about where to train
                 with self.subTest(verb=words[0], env=env):
                     self.assert_error(self.kolm(*words, code=3, env=env), "the model was made by test-word, which is not here",
                                       "no other backend that is available here answers with its format, test-word", "install test-word",
@@ -185,7 +185,7 @@ class Formats(Case):
         done = self.kolm(*self.ask[0], "--backend", "local-cpu", code=5)
         self.assert_error(done, "local-cpu (named by --backend) cannot do this: it answers with models of the format kolm-linear, kolm-encoder, kolm_trainer",
                           "made by test-word, is of test-word", "leave out --backend")
-        self.add_backend("test-other")  # says nothing: asked when it is named
+        self.add_backend("test-other")  # declares nothing: used if it is named
         self.kolm(*self.ask[0], "--backend", "test-other")
 
     def test_a_format_that_the_backend_names(self):
@@ -199,14 +199,14 @@ class Formats(Case):
         self.kolm(*self.ask[0])
 
     def test_the_models_of_the_engine(self):
-        """They name no format, and are as they were: known by the engine that wrote them."""
+        """They name no format, and work as before: the engine that wrote them is known."""
         self.compile("--backend", "local-cpu", "--force")
         self.assertNotIn("model_format", self.json("inspect", "router-1.0.0.kolm")["manifest"])
         self.assertIn("billing", self.kolm(*self.ask[0]).out)
 
 
 class Versions(Case):
-    """Several versions of a backend side by side: the newest that loads is taken, the others are shown."""
+    """Several versions of a backend next to each other: the newest that loads is used, the others are shown."""
 
     backends = ()
 
@@ -236,7 +236,7 @@ class Versions(Case):
         self.write_tickets()
         self.compile("--backend", "test-word")
         self.assertIn("billing", self.kolm("run", "router-1.0.0.kolm", "billing").out)
-        self.add_version("")  # put there by hand
+        self.add_version("")  # installed by hand
         self.assertEqual(self.taken(), [None])
 
     def test_one_that_does_not_load_gives_way(self):
@@ -255,9 +255,9 @@ class Versions(Case):
             self.assertEqual((rows[version]["state"], rows[version]["rule"]), ("refused", 8), rows[version])
             self.assertIn("it does not load: ", rows[version]["why"])
             self.assertIn(why, rows[version]["why"])
-        self.add_version("0.9.0")  # is hidden by what is taken, and not by what gave way itself
+        self.add_version("0.9.0")  # hidden by the version that is used, not by one that was itself skipped
         self.assertIn("test-word-1.0.0 takes precedence", self.rows()["0.9.0"]["why"])
-        for _ in range(2):  # looked at again, the same is known as before
+        for _ in range(2):  # a second look gives the same result
             self.assertEqual(self.json("compute", "list")["backends"][0]["perf"], 0.7)
             self.assertEqual(self.taken(), ["1.0.0"])
         text = self.kolm("backend", "why", "test-word").out
@@ -270,7 +270,7 @@ class Versions(Case):
         self.add_version("3.0.0", colour="red")
         self.assertEqual(self.taken(), ["1.0.0"])
         self.assertEqual({v: r["rule"] for v, r in self.rows().items()}, {"1.0.0": None, "2.0.0": 3, "3.0.0": 4})
-        self.add_version("4.0.0", settings=[])  # what config.json says is not the plugin's fault
+        self.add_version("4.0.0", settings=[])  # an error in config.json is not the plugin's fault
         self.write_home("config.json", json.dumps({"backends": {"test-word": {"region": "eu"}}}))
         self.assert_error(self.kolm("compute", "info", "test-word", code=6), "backends.test-word.region")
 
@@ -295,7 +295,7 @@ class Versions(Case):
 
 @unittest.skipIf(harness.SANITIZED, "what is built here has no sanitizer, and a kolm that has one takes no such plugin")
 class Libraries(Case):
-    """A directory of libraries beside a plugin, NAME.libs, which its run path names."""
+    """A directory of libraries next to a plugin, NAME.libs, which is in its run path."""
 
     backends = ()
     PLUGIN = """#include "kolm/backend.h"
@@ -335,7 +335,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEAD
 
     def test_it_is_found(self):
         self.assertEqual(self.reason(), "from its own library")
-        self.make_library("from another one")  # and what was detected with the old one is forgotten
+        self.make_library("from another one")  # and the cached detection with the old library is dropped
         self.assertEqual(self.reason(), "from another one")
         self.assertEqual([r["name"] for r in self.json("backend", "list")["rows"]], ["acme"])
 

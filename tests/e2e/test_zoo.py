@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A directory full of bad backends: for each the row and the sentence that the user sees, and every good one still works."""
+"""A directory full of bad backends: for each the row and the message that the user sees, and every good one still works."""
 import json
 import os
 import re
@@ -15,7 +15,7 @@ from harness import Case, manifest  # noqa: E402
 
 ZOO = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "host")
 
-# What each one is for, by name: state and sentence. Whole sentences, where the machine does not decide a part of them.
+# For each plugin the state and the message; whole messages unless a part depends on the machine.
 ROWS = {
     # never loaded
     "garbage": ("failed", r"garbage\.so is no shared object: it does not begin as one$"),
@@ -60,7 +60,7 @@ ROWS = {
     "babbles": ("no reply", r"^babbles ended the process in detect without an answer"),
     "odd-state": ("failed", r"^detect answered with an unknown state \(99\)$"),
     "hog": ("failed", r"^no memory after \d+ pieces$"),
-    # odd, and still of use
+    # odd, but still usable
     "good": ("available", r"^a zoo animal$"),
     "newer-minor": ("available", r"^a zoo animal$"),
     "long-struct": ("available", r"^a zoo animal$"),
@@ -71,7 +71,7 @@ ROWS = {
     "bad-utf8": ("available", r"^(\\xFF){20}"),
 }
 SANITIZED = "ASAN_OPTIONS" in os.environ
-if SANITIZED:  # address space is not what a sanitizer counts, and it talks some of the dying out of it
+if SANITIZED:  # a sanitizer uses address space differently, and prevents some of the crashes
     for name in ("hog", "closes-fds"):
         ROWS.pop(name)
 
@@ -109,7 +109,7 @@ class Zoo(Case):
         self.fill()
         start = time.monotonic()
         report = json.loads(self.kolm("compute", "detect", "--refresh", "--json").out)
-        self.assertLess(time.monotonic() - start, 12)  # one deadline of five seconds, not one for each that hangs
+        self.assertLess(time.monotonic() - start, 12)  # one deadline of five seconds for all, not one for each that hangs
         rows = {b["name"]: b["detection"] for b in report["backends"]}
         self.assertEqual(set(rows), set(ROWS))
         for name, (state, sentence) in ROWS.items():
@@ -130,10 +130,10 @@ class Zoo(Case):
             reasons = {c["name"]: c["reason"] for c in json.loads(report)["checks"]}
             self.assertEqual(reasons["exports"], "kolm_backend_v1 is %s, and not a data object" % what)
 
-    # ---- What they say while they live
+    # ---- What they log while they run
 
     def levels(self, *words, log=None, **more):
-        """What of the animal's five lines is shown on standard error."""
+        """Returns those of the plugin's five lines that are shown on standard error."""
         done = self.kolm(*words, env={"KOLM_LOG": log} if log is not None else None, **more)
         return [line.split(": ", 1)[1] for line in done.err.splitlines() if "levels: " in line]
 
@@ -159,7 +159,7 @@ class Zoo(Case):
         value = json.loads(self.kolm("compute", "detect", "--refresh", "--json", "-v").out)
         self.assertEqual({(line["backend"], line["level"], line["text"]) for line in value["log"]},
                          {("levels", *line.split(": levels: ")) for line in self.ALL if not line.startswith("debug")})
-        self.assertNotIn("log", json.loads(self.kolm("compute", "detect", "--json").out))  # from the cache: nobody spoke
+        self.assertNotIn("log", json.loads(self.kolm("compute", "detect", "--json").out))  # from the cache: no backend was called
         self.assertNotIn("log", json.loads(self.kolm("compute", "pick", "--refresh", "--json", code=None).out))
 
     def test_levels_that_there_are_not(self):
@@ -182,7 +182,7 @@ class Zoo(Case):
         self.assertNotIn("not implemented yet", done.err)
 
     def named_processes(self):
-        """kolm-host processes of this test that are still there."""
+        """Returns the kolm-host processes of this test that are still running."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -202,7 +202,7 @@ class Zoo(Case):
         self.compile("--backend", "test-word")
 
     def test_a_caller_that_ignores_its_children(self):
-        # Ignoring SIGCHLD is handed on by exec, and takes the exit codes of all children away.
+        # An ignored SIGCHLD is inherited across exec, and the exit codes of all children are lost.
         self.add("aborts")
         done = self.kolm("compute", "detect", "--json", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertEqual(json.loads(done.out)["backends"][0]["detection"]["state"], "crashed")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend for tests of compile and run: learns which label the first word of an input goes with, or fails as it is
- * told. */
+/* A backend for tests of compile and run: learns which label belongs to the first word of an input, or fails as
+ * configured. */
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
 #include "kolm/kit/lines.h"
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PLACES 16384 /* of (word, label) pairs: the data of tests has few */
+#define PLACES 16384 /* maximum of (word, label) pairs: the data of tests has few */
 #define LINE_MAX_BYTES (17u << 20)
 
 typedef struct pair {
@@ -27,10 +27,10 @@ typedef struct model {
     pair *pairs;
     size_t count;
     uint64_t abstain_micro;
-    bool of_places; /* words are labels, in the order of the rows: what a question says does not matter */
+    bool of_places; /* words are labels, in the order of the rows: the text of a question is ignored */
 } model;
 
-/* The setting backends.NAME.fault of config.json says how to misbehave. */
+/* Tells whether the setting backends.NAME.fault of config.json requests this misbehaviour. */
 static bool told(const kolm_host_v1_t *host, const char *fault) {
     char value[64];
     return host->setting(host->user, "fault", value, sizeof value, NULL) == KOLM_OK && strcmp(value, fault) == 0;
@@ -52,7 +52,7 @@ static int32_t wait_for_cancel(const kolm_host_v1_t *host, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
 }
 
-/* A child process that never ends: its id goes into the log. */
+/* Starts a child process that never ends, logs its id, and hangs. */
 static void leave_child_and_hang(const kolm_host_v1_t *host) {
     char text[64];
     pid_t pid = fork();
@@ -163,7 +163,7 @@ static kit_status write_text(const char *dir, const char *name, const kit_buf *t
     return status;
 }
 
-/* So large a model that kolm leaves it where it is: nearly all of it is a hole. */
+/* Writes a model so large that kolm leaves it where it is: nearly all of it is a hole. */
 static kit_status write_pad(const kit_job *job, kolm_error_t *err) {
     char *path = NULL;
     KIT_TRY(kit_path_join(job->dir, "model/pad.bin", &path, err));
@@ -196,7 +196,7 @@ static kit_status write_results(const kit_job *job, const model *m, kolm_error_t
     return status;
 }
 
-/* Until the file that the setting "until" names is there: so a test knows that it is in the middle of a training. */
+/* Waits until the file that the setting "until" names exists, so that a test can act in the middle of a training. */
 static void wait_for_file(const kolm_host_v1_t *host) {
     char path[4096];
     if (host->setting(host->user, "until", path, sizeof path, NULL) != KOLM_OK) return;
@@ -211,7 +211,7 @@ static kit_status misbehave(const kolm_host_v1_t *host, const char *model_dir, k
     if (told(host, "hang")) return wait_for_cancel(host, err);
     if (told(host, "hang hard")) leave_child_and_hang(host);
     if (told(host, "crash")) abort();
-    if (told(host, "wait")) { /* until somebody opens the pipe in the model's directory and closes it again */
+    if (told(host, "wait")) { /* until a process opens the pipe in the model's directory and closes it again */
         char byte;
         snprintf(link_path, sizeof link_path, "%s/wait", model_dir);
         int fd = mkfifo(link_path, 0600) == 0 ? open(link_path, O_RDONLY | O_CLOEXEC) : -1;
@@ -238,18 +238,18 @@ static kit_status misbehave(const kolm_host_v1_t *host, const char *model_dir, k
     return KOLM_OK;
 }
 
-/* Puts a link to backends.NAME.elsewhere of config.json in the place of DIR/NAME, which is kept beside it. */
+/* Replaces DIR/NAME, which is kept as NAME-kept, by a link to backends.NAME.elsewhere of config.json. */
 static kit_status link_to_elsewhere(const kolm_host_v1_t *host, const char *dir, const char *name, kolm_error_t *err) {
     char target[4096], path[4096], kept[4200];
     snprintf(path, sizeof path, "%s/%s", dir, name);
     snprintf(kept, sizeof kept, "%s-kept", path);
     if (host->setting(host->user, "elsewhere", target, sizeof target, NULL) == KOLM_OK && rename(path, kept) == 0 &&
-        symlink(target + 1, path) == 0) /* it does not begin with a slash: the fence lets in what looks like a path */
+        symlink(target + 1, path) == 0) /* the setting does not begin with a slash: the fence would allow that path */
         return KOLM_OK;
     return kit_fail_errno(err, errno, "cannot link %s", path);
 }
 
-/* The answers are there, and were good. */
+/* Called after good answers were written. */
 static kit_status change_model(const kolm_host_v1_t *host, const char *dir, kolm_error_t *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/model/words.jsonl", dir);
@@ -259,7 +259,7 @@ static kit_status change_model(const kolm_host_v1_t *host, const char *dir, kolm
         if (unlink(path) != 0) return kit_fail_errno(err, errno, "cannot remove %s", path);
         return kit_write_file(path, 0600, "{\"abstain\":0}\n", 14, err);
     }
-    if (told(host, "describes")) { /* files that it may not read, to whoever does the job again */
+    if (told(host, "describes")) { /* requests files that it may not read from a kolm that runs the job again */
         snprintf(path, sizeof path, "%s/job.json", dir);
         return kit_write_file(path, 0600, "{\"elsewhere\":1}\n", 16, err);
     }
@@ -350,7 +350,7 @@ static kit_status read_model(const kit_job *job, model *m, kolm_error_t *err) {
     return status;
 }
 
-/* Opened again for each question: what a mapping of the file would show, and more. */
+/* Opens the model again for each question: shows at least what a mapping of the file would. */
 static kit_status read_again(const kit_job *job, model *m, kolm_error_t *err) {
     for (size_t i = 0; i < m->count; i++) {
         free(m->pairs[i].word);
@@ -360,7 +360,7 @@ static kit_status read_again(const kit_job *job, model *m, kolm_error_t *err) {
     return read_model(job, m, err);
 }
 
-/* If the questions stood as the rows did, question `place` of `of` would have this label. */
+/* Returns the label that question `place` of `of` would have if the questions were in the order of the rows. */
 static const pair *pair_at(const model *m, uint64_t place, uint64_t of) {
     uint64_t rows = 0, before = 0;
     for (size_t i = 0; i < m->count; i++)
@@ -372,7 +372,7 @@ static const pair *pair_at(const model *m, uint64_t place, uint64_t of) {
     return NULL;
 }
 
-/* The place of the last question, by its line or by its id. */
+/* Finds the place of the last question, by its line or by its id. */
 static kit_status last_place(const char *path, bool by_id, uint64_t *out, kolm_error_t *err) {
     kit_lines *lines = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -409,7 +409,7 @@ static void answer(model *m, const char *id, const char *input, uint64_t place, 
     free(word);
 }
 
-/* "confidence 1e999": the second answer has it. */
+/* For "confidence 1e999": gives this confidence in the second answer. */
 static bool answers_oddly(const kolm_host_v1_t *host, const char *id, uint64_t number, kit_buf *out) {
     char fault[64] = "";
     if (number != 1 || host->setting(host->user, "fault", fault, sizeof fault, NULL) != KOLM_OK) return false;
@@ -418,7 +418,7 @@ static bool answers_oddly(const kolm_host_v1_t *host, const char *id, uint64_t n
     return true;
 }
 
-/* Until the reader closes, or the call is cancelled. */
+/* Repeats the answer until the reader closes, or the call is cancelled. */
 static kit_status answer_without_end(const kolm_host_v1_t *host, int out, const kit_buf *text, kolm_error_t *err) {
     kit_status status = KOLM_OK;
     while (status == KOLM_OK && !host->cancelled(host->user))
@@ -518,7 +518,7 @@ static int32_t word_detect(const kolm_host_v1_t *host, const kolm_detect_args_t 
 static int32_t word_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args, kolm_cost_result_t *out,
                          kolm_error_t *err) {
     (void)host, (void)err;
-    out->duration_ms = 3600000; /* an hour, so that the price is the bill */
+    out->duration_ms = 3600000; /* an hour, so that the bill equals the price */
     out->billing = args->price_micro_usd_per_hour ? KOLM_BILLING_PER_HOUR : KOLM_BILLING_FREE;
     out->cost_micro_usd = args->price_micro_usd_per_hour;
     kit_copy(out->basis, sizeof out->basis, "an hour, whatever it is");

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Backends in C++, Rust, Zig and Go (examples/backends/languages): built, checked, compiled with and asked.
+"""Backends in C++, Rust, Zig and Go (examples/backends/languages): built, checked, and used to compile and answer.
 
 usage: test_languages.py KOLM KOLM_HOST TEST_BACKENDS PLUGINS LIBEXEC BACKENDS
 """
@@ -30,7 +30,7 @@ class Language(harness.Case):
     backends = ()
 
     def prove(self, name, tool, command, unsupported=(), cwd=None, **environment):
-        """Builds words-X.so with command (a function of its path), and does with it all that its user would."""
+        """Builds words-X.so with command (a function of its path), and does everything with it that its user would."""
         if tool is None:
             self.skipTest("its compiler is not installed")
         plugin = os.path.join(self.plugins, name + ".so")
@@ -50,10 +50,10 @@ class Language(harness.Case):
         first = self.json("inspect", "router-1.0.0.kolm")["manifest_sha256"]
         self.assertIn("billing", self.kolm("run", "router-1.0.0.kolm", "invoice i7").out)
         self.assertIn("PASS", self.kolm("compute", "test", name).out)
-        # The same rows give the same bytes, whatever a language's maps do.
+        # The same rows give the same bytes, in whatever order a language's maps iterate.
         self.kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", name, "--force")
         self.assertEqual(self.json("inspect", "router-1.0.0.kolm")["manifest_sha256"], first)
-        # An error is told in the plugin's words, and none of it crosses as an exception or a panic.
+        # An error is reported with the plugin's text, and no exception or panic crosses the ABI.
         done = self.kolm("compute", "test", name, "--json", code=None)
         self.assertEqual(done.returncode, 0, done.err)
 
@@ -87,7 +87,7 @@ class Language(harness.Case):
             CGO_CFLAGS=f"-I{SDK}/include")
 
     def test_a_cpp_slot_that_throws(self):
-        """Each kind of exception becomes a code and words; none leaves the plugin."""
+        """Each kind of exception becomes a code and a text; none leaves the plugin."""
         compiler = shutil.which("g++")
         if compiler is None:
             self.skipTest("g++ is not installed")

@@ -31,13 +31,13 @@ def files_below(root):
 
 
 def source_copy(to):
-    """The tree without what was built in it."""
+    """Copies the tree without build directories."""
     shutil.copytree(SOURCE, to, symlinks=True, ignore=lambda folder, names: [n for n in names if n in (".git", "__pycache__") or
                                                                              (n == "build" and os.path.samefile(folder, SOURCE))])
 
 
 def mirror():
-    """Where this machine's apt gets Debian from."""
+    """Returns the mirror from which this machine's apt gets Debian."""
     lines = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"], stdout=subprocess.PIPE,
                            stderr=subprocess.DEVNULL, text=True).stdout.splitlines()
     found = [line.split()[0] for line in lines if line.endswith(" bookworm") and line.startswith("http")]
@@ -45,7 +45,7 @@ def mirror():
 
 
 class Tags(unittest.TestCase):
-    """`meson install --tags`: the same split for everybody else."""
+    """`meson install --tags`: the same split for all other systems."""
 
     def installed(self, *words):
         root = tempfile.mkdtemp(prefix="kolm-tags-")
@@ -70,7 +70,7 @@ class Spec(unittest.TestCase):
         if shutil.which("rpmspec") is None:
             self.skipTest("rpmspec is not installed")
         spec = os.path.join(SOURCE, "packaging", "kolm.spec")
-        # Fedora's macros for meson are not Debian's: what they stand for does not matter here.
+        # Debian lacks Fedora's macros for meson: their contents do not matter here.
         macros = [word for name in ("meson", "meson_build", "meson_install", "autosetup") for word in ("--define", name + " true")]
         packages = run("rpmspec", "-q", "--qf", "%{NAME}\n", *macros, spec).split()
         self.assertEqual(sorted(packages), sorted(["kolm", "kolm-devel", "kolm-trainer", "kolm-backend-all"] + ["kolm-backend-" + name for name in NAMES]))
@@ -108,7 +108,7 @@ class Debian(unittest.TestCase):
             raise unittest.SkipTest("no clean root could be made: the mirror is too slow")
         if made.returncode != 0:
             raise unittest.SkipTest("no clean root could be made: " + " ".join(made.stdout.split()[-20:]))
-        # How this machine reaches its mirror (a proxy, a cache) is how the root does.
+        # The root reaches its mirror in the same way as this machine (through a proxy or a cache).
         for path in glob.glob("/etc/apt/apt.conf.d/*"):
             with open(path) as f:
                 if "Acquire" in f.read():
@@ -119,9 +119,9 @@ class Debian(unittest.TestCase):
     def build_packages(cls):
         tree = os.path.join(cls.dir, "kolm")
         source_copy(tree)
-        # No dependencies of the build are installed here: ./dev did that. -d: python3:native and the like are not looked for.
-        # No debug information, as it would be stripped again; not optimized, as the split is tried here and not the speed (without that the C
-        # library has no checked functions, and warns).
+        # Build dependencies are not installed here, because ./dev did that. -d: python3:native and the like are not checked. Without debug
+        # information, which would be stripped again, and without optimization, because this tests the split and not the speed (without
+        # optimization the C library has no checked functions, and warns).
         run("dpkg-buildpackage", "-us", "-uc", "-b", "-d", cwd=tree,
             env=dict(os.environ, DEB_BUILD_OPTIONS="nocheck noautodbgsym noopt parallel=2", DEB_CFLAGS_STRIP="-g", DEB_CFLAGS_APPEND="-U_FORTIFY_SOURCE"))
         os.mkdir(os.path.join(cls.root, "debs"))
@@ -162,7 +162,7 @@ class Debian(unittest.TestCase):
         self.assertTrue(os.path.exists(os.path.join(self.root, "root", "router-1.0.0.kolm")))
 
     def test_4_a_backend_from_the_sdk_alone(self):
-        """The author's guide, in a root that has never seen kolm's source."""
+        """Follows the author's guide, in a root that has never had kolm's source."""
         self.install("libkolm-dev")
         self.inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", "gcc", "libc6-dev", "meson", "pkg-config")
         self.inside("sh", "-e", "-c", """

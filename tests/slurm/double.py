@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A double of Slurm's commands, under each of their names: what they answer is in ../scenario.json, what they were asked in ../asked.jsonl.
+"""A double of Slurm's commands, installed under each of their names: ../scenario.json has its answers, ../asked.jsonl logs its calls.
 
 scenario.json: {"jobs": [JOB, ...], "test_only": ANSWER, "squeue": ANSWER}; the first submission is jobs[0], the last one repeats.
-JOB: number (default 100, 101, ...); sbatch: [ANSWER, ...] one after the other, {} is the usual one; run: whether the script is run (at once,
-before sbatch answers); looks: what scontrol answers one after the other, the last one repeats: a state, {"state":...,FIELD:...}, an ANSWER or
-"forgotten"; sacct: ANSWER; late: how often the place is
-looked at after the end was told before the files are seen, or "never"; before, after: lines around the record.
-ANSWER: {"out":..., "err":..., "code":..., "taken": whether sbatch took the job all the same}. The words are those of Slurm 22.05.8.
+JOB: number (default 100, 101, ...); sbatch: successive [ANSWER, ...], {} is the usual one; run: whether the script is run (at once,
+before sbatch answers); looks: successive answers of scontrol, the last one repeats: a state, {"state":...,FIELD:...}, an ANSWER or
+"forgotten"; sacct: ANSWER; late: how often the directory is
+examined after the end was reported until the files are visible, or "never"; before, after: lines around the record.
+ANSWER: {"out":..., "err":..., "code":..., "taken": whether sbatch accepted the job nevertheless}. The texts are those of Slurm 22.05.8.
 """
 import fcntl
 import json
@@ -59,7 +59,7 @@ def job_of(scenario, state, number):
 
 
 def run(job, option, script):
-    """Runs the batch script as a node would; with "late" its files are hidden until a while after the end was told."""
+    """Runs the batch script as a node would; with "late" its files are hidden until a while after the end was reported."""
     with open(option["output"], "a") as out, open(option["error"], "a") as err:
         subprocess.run(script, cwd=option["chdir"], stdout=out, stderr=err, stdin=subprocess.DEVNULL, check=False)
     if "late" not in job:
@@ -77,16 +77,16 @@ def run(job, option, script):
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.closerange(3, 256)  # the lock is one of them
+    os.closerange(3, 256)  # including the lock
     looks, changed = 0, None
     for _ in range(3000):
         if looks > job["late"]:
             break
         time.sleep(0.01)
-        if os.path.exists(path("ended")):  # whoever looks for the files touches the directory
+        if os.path.exists(path("ended")):  # each check for the files changes the directory's time
             now = os.stat(option["chdir"]).st_mtime_ns
             looks, changed = looks + (now != changed), now
-    for name in names:  # the parts of a result one after the other
+    for name in names:  # the parts of a result, one by one
         os.rename(os.path.join(hidden, name), os.path.join(option["chdir"], name))
     os.rmdir(hidden)
     os._exit(0)

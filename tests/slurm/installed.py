@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kolm installed below a root as a package would, and the example built against that SDK alone."""
+"""Installs kolm below a root as a package would, and builds the example against that SDK alone."""
 import glob
 import os
 import shutil

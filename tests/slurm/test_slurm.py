@@ -54,7 +54,7 @@ PartitionName=main Nodes=kolm1 Default=YES MaxTime=INFINITE State=UP
 PartitionName=both Nodes=kolm[1-2] MaxTime=INFINITE State=UP
 """
 
-# A double of torchrun: every node tells how it was started, the first one works.
+# A double of torchrun: every node writes how it was started, the first one works.
 TORCHRUN = """\
 #!/usr/bin/env python3
 import os, sys
@@ -64,7 +64,7 @@ if os.environ["SLURM_NODEID"] == "0":
     os.execvp("kolm", ["kolm", "job", "run", sys.argv[-1]])
 """
 
-# A trainer that begins when it is let: tests decide what happens in between.
+# A trainer that waits until a test releases it.
 GATED = """\
 #!/usr/bin/env python3
 import os, sys, time
@@ -185,13 +185,13 @@ class Slurm(unittest.TestCase):
 
     def configure(self, **settings):
         settings.setdefault("shared_dir", self.shared)
-        settings.setdefault("fence", {"read": [os.path.join(self.cluster.dir, "munge.sock")]})  # munge's is not where it usually is
+        settings.setdefault("fence", {"read": [os.path.join(self.cluster.dir, "munge.sock")]})  # munge's socket is not in its usual place
         with open(os.path.join(self.home, "config.json"), "w") as out:
             json.dump({"backends": {"slurm": settings}}, out)
         os.chmod(os.path.join(self.home, "config.json"), 0o600)
 
     def gate(self):
-        """Configures a trainer that waits; gives the function that lets it go."""
+        """Configures a trainer that waits; returns the function that releases it."""
         trainer, flag = os.path.join(self.dir, "gated.py"), os.path.join(self.dir, "go")
         with open(trainer, "w") as out:
             out.write(GATED)
@@ -221,7 +221,7 @@ class Slurm(unittest.TestCase):
         with zipfile.ZipFile(os.path.join(self.dir, path)) as artifact:
             return {n: artifact.read(n) for n in artifact.namelist() if n.startswith("model/")}
 
-    # ---- What is asked of any backend
+    # ---- What every backend must do
 
     def test_it_keeps_the_contract(self):
         self.kolm("backend", "check", os.path.join(self.built, "slurm.so"))
@@ -230,7 +230,7 @@ class Slurm(unittest.TestCase):
         before = len(self.cluster.jobs())
         text = self.compile("--out", "far.kolm")
         self.assertIn("slurm", text)
-        self.assertEqual(len(self.cluster.jobs()), before + 2)  # one that trains, one that answers the held-out rows
+        self.assertEqual(len(self.cluster.jobs()), before + 2)  # one for training, one for the held-out rows
         self.kolm(*self.COMPILE, "--backend", "local-cpu", "--out", "near.kolm")
         self.assertEqual(self.payload("far.kolm"), self.payload("near.kolm"))
         self.assertIn("trusted", self.kolm("verify", "far.kolm"))
@@ -255,7 +255,7 @@ class Slurm(unittest.TestCase):
         self.assertEqual(process.returncode, 0, text)
 
     def test_several_nodes_meet_under_torchrun(self):
-        """Two nodes of this machine; torchrun itself, and what it starts, come with the trainer."""
+        """Two nodes on this machine; torchrun itself, and what it starts, come with the trainer."""
         tools = os.path.join(self.dir, "tools")
         os.mkdir(tools)
         with open(os.path.join(tools, "torchrun"), "w") as out:
@@ -287,7 +287,7 @@ class Slurm(unittest.TestCase):
         self.assertIn("failed with exit code 2 (FAILED)", text)
         self.assertIn("/there/is/nothing/here", text)
 
-    # ---- What happens in a life
+    # ---- Events during a job
 
     def test_it_waits_in_the_queue(self):
         self.cluster.ask("scontrol", "update", "PartitionName=main", "State=DOWN")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The fifteenth backend against doubles of Slurm's commands (double.py): every end of a job, what sbatch may print, files that come late.
+"""The fifteenth backend against doubles of Slurm's commands (double.py): every end of a job, output of sbatch, files that appear late.
 
 usage: test_states.py BUILD_DIR SOURCE_DIR
 """
@@ -22,7 +22,7 @@ from installed import install  # noqa: E402
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo")
 AWAY = {"err": "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", "code": 1}
 
-# Says a word, leaves a checkpoint and is interrupted, as by the end of its time; with a checkpoint it does the job.
+# Logs a line, leaves a checkpoint and is interrupted, as at its time limit; with a checkpoint it does the job.
 INTERRUPTED = """\
 #!/bin/sh
 grep -q '"kind":"infer"' "$1/job.json" && exec kolm job run "$1"
@@ -86,10 +86,10 @@ class States(unittest.TestCase):
         self.configure()
         subprocess.run([self.kolm_path, "backend", "grant", "slurm"], env=self.env, stdout=subprocess.DEVNULL, check=True)
 
-    # ---- Tools
+    # ---- Helpers
 
     def configure(self, **settings):
-        # The double's commands do in the call's own processes what a controller does elsewhere: no fence could be around both.
+        # The double's commands run in the call's own processes, unlike a controller: one fence cannot suit both.
         self.settings = dict({"shared_dir": self.shared, "bin": self.bin, "settle": 1, "fence": "off"}, **settings)
         with open(os.path.join(self.home, "config.json"), "w") as out:
             json.dump({"backends": {"slurm": self.settings}}, out)
@@ -140,7 +140,7 @@ class States(unittest.TestCase):
         self.fail("timed out waiting for " + what)
 
     def killed(self, *jobs):
-        """A kolm that dies while its job runs."""
+        """Kills kolm while its job runs."""
         self.scenario(*jobs)
         before = len(self.asked("scontrol"))
         process = self.start()
@@ -152,7 +152,7 @@ class States(unittest.TestCase):
         for word in words:
             self.assertIn(word, text)
 
-    # ---- What is no end
+    # ---- States that are not an end
 
     def test_states_that_go_on(self):
         self.scenario({"looks": ["CONFIGURING", "STOPPED", {"state": "SPECIAL_EXIT", "Reason": "job_requeued_in_held_state"}, "LATER_INVENTED", "COMPLETING", "COMPLETED"]}, {})
@@ -218,7 +218,7 @@ class States(unittest.TestCase):
                     shutil.rmtree(os.path.join(self.shared, name), ignore_errors=True)
 
     def test_time_runs_out_and_the_next_start_goes_on_from_the_checkpoint(self):
-        """The trainer tidies up when it is told to end, and succeeds at that: the state is what counts."""
+        """The trainer cleans up on the signal and exits successfully: the state decides."""
         self.trainer(INTERRUPTED)
         self.scenario({"looks": [{"state": "TIMEOUT", "ExitCode": "0:0"}]}, {}, {})
         text = self.compile(code=5)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What Slurm's programs print, read by the example backend: every state, ids among other lines, records, refusals. */
+/* What Slurm's programs print, as parsed by the example backend: every state, ids among other lines, records,
+ * refusals. */
 #include "../suite.h"
 #include "slurm.h"
 
@@ -45,7 +46,7 @@ START_TEST(states_with_flags_and_cut_ones) {
     is_state("LATER_INVENTED+RUNNING", SLURM_RUNS, "RUNNING");
     is_state("CANCELLED+", SLURM_ENDED, "CANCELLED");
     is_state("OUT_OF_ME+", SLURM_ENDED, "OUT_OF_MEMORY");
-    is_state("REQU+", SLURM_STRANGE, "REQU"); /* of several */
+    is_state("REQU+", SLURM_STRANGE, "REQU"); /* could be one of several */
     is_state("COMPLET+", SLURM_STRANGE, "COMPLET");
     is_state("F+", SLURM_STRANGE, "F");
     slurm_state_read("CANCELLED by 1000", &state);
@@ -119,7 +120,7 @@ START_TEST(records_of_arrays_and_heterogeneous_jobs) {
         "JobId=23 ArrayJobId=23 ArrayTaskId=2 JobName=a JobState=RUNNING WorkDir=/a\n"
         "JobId=24 ArrayJobId=23 ArrayTaskId=1 JobName=b JobState=COMPLETED WorkDir=/b\n"
         "JobId=25 HetJobId=25 HetJobOffset=0 JobName=c HetJobIdSet=25-26 JobState=PENDING WorkDir=/c\n"
-        "JobId=26 HetJobId=25 HetJobOffset=1 JobName=d JobState=TIMEOUT WorkDir=/d"; /* without its end */
+        "JobId=26 HetJobId=25 HetJobOffset=1 JobName=d JobState=TIMEOUT WorkDir=/d"; /* truncated */
     const char *const names[] = {"a", "b", "c", "d"}, *const numbers[] = {"23", "24", "25", "26"};
     for (size_t i = 0; i < 4; i++) {
         ck_assert(slurm_job_read(several, numbers[i], &job));
@@ -176,7 +177,7 @@ START_TEST(what_was_said) {
 }
 END_TEST
 
-/* What Slurm says, and the setting that the remedy begins with; "" where it is about none. */
+/* Slurm's text, and the setting with which the remedy begins; "" if none. */
 static const struct {
     const char *said, *key;
 } refusals[] = {
