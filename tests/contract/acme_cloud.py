@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ACME, the provider of examples/backends/acme: its API, its machines, which are accounts on loopback, and what they cost."""
+"""ACME, the provider of examples/backends/acme: its API, its machines, which are accounts on loopback, and their cost."""
 import json
 import re
 import subprocess
@@ -22,7 +22,7 @@ class Rented(Machine):
 
 
 class Acme(MachineCloud):
-    """key: the token. limited: no more than six requests in ten seconds. lies: the host key that it tells is another's."""
+    """key: the token. limited: more than six requests in ten seconds are rejected. lies: it reports a wrong host key."""
     def __init__(self, key="acme_kolm-test_0123456789abcdef", boot=0, port=None):
         self.limited, self.lies = False, False
         super().__init__(key, boot, port)

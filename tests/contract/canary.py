@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens that must be nowhere: not in the command line or environment of another program, not in what is printed, asked for or written."""
+"""Tokens that must not appear anywhere: in the command line or environment of another program, in output, requests or files."""
 import glob
 import os
 import secrets
@@ -8,27 +8,28 @@ VARIABLES = ["KOLM_%s_TOKEN" % name for name in ("MODAL", "RUNPOD", "VAST", "TOG
 
 
 def tokens():
-    """{variable: token} for all providers, of this run alone, as other processes of the machine are looked at, too. In the form that each provider has."""
+    """Returns {variable: token} for all providers, in each provider's format. They are unique to this run, because all processes of the
+    machine are searched."""
     return {name: ("ak-%s:as-%s" if name == "KOLM_MODAL_TOKEN" else "%s:%s" if name == "KOLM_FAL_TOKEN" else "canary-%s_%s") % (secrets.token_hex(12), secrets.token_hex(12))
             for name in VARIABLES}
 
 
 def is_kolm(path, kolm):
-    """kolm itself, to which the test gave them; and a child of it that has not begun its program yet."""
+    """Tells whether the process is kolm itself, which has the tokens from the test, or its child before exec."""
     try:
         return os.path.samefile(os.path.join(os.path.dirname(path), "exe"), kolm)
     except OSError:
-        return True  # it is gone
+        return True  # the process is gone
 
 
 def seen_while(process, kolm, canaries, over):
-    """What of other programs has a canary in its command line or environment, until process or `over` ends."""
+    """Returns what other programs have of a canary in their command line or environment, until process or `over` ends."""
     pieces = [piece.encode() for canary in canaries for piece in canary.split(":")]
     seen = []
     while process.poll() is None:
         for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
             if path.endswith("environ") and is_kolm(path, kolm):
-                continue  # asked before it is read: what is another program by now was not kolm then
+                continue  # checked before the file is read, so that an environment of kolm is never reported as another program's
             try:
                 with open(path, "rb") as file:
                     text = file.read()
@@ -42,7 +43,7 @@ def seen_while(process, kolm, canaries, over):
 
 
 def files_with(folder, canaries):
-    """Files below it that have one."""
+    """Returns the files below folder that contain a canary."""
     pieces = [piece.encode() for canary in canaries for piece in canary.split(":")]
     found = []
     for below, _, names in os.walk(folder):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the servers of providers share: JSON, a clock that a test may hold, faults by request, and accounts on loopback as machines."""
+"""What the servers of providers share: JSON, a clock that a test can set, faults by request, and accounts on loopback as machines."""
 import email.utils
 import json
 import os
@@ -16,7 +16,7 @@ from server import Server, answer, reset  # noqa: E402
 
 
 class Clock:
-    """Seconds: those of this machine, or, once set, what the test says."""
+    """Seconds: by this machine's clock, or as set by the test."""
     def __init__(self):
         self.held = None
 
@@ -28,17 +28,17 @@ class Clock:
 
 
 class Fault:
-    """What becomes of a request instead of its answer. kinds:
-    refuse       the connection ends with a reset before anything was done
-    lose         it was done, and the connection ends with a reset
-    cut          it was done, and the answer breaks off in the middle
-    STATUS       that status and the provider's own body for it, and nothing was done
-    ("done", S)  it was done, and the answer is that status
-    html         404 as a proxy gives it
+    """What happens to a request instead of its answer. Kinds:
+    refuse       the connection is reset before the request is executed
+    lose         it is executed, and the connection is reset
+    cut          it is executed, and the answer is truncated
+    STATUS       that status with the provider's own body for it, not executed
+    ("done", S)  it is executed, and the answer is that status
+    html         404 as from a proxy
     error-200    200 with the body of an error
-    malformed    it was done, and the body is not JSON;    huge  it is 40 MB of blanks
-    slow         done, answered after a while
-    hang         nothing was done, and no answer comes; others are answered
+    malformed    it is executed, and the body is not JSON;    huge  the body is 40 MB of blanks
+    slow         executed, answered after a delay
+    hang         not executed and never answered; other requests are
     retry-after: seconds or "date", with 429 and 503"""
     def __init__(self, kind, retry_after=None):
         self.kind, self.retry_after = kind, retry_after
@@ -48,16 +48,16 @@ class Fault:
 
 
 class Refusal(Exception):
-    """An answer that says no: status and body."""
+    """A refused request: status and body."""
     def __init__(self, status, body):
         super().__init__("%d %s" % (status, body))
         self.status, self.body = status, body
 
 
 class Cloud:
-    """A provider's API over HTTP on loopback. A subclass has routes [(method, pattern, function(match, request))], which return an object, or (status, object), or raise
-    Refusal, and error(status), the provider's own body for a status. faults: {number of request: Fault}, from 0; `always`: a function of the request,
-    asked for the ones that have none. requests: (method, path) of all in order."""
+    """A provider's API over HTTP on loopback. A subclass has routes [(method, pattern, function(match, request))], which return an object,
+    or (status, object), or raise Refusal, and error(status), the provider's own body for a status. faults: {number of request: Fault}, from
+    0; `always`: a function that returns the fault of a request which has none there. requests: (method, path) of all, in order."""
     routes = ()
     refusals_are = "application/json"
     skew = 0  # seconds by which its clock, in Date and Retry-After, is ahead of this machine's
@@ -101,7 +101,7 @@ class Cloud:
         raise Refusal(405 if allowed else 404, self.error(405 if allowed else 404))
 
     def done(self, request):
-        """Status and body of the request, which is carried out."""
+        """Executes the request; returns its status and body."""
         try:
             return self.act(request)
         except Refusal as refusal:
@@ -164,13 +164,14 @@ class Cloud:
 
 
 class Machine:
-    """What is rented: billed from `born` until `died`. Its account is a real sshd of this user on loopback, when the server has accounts."""
+    """A rented machine, billed from `born` until `died`. Its account is a real sshd of this user on loopback, if the server has
+    accounts."""
     def __init__(self, cloud, name, price_per_hour):
         self.cloud, self.name, self.price = cloud, name, price_per_hour
         self.born, self.died, self.box, self.address = cloud.clock.now(), None, None, None
 
     def bill(self):
-        """Dollars."""
+        """Returns dollars."""
         end = self.died if self.died is not None else self.cloud.clock.now()
         return (end - self.born) / 3600 * self.price
 
@@ -183,12 +184,12 @@ class Machine:
 
 
 class MachineCloud(Cloud):
-    """A provider of machines. A subclass appends what it rents to `instances`: Machines with `name`, `state`, what `advance(instance)` makes of them with time,
-    `kind`, whose first word the tests know, and `public`, the key that their account takes.
-    boot: seconds from the launch to running. port: of the accounts on 127.0.0.N; None: there are none, and machines have an address only.
-    What goes wrong in its world, all off at first: lag, seconds until lists and looks show what was launched; no_capacity, kinds refused though they are offered;
-    risen, cents more once it runs; never_boots; dies, seconds after the launch at which a machine is found to be of no more use; deaf, how many terminations are
-    answered and not done; ends_in, seconds from a termination to its end."""
+    """A provider of machines. A subclass appends what it rents to `instances`: Machines with `name`, `state`, which `advance(instance)`
+    updates with time, `kind`, whose first word the tests use, and `public`, the key that their account accepts. boot: seconds from launch
+    to running. port: that of the accounts on 127.0.0.N; None: no accounts, machines only have an address. Problems, all off at first: lag,
+    seconds until lists and queries show what was launched; no_capacity, kinds refused though they are offered; risen, cents more once it
+    runs; never_boots; dies, seconds from launch until a machine becomes unusable; deaf, how many terminations are answered but not
+    executed; ends_in, seconds from a termination to its end."""
     def __init__(self, key, boot, port):
         self.key, self.boot, self.port, self.tools = key, boot, port, None
         self.instances, self.launches, self.lag = [], 0, 0
@@ -219,7 +220,7 @@ class MachineCloud(Cloud):
             self.admit(instance)
 
     def admit(self, instance):
-        """Lets its key in."""
+        """Adds its key to the account."""
         if self.port is not None:
             threading.Thread(target=self.open_account, args=(instance, instance.public), daemon=True).start()
 
@@ -231,16 +232,16 @@ class MachineCloud(Cloud):
                 return
         end_account(box)
 
-    # ---- The ledger, for tests
+    # ---- State, for tests
 
     def running(self):
-        """Names of what is billed now."""
+        """Returns the names of everything that is billed now."""
         for instance in self.instances:
             self.advance(instance)
         return [instance.name for instance in self.instances if instance.died is None]
 
     def key_names(self):
-        """Of keys that the account keeps."""
+        """Returns the names of the account's keys."""
         return []
 
     def bill(self):
@@ -248,7 +249,7 @@ class MachineCloud(Cloud):
 
 
 def end_account(box):
-    """Ends the account and everything that runs there, as the end of a machine does: all that has its home."""
+    """Ends the account and every process that has its home, as the end of a machine would."""
     mark = b"HOME=" + box.home.encode()
     box.stop()
     while True:
@@ -271,7 +272,8 @@ def end_account(box):
 
 
 def open_account(public_key, address, port, tools):
-    """A real sshd that takes this key. Nothing there may turn this machine off: shutdown and sudo are ours, and only write down that they were called."""
+    """Starts a real sshd that accepts this key. shutdown and sudo there are ours and only record that they were called, so that this
+    machine is not turned off."""
     from box import Box
     os.makedirs(tools, exist_ok=True)
     for name in ("shutdown", "sudo", "poweroff", "halt", "reboot"):

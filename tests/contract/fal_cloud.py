@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contract server of fal's queue and prices, as its client 1.0.3 speaks to it."""
+"""A contract server of fal's queue and prices, as its client 1.0.3 uses it."""
 from provider import Provider, Refused, nearest_answer, read_json
 
 
 class Fal(Provider):
-    """Endpoints answer with the output of the row that is most like the question."""
+    """Endpoints answer with the output of the row most similar to the question."""
     def __init__(self, rows=(), **more):
         self.rows, self.requests, self.scopes, self.lies, self.breaks, self.deaf, self.stuck = list(rows), {}, {"inference", "pricing"}, None, None, False, False
         self.endpoints = {"me/router": 0.0005, "fal-ai/any-llm": 0.001}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HPACK (RFC 7541) for the servers of the contract tests: reads all that a client may send, and writes literals only."""
+"""HPACK (RFC 7541) for the servers of the contract tests: reads everything that a client may send, and writes only literals."""
 import functools
 
 STATIC = """:authority|:method GET|:method POST|:path /|:path /index.html|:scheme http|:scheme https|:status 200|:status 204|:status 206|:status 304|:status 400|:status 404
@@ -9,7 +9,7 @@ if-modified-since|if-none-match|if-range|if-unmodified-since|last-modified|link|
 retry-after|server|set-cookie|strict-transport-security|transfer-encoding|user-agent|vary|via|www-authenticate"""
 STATIC = [tuple((entry.partition(" ")[0], entry.partition(" ")[2])) for entry in STATIC.replace("\n", "|").split("|")]
 
-# Huffman's code is canonical: the lengths say all. Bits: symbols.
+# The Huffman code is canonical, so the lengths define it. Bits: symbols.
 LENGTHS = """5:48-50 97 99 101 105 111 115-116;6:32 37 45-47 51-57 61 65 95 98 100 102-104 108-110 112 114 117;7:58 66-87 89 106-107 113 118-122;8:38 42 44 59 88 90
 10:33-34 40-41 63;11:39 43 124;12:35 62;13:0 36 64 91 93 126;14:94 125;15:60 96 123;19:92 195 208;20:128 130-131 162 184 194 224 226
 21:153 161 167 172 176-177 179 209 216-217 227 229-230;22:129 132-134 136 146 154 156 160 163-164 169-170 173 178 181 185-187 189-190 196 198 228 232-233
@@ -18,7 +18,7 @@ LENGTHS = """5:48-50 97 99 101 105 111 115-116;6:32 37 45-47 51-57 61 65 95 98 1
 
 
 def codes():
-    """{(length, code): symbol}"""
+    """Returns {(length, code): symbol}."""
     table, code, last = {}, 0, 0
     for entry in LENGTHS.replace("\n", ";").split(";"):
         length, _, symbols = entry.partition(":")
@@ -34,9 +34,9 @@ def codes():
 CODES = codes()
 
 
-@functools.lru_cache(1024)  # a client says the same hundred strings in every request
+@functools.lru_cache(1024)  # a client sends the same hundred strings in every request
 def unpack(packed):
-    """The text of a string in Huffman's code."""
+    """Decodes a Huffman-coded string."""
     out, code, length = bytearray(), 0, 0
     for byte in packed:
         for bit in range(7, -1, -1):
@@ -51,7 +51,7 @@ def unpack(packed):
 
 
 class Reader:
-    """The headers of one connection's requests, whose table it keeps."""
+    """Reads the headers of one connection's requests, and keeps its dynamic table."""
     def __init__(self):
         self.table, self.size, self.most = [], 0, 4096
 
@@ -126,7 +126,7 @@ def packed_number(value, bits):
 
 
 def write(headers):
-    """A block of literals that nobody puts into a table."""
+    """Returns a block of literals without indexing."""
     out = b""
     for name, value in headers:
         name, value = name.encode("latin-1"), value.encode("latin-1")

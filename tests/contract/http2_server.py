@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server of gRPC over cleartext HTTP/2 (RFC 9113) with full control of the wire: what server.py is for HTTP/1.1. Standard library only."""
+"""A server of gRPC over cleartext HTTP/2 (RFC 9113) with full control of the wire, as server.py is for HTTP/1.1. Standard library only."""
 import socket
 import struct
 import threading
@@ -12,11 +12,11 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class Gone(Exception):
-    """The other side does not listen any more."""
+    """The other side has closed the connection."""
 
 
 class Call:
-    """One request: path, headers in lower case, body; and the ways to answer it. A handler runs in a thread of its own."""
+    """One request: path, headers in lower case, body; and the ways to answer it. A handler runs in its own thread."""
     method = "POST"
 
     def __init__(self, link, number):
@@ -25,7 +25,7 @@ class Call:
         self.window, self.begun, self.ended = link.initial, False, False
 
     def message(self):
-        """The bytes of the request's first message."""
+        """Returns the first message of the request."""
         return self.body[5:5 + struct.unpack(">I", self.body[1:5])[0]] if len(self.body) >= 5 else b""
 
     def begin(self, headers=(), kind="application/grpc"):
@@ -41,7 +41,7 @@ class Call:
         self.send_bytes(b"\x00" + struct.pack(">I", len(message)) + message)
 
     def end(self, status=0, words="", more=()):
-        """With trailers; without anything before them they are all that comes."""
+        """Ends the call with trailers; if nothing was sent before, the answer consists of them."""
         trailers = [("grpc-status", str(status)), *([("grpc-message", words)] if words else []), *more]
         if not self.begun:
             trailers = [(":status", "200"), ("content-type", "application/grpc"), *trailers]
@@ -53,7 +53,7 @@ class Call:
         self.link.frame(DATA, END_STREAM, self.number, b"")
 
     def refuse_in_http(self, status, body=b"", headers=()):
-        """As a proxy does, which knows nothing of gRPC."""
+        """Answers like a proxy without gRPC."""
         self.begun = True
         self.link.write_headers(self, [(":status", str(status)), *headers], not body)
         if body:
@@ -61,11 +61,11 @@ class Call:
             self.link.frame(DATA, END_STREAM, self.number, b"")
 
     def break_off(self):
-        """This call alone."""
+        """Resets this call only."""
         self.link.frame(RST_STREAM, 0, self.number, struct.pack(">I", 2))
 
     def sever(self):
-        """The whole connection."""
+        """Resets the whole connection."""
         self.link.sever()
 
 
@@ -77,7 +77,7 @@ class Link:
         self.reader, self.lock, self.room = hpack.Reader(), threading.Lock(), threading.Condition()
         self.most = 16384
 
-    # ---- Out
+    # ---- Sending
 
     def frame(self, kind, flags, number, payload):
         with self.lock:
@@ -106,7 +106,7 @@ class Link:
             view = view[n:]
 
     def sever(self):
-        """With a reset: the reader, which has the connection open, is woken and closes it."""
+        """Resets the connection: the reader, which owns it, is woken and closes it."""
         self.die()
         try:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -119,7 +119,7 @@ class Link:
             self.dead = True
             self.room.notify_all()
 
-    # ---- In
+    # ---- Receiving
 
     def exactly(self, stream, count):
         data = stream.read(count)
@@ -221,7 +221,7 @@ class Link:
 
 
 class Server:
-    """Calls `handle(call)` for each call, in a thread of its own; `over` is set when it closes."""
+    """Calls `handle(call)` for each call, in a separate thread; `over` is set when it closes."""
     def __init__(self, handle):
         self.handle, self.links, self.threads, self.over = handle, [], [], threading.Event()
         self.lock, self.closed = threading.Lock(), False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds of every provider that takes jobs, whatever goes wrong in which step."""
+"""What holds for every provider that takes jobs, whatever fails in any step."""
 import json
 import os
 import random
@@ -18,11 +18,12 @@ from box import kill_all  # noqa: E402
 
 
 class Jobs:
-    """A mixin of CloudCase. make() gives the provider and the settings; look: the pattern of a look at the job; faults: (step, kind, goes well, may be left)."""
+    """A mixin for CloudCase. make() returns the provider and the settings; look: the pattern of a status request for the job; faults:
+    (step, kind, succeeds, may be left)."""
     look = None
-    first = working = None  # the words for a job that waits, and that works
+    first = working = None  # the words for a waiting and a working job
     faults = ()
-    named = False  # whether jobs are found by a name
+    named = False  # whether jobs can be found by name
 
     def setUp(self):
         provider, settings = self.make()
@@ -30,7 +31,7 @@ class Jobs:
         self.set_up(provider, **self.settings)
 
     def again(self):
-        """A provider, a home and a working directory as new."""
+        """Starts over with a new provider, home and working directory."""
         self.doCleanups()
         self.setUp()
 
@@ -98,13 +99,13 @@ class Jobs:
                     self.assert_nothing_left()
 
     def drawn_faults(self):
-        """(step, kind, may be left) of those with which it does not go well: every second, and one of each kind."""
+        """Returns (step, kind, may be left) of the faults that are fatal: every second one, and one of each kind."""
         def kind_of(row):
             return row[1] // 100 if isinstance(row[1], int) else row[1]
         return self.drawn([(step, kind, may_be_left) for step, kind, good, may_be_left in self.faults if not good], 2, kind_of)
 
     def test_faults_that_do_not_matter(self):
-        """With which it goes well nevertheless: one of each step at once."""
+        """Faults that are not fatal: one in each step at once."""
         by_step = {}
         for step, kind, good, _ in self.faults:
             if good:
@@ -121,7 +122,7 @@ class Jobs:
                 self.assert_nothing_left()
 
     def __init_subclass__(cls):
-        """A test for each step at which a fault is the end, so that one can be run alone."""
+        """Adds a test for each step in which a fault is fatal, so that it can be run alone."""
         for number, step in enumerate(dict.fromkeys(row[0] for row in cls.faults if not row[2]), 1):
             setattr(cls, "test_faults_%d" % number, lambda self, step=step: self.try_faults(step))
 
@@ -132,7 +133,7 @@ class Jobs:
         self.assert_nothing_left()
 
     def test_the_tokens_are_nowhere(self):
-        """Those of all providers are set."""
+        """The tokens of all providers are set."""
         tokens = canary.tokens()
         self.provider.token = tokens[self.variable]
         self.env.update(tokens)
@@ -165,7 +166,7 @@ class Jobs:
             self.provider.server.over.wait(0.005)
 
     def test_status(self):
-        """What of kolm's is at the provider while a job runs."""
+        """Shows what kolm has at the provider while a job runs."""
         self.provider.stuck = self.working
         kolm = self.start_compile()
         self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
@@ -179,7 +180,7 @@ class Jobs:
         self.assert_nothing_left()
 
     def test_airgap(self):
-        """Nobody is connected to, whatever tokens are set. (kolm's own trial of ways out makes sockets, and must fail to use them.)"""
+        """No connection is made, whatever tokens are set. (kolm's own check of the fence creates sockets, and must fail to use them.)"""
         tracer = shutil.which("strace")
         log = os.path.join(self.dir, "strace")
         self.write_rows()
@@ -194,7 +195,7 @@ class Jobs:
                 self.assertEqual([line for line in file if "AF_INET" in line and line.rstrip().endswith("= 0")], [])
 
     def test_interrupted(self):
-        """The user stops it while the job runs: it is cancelled until that is final, and the rows are removed."""
+        """The user stops it while the job runs: it is cancelled until that is confirmed, and the rows are removed."""
         self.provider.stuck = self.working
         kolm = self.start_compile()
         self.wait_for(kolm, lambda: self.provider.running() and len([line for line in self.provider.taken if self.is_look(line)]) > 2)
@@ -207,7 +208,8 @@ class Jobs:
         return re.search(self.look, line) is not None
 
     def test_a_name_that_does_not_resolve_says_nothing(self):
-        """Before anything is submitted there is a sentence; later what is on record stays there, and is ended when the name is back."""
+        """Before anything is submitted it is an error; later the recorded jobs stay recorded, and are ended when the name resolves
+        again."""
         self.configure(**{**self.settings, "api": NOWHERE})
         self.assert_sentence(self.compile(), "does not resolve")
         self.assertEqual(self.provider.server.connections, 0)
@@ -217,7 +219,7 @@ class Jobs:
         self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
         kill_all(kolm)
         kolm.communicate()
-        running, self.provider.now = self.provider.running(), self.provider.now + 1000  # it would be seen by now
+        running, self.provider.now = self.provider.running(), self.provider.now + 1000  # by now it would be visible
         self.configure(**{**self.settings, "api": NOWHERE})
         done = self.run_kolm("compute", "reap", "--yes")
         while "in use" in done.stdout:
@@ -229,7 +231,7 @@ class Jobs:
         self.settle()
 
     def test_another_account_knows_nothing_of_it(self):
-        """kolm is killed, and its next start has a token of another account: "not found" there closes no record."""
+        """kolm is killed, and its next start has a token of another account, where "not found" closes no record."""
         self.provider.stuck = self.working
         kolm = self.start_compile()
         self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
@@ -240,14 +242,14 @@ class Jobs:
         self.provider.token = "another-t0ken-5f21d7"
         self.env[self.variable] = self.provider.token
         done = self.run_kolm("compute", "reap", "--yes")
-        while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
+        while "in use" in done.stdout:  # processes that were killed take a moment to release the journal
             self.provider.server.over.wait(0.2)
             done = self.run_kolm("compute", "reap", "--yes")
         self.assertRegex(done.stdout, r"not found in .*, and its record says .*kolm compute reap --forget kolm-")
         self.assertEqual(len(self.json("compute", "status")["leases"]), 2)
 
     def leave_a_job(self, *words):
-        """kolm is killed while its job runs."""
+        """Kills kolm while its job runs."""
         self.provider.stuck = self.working
         asked = len(self.provider.taken)
         kolm = self.start_compile(*words)
@@ -256,11 +258,11 @@ class Jobs:
         kolm.communicate()
 
     def reap_with_a_new_token(self):
-        """Of the same account."""
+        """Reaps with another token of the same account."""
         self.provider.token = "another-t0ken-5f21d7"
         self.env[self.variable] = self.provider.token
         done = self.run_kolm("compute", "reap", "--yes")
-        while "in use" in done.stdout:  # what was killed takes a moment to let go of the journal
+        while "in use" in done.stdout:  # processes that were killed take a moment to release the journal
             self.provider.server.over.wait(0.2)
             done = self.run_kolm("compute", "reap", "--yes")
         self.assertEqual((done.returncode, self.json("compute", "status")["leases"]), (0, []), done.stdout)
@@ -273,7 +275,7 @@ class Jobs:
         self.assertEqual(self.provider.stored(), [])
 
     def test_killed_anywhere(self):
-        """kill -9 at each request, of kolm alone and of all its processes; then one more command, and nothing is left."""
+        """kill -9 at each request, of kolm alone and of all its processes; after one more command nothing is left."""
         self.provider.stuck = self.working
         kolm = self.start_compile()
         self.wait_for(kolm, lambda: len([line for line in self.provider.taken if self.is_look(line)]) > 2)
@@ -293,7 +295,7 @@ class Jobs:
         self.settle()
 
     def test_killed_at_random_instants(self):
-        """Of a job that goes well. KOLM_TEST_KILLS is how many."""
+        """Kills during a job that would succeed. KOLM_TEST_KILLS is the number of kills."""
         draw, begun = random.Random(11), time.monotonic()
         self.assertEqual(self.compile().returncode, 0)
         whole = time.monotonic() - begun
@@ -309,18 +311,19 @@ class Jobs:
                 self.settle()
 
     def settle(self):
-        """More starts of kolm, until nothing is left that it can end."""
-        # what was left of that call ends its job itself, and until then the lease is in use
+        """Starts kolm again until nothing is left that it can end."""
+        # remaining processes of the call end the job themselves, and until then the lease is in use
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not self.is_settled():
-            self.provider.now += 200  # what was just made is seen by then
+            self.provider.now += 200  # new jobs are visible by then
             self.run_kolm("compute", "reap")
             self.provider.server.over.wait(0.05)
         self.assertTrue(self.is_settled(), (self.provider.taken, self.json("compute", "status")["leases"]))
         self.assertLessEqual(self.provider.submits, 1)
 
     def is_settled(self):
-        """Nothing runs and nothing is stored, or it is listed as unknown: no id came back, and there are no names to find it by."""
+        """Tells whether nothing runs and nothing is stored, or it is listed as unknown: no id was received, and jobs cannot be found by
+        name."""
         open_leases = self.json("compute", "status")["leases"]
         unknown = [one for one in open_leases if not one["handle"] and not one["name"].endswith("-files")]
         return not self.provider.stored() and (not self.provider.running() or (not self.named and len(unknown) == 1)) and len(open_leases) <= len(unknown)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lambda's cloud API 1.10 as far as kolm uses it, and its own clients do: state, money, limits, errors; it rejects what Lambda rejects. Machines are accounts on
-loopback where a port for them is given."""
+"""Lambda's cloud API 1.10 as far as kolm and its own clients use it: state, costs, limits, errors; it rejects what Lambda rejects. Machines
+are accounts on loopback if a port for them is given."""
 import base64
 import json
 import re
@@ -11,7 +11,8 @@ from cloud import Machine, MachineCloud, Refusal
 CODES = {400: "global/invalid-parameters", 401: "global/invalid-api-key", 403: "global/account-inactive", 404: "global/object-does-not-exist",
          500: "global/internal-error"}
 REGIONS = ("us-east-1", "us-west-1", "europe-central-1", "asia-northeast-1", "me-west-1")
-# name, GPU, cents, GPUs, regions with capacity. An old one whose description has no memory, one without a GPU, one of another processor.
+# name, GPU, cents, GPUs, regions with capacity. Includes an old one whose description lacks the memory, one without a GPU, and one with an
+# ARM processor.
 TYPES = (("gpu_1x_a10", "A10 (24 GB PCIe)", 75, 1, ("us-east-1", "us-west-1")),
          ("gpu_1x_rtx6000", "RTX 6000", 50, 1, ()),
          ("gpu_1x_a100_sxm4", "A100 (40 GB SXM4)", 129, 1, ("us-west-1",)),
@@ -47,7 +48,7 @@ class Instance(Machine):
 
 
 class Lambda(MachineCloud):
-    """key: the token. limited: one launch in 12 seconds, as there."""
+    """key: the token. limited: one launch in 12 seconds, as at Lambda."""
     def __init__(self, key="secret_kolm-test_0123456789abcdef.0123456789", boot=0, port=None):
         self.keys, self.last_launch, self.limited = [], None, False
         super().__init__(key, boot, port)
@@ -64,7 +65,7 @@ class Lambda(MachineCloud):
         if given not in ("Bearer " + self.key, basic):
             raise Refusal(401, error("global/invalid-api-key", "API key was invalid, expired, or deleted.", "Check your API key or create a new one, then try again."))
 
-    # ---- What is shown
+    # ---- Answers
 
     def type_json(self, kind, cents=None):
         return {"name": kind[0], "description": "%dx %s" % (kind[3], kind[1]), "gpu_description": kind[1], "price_cents_per_hour": cents or kind[2],

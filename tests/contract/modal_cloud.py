@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modal's control plane and its command router as far as kolm and its official client use them: apps, images, V1 sandboxes, programs in them. State, money, errors; it
-rejects what Modal rejects. A sandbox is a directory on this machine in which the programs really run, where it has a port for real ones."""
+"""Modal's control plane and its command router as far as kolm and its official client use them: apps, images, V1 sandboxes, programs in
+them. State, costs, errors; it rejects what Modal rejects. A sandbox is a directory on this machine; if there is a port for real ones, its
+programs really run there."""
 import base64
 import json
 import os
@@ -18,22 +19,22 @@ from modal_words import SCHEMA
 
 CLIENT, ROUTER = "/modal.client.ModalClient/", "/modal.task_command_router.TaskCommandRouter/"
 SUCCESS, FAILURE, TERMINATED, TIMEOUT, INIT_FAILURE, INTERNAL_FAILURE, IDLE_TIMEOUT, EVICTION, THRASHING, OOM = range(1, 11)
-# By the type: gigabytes, dollars an hour.
+# By type: gigabytes, dollars an hour.
 GPUS = {"T4": (16, 0.59), "L4": (24, 0.80), "A10": (24, 1.10), "L40S": (48, 1.95), "A100-40GB": (40, 2.10), "A100-80GB": (80, 2.50), "H100": (80, 3.95),
         "H200": (141, 4.54), "B200": (192, 6.25), "RTX-PRO-6000": (96, 3.03)}
-CPU, MEMORY = 0.1419, 0.0242  # an hour: a core, a GiB, of a sandbox
+CPU, MEMORY = 0.1419, 0.0242  # dollars an hour for a core and a GiB of a sandbox
 STATUSES = {400: 3, 401: 16, 402: 8, 403: 7, 404: 5, 408: 4, 409: 6, 422: 3, 429: 8, 500: 13, 501: 12, 503: 14, 504: 4}
 CREATE_IF_MISSING, ANONYMOUS = 1, 4
 
 
 class No(Refusal):
-    """An answer that is a status of gRPC."""
+    """A refusal with a gRPC status."""
     def __init__(self, status, words):
         super().__init__(status, words)
 
 
 class Program:
-    """What runs in a sandbox, and what it has said; its input by offset, so that what is sent twice counts once."""
+    """A program that runs in a sandbox, and its output. Its input is stored by offset, so that repeated writes count once."""
     def __init__(self, words, home, env):
         self.said, self.ended, self.more = [bytearray(), bytearray()], [False, False], threading.Condition()
         self.taken, self.lock = 0, threading.Lock()
@@ -88,7 +89,7 @@ class Sandbox(Machine):
 
 
 class Box:
-    """The directory of a sandbox that is real."""
+    """The directory of a real sandbox."""
     def __init__(self, cloud):
         self.dir = tempfile.mkdtemp(prefix="kolm-sandbox-")
         self.home, self.cloud = os.path.join(self.dir, "root"), cloud
@@ -96,7 +97,7 @@ class Box:
         self.env = {"HOME": self.home, "PATH": cloud.box_path, "LANG": "C.UTF-8"}
 
     def stop(self):
-        """What runs in it is ended by who ends it."""
+        """Does nothing, because end_account ends what runs in it."""
 
     def cut(self):
         for link in list(self.cloud.server.links):
@@ -104,12 +105,12 @@ class Box:
 
 
 class Modal(MachineCloud):
-    """key: id and secret of the token, with a colon. limited: ten calls a minute, then it asks to wait. builds: whether an image is made before it is there. timeout: what
-    a sandbox really gets, if it is not what was asked for. result: the status with which a sandbox ends that dies."""
+    """key: id and secret of the token, with a colon. limited: ten calls a minute, then it asks to wait. builds: whether images must be
+    built first. timeout: what a sandbox really gets, if not as requested. result: the final status of a sandbox that dies."""
     def __init__(self, key="ak-kolm-test:as-0123456789abcdef", boot=0, port=None):
         self.limited, self.builds, self.timeout, self.result, self.expires, self.page = False, True, None, INTERNAL_FAILURE, None, 50
         self.images, self.apps, self.throttled, self.box_path = {}, {}, 0, "/usr/bin:/bin"
-        self.told = None  # the rates, instead of all of them
+        self.told = None  # the rates to report instead of all
         self.environments = {"main": "en-" + secrets.token_hex(11)}
         super().__init__(key, boot, port)
 
@@ -146,12 +147,12 @@ class Modal(MachineCloud):
             call.end(refusal.status, refusal.body.replace("%", "%25").replace(" ", "%20"), more)
 
     def wish(self, seconds):
-        """To be asked again then."""
+        """Returns a request to retry after these seconds."""
         detail = {"type_url": "type.modal.com/modal.client.RPCRetryPolicy", "value": SCHEMA.write("RPCRetryPolicy", {"retry_after_secs": seconds})}
         return base64.b64encode(SCHEMA.write("RPCStatus", {"code": 8, "message": "wait", "details": [detail]})).decode().rstrip("=")
 
     def done_by(self, call):
-        """Status and message of a call, which is carried out; it answers nobody."""
+        """Executes a call without answering it; returns its status and message."""
         try:
             function, answer = self.function_of(call)
             result = function(call)
@@ -205,13 +206,13 @@ class Modal(MachineCloud):
 
     @staticmethod
     def spoil_message(kind, status, message, call):
-        """What only gRPC can do wrong, after it was done. Whether it was that."""
+        """Faults specific to gRPC, after the call was executed. Returns whether the fault is one of these."""
         if isinstance(kind, tuple) and kind[0] == "done-status":
             call.end(kind[1], "after%20all")
         elif kind == "break-done":
             call.send_bytes(b"\x00\x00\x00")
             call.break_off()
-        elif kind == "goaway":  # this call is answered, and no other on this connection
+        elif kind == "goaway":  # this call is answered, but no other on this connection
             call.link.frame(h2.GOAWAY, 0, 0, struct.pack(">II", call.number, 0))
             if status == 0:
                 call.send(message)
@@ -298,7 +299,7 @@ class Modal(MachineCloud):
         rates = {"gpu_" + name.lower().replace("-", "_"): "%.4f" % (price + risen) for name, (_, price) in GPUS.items()}
         return {"rates": {**rates, "sandbox_cpu_core": str(CPU), "sandbox_memory_gib": str(MEMORY), "volume_storage": "0.09"}}
 
-    # ---- What a sandbox is made of
+    # ---- Prerequisites of a sandbox
 
     def environment(self, name):
         name = name or "main"
@@ -407,7 +408,8 @@ class Modal(MachineCloud):
         raise No(5, "Sandbox not found")
 
     def until(self, sandbox_of, seconds, ready):
-        """What ready() says once it says something, or when the time is over: the lock is free meanwhile. On a clock that the test holds nothing is waited for."""
+        """Returns the value of ready() once it is true or the time is over; the lock is free in the meantime. Does not wait if the test has
+        set the clock."""
         end = time.monotonic() + (seconds if self.clock.held is None else 0)
         while True:
             with self.lock:
@@ -560,4 +562,4 @@ ROUTES.update({ROUTER + name: (function, asked, answer) for name, function, aske
     ("TaskExecWait", Modal.exec_wait, "TaskExecWaitRequest", "TaskExecResult"),
     ("TaskExecPoll", Modal.exec_poll, "TaskExecPollRequest", "TaskExecResult"))})
 STREAMS = {CLIENT + "ImageJoinStreaming", CLIENT + "SandboxGetLogs", ROUTER + "TaskExecStdioRead"}
-SLOW = {CLIENT + "SandboxWait", CLIENT + "SandboxGetTaskId", ROUTER + "TaskExecStdinWrite", ROUTER + "TaskExecWait"}  # they take the lock themselves
+SLOW = {CLIENT + "SandboxWait", CLIENT + "SandboxGetTaskId", ROUTER + "TaskExecStdinWrite", ROUTER + "TaskExecWait"}  # take the lock themselves

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages of Modal's protocol that its contract server reads and writes: names and numbers as the client modal 1.6.4 has them, which proves them."""
+"""The messages of Modal's protocol that its contract server uses. Names and numbers are those of the client modal 1.6.4, which the tests of
+clients verify."""
 from protobuf import Schema
 
 SCHEMA = Schema("""

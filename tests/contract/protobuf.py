@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of Protocol Buffers as dictionaries, after a schema in text. A line is a message: "Name: field=1s other=2*Name2". Types: s text, y bytes, v a whole number
-(bool and enum too), f float, d double, m text to text, else the name of a message; * before it: several."""
+"""Protocol Buffers messages as dictionaries, described by a schema in text. A line is a message: "Name: field=1s other=2*Name2". Types: s
+text, y bytes, v an integer (also bool and enum), f float, d double, m map of text to text, otherwise the name of a message; * before it:
+repeated."""
 import struct
 
 

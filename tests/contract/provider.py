@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the contract servers of services have in common: a clock of their own, routes, a token, a ledger, and faults that are put between them and a client."""
+"""What the contract servers of services share: a clock of their own, routes, a token, billing, and faults between them and a client."""
 import email.utils
 import json
 import re
@@ -11,16 +11,16 @@ from server import Server, answer, reset
 class Fault:
     """Does `kind` to requests whose "METHOD /path" matches `where`, from number `first` on (1: the first), `times` of them (0: all).
 
-    refuse       the connection is closed before the request has an effect
-    reset        the request has its effect, and the answer is cut in its middle by a RST
-    lost         the request has its effect, and no answer comes
-    slow         the answer comes a byte at a time
-    malformed, huge, html   the effect is had, and the body is another one
-    foreign      a 404 with an object that is not the provider's, and no effect
-    NUMBER       that status, with the provider's own body of an error, and no effect
-    (NUMBER, headers)       with these headers; of a Retry-After "date" is the date in a second
-    after-500    the request has its effect, and the answer is a 500
-    error-200    a 200 with the body of an error, and no effect
+    refuse       the connection is closed before the request is executed
+    reset        the request is executed, and a RST cuts the answer in the middle
+    lost         the request is executed, and no answer comes
+    slow         the answer comes one byte at a time
+    malformed, huge, html   the request is executed, and the body is replaced
+    foreign      a 404 with an object that is not the provider's; not executed
+    NUMBER       that status, with the provider's own error body; not executed
+    (NUMBER, headers)       with these headers; a Retry-After of "date" becomes the date in a second
+    after-500    the request is executed, and the answer is a 500
+    error-200    a 200 with the body of an error; not executed
     """
 
     def __init__(self, where, kind, first=1, times=1):
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 class Provider:
-    """A provider is a list of routes and what they change. Its time passes by `tick` seconds a request, and by nothing else."""
+    """A provider is a list of routes and their state. Its time advances only by requests, `tick` seconds each."""
     tick = 20.0
 
     def __init__(self, token="t0ken-canary-5f21d7", context=None):
@@ -50,25 +50,25 @@ class Provider:
         self.address = self.server.url("", "https" if context else None)
         self.taken = []  # "METHOD /path" of each request
 
-    # ---- for a provider to say
+    # ---- to be implemented by a provider
 
     def routes(self):
-        """[("METHOD", "/path/(pattern)", function(request, *groups) -> (status, body, headers))]"""
+        """Returns [("METHOD", "/path/(pattern)", function(request, *groups) -> (status, body, headers))]."""
         raise NotImplementedError
 
     def error(self, status, message, **more):
-        """The body of an error as this provider writes it."""
+        """Returns the body of an error as this provider writes it."""
         raise NotImplementedError
 
     def authorise(self, request):
         raise NotImplementedError
 
     def running(self):
-        """Names of the jobs that are billed now."""
+        """Returns the names of the jobs that are billed now."""
         raise NotImplementedError
 
     def stored(self):
-        """Names of the files that are there."""
+        """Returns the names of the files that exist."""
         raise NotImplementedError
 
     # ---- answering
@@ -78,7 +78,7 @@ class Provider:
         return self
 
     def plain(self, request):
-        """The answer without any fault: (status, body, headers); body is what becomes JSON, or bytes."""
+        """Returns the answer without any fault: (status, body, headers); body is bytes, or an object that becomes JSON."""
         path = request.target.split("?", 1)[0]
         try:
             for method, pattern, function in self.routes():
@@ -87,7 +87,7 @@ class Provider:
                     if not getattr(function, "open", False):
                         self.authorise(request)
                     elif "authorization" in request.headers:
-                        self.strangers.append(path)  # a token came to an address that must not get one
+                        self.strangers.append(path)  # a token was sent to an address that must not receive one
                         raise Refused(400, self.error(400, "only one authorisation is allowed"))
                     result = function(request, *match.groups())
                     return result if len(result) == 3 else (*result, ())
@@ -153,7 +153,7 @@ def as_json(status, body, headers=()):
 
 
 def without_token(function):
-    """For a route that must not get the token: a presigned address."""
+    """Marks a route that must not receive the token: a presigned address."""
     function.open = True
     return function
 
@@ -169,7 +169,7 @@ def read_json(request, error):
 
 
 def multipart(request):
-    """{name: (filename or None, bytes)} of a multipart/form-data body."""
+    """Returns {name: (filename or None, bytes)} of a multipart/form-data body."""
     match = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
     parts = {}
     for piece in request.body.split(b"--" + match.group(1).encode())[1:-1] if match else []:
@@ -182,12 +182,12 @@ def multipart(request):
 
 
 def stamp(seconds):
-    """As providers write a time."""
+    """Formats a time as providers do."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
 
 
 def nearest_answer(rows, question):
-    """What a trained model says: the output of the row whose words are most like those of the question, and how much alike they are."""
+    """Answers like a trained model: returns the output of the row whose words are most similar to the question's, and the similarity."""
     words = set(question.lower().split())
     best, text = -1.0, ""
     for asked, said in rows:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contract server of Replicate's models, files, trainings and predictions, as its client 1.0.7 speaks to it."""
+"""A contract server of Replicate's models, files, trainings and predictions, as its client 1.0.7 uses it."""
 import hashlib
 import json
 import re
@@ -11,7 +11,7 @@ VERSION = "a" * 64
 
 
 class Replicate(Provider):
-    page = 2  # items of a page of a list
+    page = 2  # items per page of a list
 
     def __init__(self, **more):
         self.files, self.trainings, self.predictions = {}, {}, {}
@@ -132,7 +132,7 @@ class Replicate(Provider):
                  "metrics": {"predict_time": 12.5} if job["status"] == "succeeded" else {},
                  "urls": {"get": "%s/v1/%s/%s" % (self.address, kind, job["id"]), "cancel": "%s/v1/%s/%s/cancel" % (self.address, kind, job["id"])}}
         if kind == "trainings":
-            reply["destination"] = None  # as it is seen there
+            reply["destination"] = None  # as observed at Replicate
         return reply
 
     def train(self, request, trainer, version):
@@ -183,7 +183,7 @@ class Replicate(Provider):
         job = self.find(self.trainings, name, "training")
         return 200, b"weights of " + job["id"].encode() * 1000, (("Content-Type", "application/octet-stream"),)
 
-    # ---- the ledger
+    # ---- billing and storage
 
     def running(self):
         jobs = [*self.trainings.values(), *self.predictions.values()]

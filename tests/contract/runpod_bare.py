@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Importing this lets `import runpod` pass without what its command line needs, which is not installed: nothing of that is called here."""
+"""Lets `import runpod` succeed without the packages of its command line, which are not installed and not needed here."""
 import importlib.abc
 import importlib.machinery
 import sys

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RunPod's REST API v2 as far as kolm uses it: pods and the catalog of GPUs, as its specification of 2026-08-20 has them, with the fields that its clients send beside that. State,
-money, errors; it rejects what RunPod rejects. Pods are accounts on loopback where a port for them is given."""
+"""RunPod's REST API v2 as far as kolm uses it: pods and the catalog of GPUs as in its specification of 2026-08-20, with the additional
+fields that its clients send. State, costs, errors; it rejects what RunPod rejects. Pods are accounts on loopback if a port for them is
+given."""
 import json
 import re
 import time
@@ -13,8 +14,8 @@ TITLES = {400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403:
           422: "Unprocessable Entity", 429: "Too Many Requests", 500: "Internal Server Error"}
 NO_CAPACITY = "There are no longer any instances available with the requested specifications. Please refresh and try again."
 CENTRES = ("US-KS-2", "EU-RO-1", "CA-MTL-1")
-# id, gigabytes, dollars an hour SECURE and COMMUNITY (0: not offered there), manufacturer, {data centre: availability}. The cheapest are of another maker, without a
-# price, or not to be had now.
+# id, gigabytes, dollars an hour SECURE and COMMUNITY (0: not offered there), manufacturer, {data centre: availability}. The cheapest are
+# from another manufacturer, have no price, or are unavailable.
 TYPES = (("AMD Instinct MI300X OAM", 192, 0.25, 0, "AMD", {"EU-RO-1": "HIGH"}),
          ("NVIDIA RTX A4000", 16, 0, 0.17, "NVIDIA", {"US-KS-2": "LOW"}),
          ("NVIDIA RTX A5000", 24, 0.27, 0.16, "NVIDIA", {"US-KS-2": "LOW", "EU-RO-1": "NONE"}),
@@ -22,8 +23,8 @@ TYPES = (("AMD Instinct MI300X OAM", 192, 0.25, 0, "AMD", {"EU-RO-1": "HIGH"}),
          ("NVIDIA L40S", 48, 0.86, 0.79, "NVIDIA", {"EU-RO-1": "MEDIUM", "CA-MTL-1": "HIGH"}),
          ("NVIDIA A100 80GB PCIe", 80, 1.39, 1.19, "NVIDIA", {"EU-RO-1": "HIGH"}),
          ("NVIDIA H100 80GB HBM3", 80, 2.69, 0, "NVIDIA", {"CA-MTL-1": "LOW"}))
-DISK = 0.1 / 730  # dollars an hour for a gigabyte of the container, which is billed beside the cost that a pod shows
-SHOWS_TERMINATED = 30  # seconds for which what was terminated is still shown
+DISK = 0.1 / 730  # dollars an hour per gigabyte of the container, which is billed in addition to the cost that a pod shows
+SHOWS_TERMINATED = 30  # seconds for which a terminated pod is still shown
 
 
 def problem(status, detail, errors=None):
@@ -33,7 +34,7 @@ def problem(status, detail, errors=None):
     return value
 
 
-# ---- What a request may say: {field: what it must be}. A field that is not there is refused, as unevaluatedProperties: false has it.
+# ---- Fields of requests: {field: what it must be}. Other fields are refused, because of unevaluatedProperties: false.
 
 def is_text(value):
     return isinstance(value, str) and value != ""
@@ -80,14 +81,14 @@ class Pod(Machine):
         self.id, self.kind, self.body, self.state = uuid.uuid4().hex[:14], kind, body, "PROVISIONING"
         self.cloud_type, self.gone = body.get("cloud", "SECURE"), None
         self.started = time.time()
-        starts = "22/tcp" in body.get("ports", []) and not any(body.get(name) for name in ("args", "entrypoint", "cmd"))  # the image's own start script brings sshd
+        starts = "22/tcp" in body.get("ports", []) and not any(body.get(name) for name in ("args", "entrypoint", "cmd"))  # the image's script starts sshd
         self.public = body.get("env", {}).get("PUBLIC_KEY") if starts else None
 
 
 class RunPod(MachineCloud):
-    """key: the token. limited: six requests a minute, as too many would be there. page: pods of one answer, with nextCursor; None: all. word: what the state of a
-    pod that boots is called, if it is none of the documented words. direct: whether ssh.direct is there, or the ports of the runtime alone.
-    balance: of the account. errors: of GraphQL, beside what it answers."""
+    """key: the token. limited: six requests a minute, the rest is rejected. page: pods per answer, with nextCursor; None: all. word: the
+    state of a booting pod, if not a documented one. direct: whether ssh.direct is present, or only the ports of the runtime. balance: of
+    the account. errors: of GraphQL, in addition to its answer."""
     refusals_are = "application/problem+json"
 
     def __init__(self, key="rpa_kolm-test-0123456789abcdef", boot=0, port=None):
@@ -152,7 +153,7 @@ class RunPod(MachineCloud):
         return super().is_booted(pod) or (pod.public is None and not self.never_boots and self.clock.now() - pod.born >= self.boot)
 
     def ports(self, pod):
-        """Those that reach the container: for ssh alone, which is what is asked for."""
+        """Returns the reachable ports of the container: only ssh is requested."""
         if pod.state != "RUNNING" or "22/tcp" not in pod.body.get("ports", []):
             return []
         return [{"private": 8888, "public": None, "type": "http", "ip": None}, {"private": 22, "public": self.port or 10022, "type": "tcp", "ip": pod.address}]
@@ -249,13 +250,13 @@ class RunPod(MachineCloud):
         return {"keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== of-its-owner"]}
 
     def graphql(self, match, request):
-        """As far as it is asked: what REST does not have."""
+        """Only the query that REST does not have."""
         query = "".join(json.loads(request.body).get("query", "").split())
         if query != "query{myself{clientBalance}}":
             return {"errors": [{"message": "Cannot query that field"}]}
         return {"data": {"myself": {"clientBalance": self.balance}}, **({"errors": self.errors} if self.errors else {})}
 
-    # Its owner's keys are replaced by PUT, all of them: nothing here may ask for that.
+    # PUT would replace all of the owner's keys: no request may do that.
     routes = [("GET", re.compile("/v2/account/ssh-keys"), get_keys),
               ("POST", re.compile("/graphql"), graphql),
               ("GET", re.compile("/v2/catalog/gpus"), get_gpus),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RunPod's job API of serverless queue endpoints, as its Python client 1.12.0 speaks to it and its documentation has it: states, ttl, limits. The worker behind the queue is
-a function, which really answers."""
+"""RunPod's job API of serverless queue endpoints, as its Python client 1.12.0 uses it and as documented: states, ttl, limits. The worker
+behind the queue is a function, which really answers."""
 import asyncio
 import copy
 import inspect
@@ -20,14 +20,15 @@ class Job:
         self.id, self.born, self.input = str(uuid.uuid4()) + "-u1", born, value["input"]
         self.policy = {**DEFAULTS, **value.get("policy", {})}
         self.has_ttl = "ttl" in value.get("policy", {})
-        self.cancelled, self.taken, self.result = None, False, None  # the result is the handler's
+        self.cancelled, self.taken, self.result = None, False, None  # set by the handler
 
 
 class Serverless(Provider):
-    """handler(job): what the worker does, as runpod.serverless.start takes it. waits, runs: seconds in the queue and in work. stuck: no worker ever takes a job. word: what an
-    unfinished job's state is called, if it is none of the documented ones. tamper: changes an output before it is sent. error_form: of a worker's error, from its text. deaf:
-    how many cancels are answered and not done. hides: how many looks do not see a job that is there. late: how many looks do not show a cancel
-    that was taken. handler None: workers take the jobs, by the addresses that worker_env() has, and send what became of them."""
+    """handler(job): the worker, as runpod.serverless.start takes it; None: workers take the jobs through the addresses of worker_env(), and
+    send the results. waits, runs: seconds in the queue and in work. stuck: no worker ever takes a job. word: the state of an unfinished
+    job, if not a documented one. tamper: changes an output before it is sent. error_form: makes a worker's error from its text. deaf: how
+    many cancels are answered but not executed. hides: how many queries do not see an existing job. late: how many queries do not show an
+    accepted cancel."""
     tick = 1.0
 
     def __init__(self, handler, endpoint="abc123def456", **more):
@@ -79,7 +80,7 @@ class Serverless(Provider):
     # ---- States
 
     def state(self, job):
-        """None: it is not known any more."""
+        """Returns None if the job is no longer known."""
         age, limit = self.now - job.born, job.policy["executionTimeout"] / 1000
         if age >= job.policy["ttl"] / 1000:
             return None
@@ -151,10 +152,10 @@ class Serverless(Provider):
                               "inQueue": states.count("IN_QUEUE"), "retried": 0},
                      "workers": {"idle": 1, "initializing": 0, "ready": 1, "running": states.count("IN_PROGRESS"), "throttled": 0}}
 
-    # ---- For workers, as the package runpod has them
+    # ---- For workers, as the package runpod calls it
 
     def worker_env(self):
-        """Of the container of worker w1."""
+        """Returns the environment of the container of worker w1."""
         here = "%s/%s" % (self.api(), self.endpoint)
         return {"RUNPOD_WEBHOOK_GET_JOB": here + "/job-take/$ID?gpu=x", "RUNPOD_WEBHOOK_POST_OUTPUT": here + "/job-done/$RUNPOD_POD_ID/$ID?gpu=x",
                 "RUNPOD_POD_ID": "w1", "RUNPOD_AI_API_KEY": "worker-" + self.token, "RUNPOD_ENDPOINT_ID": self.endpoint,
@@ -169,7 +170,7 @@ class Serverless(Provider):
         return 204, None
 
     def stop(self, request, endpoint):
-        """Answered at once where it is held open there."""
+        """Answered at once, although RunPod holds it open."""
         self.server.over.wait(0.05)
         return 200, {"jobsToStop": [job.id for job in self.jobs.values() if job.taken and job.result is None and job.cancelled is not None]}
 
@@ -181,7 +182,7 @@ class Serverless(Provider):
             self.jobs[name].result = value["output"]
         return 200, {}
 
-    # ---- The ledger
+    # ---- Billing
 
     def running(self):
         return [job.id for job in self.jobs.values() if self.state(job) in ("IN_QUEUE", "IN_PROGRESS")]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every server of the contract tests stands on: HTTP/1.1 with full control of the wire, TLS with an authority of its own, and a ledger."""
+"""The basis of all servers of the contract tests: HTTP/1.1 with full control of the wire, TLS with its own authority, and a list of
+requests."""
 import os
 import socket
 import ssl
@@ -8,7 +9,7 @@ import threading
 
 
 class Request:
-    """One request as it came; names of headers in lower case."""
+    """One request as received; names of headers in lower case."""
     def __init__(self, method, target, headers, body, connection):
         self.method, self.target, self.headers, self.body, self.connection = method, target, headers, body, connection
 
@@ -17,7 +18,7 @@ class Request:
 
 
 def answer(status, body=b"", headers=(), reason="Words"):
-    """The bytes of a whole answer."""
+    """Returns the bytes of a complete answer."""
     if isinstance(body, str):
         body = body.encode()
     lines = ["HTTP/1.1 %d %s" % (status, reason), *("%s: %s" % pair for pair in headers)]
@@ -27,7 +28,7 @@ def answer(status, body=b"", headers=(), reason="Words"):
 
 
 def read_request(stream, connection):
-    """The next request of a connection; None at its end."""
+    """Returns the next request of a connection, None at its end."""
     line = stream.readline(65536)
     if not line.strip():
         return None
@@ -55,8 +56,9 @@ def read_request(stream, connection):
 
 
 class Server:
-    """Answers with what `handle(request, connection)` returns: bytes; or None, if it has written to the connection itself and it is to be closed. `seen` holds
-    every request in order, `connections` how many there were; `over` is set when it closes, for a handler that gives no answer until then."""
+    """Answers with the bytes that `handle(request, connection)` returns; if it returns None, it has written to the connection itself, which
+    is then closed. `seen` holds every request in order, `connections` is their number; `over` is set when the server closes, for a handler
+    that does not answer until then."""
     def __init__(self, handle, context=None, raw=None):
         self.handle, self.context, self.raw = handle, context, raw
         self.seen, self.connections, self.errors = [], 0, []
@@ -108,7 +110,7 @@ class Server:
                     if reply is None:
                         return
                     connection.sendall(reply)
-        except (OSError, ValueError) as error:  # the other side went away, or does not speak TLS
+        except (OSError, ValueError) as error:  # the other side closed the connection, or does not use TLS
             self.errors.append(error)
         finally:
             for end in (connection, plain):
@@ -145,14 +147,14 @@ class Server:
 
 
 def reset(connection):
-    """Ends a connection with RST, so that the other side sees an error and no end."""
+    """Ends a connection with RST, so that the other side gets an error instead of an end."""
     plain = connection
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     plain.close()
 
 
 class Authority:
-    """An authority with certificates for 127.0.0.1 and localhost, and wrong ones, made by openssl in `folder`."""
+    """An authority with certificates for 127.0.0.1 and localhost, and wrong ones, which openssl makes in `folder`."""
     def __init__(self, folder):
         self.folder = folder
         self.ca = os.path.join(folder, "ca.pem")
@@ -169,7 +171,7 @@ class Authority:
         self.openssl(*words, at=at)
 
     def context(self, name="server", names="IP:127.0.0.1,DNS:localhost", issuer="ca", at=None):
-        """A server's TLS context with such a certificate, made on first use, on the day `at`."""
+        """Returns a server's TLS context with such a certificate, made on first use, on the day `at`."""
         if not os.path.exists(os.path.join(self.folder, name + ".pem")):
             self.make(name, issuer, ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=" + names], at)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The providers' own clients against the contract servers: what a server lets pass is worth something only if these pass too.
+"""The providers' own clients against the contract servers: the servers are only valid if these succeed too.
 
 usage: test_clients.py   (KOLM_TEST_CLIENTS: the Python of the environment that requirements-clients.txt describes)
 """
@@ -94,7 +94,7 @@ class Clients(unittest.TestCase):
         self.assertEqual((server.running(), server.stored()), ([], []))
 
     def test_fal(self):
-        """Its hosts are read when it is imported, and it speaks TLS alone: so it runs in a process of its own."""
+        """It reads its hosts when it is imported, and only uses TLS: so it runs in a separate process."""
         from fal_cloud import Fal
         from server import Authority
         authority = Authority(self.dir)
@@ -117,7 +117,8 @@ while not isinstance(second.status(), fal_client.Completed):
         self.assertEqual((server.running(), server.submits), ([], 3))
 
     def test_lambda(self):
-        """Its command line, as a user runs it. Strict: a code, a region or a status that the specification does not have is a traceback."""
+        """Its command line, as a user runs it. It is strict: a code, region or status that is not in the specification raises a
+        traceback."""
         from lambda_cloud import Lambda
         server = self.serve(Lambda(boot=0.2))
         server.keys.append({"id": "ab" * 16, "name": "mine", "public_key": "ssh-ed25519 AAAA me"})
@@ -140,11 +141,12 @@ while not isinstance(second.status(), fal_client.Completed):
         self.assertEqual((server.launches, server.requests[0]), (1, ("GET", "/api/v1/instance-types")))
         for refused in (lai("ls", token="wrong"), lai("start", "--instance-type", "gpu_1x_rtx6000", "--region", "us-east-1", "--ssh-key", "mine")):
             self.assertNotEqual(refused.returncode, 0, refused.stdout)
-            self.assertNotIn("must match const", refused.stdout)  # it knows the code
+            self.assertNotIn("must match const", refused.stdout)  # the client knows the code
         self.assertEqual(server.launches, 1)
 
     def test_runpod(self):
-        """dstack's client of REST v2, as RunPod's own speaks GraphQL. It says more of a pod than kolm does; what it leaves out, requests that the server must refuse, follows."""
+        """Uses dstack's client of REST v2, because RunPod's own uses GraphQL. It sends more about a pod than kolm does. Then come requests
+        that it never sends and the server must refuse."""
         import requests
         from dstack._internal.core.backends.runpod import api_client
         from runpod_cloud import RunPod
@@ -232,7 +234,7 @@ for key in ("wrong", sys.argv[1]):
 """
 
     def test_runpod_balance(self):
-        """By the client of RunPod itself: what it does not have in REST v2."""
+        """Uses RunPod's own client, for what REST v2 does not have."""
         from runpod_cloud import RunPod
         server = self.serve(RunPod())
         done = subprocess.run([sys.executable, "-c", self.BALANCE, server.key, os.path.dirname(os.path.abspath(__file__))], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -240,7 +242,7 @@ for key in ("wrong", sys.argv[1]):
         self.assertEqual(done.stdout, "AuthenticationError\n25.0\n")
 
     def test_runpod_endpoints(self):
-        """Its own client speaks to endpoints. In a process of its own, as it reads the address when it is imported."""
+        """Its own client for endpoints, in a separate process because it reads the address when it is imported."""
         from runpod_serverless import Serverless
 
         def handler(job):
@@ -255,7 +257,7 @@ for key in ("wrong", sys.argv[1]):
         self.assertEqual((server.running(), server.submits), ([], 4))
 
     def test_vast(self):
-        """Its command line, judged by what it prints: it exits with 0 when it is refused, too. Each start of it asks for the names of GPUs."""
+        """Its command line, checked by its output, because it exits with 0 even if it is refused. Each start requests the names of GPUs."""
         from vast_cloud import Vast
         server = self.serve(Vast(boot=0.2))
 
@@ -324,7 +326,7 @@ assert list(modal.Sandbox.list(app_id=app.app_id, tags={"kolm": "1"})) == []
 '''
 
     def test_modal(self):
-        """Its library in a process of its own, as it keeps a client and its settings; and its command line for the prices."""
+        """Its library in a separate process, because it caches a client and its settings; and its command line for the prices."""
         from modal_cloud import Modal
         server = self.serve(Modal(boot=0.2, port=1))
         identity, _, secret = server.key.partition(":")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with the backend fal against a contract server of it: answers by an endpoint that the user names.
+"""kolm with the backend fal against its contract server: answers from an endpoint that the user names.
 
 usage: test_fal.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
@@ -32,7 +32,7 @@ class FalCase(CloudCase):
             shutil.copy(os.path.join(folder, "..", "..", "local-cpu", "local-cpu" + end), self.plugins)
 
     def model(self):
-        """An artifact of the task `router`, made on this machine."""
+        """Makes an artifact of the task `router` on this machine."""
         self.write_rows()
         done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "local-cpu")
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -49,7 +49,7 @@ class FalCase(CloudCase):
         self.assert_no_canary()
 
     def test_the_tokens_are_nowhere(self):
-        """Those of all providers are set."""
+        """The tokens of all providers are set."""
         self.model()
         tokens = canary.tokens()
         self.provider.token = tokens[self.variable]
@@ -64,7 +64,7 @@ class FalCase(CloudCase):
         self.assertEqual(canary.files_with(self.dir, tokens.values()), [])
 
     def test_no_socket_under_airgap_with_all_tokens(self):
-        """Of list, detect, pick, quote, compile and run: none but those in which kolm itself tries whether there is a way out, which must fail."""
+        """For list, detect, pick, quote, compile and run: only those by which kolm checks its fence, and these must fail."""
         self.model()
         self.add_the_other_clouds()
         env = {**self.env, **canary.tokens()}
@@ -131,7 +131,7 @@ class FalCase(CloudCase):
         self.assertEqual(self.provider.submits, 0)
 
     def test_addresses_of_others_are_not_followed(self):
-        """A queue that answers with addresses elsewhere gets no token there: those that follow from the id are used."""
+        """If the queue replies with addresses on another host, the token is not sent there: those derived from the id are used."""
         other = Fal(ROWS)
         self.addCleanup(other.close)
         self.provider.lies = other.address
@@ -142,7 +142,7 @@ class FalCase(CloudCase):
     def test_faults(self):
         self.model()
         submit, status, result = "^POST /me/router$", "/status", r"^GET /me/router/requests/[0-9a-f-]+$"
-        # where, kind, how the fault ends: True answers nevertheless, False one sentence
+        # where, kind, expected: True succeeds nevertheless, False is an error
         for where, kind, good in (
                 (submit, "refuse", False), (submit, "lost", False), (submit, "reset", False), (submit, "slow", True), (submit, "after-500", False), (submit, "error-200", False),
                 (submit, "malformed", False), (submit, "huge", False), (submit, 401, False), (submit, 402, False), (submit, 403, False), (submit, 404, False), (submit, 409, False),
@@ -161,7 +161,7 @@ class FalCase(CloudCase):
                 else:
                     self.assert_sentence(done)
                 self.assertLessEqual(self.provider.submits, 1)
-                # what may run after an unclear submit ends by itself, and is not repeated
+                # what may run after an unclear submission ends by itself, and is not submitted again
                 self.provider.now += 1000
                 self.assertEqual(self.provider.running(), [])
 

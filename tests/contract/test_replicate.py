@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with the backend replicate against a contract server of it.
+"""kolm with the backend replicate against its contract server.
 
 usage: test_replicate.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
@@ -19,7 +19,7 @@ CREATE, LOOK = "^POST /v1/models/.*/trainings$", r"^GET /v1/trainings/[a-z0-9]+$
 class ReplicateCase(Jobs, CloudCase):
     name, variable = "replicate", "KOLM_REPLICATE_TOKEN"
     look, first, working = LOOK, "starting", "processing"
-    # step, kind, whether it goes well nevertheless, whether the job may be left as unknown
+    # step, kind, whether it succeeds nevertheless, whether the job may be left as unknown
     faults = (
         ("^POST /v1/files$", "refuse", False, False), ("^POST /v1/files$", "lost", False, False), ("^POST /v1/files$", "reset", False, False), ("^POST /v1/files$", "after-500", False, False),
         ("^POST /v1/files$", "slow", True, False), ("^POST /v1/files$", "malformed", False, False), ("^POST /v1/files$", "huge", False, False), ("^POST /v1/files$", 401, False, False),
@@ -45,7 +45,7 @@ class ReplicateCase(Jobs, CloudCase):
         self.assertEqual(manifest["report"]["trainer_version"], VERSION)
 
     def test_an_unclear_training_is_for_the_user_to_look_at(self):
-        """Replicate finds nothing by a name: kolm does not say that it will, and says how the warning ends."""
+        """Replicate cannot find trainings by name: kolm does not promise that it will, and says how to clear the warning."""
         self.provider.fault(CREATE, "lost")
         done = self.compile()
         self.assert_sentence(done, "it may have been submitted", "(POST ")
@@ -101,7 +101,7 @@ class ReplicateCase(Jobs, CloudCase):
         self.assertIn("trainer", done.stdout)
 
     def test_files_of_many_pages_are_found_by_name(self):
-        """The upload is unclear, and the file is on the third page of the list."""
+        """The result of the upload is unclear, and the file is on the third page of the list."""
         for number in range(5):
             self.provider.files["other%d" % number] = {"id": "other%d" % number, "name": "mine.jsonl", "content": b"", "born": 0}
         self.provider.fault("^POST /v1/files$", "lost")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with answers by a serverless endpoint of RunPod, against a contract server whose worker is kolm_worker.py with the model in it.
+"""kolm with answers from a serverless endpoint of RunPod, against a contract server whose worker is kolm_worker.py with the model.
 
 usage: test_runpod.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
@@ -27,7 +27,7 @@ RUN, STATUS, CANCEL = "^POST /v2/%s/run$" % ENDPOINT, "^GET /v2/%s/status/" % EN
 
 class Case(CloudCase):
     name, variable = "runpod", "KOLM_RUNPOD_TOKEN"
-    made = None  # a directory with the model that all tests ask, and the keys with which it is signed
+    made = None  # a directory with the model that all tests use, and the keys by which it is signed
 
     def setUp(self):
         self.worker = None
@@ -55,7 +55,7 @@ class Case(CloudCase):
         return self.worker.answer(job)
 
     def deploy(self, name):
-        """An image with that model: of a home of its own, which knows nothing of this one."""
+        """Creates an image with the model, with its own home and no access to this one."""
         sys.path.insert(0, self.source)
         import kolm_worker
         home = os.path.join(self.dir, "worker")
@@ -69,11 +69,11 @@ class Case(CloudCase):
         return self.run_kolm("run", "router-1.0.0.kolm", *texts, "--backend", "runpod", **more)
 
     def pause(self, seconds=0.005):
-        """Between two looks for something."""
+        """Waits between two checks of a condition."""
         self.provider.server.over.wait(seconds)
 
     def assert_ends(self):
-        """Of what was submitted nothing runs on: it was cancelled, or its ttl ends it."""
+        """Checks that no submitted job keeps running: it was cancelled, or its ttl ends it."""
         self.assertEqual(self.provider.without_end(), [])
         self.provider.now += 600
         self.assertEqual(self.provider.running(), [])
@@ -82,7 +82,7 @@ class Case(CloudCase):
 
 class Answers(Case):
     def test_the_same_answers_as_here(self):
-        """Of a few hundred questions, in batches, whose ids are anything."""
+        """For a few hundred questions, in batches, with arbitrary ids."""
         questions = [{"id": "row %d" % (number % 500), "input": row["input"]} for number, row in enumerate(tickets(600, seed=7))]
         with open(os.path.join(self.work, "asked.jsonl"), "w", encoding="utf-8") as file:
             file.writelines(json.dumps(one) + "\n" for one in questions)
@@ -115,7 +115,7 @@ class Answers(Case):
         self.assertEqual((there.stdout, there.returncode), (here.stdout, 0))
 
     def test_big_questions(self):
-        """4 MB a request, as RunPod takes 10; one question alone may be larger."""
+        """4 MB per request, because RunPod accepts 10; a single question may be larger."""
         with open(os.path.join(self.work, "asked.jsonl"), "w", encoding="utf-8") as file:
             for number in range(12):
                 file.write(json.dumps({"id": str(number), "input": "refund refunds " + "x" * 1_000_000}) + "\n")
@@ -124,7 +124,7 @@ class Answers(Case):
         self.assertGreaterEqual(self.provider.submits, 3)
 
     def test_a_caller_that_waits_for_each_answer(self):
-        """By `run --serve` the next question comes after the answer to the last: a batch does not wait for more."""
+        """With `run --serve` the next question comes after the answer to the last one: a batch does not wait for more."""
         self.provider.tick = 10
         server = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "--serve", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -154,7 +154,7 @@ class Answers(Case):
                 self.assertRegex(self.run_kolm("compute", "detect", "--refresh").stdout, r"runpod +available +RunPod accepts the token: .*; answers by endpoint .*" + words)
 
     def test_a_new_model_is_not_there(self):
-        """What was just made is measured where it was made: the endpoint cannot have it."""
+        """A model that was just made is measured where it was made: the endpoint cannot have it."""
         done = self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", "runpod", "--recipe", "linear", "--version", "3.0.0", "--force")
         self.assert_sentence(done)  # this server has no pods
         self.assertEqual(self.provider.submits, 0)
@@ -168,7 +168,7 @@ class Answers(Case):
         self.assertEqual(sum(len(job.input["rows"]) for job in self.provider.jobs.values()), 160)
 
     def test_where_the_token_goes(self):
-        """To the address of endpoints, and not to that of pods; in the clear to this machine alone."""
+        """It goes to the address of endpoints, not to that of pods, and without encryption only to this machine."""
         with RunPod() as pods:
             self.configure(api=pods.api())
             self.assertEqual(self.ask("refund refunds about").returncode, 0)
@@ -234,7 +234,7 @@ class Trouble(Case):
         self.deploy("router-2.0.0.kolm")
         self.assertNotEqual(asked, self.worker.digest)
         self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): this endpoint has the model %s, and %s was asked for" % (self.worker.digest, asked))
-        self.worker.digest = asked  # a worker that does not look
+        self.worker.digest = asked  # a worker that does not check the digest
         self.provider.tamper = lambda output: {**output, "model": "00" * 32}
         self.assert_sentence(self.ask("x"), "answers with the model %s, and %s was asked for" % ("00" * 32, asked))
 
@@ -248,7 +248,7 @@ class Trouble(Case):
                 (change(output=3), "neither a text nor null"), (change(confidence=1.5), "no confidence from 0 to 1"), (change(confidence=None), "no confidence from 0 to 1")):
             self.provider.tamper = tamper
             self.assert_sentence(self.ask("refund refunds", "login logins"), words)
-        self.provider.tamper = lambda output: {**output, "answers": output["answers"][::-1]}  # any order will do
+        self.provider.tamper = lambda output: {**output, "answers": output["answers"][::-1]}  # any order is accepted
         done = self.ask("refund refunds", "login logins")
         self.assertEqual([line.split()[0] for line in done.stdout.splitlines()], ["refund", "login"])
         self.assert_ends()
@@ -261,7 +261,7 @@ class Trouble(Case):
         self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): CUDA out of memory")
 
     def test_a_worker_whose_server_ends(self):
-        """It is started again, and the model answers meanwhile."""
+        """The server is started again, and the model answers."""
         self.assertEqual(self.ask("refund refunds about").returncode, 0)
         first = self.worker.server
         first.kill()
@@ -278,7 +278,7 @@ class Trouble(Case):
         self.assertEqual(asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": []}})), {"model": self.worker.digest, "answers": []})
 
     def test_killed_at_each_request(self):
-        """Nobody cancels then: what was submitted has a ttl, and no later start of kolm waits for it or repeats it."""
+        """Then no process cancels: submitted jobs have a ttl, and no later start of kolm waits for them or repeats them."""
         self.assertEqual(self.ask("refund refunds about").returncode, 0)
         for number in range(len(self.provider.taken)):
             self.provider.taken.clear()
@@ -318,7 +318,7 @@ class Trouble(Case):
         self.assert_sentence(self.ask("x"), "the job was cancelled at RunPod, and not by this kolm")
 
     def test_it_never_starts(self):
-        """Given up after its time, and cancelled."""
+        """It is given up after its time, and cancelled."""
         self.provider.stuck, self.provider.tick = True, 0.001
         self.configure(endpoint_seconds=10)
         self.assert_sentence(self.ask("x"), "the time of 10 s is over")
@@ -349,7 +349,7 @@ class Trouble(Case):
         self.assertEqual((self.provider.submits, self.provider.running()), (1, []))
 
     def test_ctrl_c_and_a_cancel_that_takes_a_moment(self):
-        """The first look after it shows the job as it was: that is no reason for a warning."""
+        """The first query after it still shows the old state: that must not cause a warning."""
         self.provider.stuck, self.provider.tick, self.provider.late = True, 0.001, 1
         self.assertNotIn("is not cancelled yet", self.stop())
         self.assertEqual((self.provider.submits, self.provider.running(), self.provider.late), (1, [], 0))
@@ -378,7 +378,7 @@ class Trouble(Case):
         return json.loads(self.run_kolm("compute", "status", "--json", stderr=subprocess.DEVNULL).stdout)["leases"]
 
     def left(self, *faults):
-        """A job that may run for an hour, whose kolm was killed when it was there: what is recorded of it."""
+        """Leaves the record of a job that may run for an hour, by killing kolm while it exists."""
         self.configure(endpoint_seconds=3600)
         self.provider.stuck, self.provider.tick = True, 0.001
         kolm = subprocess.Popen([self.kolm, "run", "router-1.0.0.kolm", "x", "--backend", "runpod"], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
@@ -391,7 +391,7 @@ class Trouble(Case):
 
     def settled(self):
         while any(lease["state"] == "in use" for lease in self.leases()):
-            self.pause(0.2)  # each look is a process
+            self.pause(0.2)  # each check starts a process
         return self.leases()
 
     def test_a_job_that_may_run_for_long_is_recorded(self):
@@ -401,7 +401,7 @@ class Trouble(Case):
         self.assertRegex(lease["place"], "^RunPod, ttl [0-9]+ s, endpoint %s " % ENDPOINT)
         self.assertIn("it is not cancelled yet; RunPod will end it", self.run_kolm("compute", "reap", "--yes").stdout)
         self.provider.deaf = 0
-        self.configure(endpoint="another")  # its record has the endpoint
+        self.configure(endpoint="another")  # the endpoint is in its record
         self.run_kolm("compute", "reap", "--yes")
         self.assertEqual((self.leases(), self.provider.running()), ([], []))
 
@@ -421,7 +421,7 @@ class Trouble(Case):
         self.assertEqual(self.leases(), [])
 
     def test_ctrl_c_and_a_cancel_that_is_never_answered(self):
-        """It is not recorded, so no later start of kolm ends it: a warning says what does."""
+        """The job is not recorded, so no later start of kolm ends it: a warning says what does."""
         self.provider.stuck, self.provider.tick = True, 0.001
         self.provider.fault(CANCEL, 500, times=0)
         said = self.stop()
@@ -430,7 +430,7 @@ class Trouble(Case):
 
 
 class Records(Case):
-    """With a backend that puts one question into a request."""
+    """With a backend that sends one question per request."""
 
     def setUp(self):
         super().setUp()
@@ -438,7 +438,7 @@ class Records(Case):
         self.assertEqual(self.run_kolm("backend", "grant", "runpod").returncode, 0)
 
     def test_more_requests_than_a_call_may_record(self):
-        """kolm records the names of 1000 in one call, those that have ended too: what comes after them must end soon by itself."""
+        """kolm records 1000 names in one call, including jobs that have ended: later ones must soon end by themselves."""
         self.configure(endpoint_seconds=3600)
         self.provider.tick = 10
         self.provider.handler = lambda job: {"model": job["input"]["model"], "answers": [{"id": row["id"], "output": "billing", "confidence": 1} for row in job["input"]["rows"]]}

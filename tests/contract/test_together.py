@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with the backend together against a contract server of it.
+"""kolm with the backend together against its contract server.
 
 usage: test_together.py KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY
 """
@@ -21,7 +21,7 @@ LATER, DATED = (429, (("Retry-After", "0"),)), (429, (("Retry-After", "date"),))
 class TogetherCase(Jobs, CloudCase):
     name, variable = "together", "KOLM_TOGETHER_TOKEN"
     look, first, working, named = LOOK, "pending", "running", True
-    # step, kind, whether it goes well nevertheless, whether the job may be left as unknown
+    # step, kind, whether it succeeds nevertheless, whether the job may be left as unknown
     faults = (
         *((BEGIN, kind, False, False) for kind in ("refuse", "lost", "reset", "after-500", "malformed", "huge", "error-200", 401, 402, 403, 404, 409, 410, 422, 500)),
         (BEGIN, LATER, True, False), (BEGIN, "slow", True, False), (BEGIN, (429, (("Retry-After", "7200"),)), False, False),
@@ -29,7 +29,7 @@ class TogetherCase(Jobs, CloudCase):
         *((CHECK, kind, True, False) for kind in ("refuse", "lost", "slow", "after-500", 503)), (CHECK, 404, False, False),
         *((SEEN, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 500, 503, LATER)), (SEEN, "malformed", False, False), (SEEN, 404, False, False),
         *((PRICE, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", 500, 503, LATER)), (PRICE, "error-200", False, False), (PRICE, "malformed", False, False),
-        # what may have been submitted is found by its name
+        # a job that may have been submitted is found by its name
         *((CREATE, kind, True, False) for kind in ("lost", "reset", "slow", "after-500", "malformed", "huge", LATER, DATED, 429)),
         *((CREATE, kind, False, False) for kind in ("refuse", "error-200", 401, 402, 403, 404, 409, 410, 422, 500, 503, (429, (("Retry-After", "7200"),)))),
         *((LOOK, kind, True, False) for kind in ("refuse", "lost", "reset", "slow", "malformed", "huge", "html", "error-200", 401, 500, 503, LATER)),
@@ -82,7 +82,7 @@ class TogetherCase(Jobs, CloudCase):
         self.assertNotIn("says nothing about it", self.compile("--budget", "0.0001").stdout)
 
     def test_a_price_that_rises(self):
-        """The estimate was within the budget, and the bill is not: the job is cancelled."""
+        """The estimate was within the budget, but the bill is not: the job is cancelled."""
         self.provider.rises = 100000.0
         self.provider.stuck = "running"
         self.configure(**self.settings, budget_usd=1)
@@ -90,7 +90,7 @@ class TogetherCase(Jobs, CloudCase):
         self.assert_nothing_left()
 
     def test_rows_that_it_would_refuse(self):
-        """Own validation, before anything is sent."""
+        """The backend's own validation, before anything is sent."""
         with open(os.path.join(self.work, "chat.jsonl"), "w", encoding="utf-8") as file:
             for number in range(40):
                 file.write('{"messages": [{"role": "user", "content": "a%d"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "%s"}]}\n' % (number, ("x", "y")[number % 2]))
@@ -99,7 +99,7 @@ class TogetherCase(Jobs, CloudCase):
         self.assertEqual([line for line in self.provider.taken if line.startswith("POST")], [])
 
     def test_rows_that_are_there_already(self):
-        """The same bytes, uploaded by the user before: they are used, and stay."""
+        """The user has uploaded the same bytes before: they are used, and not removed."""
         self.compile()
         kept = dict(self.provider.kept)
         self.provider.files.update(kept)
@@ -109,7 +109,7 @@ class TogetherCase(Jobs, CloudCase):
         self.assertEqual(set(self.provider.files), set(kept))
 
     def test_answers_that_need_an_endpoint(self):
-        """A model that is not deployed: the sentence says how, and the training is not paid twice."""
+        """A model that is not deployed: the error says what to do, and the training is not paid twice."""
         self.provider.deployed = False
         self.assert_sentence(self.compile(), "Unable to access model", "backends.together.endpoint")
         self.provider.deployed = True
@@ -120,7 +120,7 @@ class TogetherCase(Jobs, CloudCase):
         self.assert_nothing_left()
 
     def test_a_cancel_that_does_not_take(self):
-        """It says that it was asked to end, and does not: kolm lists it, and goes on."""
+        """The job confirms the cancel but does not end: kolm lists it and continues."""
         self.provider.stuck, self.provider.deaf = "running", True
         self.configure(**self.settings, max_hours=0.0003)
         done = self.compile(timeout=60)
@@ -134,14 +134,14 @@ class TogetherCase(Jobs, CloudCase):
         self.assert_nothing_left()
 
     def test_a_job_that_is_left_and_another_token(self):
-        """Whether it was cancelled is not known then, and the sentence says why."""
+        """Then it is unknown whether the job was cancelled, and the error says why."""
         self.provider.stuck, self.provider.deaf = "running", True
         self.configure(**self.settings, max_hours=0.0003)
         self.compile(timeout=60)
         self.provider.deaf = False
         asked = len(self.provider.taken)
         done = self.run_kolm("compute", "reap", "--yes", env={self.variable: "another-token-1234"})
-        self.assertLessEqual(len(self.provider.taken) - asked, 4, self.provider.taken[asked:])  # job and rows, and not again and again
+        self.assertLessEqual(len(self.provider.taken) - asked, 4, self.provider.taken[asked:])  # job and rows, without repetition
         self.assertEqual(done.stdout.count("does not accept the token in KOLM_TOGETHER_TOKEN"), 1, done.stdout)
         self.assertEqual(done.returncode, 5, done.stdout)
         self.assertRegex(done.stdout, r"(?m)^  together .*  unknown( |$)")

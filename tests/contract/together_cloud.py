@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contract server of Together AI's fine-tuning and chat, as its client 3.1.1 speaks to it: files, prices, jobs, events, downloads, answers."""
+"""A contract server of Together AI's fine-tuning and chat, as its client 3.1.1 uses it: files, prices, jobs, events, downloads, answers."""
 import hashlib
 import io
 import json
@@ -11,12 +11,12 @@ from provider import Provider, Refused, multipart, nearest_answer, read_json, st
 
 MODELS = {"meta-llama/Meta-Llama-3.1-8B-Instruct-Reference": 0.48, "Qwen/Qwen3-0.6B": 0.48}  # dollars per million tokens
 FINAL = ("completed", "cancelled", "error", "user_error")
-# how long a job is in each state, in seconds
+# how long a job stays in each state, in seconds
 STAGES = (("pending", 30), ("queued", 60), ("running", 300), ("compressing", 30), ("uploading", 30))
 
 
 def zstd_of(data):
-    """A Zstandard frame (RFC 8878) of raw blocks: no compression, and no library."""
+    """Returns a Zstandard frame (RFC 8878) of raw blocks, which needs no compression library."""
     frame = bytes.fromhex("28b52ffd") + b"\xe0" + len(data).to_bytes(8, "little")  # single segment, content size of 8 bytes
     pieces = [data[at:at + 65536] for at in range(0, len(data), 65536)] or [b""]
     for number, piece in enumerate(pieces):
@@ -25,7 +25,7 @@ def zstd_of(data):
 
 
 def adapter_archive(job):
-    """What a finished job hands out: an adapter as PEFT lays it out, of no use to anybody."""
+    """Returns the download of a finished job: an adapter in PEFT's layout, without usable weights."""
     out = io.BytesIO()
     config = json.dumps({"peft_type": "LORA", "base_model_name_or_path": job["model"], "r": job["training_type"]["lora_r"]}).encode()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -37,7 +37,7 @@ def adapter_archive(job):
 
 
 def check_rows(content):
-    """(error or None, rows): what the server's own validation accepts."""
+    """Returns (error or None, rows): what the server's own validation accepts."""
     rows = []
     try:
         text = content.decode()
@@ -64,12 +64,12 @@ def check_rows(content):
 
 class Together(Provider):
     def __init__(self, **more):
-        self.kept, self.rises = {}, 1.0  # files that were deleted; by what a job is dearer than its estimate
+        self.kept, self.rises = {}, 1.0  # deleted files; the factor by which the bill exceeds the estimate
         self.files, self.jobs, self.limit, self.credit, self.scopes = {}, {}, 100.0, True, {"files", "fine-tunes", "chat"}
-        self.deployed = True  # whether its chat answers for a trained model without an endpoint
-        self.stuck = self.deaf = None  # a state that jobs do not leave; jobs do not mind cancel
-        self.hide = 0.0  # for so long a new job is not listed
-        self.strange = None  # a word that is said in place of the state
+        self.deployed = True  # whether its chat serves a trained model without an endpoint
+        self.stuck = self.deaf = None  # a state that jobs do not leave; jobs ignore cancel
+        self.hide = 0.0  # seconds for which a new job is not listed
+        self.strange = None  # a word that replaces the state
         super().__init__(**more)
 
     def error(self, status, message, **more):
@@ -85,7 +85,7 @@ class Together(Provider):
         if not given:
             self.refuse(401, "Missing API key", code="missing_api_key")
         if given != "Bearer " + self.token:
-            # a provider may be so unwise as to repeat what it was given
+            # a provider may unwisely repeat what it was given
             self.refuse(401, "Invalid API key provided: %s" % given.rpartition(" ")[2], code="invalid_api_key")
 
     def scope(self, name):
@@ -229,7 +229,7 @@ class Together(Provider):
     # ---- jobs
 
     def progress(self, job):
-        """Takes the job to where it is by now."""
+        """Updates the job to the current time."""
         if job["status"] in FINAL:
             return
         if job["cancelled"] is not None and not self.deaf:
@@ -360,7 +360,7 @@ class Together(Provider):
         return 200, {"id": "chat-%d" % len(self.taken), "object": "chat.completion", "created": int(self.now), "model": asked["model"], "choices": [choice],
                      "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}}
 
-    # ---- the ledger
+    # ---- billing and storage
 
     def running(self):
         for job in self.jobs.values():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vast.ai's API as far as kolm and vastai 1.9.1 use it: searches, asks, instances, their keys. State, money, errors; it rejects what Vast.ai rejects. Instances are accounts
-on loopback where a port for them is given."""
+"""Vast.ai's API as far as kolm and vastai 1.9.1 use it: searches, asks, instances, their keys. State, costs, errors; it rejects what
+Vast.ai rejects. Instances are accounts on loopback if a port for them is given."""
 import json
 import re
 import time
@@ -9,11 +9,11 @@ import urllib.parse
 from cloud import Machine, MachineCloud, Refusal
 
 MONTH = 720  # hours
-DOWN, UP = 10, 1  # gigabytes that a job moves to its machine and back, billed beside the hours
+DOWN, UP = 10, 1  # gigabytes that a job moves to its machine and back, billed in addition to the hours
 
 
 class Kind(tuple):
-    """name, MiB of a GPU, dollars an hour without storage, {what else the offer says}"""
+    """name, MiB per GPU, dollars an hour without storage, {more fields of the offer}"""
 
 
 def kind(name, memory, price, **more):
@@ -22,14 +22,15 @@ def kind(name, memory, price, **more):
     return Kind((name, memory, price, {**offer, **more}))
 
 
-# The cheapest do not fit: unverified, of an external marketplace, taken, of an old driver, without a port, without the disk, two GPUs.
+# The cheapest do not fit: unverified, from an external marketplace, rented, not rentable, an old driver, no port, too little disk, two
+# GPUs.
 KINDS = (kind("RTX 3060", 12288, 0.04, verified=False), kind("RTX 3060", 12288, 0.04, external=True), kind("RTX 3060", 12288, 0.04, rented=True),
          kind("RTX 3060", 12288, 0.04, rentable=False), kind("Tesla V100", 16384, 0.05, cuda_max_good=12.2), kind("RTX 3060", 12288, 0.05, direct_port_count=0),
          kind("RTX 3060", 12288, 0.05, disk_space=20.0), kind("RTX 3090", 24576, 0.1, num_gpus=2),
          kind("RTX 3090", 24576, 0.14), kind("RTX A6000", 49140, 0.38, inet_down_cost=0.002, inet_up_cost=0.01), kind("A100 PCIE", 81920, 0.8), kind("H100 SXM", 81559, 1.9, inet_down_cost=0.003))
 OPERATORS = {"eq": lambda a, b: a == b, "neq": lambda a, b: a != b, "lt": lambda a, b: a < b, "lte": lambda a, b: a <= b, "gt": lambda a, b: a > b, "gte": lambda a, b: a >= b,
              "in": lambda a, b: a in b, "notin": lambda a, b: a not in b}
-# What an ask may be told: {field: what it must be}.
+# Fields of an ask: {field: what it must be}.
 ASK = {"client_id": str, "image": (str, type(None)), "env": (dict, str, type(None)), "price": (int, float, type(None)), "disk": (int, float), "label": (str, type(None)),
        "extra": (str, type(None)), "onstart": (str, type(None)), "image_login": (str, type(None)), "python_utf8": bool, "lang_utf8": bool, "use_jupyter_lab": bool,
        "jupyter_dir": (str, type(None)), "force": bool, "cancel_unavail": bool, "template_hash_id": (str, type(None)), "user": (str, type(None)), "runtype": str, "args": list,
@@ -55,10 +56,11 @@ class Instance(Machine):
 
 
 class Vast(MachineCloud):
-    """key: the token. limited: the least pauses between two requests to one address are kept. page: instances of an answer. word: what actual_status of an instance that boots
-    is, if it is none of the documented words. direct: whether it has a port of its own, or the proxy's alone. refuses: how a launch is refused for which there is no room:
-    "gone" (404 no_such_ask), "200" (success false), "stopped" (an error, and a stopped instance with a new_contract). attach_fails: how many keys are refused.
-    credit: of the account, whose id is user. tells_credit: whether it says so."""
+    """key: the token. limited: minimum pauses between requests to one address are enforced. page: instances per answer. word: actual_status
+    of a booting instance, if not a documented one. direct: whether it has its own port, or only the proxy's. refuses: how a launch is
+    refused for lack of capacity: "gone" (404 no_such_ask), "200" (success false), "stopped" (an error, and a stopped instance with a
+    new_contract). attach_fails: how many keys are refused. credit: that of the account, whose id is user. tells_credit: whether it is
+    reported."""
 
     def __init__(self, key="0123456789abcdef" * 4, boot=0, port=None):
         self.limited, self.page, self.word, self.direct, self.refuses, self.attach_fails, self.credit, self.user = False, 25, None, True, "gone", 0, 25.0, 1
@@ -120,7 +122,7 @@ class Vast(MachineCloud):
 
     @staticmethod
     def like(value, wanted):
-        """A number may be asked for as text."""
+        """A number may be requested as text."""
         return float(wanted) if isinstance(wanted, str) and isinstance(value, (int, float)) else wanted
 
     def offer_json(self, number, one, storage):
@@ -250,7 +252,7 @@ class Vast(MachineCloud):
             one.gone = self.clock.now()
         return {"success": True}
 
-    # Keys of the account, bids, bulk launches, stops: nothing here may ask for that.
+    # Keys of the account, bids, bulk launches, stops: no request may do that.
     routes = [("GET", re.compile("/api/v0/users/current/?"), get_user),
               ("GET", re.compile("/api/v0/gpu_names/unique/?"), get_names),
               ("POST", re.compile("/api/v0/bundles/?"), search),

@@ -41,7 +41,7 @@ static kit_status ask(kit_http *http, const kit_secret *token, const kit_http_re
     return status;
 }
 
-/* Never "" for want of memory: a record would then count for any token. */
+/* Must not be "" if memory is short: a record would then match any token. */
 static kit_status mark(const kit_secret *token, kolm_error_t *err) {
     char text[KIT_SECRET_MARK_BYTES];
     if (kit_secret_mark(token, text) != KOLM_OK) return kit_no_memory(err);
@@ -50,7 +50,7 @@ static kit_status mark(const kit_secret *token, kolm_error_t *err) {
     return kit_buf_ok(&out, err);
 }
 
-/* The last is refused in the recording: that is said, and is no failure of this program. */
+/* The last request is refused in the recording: the refusal is printed, and this program still succeeds. */
 static kit_status talk(const char *path, kolm_error_t *err) {
     kit_http_tape *tape = NULL;
     kit_http *http = NULL;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend for the tests of sdk/http inside the fence: detect and test fetch what FETCHES_URL names, over and
- * over. */
+/* A backend for the tests of sdk/http inside the fence: detect and test fetch FETCHES_URL repeatedly. */
 #include "kolm/http/http.h"
 #include "kolm/kit/backend.h"
 

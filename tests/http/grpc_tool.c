@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes one call of gRPC: grpc_tool URL /METHOD read|change|keyed|create one|stream TEXT. Prints "message TEXT" for
- * each, then "end CODE GRPC HTTP MAY SAID", then the text of the failure. */
+/* Makes one gRPC call: grpc_tool URL /METHOD read|change|keyed|create one|stream TEXT. Prints "message TEXT" for
+ * each message, then "end CODE GRPC HTTP MAY SAID", then the text of the failure. */
 #include "kolm/http/grpc.h"
 
 #include <stdio.h>

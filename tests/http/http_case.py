@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of sdk/http share: the tool that sends requests, and a server that answers as it is told."""
+"""What the tests of sdk/http share: the tool that sends requests, and a server with predefined answers."""
 import json
 import os
 import shutil
@@ -13,14 +13,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from server import Server, answer, reset  # noqa: E402
 
 TOOL = os.environ["HTTP_TOOL"]
-NOWHERE = "n" * 64 + ".example"  # no resolver asks anybody for a label of 64 letters
+NOWHERE = "n" * 64 + ".example"  # a label of 64 letters is invalid, so no resolver sends a query for it
 TOKEN = "r8_ThisIsTheCanaryOfTheTest0123456789"
 AUTH = {"name": "Authorization", "value": "Bearer ", "secret": TOKEN}
 FAST = {"plain": True, "first_wait_ms": 1, "proxy": "", "no_proxy": ""}
 
 
 def run(options, *lines, env=None, check=True):
-    """The answers of http_tool to these requests, and what it printed in all."""
+    """Returns the answers of http_tool to these requests; checks its whole output for secrets."""
     text = "".join(json.dumps(line) + "\n" for line in ({**FAST, **options}, *lines))
     clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and name != "SSL_CERT_FILE"}
     done = subprocess.run([TOOL], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**clean, **(env or {})}, timeout=280, check=False)
@@ -40,7 +40,8 @@ class Case(unittest.TestCase):
     maxDiff = None
 
     def serve(self, *replies, **more):
-        """A server that gives these replies in order, the last one for ever; a reply is bytes, or a function of request and connection."""
+        """Starts a server that gives these replies in order and repeats the last one; a reply is bytes, or a function of request and
+        connection."""
         state = {"at": 0}
 
         def handle(request, connection):
@@ -64,7 +65,7 @@ class Case(unittest.TestCase):
 
 
 def closing(request, connection):
-    """The request has arrived; no answer comes."""
+    """Receives the request and closes the connection without an answer."""
     return None
 
 
@@ -79,7 +80,7 @@ def half_body(request, connection):
 
 
 def nobody_there():
-    """A port that refuses."""
+    """Returns a port that refuses connections."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return held.getsockname()[1]

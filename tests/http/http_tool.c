@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For the tests: sends what a JSON line on standard input describes, and prints what came of it as one JSON line. */
+/* For the tests: sends the request that a JSON line on standard input describes, and prints the result as one JSON
+ * line. */
 #include "kolm/http/http.h"
 #include "kolm/http/sse.h"
 #include "kolm/kit/lines.h"
@@ -175,7 +176,7 @@ static unsigned entries(const char *path) {
     return n;
 }
 
-/* In KiB; getrusage would count what the parent had before it started this program. */
+/* In KiB; getrusage would include the parent's peak from before it started this program. */
 static uint64_t peak(void) {
     unsigned long kib = 0;
     char line[256];
@@ -220,7 +221,7 @@ static void print(const job *j, const kit_http_call *call, kit_http_answer *answ
     cJSON_Delete(out);
 }
 
-/* One line of standard input: an object, or an array of objects that are sent at once. */
+/* One line of standard input: an object, or an array of objects whose requests are sent at once. */
 static void do_line(kit_http *http, cJSON *json) {
     static job jobs[MANY];
     kit_http_answer answers[MANY] = {{0}};
@@ -250,7 +251,7 @@ static kit_http_tape *tape;
 static unsigned private_only, looks, cancel_after;
 static int64_t time_left = INT64_MAX;
 
-/* ---- A host that behaves as the options say. */
+/* ---- A host that behaves as the options say */
 
 static void on_log(void *user, uint32_t level, const char *text) {
     (void)user;

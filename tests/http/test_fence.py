@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""sdk/http inside a backend's process: it works in the fence, leaves no thread behind, and makes no socket under --airgap.
+"""sdk/http inside a backend's process: it works in the fence, leaves no thread behind, and creates no socket under --airgap.
 
 usage: test_fence.py KOLM PLUGIN
 """
@@ -53,7 +53,7 @@ class Fence(unittest.TestCase):
             self.assertNotIn(word, done.stdout)
 
     def test_holds_what_backend_check_asks(self):
-        """No descriptor, thread or process is left by a call, nothing is printed, no breach of the contract."""
+        """A call leaves no descriptor, thread or process, prints nothing, and does not violate the contract."""
         done = self.kolm("backend", "check", os.path.join(self.root, "plugins", "fetches.so"), "--network", "--json")
         outcomes = {check["name"]: check["outcome"] for check in json.loads(done.stdout)["checks"]}
         self.assertEqual((outcomes["test"], outcomes["manners.leaves-nothing"]), ("pass", "pass"), done.stdout)
@@ -61,14 +61,14 @@ class Fence(unittest.TestCase):
         self.assertGreaterEqual(len(self.server.seen), 3)
 
     def test_no_socket_under_airgap(self):
-        """Its manifest says that it needs no network, so it is loaded; and then asks for a page all the same."""
+        """Its manifest says that it needs no network, so it is loaded; but then it requests a page."""
         self.describe(kind="local", airgap="yes")
         log = os.path.join(self.root, "strace")
         tracer = [shutil.which("strace"), "-f", "-o", log, "-e", "trace=network"] if shutil.which("strace") else []
         for tool in ([], tracer):
             done = self.kolm("compute", "test", "fetches", "--airgap", tracer=tool)
             if tool and "ptrace" in done.stdout:
-                return  # nothing may be traced here
+                return  # tracing is not allowed here
             if "cannot be enforced" in done.stdout or "cannot enforce" in done.stdout:
                 self.skipTest("no airgap on this machine")
             self.assertNotEqual(done.returncode, 0, done.stdout)

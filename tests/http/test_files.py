@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies from and to files, streams of events, and recordings, and what is never written into them."""
+"""Bodies from and to files, streams of events, recordings, and what is never written into them."""
 import gzip
 import hashlib
 import json
@@ -16,7 +16,7 @@ from server import answer  # noqa: E402
 
 class Files(Case):
     def ranged(self, content, etag='"v1"', cut_after=None, honours=True):
-        """A server of one file; the first `cut_after` answers break off half-way. An etag of None: it sends none."""
+        """Serves one file; the first `cut_after` answers break off half-way. With etag None it sends no ETag."""
         state, tags = {"cuts": 0}, [("ETag", etag)] if etag else []
 
         def handle(request, connection):
@@ -75,7 +75,7 @@ class Files(Case):
         server, path = self.ranged(content), self.file(content[:33333])
         self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": '"v1"'}), path, content)
         self.assertEqual(server.seen[0].headers["range"], "bytes=33333-")
-        path = self.file(b"n" * 33333)  # of another version: the server knows by the ETag, and sends all
+        path = self.file(b"n" * 33333)  # from another version: the server sees the ETag and sends the whole file
         self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": '"v0"'}), path, content)
         path = self.file(content)  # nothing is missing
         self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": '"v1"'}), path, content)
@@ -87,13 +87,13 @@ class Files(Case):
             server, path = self.ranged(content, etag=etag, cut_after=2), self.file()
             self.check(one({"url": server.url(), "out_file": path, "resume": True}), path, content)
             self.assertEqual([request.headers.get("range") for request in server.seen], [None] * 3)
-        for etag in (None, 'W/"v1"', '"' + "v" * 200 + '"'):  # what another call began
+        for etag in (None, 'W/"v1"', '"' + "v" * 200 + '"'):  # a file that another call began
             server, path = self.ranged(content), self.file(b"n" * 33333)
             self.check(one({"url": server.url(), "out_file": path, "resume": True, "etag": etag}), path, content)
             self.assertIsNone(server.seen[0].headers.get("range"))
 
     def test_two_versions_of_one_length_make_no_file(self):
-        """The file is replaced by one of the same length while it is being downloaded, by a server that does not look at If-Range."""
+        """The file is replaced by one of the same length during the download, by a server that ignores If-Range."""
         old, new = b"o" * 1000, b"n" * 1000
 
         def version(content, begin, tags):
@@ -108,7 +108,7 @@ class Files(Case):
         def rest(tags):
             return lambda request, connection: version(new, 600 if "range" in request.headers else 0, tags)
         path = self.file()
-        server = self.serve(cut([]), rest([]))  # nothing tells the versions apart: it is begun again
+        server = self.serve(cut([]), rest([]))  # the versions cannot be distinguished: the download starts again
         self.check(one({"url": server.url(), "out_file": path, "resume": True}), path, new)
         for tags in ([("ETag", '"v2"')], [("ETag", 'W/"v1"')], []):
             server = self.serve(cut([("ETag", '"v1"')]), rest(tags))
@@ -156,7 +156,7 @@ class Files(Case):
 
 
 def sanitized():
-    """A sanitizer has memory of its own."""
+    """Tells whether the tool has a sanitizer, which needs additional memory."""
     return "AddressSanitizer" in subprocess.run([TOOL], input='"x"\n', stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
                                                 env={**os.environ, "ASAN_OPTIONS": "help=1"}).stderr
 
@@ -179,14 +179,14 @@ class Streams(Case):
         server = self.serve(half_body)
         got = one({"url": server.url(), "flow": True})
         self.assertEqual((got["code"], got["tries"], got["flowed"], len(server.seen)), ("UNAVAILABLE", 1, 100, 1))
-        server = self.serve(answer(503, "busy"), answer(200, "x" * 10))  # an error is no delivery
+        server = self.serve(answer(503, "busy"), answer(200, "x" * 10))  # an error delivers no data
         got = one({"url": server.url(), "flow": True})
         self.assertEqual((got["code"], got["flowed"]), ("OK", 10))
 
 
 class Tapes(Case):
     def test_recorded_and_replayed(self):
-        """A whole conversation, failures included, comes again without a server, and no secret is in the recording."""
+        """A whole conversation, including failures, is repeated without a server, and no secret is in the recording."""
         made = "sk-fresh-from-the-server-1"
         server = self.serve(
             answer(200, json.dumps({"echo": "you sent " + TOKEN, "api_key": made, "upload_url": "https://s.example/x?X-Amz-Signature=abc123def&part=1", "nested": [{"token": made}], "n": 1.5},

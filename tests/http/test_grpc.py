@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of gRPC against a server that does everything wrong."""
+"""gRPC calls against a server that fails in every way."""
 import base64
 import os
 import subprocess
@@ -26,7 +26,7 @@ class Said:
 
 class Grpc(unittest.TestCase):
     def ask(self, handle, repeat="read", kind="one", text="hello", url=None):
-        """handle(call, number): the answer to the call of that number, from 1."""
+        """handle(call, number) answers call number 1, 2, and so on."""
         self.calls = []
 
         def take(call):
@@ -74,7 +74,7 @@ class Grpc(unittest.TestCase):
             call.send(b"first")
             call.end(14, "again%20please")
         said = self.ask(broken, kind="stream")
-        self.assertEqual((said.messages, said.grpc, said.said, len(self.calls)), (["first"], 14, "again please", 1))  # its caller goes on from there
+        self.assertEqual((said.messages, said.grpc, said.said, len(self.calls)), (["first"], 14, "again please", 1))  # its caller resumes it
 
         def at_once(call, number):
             call.end(14) if number == 1 else many(call, number)
@@ -154,14 +154,14 @@ class Grpc(unittest.TestCase):
             said = self.ask(lambda call, number, w=way: getattr(call, w)() if number == 1 else self.echo(call, number))
             self.assertEqual(said.messages, ["re: hello"])
         self.assertFalse(self.ask(self.echo, "create", url="http://127.0.0.1:1").may)
-        said = self.ask(self.echo, "create", url="https://kolm.invalid")  # no name, and not: nothing of that name is there
+        said = self.ask(self.echo, "create", url="https://kolm.invalid")  # the name does not resolve
         self.assertEqual((said.code, said.grpc, said.may), (14, -1, False))
 
     def test_asked_to_wait(self):
         details = base64.b64encode(b"wait").decode().rstrip("=")
         said = self.ask(lambda call, number: call.end(8, more=[("grpc-status-details-bin", details)]) if number < 6 else self.echo(call, number), "create")
         self.assertEqual((said.code, said.may, len(self.calls)), (0, False, 6))
-        for kind, tries, may in (("read", 3, False), ("change", 3, False), ("keyed", 3, True), ("create", 1, True)):  # a status that leaves open whether it was done
+        for kind, tries, may in (("read", 3, False), ("change", 3, False), ("keyed", 3, True), ("create", 1, True)):  # after an unclear status
             said = self.ask(lambda call, number: call.end(14, more=[("grpc-status-details-bin", details)]) if number < 3 else call.end(8), kind)
             self.assertEqual((said.may, len(self.calls)), (may, tries), kind)
 
@@ -169,7 +169,7 @@ class Grpc(unittest.TestCase):
             call.send(b"%d" % number)
             call.end(*((8, "", [("grpc-status-details-bin", details)]) if number == 1 else (0,)))
         said = self.ask(begun, kind="stream")
-        self.assertEqual((said.messages, said.grpc, len(self.calls)), (["1"], 8, 1))  # its caller goes on from there
+        self.assertEqual((said.messages, said.grpc, len(self.calls)), (["1"], 8, 1))  # its caller resumes it
         said = self.ask(lambda call, number: call.end(8, more=[("grpc-status-details-bin", "!!")]))
         self.assertEqual((said.code, len(self.calls)), (8, 1))
 

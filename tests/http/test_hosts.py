@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Many requests at once, the hosts that may be asked, TLS and HTTP/2."""
+"""Parallel requests, the permitted hosts, TLS and HTTP/2."""
 import json
 import os
 import shutil
@@ -142,7 +142,7 @@ class Tls(Case):
         self.assertEqual(got["code"], "NOT_FOUND")
         for name in ("http_proxy", "HTTP_PROXY"):
             self.assertEqual(self.through({name: address})["code"], "NOT_FOUND", name)
-        one({"url": "https://127.0.0.1:%d/" % nobody_there()}, proxy=address)  # this machine is never asked for through a proxy
+        one({"url": "https://127.0.0.1:%d/" % nobody_there()}, proxy=address)  # requests to this machine never use a proxy
         self.assertEqual(len(asked), count)
 
     def through(self, env):
@@ -152,7 +152,7 @@ class Tls(Case):
 
 class Http2(Case):
     def test_asked_for(self):
-        """The smallest server of HTTP/2: it sends settings, and one answer with the status 200 of the static table."""
+        """A minimal HTTP/2 server: it sends settings, and one answer with the status 200 of the static table."""
         seen = []
 
         def frame(kind, flags, stream, payload):

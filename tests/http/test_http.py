@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""sdk/http against a server that does everything wrong: what is asked, how often, and what comes back."""
+"""sdk/http against a server that fails in every way: what is sent, how often, and what the caller gets."""
 import gzip
 import json
 import os
@@ -27,7 +27,7 @@ class Lines(Case):
         return "http://127.0.0.1:%d/" % listener.getsockname()[1]
 
     def test_an_upload_over_a_slow_line_is_not_ended(self):
-        """The system has all of it at once; what counts is that the other end takes it."""
+        """The kernel buffers all of it at once; the timeout depends on what the other end accepts."""
         pause = threading.Event()
 
         def serve(connection):
@@ -44,14 +44,14 @@ class Lines(Case):
         self.assertGreater(time.monotonic() - begun, 0.7)
 
     def test_connections_are_kept_alive(self):
-        """Else one whose other end is gone hangs for as long as an answer may take."""
+        """Otherwise a connection whose other end is gone would hang for as long as an answer may take."""
         timers = []
 
         def serve(connection):
             port = "%04X" % connection.getpeername()[1]
             connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
-            for _ in range(100):  # an acknowledgement has a timer, too
+            for _ in range(100):  # acknowledgements have a timer, too
                 with open("/proc/net/tcp", encoding="ascii") as file:
                     rows = [line.split() for line in file]
                 timers.extend(int(row[5].split(":")[1], 16) for row in rows if row[1].endswith(":" + port) and row[5].startswith("02"))
@@ -77,7 +77,7 @@ class Plain(Case):
         self.assertNotIn("content-type", request.headers)
 
     def test_an_answer_that_is_there_is_not_waited_for(self):
-        """Each request once cost a slice of a tenth of a second more than its answer took."""
+        """Each request once took up to a tenth of a second longer than its answer."""
         server = self.serve(answer(200, "{}"))
         begun = time.monotonic()
         answers = run({}, *[{"url": server.url()}] * 40)
@@ -100,7 +100,7 @@ class Plain(Case):
         self.assertEqual(put.body, content[5:])
         self.assertNotIn("expect", put.headers)
         self.assertEqual(head.method, "HEAD")
-        self.assertEqual(server.connections, 1)  # it is kept
+        self.assertEqual(server.connections, 1)  # the connection is kept
 
     def test_multipart(self):
         server = self.serve(answer(201))
@@ -150,7 +150,7 @@ class Statuses(Case):
             self.assertNotIn("hidden", got["text"])
             self.assertNotIn("\x1b", got["text"])
             self.assertTrue(got["remedy"])
-            self.assertIn(TOKEN, got["body"])  # the caller has it as it came
+            self.assertIn(TOKEN, got["body"])  # the caller gets it unchanged
 
     def test_sentences_of_providers(self):
         bodies, expected = [], []
@@ -171,7 +171,7 @@ class Statuses(Case):
 
 class Tries(Case):
     def test_table(self):
-        """What is sent how often, for each way to fail and each kind of request."""
+        """How often each kind of request is sent, for each kind of failure."""
         ways = {"408": answer(408), "429": answer(429), "500": answer(500), "503": answer(503), "501": answer(501), "closed": closing, "reset": resetting, "half": half_body,
                 "401": answer(401), "402": answer(402), "403": answer(403), "404": answer(404), "409": answer(409), "410": answer(410), "422": answer(422)}
         again = {"read": {"408", "429", "500", "503", "closed", "reset", "half"}, "create": {"429"}}
@@ -220,7 +220,7 @@ class Tries(Case):
         self.assertIn("check with the provider", got["remedy"])
 
     def test_kept_connection_that_died_makes_no_second_machine(self):
-        """libcurl sends a request again by itself when a connection that it kept turns out to be dead."""
+        """libcurl repeats a request by itself if a connection that it kept turns out to be dead."""
         server = self.serve(answer(200), closing, answer(200))
         got = run({}, {"url": server.url()}, {"url": server.url("/rent"), "method": "PUT", "body": "{}", "repeat": "create"})
         self.assertEqual([request.target for request in server.seen], ["/", "/rent"])
@@ -256,7 +256,7 @@ class Tries(Case):
         got = one({"url": server.url()})
         self.assertEqual((got["code"], got["tries"], got["retry_after_ms"]), ("RESOURCE_EXHAUSTED", 1, 3600000))
         self.assertIn("wait 3600 s", got["text"])
-        got = one({"url": server.url(), "deadline_ms": 5000}, wait_most_ms=100000000)  # not beyond the deadline either
+        got = one({"url": server.url(), "deadline_ms": 5000}, wait_most_ms=100000000)  # nor beyond the deadline
         self.assertEqual(got["tries"], 1)
 
 
@@ -282,7 +282,7 @@ class Slow(Case):
         self.assertIn("200 ms without a byte", got["text"])
 
     def test_nothing_of_an_earlier_answer_is_left(self):
-        """A try that is ended from here has a request id of its own, or none, and asks for no pause."""
+        """A try that this side ends has a separate request id, or none, and requests no pause."""
         over = threading.Event()
 
         def begun(request, connection):
@@ -384,7 +384,7 @@ class Redirects(Case):
         self.assertEqual(other.seen, [])
 
     def test_secret_in_a_path_that_the_server_gives(self):
-        """It stands in no error and in no line of the log: run looks for it in both."""
+        """The secret is in no error and in no line of the log: run() checks both."""
         path = "/files/%s/mine" % TOKEN
         ends = {"refused": (answer(403, "no"), "answered 403"), "busy": (answer(503, "no"), "answered 503"), "closed": (closing, "the connection "),
                 "large": (answer(200, "x" * 2000), "2000 bytes"),
@@ -400,7 +400,7 @@ class Redirects(Case):
         for repeat in ("change", "keyed", "create"):
             got = run({"host": True}, {"url": server.url(), "method": "POST", "repeat": repeat, "key": "k", "headers": [AUTH]})[0]
             self.assertIn("to %s, which" % server.url("/files/[secret]/mine"), got["text"])
-        for cut in range(150, 200, 7):  # where the text is cut in the middle of it
+        for cut in range(150, 200, 7):  # the text is truncated in the middle of the secret
             server = self.serve(answer(307, "", [("Location", "/" + "-" * cut + TOKEN)]))
             run({"host": True}, {"url": server.url(), "method": "POST", "repeat": "change", "headers": [AUTH]})
 
@@ -421,7 +421,7 @@ class Redirects(Case):
             self.assertIn("/two, which is not followed", got["text"])
 
     def test_bounded(self):
-        for to in ("/again", ""):  # an empty one leads to where it came from (RFC 3986 4.4)
+        for to in ("/again", ""):  # an empty one refers to the current address (RFC 3986 4.4)
             server = self.serve(answer(302, "", [("Location", to)]))
             got = one({"url": server.url()})
             self.assertEqual((got["code"], got["status"], len(server.seen)), ("FAILED_PRECONDITION", 302, 6), to)

@@ -52,7 +52,7 @@ START_TEST(test_table) {
 }
 END_TEST
 
-/* Whatever a server says: a request that creates is not sent again once something may exist. */
+/* Whatever a server answers, a request that creates is not sent again once something may exist. */
 START_TEST(test_creates_never_twice) {
     for (int fate = KIT_HTTP_LOST; fate <= KIT_HTTP_ANSWERED; fate++)
         for (int status = 0; status < 1100; status++)
@@ -87,7 +87,7 @@ START_TEST(test_backoff) {
         if (whole > 20000) whole = 20000;
         uint64_t pause = kit_http_backoff(tried, 500, 20000, &random);
         ck_assert_msg(pause >= whole / 2 && pause <= whole, "try %u: %llu", tried, (unsigned long long)pause);
-        ck_assert_uint_eq(kit_http_backoff(tried, 500, 20000, &again), pause); /* the same seed, the same pauses */
+        ck_assert_uint_eq(kit_http_backoff(tried, 500, 20000, &again), pause); /* the same seed gives the same pauses */
     }
     uint64_t other = 2, first = 1;
     ck_assert_uint_ne(kit_http_backoff(10, 500, 20000, &other), kit_http_backoff(10, 500, 20000, &first));
@@ -130,7 +130,7 @@ START_TEST(test_retry_after) {
     ck_assert(kit_http_retry_after("120", NULL, 0, &ms) && ms == 120000);
     ck_assert(kit_http_retry_after("99999999999999999999999999", NULL, 0, &ms) && ms == KIT_HTTP_WAIT_MS_MAX);
     ck_assert(kit_http_retry_after("86401", NULL, 0, &ms) && ms == KIT_HTTP_WAIT_MS_MAX);
-    /* The clock of the server counts, whatever ours says. */
+    /* The date is relative to the server's clock, whatever ours is. */
     ck_assert(kit_http_retry_after(later, date, 5000000000, &ms) && ms == 30000);
     ck_assert(kit_http_retry_after(later, NULL, 784111777, &ms) && ms == 30000);
     ck_assert(kit_http_retry_after(later, "nonsense", 784111777, &ms) && ms == 30000);
@@ -180,9 +180,9 @@ START_TEST(test_redact) {
     const kit_secret *both[] = {token, NULL, pin};
     check_redacted(both, 3, "bad key r8_abcdefghijklmnop!", "bad key [secret]!");
     check_redacted(both, 3, "r8_abcdefghijklmnopr8_abcdefghijklmnop", "[secret][secret]");
-    check_redacted(both, 3, "key ...ijklmnop", "key ...[secret]");         /* eight of it */
-    check_redacted(both, 3, "key r8_abcdef", "key [secret]");              /* cut off */
-    check_redacted(both, 3, "key ...jklmnop", "key ...jklmnop");           /* seven are too short to redact */
+    check_redacted(both, 3, "key ...ijklmnop", "key ...[secret]");         /* eight of its characters */
+    check_redacted(both, 3, "key r8_abcdef", "key [secret]");              /* truncated */
+    check_redacted(both, 3, "key ...jklmnop", "key ...jklmnop");           /* seven are too few to redact */
     check_redacted(both, 3, "q=r8%5Fabcdefghijklmnop", "q=r8%5F[secret]"); /* percent-encoded */
     check_redacted(both, 3, "pin 1234, 123", "pin [secret], 123");
     check_redacted(both, 3, "", "");
@@ -413,7 +413,7 @@ START_TEST(test_hidden_parameters) {
         ck_assert_str_eq(kit_buf_text(&out), urls[i][1]);
         kit_buf_free(&out);
     }
-    char name[1000]; /* only the end of a long one is looked at */
+    char name[1000]; /* only the end of a long name is examined */
     memset(name, 'n', sizeof name);
     memcpy(name + sizeof name - sizeof "privateKey", "privateKey", sizeof "privateKey");
     ck_assert(http_is_private_header(name));

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Drives rentals of a provider's table against its contract server, on a clock that the test has. Each line of the input
- * that begins with "run" is one: run API [KEY=VALUE...], with tabs between the words. One process drives many, because
- * its start takes longer than a run; nothing of a run is left when it prints "over". Before each step it prints "now MS"
- * and waits for a line; what is on record, and how it ends, are lines too.
+/* Drives rentals of a provider's table against its contract server, on the test's clock. Each line of the input
+ * that begins with "run" is a rental: run API [KEY=VALUE...], separated by tabs. One process drives many, because
+ * it takes longer to start than to run one; a run is completely over when it prints "over". Before each step it prints
+ * "now MS" and waits for a line; it also prints the records and the result.
  *   budget=MICRO rate=MICRO vram=BYTES    as in the plan
  *   cancel=N      the user stops it in step N
  *   away=N        from step N on, for 40 steps, the provider's name does not resolve
  *   work=N        steps that each part of the work takes (1)
- *   reclaim=NAME handle=HANDLE age=MS     only ends what is on record
- *   now=MS        when the clock begins
+ *   reclaim=NAME handle=HANDLE age=MS     only ends what is recorded
+ *   now=MS        initial value of the clock
  *   set.KEY=VALUE of the backend's settings
  *   secret.NAME=VALUE  of the backend's secrets */
 #include "kolm/kit/buf.h"
@@ -32,7 +32,7 @@ typedef struct drive {
 
 enum { WORDS_MAX = 32 };
 
-/* No resolver asks anybody for a label of 64 letters. */
+/* A label of 64 letters is invalid, so no resolver sends a query for it. */
 #define NOWHERE "https://nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn.example"
 
 static char *words[WORDS_MAX + 1];
@@ -62,7 +62,7 @@ static int32_t give(const char *value, char *buffer, uint64_t capacity, uint64_t
     return KOLM_OK;
 }
 
-/* Of the words of the run: what "KINDkey=" begins. */
+/* Returns the value of the word "KINDkey=..." of the run. */
 static int32_t give_word(const char *kind, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
     size_t before = strlen(kind), length = strlen(key);
     for (char **one = words; *one != NULL; one++)
@@ -93,7 +93,7 @@ static const kolm_host_v1_t host = {.struct_size = KOLM_HOST_SIZE_1_0,
                                     .setting = host_setting,
                                     .scratch_dir = "/nonexistent"};
 
-/* ---- The record and the work */
+/* ---- The records and the work */
 
 static kit_status intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     (void)err;
@@ -140,7 +140,7 @@ static kit_status collect(void *user, const kit_rent_box *box, bool *out_done, k
 
 static const kit_rent_work all_work = {.arm = arm, .run = run, .collect = collect};
 
-/* ---- The clock is the test's */
+/* ---- The test's clock */
 
 static void step_all(kit_rent *rent, kit_rent_account *account) {
     char line[64];
@@ -218,7 +218,7 @@ static bool take(const char *text) {
     return false;
 }
 
-/* Exit code of one run. */
+/* Returns the exit code of one run. */
 static int drive_one(void) {
     kolm_error_t err = KIT_ERROR_INIT;
     vm_keyed k = {.account = {.hurried = true}, .vm = &TABLE};

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a provider's table against its contract server on the test's clock, and holds what must be true after every run."""
+"""Runs a provider's table against its contract server on the test's clock, and checks what must be true after every run."""
 import os
 import subprocess
 import tempfile
@@ -7,8 +7,8 @@ import unittest
 
 
 def stride_of(program, released, sanitized):
-    """Every which fault is tried. With sanitizers each request takes twice as long, and what they find depends on the fault and hardly on the request.
-    KOLM_TEST_ALL_FAULTS: all."""
+    """Returns n if every n-th fault is to be tried. With sanitizers each request takes twice as long, and what they find hardly depends on
+    the request. KOLM_TEST_ALL_FAULTS: all."""
     if os.environ.get("KOLM_TEST_ALL_FAULTS"):
         return 1
     with open(program, "rb") as file:
@@ -16,13 +16,14 @@ def stride_of(program, released, sanitized):
 
 
 def drawn(requests, kinds, stride):
-    """(number, kind) of every so many faults: each kind is there, and each request."""
+    """Returns (number, kind) of one fault in `stride`, so that each kind and each request occurs."""
     stride = min(stride, len(kinds), requests)
     return [(number, kind) for number in range(requests) for kind in kinds[number % stride::stride]]
 
 
 class Run:
-    """What a drive said: records {name: [kind, handle, open, billed]}, ends {machine, key or reclaim: (state, code, spent, text)}, work, log."""
+    """The output of a drive: records {name: [kind, handle, open, billed]}, ends {machine, key or reclaim: (state, code, spent, text)},
+    work, log."""
     def __init__(self):
         self.records, self.ends, self.work, self.log, self.states, self.prices = {}, {}, [], [], [], []
 
@@ -32,7 +33,7 @@ class Run:
             kind, name = rest.split(" ")[:2]
             assert name not in self.records, "a name is on record twice: " + line
             self.records[name] = [kind, "", True, None]
-            self.prices.append(int(rest.split(" ")[2]) / 1e6)  # dollars an hour, as agreed on
+            self.prices.append(int(rest.split(" ")[2]) / 1e6)  # dollars an hour, as agreed
         elif word == "handle":
             name, given = rest.split(" ")
             assert self.records.get(name, [0, 0, False])[2], "a handle that was not announced: " + line
@@ -56,7 +57,7 @@ class Run:
 
 
 class Driver:
-    """A process of a drive, which drives one run after the other."""
+    """A process of the program drive, which drives one run after another."""
     running = {}  # by program
 
     def __init__(self, program):
@@ -74,7 +75,7 @@ class Driver:
 
     @classmethod
     def end_all(cls):
-        """What was leaked is found now."""
+        """Ends all processes, which reports leaks."""
         for driver in list(cls.running.values()):
             code, words = driver.end()
             assert code == 0, (code, words)
@@ -84,7 +85,7 @@ class Driver:
         self.process.stdin.flush()
 
     def end(self, kill=False):
-        """Exit code and errors."""
+        """Returns exit code and errors."""
         del self.running[self.program]
         if kill:
             self.process.kill()
@@ -104,7 +105,8 @@ class Driver:
 
 
 def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, settings=(), **options):
-    """One run to its end. settings: "KEY=VALUE" of the backend. each(state, number of the step): called before every step, on this side. kill_at: kill -9 before that step."""
+    """Drives one run to its end. settings: "KEY=VALUE" of the backend. each(state, number of the step): called here before every step.
+    kill_at: kill -9 before that step."""
     run = run or Run()
     driver = Driver.of(program)
     over, steps = False, 0

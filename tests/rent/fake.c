@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The provider of the tests: a ledger, a clock, and choices. */
+/* The provider of the tests: boxes, a clock, and choices. */
 #include "fake.h"
 #include "../suite.h"
 #include "kolm/kit/buf.h"
@@ -67,7 +67,7 @@ void fake_check(const fake *f) {
     ck_assert_msg(fake_alive(f) <= 1, "two boxes at once");
 }
 
-/* Every call begins so: false if kolm is dead, or dies before it has an effect. */
+/* Begins every call: returns false if kolm is dead, or dies before the call has an effect. */
 static bool begin(fake *f, kolm_error_t *err) {
     (void)kit_fail(err, KOLM_E_UNAVAILABLE, "", "no answer");
     fake_check(f);
@@ -76,7 +76,7 @@ static bool begin(fake *f, kolm_error_t *err) {
     return !f->dead;
 }
 
-/* And ends so. */
+/* Ends every call. */
 static kit_status end(fake *f, kit_status status, kolm_error_t *err) {
     if (f->calls == f->dies_at) f->dead = true;
     fake_check(f);
@@ -90,9 +90,9 @@ static kit_status offers(void *state, kit_rent_offer *out, size_t capacity, size
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
     unsigned choice = fake_choose(f, 4);
     ck_assert_uint_ge(capacity, 3);
-    for (size_t i = 0; choice == 0 && i < 3; i++) /* the dearest first */
+    for (size_t i = 0; choice == 0 && i < 3; i++) /* most expensive first */
         out[(*out_count)++] = (kit_rent_offer){.id = {(char)('a' + i)}, .micro_usd_per_hour = FAKE_PRICE + (2 - i)};
-    return end(f, choice == 3 ? KOLM_OK : verdicts[choice], err); /* 3: there is none */
+    return end(f, choice == 3 ? KOLM_OK : verdicts[choice], err); /* 3: there are no offers */
 }
 
 static void add_box(fake *f, const char *name, uint64_t price) {
@@ -136,7 +136,7 @@ static void describe(const fake *f, const fake_box *b, kit_rent_box *out) {
     kit_copy(out->name, sizeof out->name, b->name);
 }
 
-/* A box that is young may not be seen yet. */
+/* A new box may not be visible yet. */
 static bool young(const fake *f, const fake_box *b) {
     return f->now - b->born < FAKE_SETTLE_MS;
 }
@@ -149,9 +149,9 @@ static kit_status look(void *state, const char *handle, kit_rent_box *out, kolm_
         fake_box *b = &f->boxes[i];
         if (strcmp(b->handle, handle) != 0) continue;
         if (choice == 2 && young(f, b)) return end(f, KOLM_E_NOT_FOUND, err);
-        if (choice == 3 && b->dies < 0) b->dies = f->now; /* it dies just now */
+        if (choice == 3 && b->dies < 0) b->dies = f->now; /* it dies now */
         if (choice == 1) return end(f, KOLM_E_UNAVAILABLE, err);
-        /* forgotten after a while */
+        /* after a while it is no longer known */
         if (b->dies >= 0 && f->now > b->dies + 5000) return end(f, KOLM_E_NOT_FOUND, err);
         describe(f, b, out);
         return end(f, KOLM_OK, err);
@@ -177,8 +177,8 @@ static kit_status list(void *state, const char *prefix, kit_rent_box *out, size_
 static kit_status destroy(void *state, const char *handle, kolm_error_t *err) {
     fake *f = state;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    unsigned choice = fake_choose(f, 5); /* done, done but 500, said but not done, refused, done later */
-    if (f->now < f->destroy_back) return end(f, KOLM_OK, err); /* and says that it is done */
+    unsigned choice = fake_choose(f, 5); /* done; done, but 500; reported but not done; refused; done later */
+    if (f->now < f->destroy_back) return end(f, KOLM_OK, err); /* reports it as done */
     for (size_t i = 0; i < f->box_count; i++) {
         fake_box *b = &f->boxes[i];
         if (strcmp(b->handle, handle) != 0 || b->dies >= 0) continue;
@@ -188,7 +188,7 @@ static kit_status destroy(void *state, const char *handle, kolm_error_t *err) {
     return end(f, choice == 1 || choice == 3 ? KOLM_E_UNAVAILABLE : KOLM_OK, err);
 }
 
-/* ---- The record */
+/* ---- The records */
 
 static kit_status intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     fake *f = user;
@@ -213,7 +213,7 @@ static kit_status handle(void *user, const char *name, const char *handle_text, 
     return end(f, KOLM_OK, err);
 }
 
-/* What was put on record is never less than the bill. */
+/* The recorded amount is never less than the bill. */
 static void check_billed(const fake *f, const char *name, uint64_t billed) {
     uint64_t sum = 0;
     for (size_t i = 0; i < f->box_count; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A provider, a journal and a piece of work whose every answer is a choice, and that watch what may never happen. */
+/* A provider, a journal and some work whose every answer is a choice, and which check for what must never happen. */
 #ifndef KOLM_TESTS_RENT_FAKE_H
 #define KOLM_TESTS_RENT_FAKE_H
 
@@ -8,11 +8,11 @@
 #define FAKE_BOXES 32
 #define FAKE_CHOICES 512
 #define FAKE_SETTLE_MS 20000
-#define FAKE_PRICE 3600000u /* millionths of a dollar an hour: a thousandth of a dollar a second */
+#define FAKE_PRICE 3600000u /* millionths of a dollar an hour, which is a thousandth of a dollar a second */
 
 typedef struct fake_box {
     char name[KIT_RENT_NAME_BYTES], handle[KIT_RENT_HANDLE_BYTES];
-    int64_t born, dies, died; /* ms; dies: on its own or because it was told to; died: -1 while it is billed */
+    int64_t born, dies, died; /* ms; dies: by itself or by destroy; died: -1 while it is billed */
     uint64_t price;
 } fake_box;
 
@@ -23,13 +23,12 @@ typedef struct fake_record {
 } fake_record;
 
 typedef struct fake {
-    /* What is chosen: number i of a run takes script[i] where it is, then a random number, or 0 (all goes well)
-     * without a seed. */
+    /* Choice number i of a run is script[i] if that exists, otherwise random, or 0 (success) without a seed. */
     unsigned char script[FAKE_CHOICES];
-    unsigned char radix[FAKE_CHOICES]; /* how many there were to choose from */
+    unsigned char radix[FAKE_CHOICES]; /* the number of alternatives */
     size_t scripted, chosen;
     uint64_t seed;
-    unsigned calm; /* a random choice is 0 in so many of 16 cases */
+    unsigned calm; /* a random choice is 0 in this many of 16 cases */
 
     int64_t now;
     fake_box boxes[FAKE_BOXES];
@@ -37,10 +36,10 @@ typedef struct fake {
     fake_record records[FAKE_BOXES];
     size_t record_count;
     bool collected, armed;
-    int64_t create_ms;                            /* what create takes before it has its effect */
-    bool endless;                                 /* the work is never done, once it is armed */
-    int64_t list_back, destroy_back, record_back; /* until then these do not work; record: the ends of boxes */
-    size_t calls, dies_at; /* kolm is killed in that call, before its effect or after it; 0: never */
+    int64_t create_ms;                            /* how long create takes before it has its effect */
+    bool endless;                                 /* once armed, the work never ends */
+    int64_t list_back, destroy_back, record_back; /* until then these fail; record: the ends of boxes */
+    size_t calls, dies_at; /* kolm is killed in that call, before or after its effect; 0: never */
     bool dies_after, dead;
 } fake;
 
@@ -51,9 +50,9 @@ extern const kit_rent_journal fake_journal;
 unsigned fake_choose(fake *f, unsigned count);
 size_t fake_alive(const fake *f);
 size_t fake_open_records(const fake *f);
-/* What the provider bills, up to now. */
+/* The provider's bill up to now. */
 uint64_t fake_bill(const fake *f);
-/* No box is billed whose name is not on record. Aborts with a text otherwise. */
+/* Every billed box has its name recorded. Aborts with a message otherwise. */
 void fake_check(const fake *f);
 
 #endif

@@ -95,7 +95,7 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
     fake_queue *f = state;
     *out_done = false;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    if (files[0] != '\0') { /* the check of what was sent: done, not yet, no answer, bad rows */
+    if (files[0] != '\0') { /* check of the uploaded rows: done, not yet, no answer, bad rows */
         unsigned choice = choose(f, 4);
         *out_done = choice == 0;
         return end(f, choice == 2 ? KOLM_E_UNAVAILABLE : choice == 3 ? KOLM_E_INVALID_ARGUMENT : KOLM_OK, err);
@@ -105,7 +105,7 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
     ck_assert_msg(!record->used, "%s was uploaded twice", name);
     record->used = true;
     f->now += f->send_ms;
-    unsigned choice = choose(f, 4); /* made, refused, lost and made, lost and not made */
+    unsigned choice = choose(f, 4); /* created, refused, created but no answer, not created and no answer */
     if (choice == 0 || choice == 2) add(f, name, true);
     if (choice == 0) kit_copy(files, KIT_RENT_HANDLE_BYTES, f->items[f->item_count - 1].handle);
     return end(f, choice == 0 ? KOLM_OK : choice == 1 ? KOLM_E_UNAUTHENTICATED : KOLM_E_UNKNOWN, err);
@@ -114,7 +114,7 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
 static kit_status price(void *state, kit_queue_price *out, kolm_error_t *err) {
     fake_queue *f = state;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    unsigned choice = choose(f, 5); /* said, no answer, refused, unknown, too dear */
+    unsigned choice = choose(f, 5); /* reported, no answer, refused, unknown, too expensive */
     *out = (kit_queue_price){
         .known = choice != 3, .refused = choice == 2, .micro_usd = choice == 4 ? QUEUE_PRICE * 4 : QUEUE_PRICE};
     return end(f, choice == 1 ? KOLM_E_UNAVAILABLE : KOLM_OK, err);
@@ -157,7 +157,7 @@ static kit_status find(void *state, const char *name, char out_handle[KIT_RENT_H
 static kit_status look(void *state, const char *handle, kit_queue_look *out, kolm_error_t *err) {
     fake_queue *f = state;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    unsigned choice = choose(f, 6); /* said, no answer, not seen yet, a strange word, fails, was cancelled by others */
+    unsigned choice = choose(f, 6); /* reported, no answer, not visible yet, unknown word, fails, cancelled by others */
     queue_item *job = find_item(f, handle);
     if (choice == 1) return end(f, KOLM_E_UNAVAILABLE, err);
     if (job == NULL || (choice == 2 && young(f, job))) return end(f, KOLM_E_NOT_FOUND, err);
@@ -184,7 +184,7 @@ static kit_status logs(void *state, const char *handle, kolm_error_t *err) {
 static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
     fake_queue *f = state;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    unsigned choice = choose(f, 5); /* done, done but 500, said but not done, refused, done later */
+    unsigned choice = choose(f, 5); /* done; done, but 500; reported but not done; refused; done later */
     queue_item *job = find_item(f, handle);
     f->cancels++;
     if (job == NULL) return end(f, KOLM_E_NOT_FOUND, err);
@@ -213,7 +213,7 @@ static kit_status take_away(void *state, const char *name, const char *files, bo
     fake_queue *f = state;
     *out_done = false;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
-    unsigned choice = choose(f, 4); /* done, no answer, done but 500, not listed yet */
+    unsigned choice = choose(f, 4); /* done; no answer; done, but 500; not listed yet */
     if (choice == 1 || f->now < f->remove_back) return end(f, KOLM_E_UNAVAILABLE, err);
     for (size_t i = 0; i < f->item_count; i++) {
         queue_item *item = &f->items[i];
@@ -224,7 +224,7 @@ static kit_status take_away(void *state, const char *name, const char *files, bo
     return end(f, choice == 2 ? KOLM_E_UNAVAILABLE : KOLM_OK, err);
 }
 
-/* ---- The record */
+/* ---- The records */
 
 static kit_status intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     fake_queue *f = user;

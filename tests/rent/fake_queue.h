@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A provider of a queue and a journal whose every answer is a choice, and that watch what may never happen. */
+/* A provider of a queue and a journal whose every answer is a choice, and which check for what must never happen. */
 #ifndef KOLM_TESTS_RENT_FAKE_QUEUE_H
 #define KOLM_TESTS_RENT_FAKE_QUEUE_H
 
@@ -10,27 +10,26 @@
 #define QUEUE_SETTLE_MS 20000
 #define QUEUE_PRICE 500000u
 
-/* A job, or a file. */
+/* A job or a file. */
 typedef struct queue_item {
     char name[KIT_RENT_NAME_BYTES], handle[KIT_RENT_HANDLE_BYTES];
     bool file, failed, cancelled;
-    int64_t born, starts, ends; /* ends: on its own, because of cancel, or because it was removed */
+    int64_t born, starts, ends; /* ends: by itself, by cancel, or by removal */
 } queue_item;
 
 typedef struct queue_record {
     char name[KIT_RENT_NAME_BYTES], handle[KIT_RENT_HANDLE_BYTES];
     int64_t at;
-    bool open, used; /* used: submitted, or uploaded, under it */
+    bool open, used; /* used: a job or file was submitted or uploaded under it */
 } queue_record;
 
 typedef struct fake_queue {
-    /* What is chosen: number i of a run takes script[i] where it is, then a random number, or 0 (all goes well)
-     * without a seed. */
+    /* Choice number i of a run is script[i] if that exists, otherwise random, or 0 (success) without a seed. */
     unsigned char script[QUEUE_CHOICES];
-    unsigned char radix[QUEUE_CHOICES]; /* how many there were to choose from */
+    unsigned char radix[QUEUE_CHOICES]; /* the number of alternatives */
     size_t scripted, chosen;
     uint64_t seed;
-    unsigned calm; /* a random choice is 0 in so many of 16 cases */
+    unsigned calm; /* a random choice is 0 in this many of 16 cases */
 
     int64_t now;
     queue_item items[QUEUE_ITEMS];
@@ -38,9 +37,9 @@ typedef struct fake_queue {
     queue_record records[QUEUE_ITEMS];
     size_t record_count;
     bool fetched;
-    int64_t send_ms;                          /* what an upload, and a submission, take before they have their effect */
-    bool never_starts, strange_word, endless; /* what becomes of a job */
-    int64_t find_back, cancel_back, remove_back, record_back; /* until then these do not work; record: the ends */
+    int64_t send_ms;                          /* how long an upload or submission takes before it has its effect */
+    bool never_starts, strange_word, endless; /* what happens to a job */
+    int64_t find_back, cancel_back, remove_back, record_back; /* until then these fail; record: the ends */
     size_t calls, dies_at;                                    /* kolm is killed in that call; 0: never */
     bool dies_after, dead;
     size_t submits, cancels;
@@ -51,7 +50,7 @@ extern const kit_rent_journal fake_queue_journal;
 
 size_t queue_alive(const fake_queue *f, bool files);
 size_t queue_open_records(const fake_queue *f);
-/* Nothing runs, and nothing is stored, whose name is not on record. */
+/* Every job that runs and every stored file has its name recorded. Aborts with a message otherwise. */
 void queue_check(const fake_queue *f);
 
 #endif

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of rented machines know of a provider: its contract server, and the words and figures in which it differs from the others."""
+"""Data about each provider for the tests of rented machines: its contract server, and the words and figures in which it differs from the
+others."""
 import os
 import sys
 
@@ -13,44 +14,44 @@ class Provider:
     """What most providers have in common."""
     launch = 1  # number of the request that launches
     boot = 20  # seconds, on the test's clock
-    stride = 1  # of faults: all of them at each request, or each at every so many requests
-    untold = 0  # dollars: what is billed beside a risen price that is reported, until the machine is ended
+    stride = 1  # every fault at each request if 1, otherwise one fault in so many
+    untold = 0  # dollars billed in addition to a reported price rise, until the machine is ended
 
     @staticmethod
     def ends(line):
-        """Whether a request ends a machine."""
+        """Tells whether a request ends a machine."""
         return line.startswith("DELETE ")
 
     @staticmethod
     def settings(cloud):
-        """Of the backend, beside the address of the server."""
-        return {"ssh_user": USER}  # the port for SSH is what the provider reports
+        """Returns settings of the backend, besides the address of the server."""
+        return {"ssh_user": USER}  # the provider reports the SSH port
 
     @staticmethod
     def token(secret):
-        """A token in which that secret is."""
+        """Returns a token that contains the secret."""
         return secret
 
 
 class Lambda(Provider):
     name, variable = "lambda", "KOLM_LAMBDA_TOKEN"
-    records = ("instance", "key")  # what a rental puts on record, in order
-    kinds = ("gpu_1x_a10", "gpu_1x_a100_sxm4", "gpu_1x_h100_pcie", "gpu_8x_h100_sxm5")  # the cheapest first
-    memory = ((40 * 10**9, "gpu_1x_a100_sxm4"), (41 * 10**9, "gpu_1x_h100_pcie"))  # bytes of a GPU, and which is the cheapest then
+    records = ("instance", "key")  # what a rental records, in order
+    kinds = ("gpu_1x_a10", "gpu_1x_a100_sxm4", "gpu_1x_h100_pcie", "gpu_8x_h100_sxm5")  # cheapest first
+    memory = ((40 * 10**9, "gpu_1x_a100_sxm4"), (41 * 10**9, "gpu_1x_h100_pcie"))  # bytes of GPU memory, and the cheapest kind with them
     launch = 2
     price = 0.75
     risen = "price has risen from 0.7500 to 0.8500 USD"  # by ten cents
-    told = (2, 3, 4)  # how often a machine that takes 100 s to end is told to
+    told = (2, 3, 4)  # how many requests end a machine that takes 100 s to end
     none_left = "no machine of that type left"
     device = "1x A10 (24 GB PCIe), us-east-1: "
     detected = "available Lambda accepts the token: 6 offers now, from 0.75 USD an hour"
-    check = "/api/v1/instance-types"  # what --refresh asks for
-    unknown = "Lambda does not know this key"  # a wrong token
+    check = "/api/v1/instance-types"  # the request of --refresh
+    unknown = "Lambda does not know this key"  # the error for a wrong token
     remedy = "make a key on https://cloud.lambda.ai/api-keys"
     nothing_fits = "Lambda has nothing that fits"
-    refusals = ((Fault(403), 9, "broken", "the Lambda account of this key is not active"),  # fault, code, what detect says, words
+    refusals = ((Fault(403), 9, "broken", "the Lambda account of this key is not active"),  # fault, code, state, words of detect
                 (Fault("html"), 9, "broken", "the server at this address is not Lambda's API"))
-    reached = "available the token is set; Lambda could not be"  # what detect says if not
+    reached = "available the token is set; Lambda could not be"  # what detect reports otherwise
 
     @staticmethod
     def ends(line):
@@ -71,10 +72,10 @@ class RunPod(Provider):
     records = ("instance",)
     kinds = ("NVIDIA RTX A5000", "NVIDIA L40S", "NVIDIA A100 80GB PCIe", "NVIDIA H100 80GB HBM3")
     memory = ((40 * 10**9, "NVIDIA L40S"), (49 * 10**9, "NVIDIA A100 80GB PCIe"))
-    price = 0.27 + 50 * 0.1 / 720  # and 50 GB of disk
+    price = 0.27 + 50 * 0.1 / 720  # with 50 GB of disk
     risen = "price has risen from 0.2769 to 0.3700 USD"
-    told = range(2, 31)  # there is no word for a pod that is ending: it runs until it is gone
-    untold = 50 * 0.1 / 720 * 60 / 3600  # a minute of the disk
+    told = range(2, 31)  # there is no state for a pod that is ending: it runs until it is gone
+    untold = 50 * 0.1 / 720 * 60 / 3600  # one minute of the disk
     none_left = "RunPod has no such GPU left there"
     device = "1x RTX A5000 (24 GB), SECURE: "
     detected = "available RunPod accepts the token: 4 offers now, from 0.28 USD an hour"
@@ -98,9 +99,9 @@ class Vast(Provider):
     records = ("instance",)
     kinds = ("RTX 3090", "RTX A6000", "A100 PCIE", "H100 SXM")
     memory = ((40 * 10**9, "RTX A6000"), (52 * 10**9, "A100 PCIE"))
-    price = 0.14 + 50 * 0.144 / 720  # and 50 GB of disk
+    price = 0.14 + 50 * 0.144 / 720  # with 50 GB of disk
     risen = "price has risen from 0.1500 to 0.2500 USD"
-    told = range(2, 31)  # there is no word for one that is ending
+    told = range(2, 31)  # there is no state for an instance that is ending
     none_left = "Vast.ai has this offer no more"
     device = "1x RTX 3090 (24 GB), Sweden, SE: "
     detected = "available Vast.ai accepts the token: 25.00 USD of credit"
@@ -120,7 +121,7 @@ class Vast(Provider):
 
 
 class Acme(Provider):
-    """Of examples/backends/acme."""
+    """The provider of examples/backends/acme."""
     name, variable = "acme", "ACME_TOKEN"
     records = ("instance",)
     kinds = ("a10.oslo", "a40.lund", "h100.oslo", "h200.lund")
@@ -151,11 +152,11 @@ class Modal(Provider):
     records = ("instance",)
     kinds = ("T4", "L4", "A10", "L40S", "A100-40GB")
     memory = ((40 * 10**9, "L40S"), (49 * 10**9, "A100-80GB"))
-    stride = 6  # a server of HTTP/2 in Python takes its time
-    launch = 5  # after the prices, the app, the environment, and the image, for which is waited
+    stride = 6  # a server of HTTP/2 in Python is slow
+    launch = 5  # after the prices, the app, the environment, and the image, which is waited for
     price = 0.59 + 2 * 0.1419 + 16 * 0.0242
     risen = "price has risen from 1.2610 to 1.3610 USD"
-    told = range(2, 21)  # there is no word for one that is ending
+    told = range(2, 21)  # there is no state for a sandbox that is ending
     untold = 0.1 * 60 / 3600
     none_left = "Modal has no such GPU left"
     device = "1x T4 (16 GB), 2 cores, 16 GiB: "

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls one slot of a backend of rented machines as kolm-host does, with a record that is lines of standard output:
+/* Calls one slot of a backend of rented machines as kolm-host does, and prints the records as lines:
  *   slot SCRATCH train|infer|test|status|prune|detect|refresh|cost [JOB] [KEY=VALUE of settings...]
  *   slot SCRATCH reclaim NAME HANDLE AGE [place=PLACE] [left=SECONDS] [KEY=VALUE...]
- * SIGTERM is the user's wish to stop. What is reclaimed is an instance, or what kind=KIND says. */
+ * SIGTERM means that the user stops the call. reclaim ends an instance, or the kind that kind=KIND names. */
 #include "kolm/backend.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/text.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 
 static volatile sig_atomic_t stopping;
-static int64_t ends_ms = INT64_MAX; /* when the time of the slot is over */
+static int64_t ends_ms = INT64_MAX; /* when the time of the slot ends */
 static char **settings;
 
 static void on_signal(int number) {
@@ -21,7 +21,7 @@ static void on_signal(int number) {
     stopping = 1;
 }
 
-/* Threads of the backend log, too: a line is one call. */
+/* Prints a line with one call, because threads of the backend log, too. */
 static void line(const char *word, const char *a, const char *b) {
     (void)printf("%s %s%s%s\n", word, a, b[0] != '\0' ? " " : "", b);
     (void)fflush(stdout);

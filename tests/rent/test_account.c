@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An account at a provider, and where its requests may go. */
+/* An account at a provider, and where its requests may be sent. */
 #include "../suite.h"
 #include "kolm/kit/text.h"
 #include "kolm/rent/account.h"
@@ -48,7 +48,7 @@ static const kolm_host_v1_t host = {.struct_size = KOLM_HOST_SIZE_1_0,
 static const kit_rent_site site = {
     .name = "acme", .title = "ACME", .token = "ACME_TOKEN", .where = "there", .base = "https://acme.example"};
 
-/* What a request to a plain address of this machine ends with, at which nobody listens. */
+/* Returns the status of a request to an unencrypted address on this machine where no process listens. */
 static kit_status send_plain(const char *to) {
     kit_rent_account account = {.hurried = true};
     kit_http_answer answer = {0};
@@ -62,8 +62,8 @@ static kit_status send_plain(const char *to) {
     return status;
 }
 
-/* A stand-in on this machine may name others there; what a provider answers over TLS must not send a token out in plain
- * text. */
+/* The API of a test server on this machine may refer to other addresses there; an API over TLS must not cause a
+ * token to be sent unencrypted. */
 START_TEST(test_plain_addresses) {
     ck_assert_int_eq(send_plain("http://127.0.0.1:2/api"), KOLM_E_UNAVAILABLE);
     ck_assert_int_eq(send_plain(NULL), KOLM_E_INVALID_ARGUMENT);

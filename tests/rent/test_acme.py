@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The provider of examples/backends/acme, built out of tree against the installed SDK alone: kolm's own check of a backend, and the host key that the provider tells.
+"""The provider of examples/backends/acme, built out of tree against the installed SDK alone: kolm's own check of a backend, and the host
+key that the provider reports.
 
 usage: test_acme.py BUILD_DIR SOURCE_DIR"""
 import json
@@ -53,7 +54,7 @@ class Example(unittest.TestCase):
         return done.stdout
 
     def test_the_check_of_a_backend(self):
-        """Without the network, as for every backend: what rents is driven by tests/rent."""
+        """Without network, as for every backend: tests/rent drives the slots that rent."""
         said = json.loads(self.run_kolm("backend", "check", os.path.join(self.built, "acme.so"), "--json"))
         results = [one["outcome"] for one in said["checks"]]
         self.assertTrue(said["good"], said)

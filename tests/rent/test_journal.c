@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A rental and its record in the journal of kolm: the events that the host gets, and a host that takes none. */
+/* A rental and its record in kolm's journal: the events that the host receives, and a host that accepts none. */
 #include "fake.h"
 #include "kolm/kit/buf.h"
 #include "kolm/rent/journal.h"
@@ -76,7 +76,7 @@ START_TEST(test_nothing_is_rented_off_the_record) {
     drive(&d, &host, &r, "kolm-a");
     ck_assert_str_eq(r.error.text, "the disk is full");
     ck_assert_uint_eq(d.f.box_count, 0);
-    host.struct_size = (uint32_t)offsetof(kolm_host_v1_t, lease); /* a kolm of 1.1 */
+    host.struct_size = (uint32_t)offsetof(kolm_host_v1_t, lease); /* ABI 1.1 */
     drive(&d, &host, &r, "kolm-b");
     ck_assert_int_eq(r.error.code, KOLM_E_FAILED_PRECONDITION);
     ck_assert_ptr_nonnull(strstr(r.error.text, "this version of kolm cannot record"));
@@ -129,7 +129,7 @@ START_TEST(test_places) {
     ck_assert(!kit_rent_place_is(place, ""));
     ck_assert(kit_rent_place_is("Modal, prod (x) (en-1)", "en-1"));
     ck_assert(!kit_rent_place_is("Modal, prod (en-1) (en-2)", "en-1"));
-    ck_assert(kit_rent_place_is("Lambda", "token 01234567")); /* of an older kolm */
+    ck_assert(kit_rent_place_is("Lambda", "token 01234567")); /* written by an older kolm */
     ck_assert(kit_rent_place_is("", "x"));
     kit_rent_place("Lambda", "", place);
     ck_assert_str_eq(place, "Lambda");
@@ -162,7 +162,7 @@ START_TEST(test_doubts) {
 }
 END_TEST
 
-/* Of places and names of any length the mark of the record and the name are whole. */
+/* Places and names of any length keep the mark of the record and the name complete. */
 START_TEST(test_long_doubts) {
     char which[64], text[200], here[KIT_RENT_PLACE_BYTES], recorded[KIT_RENT_PLACE_BYTES], name[64], end[100];
     const size_t step = 2 * (sizeof name / test_draws(sizeof name, 3)); /* even */
@@ -205,7 +205,8 @@ static uint64_t recorded_price(const char *kind, uint64_t an_hour, uint64_t once
     return price;
 }
 
-/* A machine may cost nothing, and a key does; of a job without a price it is not known what it costs. */
+/* With only a price that is paid once, the hourly price of an instance is unknown. Without any price an instance or key
+ * costs nothing, but the price of a job is always unknown. */
 START_TEST(test_prices) {
     ck_assert_uint_eq(recorded_price("instance", 5, 0), 5);
     ck_assert_uint_eq(recorded_price("instance", 5, 7), 5);

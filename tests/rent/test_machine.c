@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine of a rental: every fault, every pair of faults, thousands of orders of many, and kolm killed in any
- * call. */
+/* The state machine of a rental: every fault, every pair of faults, thousands of random orders of many, and kolm
+ * killed in any call. */
 #include "../suite.h"
 #include "fake.h"
 #include "kolm/kit/buf.h"
@@ -13,7 +13,7 @@
 
 typedef struct run_options {
     bool nameless;
-    size_t cancel_at; /* in that step; 0: never */
+    size_t cancel_at; /* step in which the user cancels; 0: never */
     uint64_t budget;
 } run_options;
 
@@ -37,7 +37,7 @@ static void drive(fake *f, kit_rent *r, size_t cancel_at) {
     while (!kit_rent_ended(r) && !f->dead) {
         ck_assert_msg(++steps < STEPS_MOST, "it does not end, in %s", kit_rent_state_name(r->state));
         if (r->due_ms > f->now) f->now = r->due_ms;
-        f->now += 100; /* what a call takes */
+        f->now += 100; /* duration of a call */
         kit_rent_step(r, f->now, cancel_at != 0 && steps >= cancel_at);
     }
 }
@@ -60,7 +60,7 @@ static void check_end(const fake *f, const kit_rent *r) {
     ck_assert(r->error.code == KOLM_OK || r->error.text[0] != '\0');
 }
 
-/* kolm is started again: what is on record is looked for and ended, by a provider that has its senses back. */
+/* Starts kolm again: recorded boxes are looked for and ended, by a provider that works normally again. */
 static void reap(fake *f, bool nameless) {
     kit_rent_plan plan = plan_of(f, nameless, 0);
     f->dead = false;
@@ -80,7 +80,7 @@ static void reap(fake *f, bool nameless) {
         bool unknowable = nameless && record->handle[0] == '\0';
         ck_assert_msg(r.state == (unknowable ? KIT_RENT_LOST : KIT_RENT_GONE), "%s is %s: %s", record->name,
                       kit_rent_state_name(r.state), r.error.text);
-        if (unknowable) record->open = false, f->box_count = 0; /* a person has looked */
+        if (unknowable) record->open = false, f->box_count = 0; /* as a person would do after checking */
     }
     ck_assert_uint_eq(fake_alive(f), 0);
     ck_assert_uint_eq(fake_open_records(f), 0);
@@ -106,11 +106,11 @@ START_TEST(test_all_goes_well) {
     ck_assert_int_eq(r.error.code, KOLM_OK);
     ck_assert(f.collected && f.armed && f.box_count == 1);
     ck_assert_str_eq(r.name, "kolm-job-1");
-    ck_assert_uint_eq(f.boxes[0].price, FAKE_PRICE); /* the cheapest, which came last */
+    ck_assert_uint_eq(f.boxes[0].price, FAKE_PRICE); /* the cheapest, which was listed last */
 }
 END_TEST
 
-/* ---- Each choice of a run of the all-well kind is replaced by each other one; then each pair of them. */
+/* ---- Replaces each choice of a successful run by each alternative; then each pair of choices. */
 
 static size_t deviate(const fake *before, run_options o, size_t from, unsigned more) {
     size_t runs = 0;
@@ -122,7 +122,7 @@ static size_t deviate(const fake *before, run_options o, size_t from, unsigned m
             f->script[at] = (unsigned char)choice;
             f->scripted = at + 1;
             kit_rent r = rent(f, o);
-            /* So few faults pass before patience does; only what has no name cannot be cleared up. */
+            /* So few faults do not exhaust the retries; only a box without a name cannot be found again. */
             ck_assert_msg(r.state == KIT_RENT_GONE || o.nameless, "%s: %s", kit_rent_state_name(r.state), r.error.text);
             runs++;
             if (more > 0) {
@@ -156,7 +156,7 @@ START_TEST(test_every_fault_and_a_cancel) {
         kit_rent r = rent(&f, (run_options){.cancel_at = cancel_at});
         ck_assert_int_eq(r.state, KIT_RENT_GONE);
         ck_assert(r.error.code == KOLM_E_CANCELLED || f.collected);
-        /* the tenth begins the work */
+        /* the tenth step begins the work */
         if (cancel_at <= 9) ck_assert(r.error.code == KOLM_E_CANCELLED && !f.collected);
         if (cancel_at % step == 0) (void)deviate(&f, (run_options){.cancel_at = cancel_at}, 0, 0);
     }
@@ -174,7 +174,7 @@ START_TEST(test_many_faults) {
 }
 END_TEST
 
-/* kill -9 in every call, before its effect and after it, in a run that goes well, and in runs with faults. */
+/* kill -9 in every call, before and after its effect, in a successful run and in runs with faults. */
 START_TEST(test_killed_anywhere) {
     const size_t seeds = test_draws(60, 4);
     for (unsigned seed = 0; seed < seeds; seed++)
@@ -187,7 +187,7 @@ START_TEST(test_killed_anywhere) {
 }
 END_TEST
 
-/* ---- What single ways lead to */
+/* ---- Results of single sequences */
 
 static kit_rent with_script(fake *f, const char *choices, run_options o) {
     for (; *choices != '\0'; choices++)
@@ -198,11 +198,11 @@ static kit_rent with_script(fake *f, const char *choices, run_options o) {
 /* The choices of a run: offers, intent, create, ... */
 START_TEST(test_next_offer) {
     fake f = {0};
-    kit_rent r = with_script(&f, "001", (run_options){0}); /* no capacity, then all well */
+    kit_rent r = with_script(&f, "001", (run_options){0}); /* no capacity, then success */
     ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK);
     ck_assert_str_eq(r.name, "kolm-job-2");
     fake none = {0};
-    /* gone is chosen too: offers, then (intent, create, gone) each */
+    /* gone is a choice too: offers, then (intent, create, gone) each */
     r = with_script(&none, "001001001", (run_options){0});
     ck_assert_int_eq(r.state, KIT_RENT_GONE);
     fake broke = {0};
@@ -212,7 +212,7 @@ START_TEST(test_next_offer) {
 }
 END_TEST
 
-/* A refusal stays the reason when the record could not be written at once. */
+/* A refusal remains the reason if it could not be recorded at once. */
 START_TEST(test_refused_while_the_disk_is_full) {
     fake f = {0};
     kit_rent r = with_script(&f, "0021", (run_options){0});
@@ -221,8 +221,7 @@ START_TEST(test_refused_while_the_disk_is_full) {
 }
 END_TEST
 
-/* The provider says nothing for a minute, which is longer than a new box may stay unseen: it is not taken for
- * absent. */
+/* The list fails for a minute, longer than a new box may stay invisible: the box does not count as absent. */
 START_TEST(test_list_is_away) {
     fake f = {.list_back = 1000000 + 60000};
     kit_rent r = with_script(&f, "004", (run_options){0});
@@ -241,7 +240,7 @@ START_TEST(test_list_is_away) {
 }
 END_TEST
 
-/* Teardown that says done and is not: ended in the end, or lost and on record. */
+/* destroy reports success but does nothing: the box is ended eventually, or lost and recorded. */
 START_TEST(test_destroy_is_away) {
     fake f = {.destroy_back = 1000000 + 120000};
     kit_rent r = rent(&f, (run_options){0});
@@ -259,8 +258,7 @@ START_TEST(test_destroy_is_away) {
 }
 END_TEST
 
-/* The disk stays full: what was made does not wait for it, and is not lost; and what is reclaimed is ended all the
- * same. */
+/* The disk stays full: results do not wait for it and are kept, and reclaim still ends the box. */
 START_TEST(test_end_that_cannot_be_recorded) {
     fake f = {.record_back = INT64_MAX};
     kit_rent_plan plan = plan_of(&f, false, 0);
@@ -275,7 +273,7 @@ START_TEST(test_end_that_cannot_be_recorded) {
     ck_assert_int_eq(kit_rent_reclaim(&r, &plan, f.records[0].name, f.records[0].handle, 100000, f.now, &err), KOLM_OK);
     drive(&f, &r, 0);
     ck_assert_int_eq(r.state, KIT_RENT_GONE);
-    fake dear = {.record_back = INT64_MAX}; /* what was not made is not called so */
+    fake dear = {.record_back = INT64_MAX}; /* the flag is not set without results */
     f.now = dear.now = 1000000;
     plan = plan_of(&dear, false, 0);
     ck_assert_int_eq(kit_rent_begin(&r, &plan, dear.now, &err), KOLM_OK);
@@ -292,27 +290,27 @@ START_TEST(test_lost_answer_that_created) {
     fake lost = {0};
     r = with_script(&lost, "003", (run_options){0});
     ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK);
-    ck_assert_uint_eq(lost.record_count, 2); /* not there once it would have been seen: another one */
+    ck_assert_uint_eq(lost.record_count, 2); /* absent when it should have been visible: another one is created */
     fake nameless = {0};
     r = with_script(&nameless, "004", (run_options){.nameless = true});
     ck_assert(r.state == KIT_RENT_LOST && r.error.code == KOLM_E_UNKNOWN);
 }
 END_TEST
 
-/* create() waits for its answer for longer than a new box may stay unseen, and than booting may take. */
+/* create() waits for its answer longer than a new box may stay invisible and than booting may take. */
 START_TEST(test_create_that_takes_long) {
     fake f = {.create_ms = 90000};
-    kit_rent r = with_script(&f, "0042222222", (run_options){0}); /* the answer is lost, and no list has the box yet */
+    kit_rent r = with_script(&f, "0042222222", (run_options){0}); /* answer lost, and no list shows the box yet */
     ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK && f.collected);
     ck_assert_uint_eq(f.box_count, 1);
     fake known = {.create_ms = 90000};
-    r = with_script(&known, "000022222222", (run_options){0}); /* it has a handle, and no look has it yet */
+    r = with_script(&known, "000022222222", (run_options){0}); /* it has a handle, and no query shows it yet */
     ck_assert(r.state == KIT_RENT_GONE && r.error.code == KOLM_OK && known.collected);
     ck_assert_uint_eq(known.box_count, 1);
 }
 END_TEST
 
-/* kolm is killed just after create() has brought its effect, minutes after the intent, and no list has the box yet. */
+/* kolm is killed just after create() has had its effect, minutes after the intent, and no list shows the box yet. */
 START_TEST(test_killed_after_a_long_create) {
     fake f = {.create_ms = 240000, .dies_at = 3, .dies_after = true};
     kit_rent_plan plan = plan_of(&f, false, 0);
@@ -325,7 +323,7 @@ START_TEST(test_killed_after_a_long_create) {
     f.dead = false;
     f.dies_at = f.chosen = 0;
     for (size_t i = 0; i < 8; i++)
-        f.script[i] = 2; /* not seen yet */
+        f.script[i] = 2; /* not visible yet */
     f.scripted = 8;
     uint64_t age = (uint64_t)(f.now - f.records[0].at);
     ck_assert_uint_gt(age, FAKE_SETTLE_MS);
@@ -338,7 +336,7 @@ END_TEST
 
 static unsigned preparations;
 
-/* An image that nobody has made yet. */
+/* An image that does not exist yet. */
 static kit_status prepare_long(void *state, kolm_error_t *err) {
     fake *f = state;
     (void)err;
@@ -368,7 +366,7 @@ static kit_rent rent_prepared(fake *f, kit_status (*prepare)(void *state, kolm_e
     return r;
 }
 
-/* Ten minutes of preparing would use up the budget fifteen times. It is done once, though the first offer is gone. */
+/* Ten minutes of preparation would use up the budget fifteen times. It is done once, though the first offer is gone. */
 START_TEST(test_preparing_is_not_billed) {
     fake f = {.script = {0, 0, 1}, .scripted = 3};
     kit_rent r = rent_prepared(&f, prepare_long, 40000);
@@ -391,14 +389,14 @@ START_TEST(test_price_that_rose) {
 }
 END_TEST
 
-/* Work that never ends: the budget ends it, else the deadline. */
+/* Work that never ends: the budget ends it, or else the deadline. */
 START_TEST(test_budget_and_deadline) {
     fake f = {.endless = true};
     kit_rent r = rent(&f, (run_options){.budget = 40000});
     ck_assert_int_eq(r.error.code, KOLM_E_RESOURCE_EXHAUSTED);
     ck_assert_ptr_nonnull(strstr(r.error.text, "budget of 0.04 USD"));
     ck_assert_uint_ge(fake_bill(&f), 40000);
-    ck_assert_uint_le(fake_bill(&f), 50000); /* a second costs 1000, and it is polled */
+    ck_assert_uint_le(fake_bill(&f), 50000); /* a second costs 1000, and polling takes time */
     fake slow = {.endless = true};
     r = rent(&slow, (run_options){0});
     ck_assert_int_eq(r.error.code, KOLM_E_DEADLINE_EXCEEDED);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A provider's table against its contract server: every fault at every request, and what goes wrong in its world. After each: nothing runs that is not on record, nothing
-was created twice, and there is a sentence; and one more start ends what is left.
+"""A provider's table against its contract server: every fault at every request, and problems at the provider. After each: nothing runs that
+is not recorded, nothing was created twice, there is an error message, and one more start ends what is left.
 
 usage: test_machines.py DRIVE PROVIDER"""
 import os
@@ -39,7 +39,7 @@ class Case(unittest.TestCase):
         return drive(PROGRAM, cloud, PROVIDER.variable, options.pop("token", cloud.key), **options)
 
     def check(self, cloud, run, about=""):
-        """What holds after every run."""
+        """Checks what holds after every run."""
         opened = run.open()
         for name in cloud.running() + cloud.key_names():
             self.assertIn(name, opened, "%s: it exists, and is not on record" % (about,))
@@ -58,7 +58,7 @@ class Case(unittest.TestCase):
         self.assertLessEqual(len(cloud.running()), 1, about)
 
     def reap(self, cloud, run, about=""):
-        """One more start, with a provider that has its senses back: what is on record is ended."""
+        """Starts once more, with a provider that works normally again: everything recorded is ended."""
         cloud.faults, cloud.always, cloud.deaf = {}, None, 0
         for name in run.open():
             for _ in range(3):
@@ -131,7 +131,7 @@ class Faults(Case):
             self.suffers(self.cloud(faults={number: Fault(kind), number + 1: Fault("lose"), number + 2: Fault(503)}), (kind, number))
 
     def test_a_fault_that_stays(self):
-        """From one request on nothing works any more: what was rented stays on record, and is ended once it works again."""
+        """From one request on everything fails: what was rented stays recorded, and is ended once requests succeed again."""
         stride = stride_of(PROGRAM, 7, 7)  # each of them takes up to a thousand requests
         for number, kind in drawn(self.requests(), ("refuse", 401, 403, 500, "html", 410, "malformed"), stride)[::1 if STRIDE == 1 else 2]:
             cloud = self.cloud()
@@ -143,7 +143,7 @@ class Faults(Case):
             self.suffers(self.cloud(faults={number: Fault("huge")}), number)
 
     def test_retry_after(self):
-        """In seconds and as a date; more than the client waits: the answer stands."""
+        """In seconds and as a date. If it is more than the client waits, the answer is final."""
         for number, retry_after in drawn(self.requests(), (0, 1, "date", 3600, "soon"), STRIDE):
             self.suffers(self.cloud(faults={number: Fault(429, retry_after)}), (retry_after, number))
 
@@ -206,7 +206,8 @@ class World(Case):
         self.reap(cloud, run)
 
     def test_a_machine_that_takes_its_time_to_end(self):
-        """It is told to once, and looked at; every half minute it is told again. One that does not say that it is ending is told at each look."""
+        """It is ended once and then queried, and ended again every half minute. One that does not report that it is ending is ended at each
+        query."""
         cloud = self.cloud(ends_in=100)
         run = self.drive(cloud)
         self.check(cloud, run)
@@ -215,7 +216,7 @@ class World(Case):
         self.assertIn(len(told), PROVIDER.told)
 
     def test_not_found_by_a_proxy_says_nothing(self):
-        """Long after the machine would have been seen."""
+        """Long after the machine has become visible."""
         for kind in ("html", 410):
             cloud = self.cloud(boot=200)
             cloud.always = lambda request, c=cloud, k=kind: Fault(k) if 80 < c.clock.now() - c.instances[0].born < 150 else None
@@ -225,7 +226,8 @@ class World(Case):
             self.assertEqual(run.ends["machine"][:2], ("gone", 0), kind)
 
     def test_a_name_that_does_not_resolve_says_nothing(self):
-        """A resolver that fails for a while: before the launch there is a sentence, and later what runs goes on, or is ended when the name is back."""
+        """The resolver fails for a while: before the launch it is an error; later a running machine continues, or is ended when the name
+        resolves again."""
         steps = self.drive(self.cloud(), work=30)
         for state in ("planned", "created", "running", "destroying"):
             cloud = self.cloud()

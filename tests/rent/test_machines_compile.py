@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with a provider of machines from the command line: a model is made on a rented account, with receipt and bill; and kolm is killed on the way, and started once more.
+"""kolm with a provider of machines from the command line: a model is made on a rented account, with receipt and bill; kolm is killed during
+this, and started again.
 
-usage: test_machines_compile.py KOLM PROVIDER [EXAMPLE] TEST...   (EXAMPLE: the provider's sources, which are built against the installed SDK of KOLM's build)"""
+usage: test_machines_compile.py KOLM PROVIDER [EXAMPLE] TEST...   (EXAMPLE: the provider's sources, built against the installed SDK of KOLM's build)"""
 import atexit
 import json
 import os
@@ -29,7 +30,7 @@ from providers import PROVIDERS, Fault  # noqa: E402
 os.umask(0o022)
 KOLM, PROVIDER = os.path.abspath(sys.argv[1]), PROVIDERS[sys.argv[2]]
 del sys.argv[1:3]
-MORE = {}  # of the environment
+MORE = {}  # additions to the environment
 if os.path.isdir(sys.argv[1]):
     ROOT = tempfile.mkdtemp(prefix="kolm-root-")
     atexit.register(shutil.rmtree, ROOT, True)
@@ -39,9 +40,9 @@ if os.path.isdir(sys.argv[1]):
 SANITIZED = b"__asan_init" in open(KOLM, "rb").read()
 WHY_NOT = boxes.usable()
 OPTIONS = {name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_", "LSAN_"))}
-# With sanitizers, where a start takes five times as long: one of each kind.
+# With sanitizers, which make a start take five times as long: one of each kind.
 FEW = ("test_a_model_with_its_receipt_and_its_bill", "test_an_account_that_cannot_pay", "test_a_wrong_token_is_a_sentence", "test_killed_at_random_instants")
-CANARY = "secret_canary-of-the-test_" + secrets.token_hex(16)  # of this run: other processes are looked at, too
+CANARY = "secret_canary-of-the-test_" + secrets.token_hex(16)  # unique to this run, because other processes are searched, too
 
 
 @unittest.skipIf(WHY_NOT, WHY_NOT)
@@ -96,7 +97,7 @@ class Compile(Case):
         what = re.escape("%s, the last %s" % (PROVIDER.name, PROVIDER.device.rstrip(": ")))
         self.assertRegex(said, r"(?m)^\[rented\]      2 from %s; \$0\.00[0-9]* in all; nothing of it is left$" % what)
         self.nothing_left()
-        self.assertEqual(len(self.cloud.instances), 2)  # one learned, one answered
+        self.assertEqual(len(self.cloud.instances), 2)  # one trained, one answered
         shown = self.kolm("verify", "router-1.0.0.kolm")
         self.assertIn("made by      %s on %s" % (PROVIDER.name, PROVIDER.device), shown)
         self.assertIn("trusted", shown)
@@ -119,14 +120,14 @@ class Compile(Case):
 
     @unittest.skipUnless(PROVIDER.name == "runpod", "it has no endpoints")
     def test_an_endpoint_is_not_for_the_model_that_is_made(self):
-        """It is set, and cannot have it: the held-out rows are answered on a pod."""
+        """An endpoint is set, but cannot have the model: the held-out rows are answered on a pod."""
         self.set(endpoint="abc123", endpoint_api="http://127.0.0.1:1/v2")
         self.assertIn("the endpoint does not have the model that was just made", self.kolm(*self.compile_words("-v")))
         self.assertEqual(len(self.cloud.instances), 2)
         self.nothing_left()
 
     def test_the_tokens_are_nowhere(self):
-        """Those of all providers are set."""
+        """The tokens of all providers are set."""
         all_tokens = {**canary.tokens(), PROVIDER.variable: PROVIDER.token(CANARY)}
         self.env.update(all_tokens)
         process = self.start(*self.compile_words("-vv"))
@@ -143,7 +144,7 @@ class Compile(Case):
         self.kolm(*self.compile_words(), code=3)
         self.assertEqual(self.cloud.instances, [])
         asked = len(self.cloud.requests)
-        self.assertEqual(self.quoted()["price_source"], "live")  # as it was held against the budget
+        self.assertEqual(self.quoted()["price_source"], "live")  # because it was compared with the budget
         self.assertEqual(len(self.cloud.requests), asked)
         del self.env["KOLM_COMPUTE_BUDGET_USD"]
         self.set(budget_usd=0.01, max_price_usd=0.1)
@@ -160,7 +161,7 @@ class Compile(Case):
 
     @unittest.skipUnless(PROVIDER.name == "runpod", "has one way to say it")
     def test_an_account_whose_balance_cannot_be_asked_for(self):
-        """When RunPod has ended GraphQL, or the key may not use it."""
+        """If RunPod has removed GraphQL, or the key may not use it."""
         for status in (403, 410):
             self.cloud.always = lambda request, s=status: Fault(s) if request.target == "/graphql" else None
             self.kolm(*self.compile_words())
@@ -182,7 +183,7 @@ class Compile(Case):
         self.assertEqual(self.cloud.requests, [])
         self.assertIn(PROVIDER.detected.split(":")[0].split(" ", 1)[1], self.kolm("compute", "detect", "--refresh"))
         self.assertEqual(self.cloud.requests[0][1], PROVIDER.check)
-        self.assertLessEqual(len(self.cloud.requests), 2)  # what it offers, too
+        self.assertLessEqual(len(self.cloud.requests), 2)  # also requests the offers
 
     def quoted(self, *more):
         quotes = json.loads(self.kolm("compute", "quote", "--rows", "400", "--json", *more))["quotes"]
@@ -193,7 +194,7 @@ class Compile(Case):
         return next(one for one in record["candidates"] if one["name"] == PROVIDER.name), [one["name"] for one in record["ranking"]]
 
     def test_prices_are_what_the_provider_asks_for_now(self):
-        """Where there is a token, and the network is allowed; once for quote, pick and --max-price, and the record says so."""
+        """If there is a token and the network is allowed: one request for quote, pick and --max-price, and the record says so."""
         self.assertFalse(self.quoted("--airgap")["answered"])
         candidate, _ = self.picked("--airgap")
         self.assertEqual((candidate["price_source"], self.cloud.requests), ("manifest", []))
@@ -207,16 +208,16 @@ class Compile(Case):
         candidate, _ = self.picked()
         self.assertEqual((candidate["price_source"], candidate["priced_on"]), ("live", time.strftime("%Y-%m-%d", time.gmtime())))
         self.assertAlmostEqual(candidate["cost_per_hour_usd"], PROVIDER.price, 5)
-        if abs(dated - PROVIDER.price) > 0.01:  # of the example they are the same
+        if abs(dated - PROVIDER.price) > 0.01:  # those of the example are equal
             _, ranked = self.picked("--max-price", "%.4f" % ((dated + PROVIDER.price) / 2))
             self.assertEqual(PROVIDER.name in ranked, PROVIDER.price < dated)
-        self.assertEqual(len(self.cloud.requests), asked)  # the others knew it from then
+        self.assertEqual(len(self.cloud.requests), asked)  # the others used the cached prices
         self.assertIn("live price of its cheapest offer that fits", self.kolm("compute", "quote", "--rows", "400"))
         self.set(cost_per_hour_usd=0.5)
         self.assertEqual((self.picked()[0]["price_source"], len(self.cloud.requests)), ("config", asked))
 
     def test_prices_are_asked_for_at_the_same_time(self):
-        """No provider answers before all of them are asked: one after another none would in time."""
+        """No provider answers before all have received a request: sequential requests would time out."""
         built_in = [provider for provider in PROVIDERS.values() if provider.name != "acme"]
         together = threading.Barrier(len(built_in))
         config = {"backends": {}}
@@ -234,7 +235,7 @@ class Compile(Case):
 
     @staticmethod
     def waiting(together):
-        """A fault that is none, but that the first request waits for the others."""
+        """Returns no fault, but makes the first request wait for the others."""
         met = threading.Event()
 
         def wait(_):
@@ -253,14 +254,14 @@ class Compile(Case):
         asked = len(self.cloud.requests)
         self.assertGreater(asked, 0)
         self.said_to_be_a_reference()
-        self.assertEqual(len(self.cloud.requests), asked)  # for an hour
+        self.assertEqual(len(self.cloud.requests), asked)  # valid for an hour
 
     def said_to_be_a_reference(self):
         for words in (("quote", "--rows", "400"), ("list",), ("info", PROVIDER.name)):
             self.assertRegex(self.kolm("compute", *words), r"reference price of \d{4}-\d\d-\d\d, because its provider gave no price")
 
     def test_prices_of_a_provider_that_hangs(self):
-        """It costs its time once, and not each command's."""
+        """Only the first command waits for it."""
         self.cloud.always = lambda request: self.cloud.server.over.wait(30) and None
         self.assertEqual(self.picked()[0]["price_source"], "manifest")
         asked = len(self.cloud.requests)
@@ -281,10 +282,10 @@ class Compile(Case):
         asked = len(self.cloud.requests)
         self.assertEqual(self.picked("--min-vram", str(vram // 10**9))[0]["cost_per_hour_usd"], dear["cost_per_hour_usd"])
         self.assertEqual(len(self.cloud.requests), asked)
-        self.assertEqual(self.picked()[0]["cost_per_hour_usd"], cheap)  # not of what was asked for then
+        self.assertEqual(self.picked()[0]["cost_per_hour_usd"], cheap)  # not the price of that time
 
     def test_running_a_model_asks_for_no_price(self):
-        """What answers is this machine, whoever made it."""
+        """This machine answers, whichever backend made the model."""
         self.kolm(*self.compile_words())
         asked = len(self.cloud.requests)
         self.kolm("run", "router-1.0.0.kolm", "billing please")
@@ -300,7 +301,7 @@ class Compile(Case):
 
 class Kills(Case):
     def once_more(self, about):
-        """What was left is ended by the next start. A call that outlives kolm ends its own machine; until then it is in use."""
+        """The next start ends what was left. A call that outlives kolm ends its own machine; until then it is in use."""
         until = time.monotonic() + 30
         while time.monotonic() < until:
             process = self.start("compute", "reap", "--yes")
@@ -310,8 +311,9 @@ class Kills(Case):
         self.fail((about, self.cloud.running(), self.cloud.key_names(), said))
 
     def no_leases(self):
-        """The last process of a killed call may still be recording the end. What had no handle yet counts as gone only when its creation has ended and a machine of its name
-        would have been seen: minutes, which faketime lets pass. What a start reaps it reports before the JSON."""
+        """The last process of a killed call may still be recording the end. A machine without a handle counts as gone only when its
+        creation has ended and it would be visible under its name: this takes minutes, which faketime skips. What a start reaps it reports
+        before the JSON."""
         until = time.monotonic() + 60
         while True:
             process = self.start("compute", "status", "--json", before=("faketime", "-f", "+10m"))
@@ -327,7 +329,7 @@ class Kills(Case):
         process.communicate()
 
     def test_killed_at_every_request(self):
-        """Before the answer to a request comes."""
+        """kill -9 before the answer to each request arrives."""
         for number in range(1, 16, int(os.environ.get("KOLM_TEST_KILL_EVERY", "3"))):
             reached = []
 
@@ -348,7 +350,7 @@ class Kills(Case):
 
     @unittest.skipUnless(shutil.which("faketime"), "no faketime")
     def test_a_clock_of_this_machine_that_is_wrong(self):
-        """What was rented two days ahead, or behind, is ended by the next start all the same; a rental that ends well is not disturbed."""
+        """The next start ends what was rented with a clock two days ahead or behind; a successful rental is not disturbed."""
         for shift in ("-2d", "+2d"):
             for kill in (True, False):
                 rented = len(self.cloud.instances)

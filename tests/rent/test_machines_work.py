@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The slots of a provider of machines, with real work on real accounts: training, answers, the test, and whatever goes wrong while a machine is rented."""
+"""The slots of a provider of machines, with real work on real accounts: training, answers, the test, and problems while a machine is
+rented."""
 import json
 import os
 import random
@@ -27,7 +28,7 @@ del sys.argv[1:4]
 SANITIZED = b"__asan_init" in open(SLOT, "rb").read()
 WHY_NOT = boxes.usable()
 OPTIONS = {name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_", "LSAN_"))}
-# With sanitizers, where a start takes five times as long: one of each kind.
+# With sanitizers, which make a start take five times as long: one of each kind.
 FEW = ("test_the_model_is_the_one_that_is_made_here", "test_answers", "test_the_test_tries_an_endpoint_that_is_set", "test_stopped_while_it_works",
        "test_a_cut_in_the_middle_is_mended", "test_streams_that_break_are_taken_up", "test_another_account_knows_nothing_of_it",
        "test_another_workspace_knows_nothing_of_it", "test_what_is_left_and_another_token", "test_detect_with_the_network")
@@ -38,7 +39,7 @@ def alive(pid):
 
 
 class Said:
-    """What a slot printed."""
+    """The output of a slot."""
     def __init__(self, code, text):
         self.code, self.text = code, text
         self.lines = [line.split(" ") for line in text.splitlines()]
@@ -47,11 +48,11 @@ class Said:
         return [" ".join(line[1:]) for line in self.lines if line[0] == word]
 
     def place(self, name):
-        """Of what is on record."""
+        """Returns the place in the record."""
         return next(" ".join(line[4:]) for line in self.lines if line[0] == "intent" and line[1] == name)
 
     def open(self):
-        """{name: handle} of what is on record."""
+        """Returns {name: handle} of the open records."""
         found = {}
         for line in self.lines:
             if line[0] == "intent":
@@ -108,7 +109,7 @@ class Case(unittest.TestCase):
         self.assertEqual((self.cloud.running(), self.cloud.key_names()), ([], []))
 
     def reap(self, said):
-        """One more start of kolm, when the cloud has done what a killed one asked for last; what it never answers is not waited for."""
+        """Starts kolm once more, after the cloud has executed the last requests of a killed one, except those that it never answers."""
         self.cloud.faults, self.cloud.always = {}, None
         until = time.monotonic() + 2
         while any(thread.is_alive() for thread in self.cloud.server.threads) and time.monotonic() < until:
@@ -122,7 +123,7 @@ class Case(unittest.TestCase):
         self.nothing_left()
 
     def follow(self, process, until):
-        """What it says, up to a line that begins so."""
+        """Returns the lines up to one that begins with `until`."""
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -156,7 +157,7 @@ class Work(Case):
         said = self.slot("train", self.job)
         keys = [line[1] for line in said.lines if line[0] == "intent" and line[2] == "key"]
         self.assertEqual(len(keys), PROVIDER.records.count("key"))
-        name = self.cloud.instances[0].public.split(" ")[2]  # of the key
+        name = self.cloud.instances[0].public.split(" ")[2]  # the name in the key
         self.assertEqual(self.cloud.instances[0].name, name + "-1")
         self.assertEqual(set(keys) - {name}, set())
         self.assertEqual([name for name in os.listdir(self.dir) if name == ".ssh"], [])
@@ -177,7 +178,7 @@ class Work(Case):
         self.assertEqual([answer["id"] for answer in answers], [str(i) for i in range(20)])
         self.assertEqual(answers[3]["output"], "label 1")
         rented = len(self.cloud.instances)
-        open(os.path.join(self.job, "eval.jsonl"), "w").close()  # no question: no machine
+        open(os.path.join(self.job, "eval.jsonl"), "w").close()  # no questions: no machine
         said = self.slot("infer", self.job)
         self.assertEqual((said.code, said.of("answered")[0].split(" ")[:2], len(self.cloud.instances)), (0, ["0", "0"], rented))
 
@@ -220,7 +221,7 @@ class Work(Case):
 
     @unittest.skipUnless(PROVIDER.name == "runpod", "its credit is paid in advance")
     def test_an_account_that_pays_automatically(self):
-        """Its balance is low most of the time: a setting says so, and the refusal names it."""
+        """Its balance is low most of the time: a setting allows this, and the refusal names the setting."""
         self.cloud.balance = 0.01
         for settings in ({}, {"automatic_payment": "false"}):
             said = self.slot("train", self.job, **{"job.quote_micro_usd": "500000"}, **settings)
@@ -230,7 +231,7 @@ class Work(Case):
         said = self.slot("train", self.job, **{"job.quote_micro_usd": "500000"}, automatic_payment="true")
         self.assertEqual((said.code, "automatic_payment" in said.text), (0, False), said.text)
         self.assertNotIn("/graphql", [path for _, path in self.cloud.requests[asked:]])
-        said = self.slot("train", self.job, **{"job.quote_micro_usd": "9999"})  # what it has suffices
+        said = self.slot("train", self.job, **{"job.quote_micro_usd": "9999"})  # the balance is sufficient
         self.assertEqual((said.code, "automatic_payment" in said.text), (0, False), said.text)
         self.nothing_left()
 
@@ -260,7 +261,7 @@ class Work(Case):
         self.assertIn("1 machine and %s of kolm" % ("1 key" if "key" in PROVIDER.records else "0 keys"), said.of("summary")[0])
         self.assertEqual(len(self.slot("prune").of("holding")), len(PROVIDER.records))
         said = self.finish(process, lines)
-        self.assertEqual(said.code, 0, said.text)  # what is in use was not touched
+        self.assertEqual(said.code, 0, said.text)  # machines in use were not touched
         if "key" not in PROVIDER.records:
             return
         self.cloud.keys.append({"id": "ab" * 16, "name": "kolm-01234567-60000000-89abcdef", "public_key": "ssh-ed25519 AAAA"})
@@ -272,7 +273,7 @@ class Work(Case):
 
 class Trouble(Case):
     def slow(self, rows=20000):
-        """A job that does not end before it is ended."""
+        """Writes a job that only ends when it is stopped."""
         self.write_job(rows, "high", 40)
 
     def test_stopped_while_it_works(self):
@@ -282,7 +283,7 @@ class Trouble(Case):
         stopped = time.monotonic()
         process.send_signal(signal.SIGTERM)
         said = self.finish(process, lines)
-        self.assertLess(time.monotonic() - stopped, 10)  # then kolm kills the process
+        self.assertLess(time.monotonic() - stopped, 10)  # later kolm would kill the process
         self.assertIn("stopped", said.of("failed")[0])
         self.assertIn("it cost 0.0", said.of("failed")[0])
         self.nothing_left(said)
@@ -341,7 +342,7 @@ class Trouble(Case):
             return "Connection closed" in file.read()
 
     def test_an_account_that_opens_late(self):
-        """The provider says that it runs; sshd, and then the key, come later."""
+        """The provider reports it as running before sshd, and then the key, are ready."""
         self.cloud.boot = 0
         original = self.cloud.open_account
 
@@ -357,7 +358,7 @@ class Trouble(Case):
         self.nothing_left(said)
 
     def test_a_watchdog_stays_when_kolm_is_killed(self):
-        """What it does when its time is over: far-guard."""
+        """far-guard tests what it does when its time is over."""
         self.slow()
         process = self.start("train", self.job, budget_usd="0.1")
         lines = self.follow(process, "phase comparing")
@@ -366,11 +367,11 @@ class Trouble(Case):
         with open(os.path.join(self.cloud.instances[0].box.home, ".cache", "kolm", "guard.json")) as file:
             guard = json.load(file)
         self.assertTrue(guard["off"])
-        self.assertLess(guard["until"] - time.time(), 0.1 / PROVIDER.price * 3600 + 900)  # the money's worth, and a quarter of an hour
+        self.assertLess(guard["until"] - time.time(), 0.1 / PROVIDER.price * 3600 + 900)  # what the budget pays for, and 15 minutes
         self.assertTrue(alive(guard["pid"]))
         self.assertEqual(len(said.open()), len(PROVIDER.records), said.text)
         self.reap(said)
-        self.assertFalse(alive(guard["pid"]))  # it went with the machine
+        self.assertFalse(alive(guard["pid"]))  # it ended with the machine
         self.assertFalse(os.path.exists(os.path.join(self.cloud.tools, "calls")))
 
     def test_killed_at_random_instants(self):
@@ -391,9 +392,9 @@ class Trouble(Case):
 
 
 class Elsewhere(Case):
-    """kolm is killed, and its next start has a token of another account, which knows nothing of what is rented."""
+    """kolm is killed, and its next start has a token of another account, which does not see what is rented."""
     def asked(self, said, key, **settings):
-        """What reclaim answers with that token."""
+        """Returns the answer of reclaim with that token."""
         (name, handle), = [(name, handle) for name, handle in said.open().items() if name.endswith("-1")]
         ours, self.cloud.key = self.cloud.key, key
         answer = self.slot("reclaim", name, handle, "3600", place=said.place(name), **settings)
@@ -424,7 +425,7 @@ class Elsewhere(Case):
         self.assertEqual(told.split(" ")[0], "gone")
 
     def test_what_another_token_of_the_same_account_ends_is_gone(self):
-        """A machine that is not shown while it ends, and a key: the provider took them for its own when they were ended."""
+        """A machine that is not listed while it ends, and a key: the provider accepted them as belonging to the account."""
         process = self.start("train", self.job)
         lines = self.follow(process, "phase booting")
         process.kill()
@@ -438,7 +439,7 @@ class Elsewhere(Case):
 
     @unittest.skipUnless(PROVIDER.name == "vast", "does not say whose token it is")
     def test_whose_token_it_is_cannot_be_told_for_the_moment(self):
-        """What is there is ended all the same, before that is asked."""
+        """The machine is ended nevertheless, before the account is queried."""
         for fault, left in ((Fault(503), "60"), (Fault(404), "60"), (Fault(400), "60"), (Fault("hang"), "4")):
             with self.subTest(fault=fault):
                 self.cloud.always = None
@@ -471,12 +472,12 @@ class Elsewhere(Case):
 
 class Tokens(Case):
     def test_what_is_left_and_another_token(self):
-        """Whether it is there is not known then, and the sentence says why. A key that is removed is off the record at once."""
+        """Then it is unknown whether it exists, and the error says why. A removed key is deleted from the records at once."""
         process = self.start("train", self.job)
         lines = self.follow(process, "handle ")
         process.kill()
         said = self.finish(process, lines)
-        name, handle = next((name, handle) for name, handle in said.open().items() if handle)  # the key, where there is one
+        name, handle = next((name, handle) for name, handle in said.open().items() if handle)  # the key, if there is one
         words = ("reclaim", name, handle, "1")
         self.cloud.always = lambda request: Fault(401)
         self.assertIn(PROVIDER.unknown, self.slot(*words).of("failed")[0])
@@ -493,7 +494,7 @@ class Tokens(Case):
                              *((fault, "%s %s" % (state, words)) for fault, _, state, words in PROVIDER.refusals)):
             self.cloud.always = lambda request, f=fault: f
             self.assertTrue(self.detected().startswith(start), self.detected())
-        self.cloud.always = lambda request: Fault(429)  # a matter of time: the token may be good
+        self.cloud.always = lambda request: Fault(429)  # only for now: the token may be valid
         self.assertTrue(self.detected().startswith("available the token is set; "), self.detected())
         self.assertRegex(self.detected(), "says to try again later|takes no more requests for now")
         self.cloud.always = None
@@ -501,7 +502,7 @@ class Tokens(Case):
         self.assertEqual(self.cloud.instances, [])
 
     def test_a_provider_whose_clock_is_wrong(self):
-        """Its Retry-After, a date in two seconds, counts by its own clock."""
+        """Its Retry-After, a date in two seconds, is relative to its own clock."""
         for skew in (-6 * 3600, 6 * 3600):
             self.cloud.skew = skew
             self.cloud.faults[len(self.cloud.requests)] = Fault(429, "date")

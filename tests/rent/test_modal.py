@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What Modal has and other providers have not, against its contract server: what the request to create says, settings, images, its own end of a sandbox, endings with names.
+"""What only Modal has, against its contract server: the fields of a creation, settings, images, timeouts of sandboxes, names of endings.
 
 usage: test_modal.py DRIVE
 """
@@ -42,8 +42,8 @@ class Sandboxes(unittest.TestCase):
         self.assertEqual(body["resources"], {"gpu_config": {"count": 1, "gpu_type": "T4"}, "milli_cpu": 2000, "milli_cpu_max": 2000, "memory_mb": 16384, "memory_mb_max": 16384})
         self.assertEqual((body["entrypoint_args"], body["timeout_secs"], body["name"]), (["sleep", "86400"], 86400, name))
         self.assertEqual((cloud.instances[0].request["tags"], cloud.instances[0].key), ([{"tag_name": "kolm", "tag_value": "job"}], name))
-        self.assertNotIn("idle_timeout_secs", body)  # a job that only computes would be taken for idle
-        self.assertNotIn("secret_ids", [key for key in body if body[key]])  # no secret of ours goes there
+        self.assertNotIn("idle_timeout_secs", body)  # a job that only computes would count as idle
+        self.assertNotIn("secret_ids", [key for key in body if body[key]])  # none of our secrets is sent there
 
     def test_settings(self):
         body = self.good(self.cloud(), "gpu=H100", "cpu=4", "memory_gb=32", "environment=main", "image=me/mine:1")
@@ -59,7 +59,7 @@ class Sandboxes(unittest.TestCase):
         self.assertEqual(run.open(), [])
 
     def test_all_gpus_and_their_memory(self):
-        """The manifest's most is what the largest has: with less, kolm would not even ask for what fits."""
+        """The manifest's maximum is the memory of the largest: with less, kolm would not even request an offer that fits."""
         with open(os.path.join(HERE, "..", "..", "plugins", "cloud", "modal", "modal.json")) as file:
             manifest = json.load(file)
         self.assertEqual(manifest["vram_cap_gb"], max(memory for memory, _ in modal_cloud.GPUS.values()))
@@ -89,7 +89,7 @@ class Sandboxes(unittest.TestCase):
             self.assertEqual((run.work, cloud.running(), run.open()), ([], [], []))
 
     def test_endings_have_names(self):
-        """What the official client returns like a success."""
+        """Results that the official client returns like a success."""
         names = {5: "INIT_FAILURE", 6: "INTERNAL_FAILURE", 7: "IDLE_TIMEOUT", 8: "MEMORY_MANAGER_EVICTION", 9: "MEMORY_THRASHING_EVICTION", 10: "KERNEL_OOM_KILL", 1: "ended",
                  2: "FAILURE", 4: "TIMEOUT", 77: "does not know"}
         for status, word in names.items():
@@ -117,7 +117,7 @@ class Sandboxes(unittest.TestCase):
                                                     "SandboxWait", "SandboxGetTaskId", "SandboxList", "SandboxTerminate"))
 
     def test_pages_are_followed(self):
-        """An answer to the creation that is lost for good, and a sandbox that is on the last page."""
+        """The answer to the creation is lost for good, and the sandbox is on the last page."""
         for others in (0, 1, 5):
             cloud = self.cloud(page=2)
             cloud.always = lambda call, c=cloud: Fault("lose") if call.path.endswith("/SandboxCreate") else None

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What only gRPC can do wrong, at each request of a rental: every status, before and after it was done, streams that break, messages that are none; and how sandboxes end.
+"""Faults specific to gRPC, at each request of a rental: every status, before and after it was executed, broken streams, invalid messages;
+and how sandboxes end.
 
 usage: as test_machines.py"""
 import unittest
 
-import test_machines as machines  # takes the words of the command line
+import test_machines as machines  # reads the command line
 from driven import drawn, stride_of
 from test_machines import Fault, PROGRAM, PROVIDER
 
 CODES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 99)
-DONE = (1, 2, 4, 6, 13, 14, 15, 99)  # what a server says that may have done it
+DONE = (1, 2, 4, 6, 13, 14, 15, 99)  # statuses that are also possible after the request was executed
 STRIDE = stride_of(PROGRAM, 6, 12)
 STRIDE_OF_WIRE = stride_of(PROGRAM, 2, 8)
 CREATE = PROVIDER.launch
@@ -19,7 +20,7 @@ NAMES = {5: "INIT_FAILURE", 6: "INTERNAL_FAILURE", 7: "IDLE_TIMEOUT", 8: "MEMORY
 
 class Case(machines.Case):
     def suffers(self, about, *faults, **world):
-        """One run with these faults {number: Fault}, and one more start after it."""
+        """Drives one run with these faults {number: Fault}, and starts once more after it."""
         cloud = self.cloud(faults=dict(faults), **world)
         run = self.drive(cloud)
         self.check(cloud, run, about)
@@ -46,7 +47,7 @@ class Statuses(Case):
             self.suffers("done, and status %d at request %d" % (code, number), (number, Fault(("done-status", code))))
 
     def test_each_at_the_creation(self):
-        """What was created is used or ended, and never made twice; what was not is the next offer, or the end."""
+        """A created sandbox is used or ended, and never created twice; otherwise the next offer is tried, or the run ends."""
         for code in CODES:
             run, cloud = self.suffers("status %d at the creation" % code, (CREATE, Fault(("status", code))))
             self.assertEqual(len(cloud.instances) <= 1, True)
@@ -56,7 +57,8 @@ class Statuses(Case):
             self.assertEqual((run.ends["machine"][:2], len(cloud.instances)), (("gone", 0), 1), (code, run.ends))
 
     def test_limits(self):
-        """RESOURCE_EXHAUSTED with a time to wait is asked again, a minute at most; without, it is said: of a GPU at the creation alone."""
+        """RESOURCE_EXHAUSTED with a time to wait is retried for a minute at most; without, it is an error, and means a lack of GPUs only
+        at the creation."""
         for number, seconds in drawn(self.requests(), (0, 3600), STRIDE):
             self.suffers("limit, wait %d at request %d" % (seconds, number), (number, Fault(429, seconds)))
         run, cloud = self.suffers("limit, wait 0 at the creation", (CREATE, Fault(429, 0)))

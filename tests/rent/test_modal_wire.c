@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What modal's way into a sandbox keeps of what was read, and what becomes of a stream that broke; without a
- * network. */
+/* What modal's connection to a sandbox keeps of what was read, and how it handles a broken stream; without network. */
 #include "wire.c"
 
 #include "../suite.h"
@@ -44,8 +43,8 @@ START_TEST(test_a_reader_that_never_catches_up) {
 }
 END_TEST
 
-/* Modal ends a stream that is quiet with DEADLINE_EXCEEDED. When it was opened in vain too often that is a broken way,
- * and not a wait without news, after which the caller would ask again at once. */
+/* Modal ends a quiet stream with DEADLINE_EXCEEDED. After too many failed attempts to open it again the connection
+ * counts as broken, not as one without data, for which the caller would retry at once. */
 START_TEST(test_a_stream_whose_time_was_over) {
     modal_wire w = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER, .err = KIT_ERROR_INIT};
     kolm_error_t err = KIT_ERROR_INIT;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The slots of modal with real work, in sandboxes that are directories of this machine: what holds for all machines, but for what is of SSH alone.
+"""The slots of modal with real work, in sandboxes that are directories of this machine: the tests of all machines, except those of SSH.
 
 usage: as test_machines_work.py
 """
@@ -8,7 +8,7 @@ import os
 import time
 import unittest
 
-import test_machines_work as machines  # takes the words of the command line
+import test_machines_work as machines  # reads the command line
 from test_machines_work import Fault, PROVIDER
 
 
@@ -16,7 +16,7 @@ class Work(machines.Work):
     test_the_key_is_of_this_job_and_nothing_of_it_stays = None  # there is no key
 
     def test_the_token_goes_to_its_own_service_alone(self):
-        """The router, which runs the work, gets a token of its own; and programs in a sandbox see neither."""
+        """The router, which runs the work, gets a separate token; and programs in a sandbox see neither."""
         seen = []
         self.cloud.always = lambda call: seen.append((call.path, call.headers))
         self.assertEqual(self.slot("train", self.job).code, 0)
@@ -29,13 +29,13 @@ class Work(machines.Work):
 
 
 class Elsewhere(machines.Case):
-    """kolm is killed, and its next start asks in another environment, or in another workspace."""
+    """kolm is killed, and its next start uses another environment, or another workspace."""
     def killed(self, process, lines):
         process.kill()
         return self.finish(process, lines)
 
     def test_another_environment_knows_nothing_of_it(self):
-        """Found by its name alone: the answer to the creation never came."""
+        """It can only be found by name: the answer to the creation never came."""
         self.cloud.environments["staging"] = "en-of-staging"
         self.cloud.always = lambda call: Fault("lose") if call.path.endswith("/SandboxCreate") else Fault(503) if self.cloud.instances else None
         process = self.start("train", self.job)
@@ -80,11 +80,11 @@ class Elsewhere(machines.Case):
 
 
 class Trouble(machines.Trouble):
-    test_another_host_key_is_not_believed = test_an_account_that_opens_late = None  # of SSH
-    test_a_watchdog_stays_when_kolm_is_killed = None  # Modal's own end is read back: test_modal.py
+    test_another_host_key_is_not_believed = test_an_account_that_opens_late = None  # only for SSH
+    test_a_watchdog_stays_when_kolm_is_killed = None  # Modal's own timeout is checked in test_modal.py
 
     def test_modal_ends_it_by_itself(self):
-        """kolm is killed, and nobody comes: the longest time was told to Modal, by the budget."""
+        """kolm is killed and not started again: the budget set Modal's timeout of the sandbox."""
         self.slow()
         process = self.start("train", self.job, budget_usd="0.1")
         lines = self.follow(process, "phase comparing")
@@ -96,7 +96,8 @@ class Trouble(machines.Trouble):
         self.reap(said)
 
     def test_streams_that_break_are_taken_up(self):
-        """Output and input go on where they were: each stream of output is broken once, and each third write is lost after it was done."""
+        """Output and input continue where they were: each stream of output is broken once, and every third write is lost after it was
+        executed."""
         self.slow(400)
         writes, reads = [0], [0]
 
@@ -111,7 +112,7 @@ class Trouble(machines.Trouble):
         self.cloud.always = break_some
         said = self.slot("train", self.job)
         self.assertEqual(said.code, 0, said.text)
-        self.assertEqual(len(self.cloud.instances[0].programs), 1)  # one program, not a new one for each break
+        self.assertEqual(len(self.cloud.instances[0].programs), 1)  # one program, not a new one after each break
         self.nothing_left(said)
 
     def test_an_image_without_python(self):
@@ -136,7 +137,7 @@ class Tokens(machines.Tokens):
         self.assertTrue(self.slot("refresh").of("detected")[0].endswith("; the token expires in 2 h"))
 
     def test_a_token_expires_by_the_clock_of_modal(self):
-        for days in (-3, 3):  # by which its clock is wrong, or this machine's
+        for days in (-3, 3):  # days by which Modal's clock, or this machine's, is wrong
             self.cloud.skew = days * 86400
             self.cloud.expires = int(time.time()) + self.cloud.skew + 7200 + 60
             self.assertTrue(self.slot("refresh").of("detected")[0].endswith("; the token expires in 2 h"), days)
@@ -147,7 +148,7 @@ class Tokens(machines.Tokens):
             self.assertRegex(self.detected(), "^available the token is set; Modal could not be asked: Modal takes no more requests for now")
 
     def test_prices_that_modal_does_not_tell_are_not_live(self):
-        """Of a GPU, a core or a gibibyte that is in no rate: the price is one of kolm's own list."""
+        """If a GPU, a core or a gibibyte has no rate, the price is from kolm's own list."""
         rates = self.cloud.rates(None, None)["rates"]
         self.assertIn("offer.usd_per_hour", self.slot("refresh").of("metric"))
         for missing in ("gpu_t4", "sandbox_cpu_core", "sandbox_memory_gib"):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What offers() of a provider keeps when there are more than fit. */
+/* Which offers a provider's offers() keeps if there are more than fit. */
 #include "../suite.h"
 #include "kolm/rent/account.h"
 
@@ -29,7 +29,7 @@ START_TEST(test_the_cheapest_are_kept) {
 }
 END_TEST
 
-/* The dearest is in the last place, and what comes is dearer still. */
+/* The last one is the most expensive, and the next is even more so. */
 START_TEST(test_a_dearer_one_replaces_nothing) {
     static const uint64_t prices[] = {1, 2, 9, 20};
     kit_rent_offer out[3];

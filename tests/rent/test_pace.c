@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How often a provider is asked, on a clock of the test's: looks at a machine that boots, and the pauses that a
- * provider asks for. */
+/* How often kolm sends requests to a provider, on the test's clock: queries of a booting machine, and pauses that a
+ * provider requests. */
 #include "kolm/rent/rent.h"
 #include "pace.h"
 
@@ -8,14 +8,14 @@
 
 #include "../suite.h"
 
-/* What the most patient of the providers' clients sends while it waits: lambda-ai-cloud-api-client 2.4.1, one look in
- * five seconds. Those of modal and replicate send ten times as many. */
+/* The rate of the most patient provider's client while it waits: lambda-ai-cloud-api-client 2.4.1, one query in five
+ * seconds. Those of modal and replicate send ten times as many. */
 #define CLIENT_LOOKS_A_MINUTE 12u
 #define MINUTES 10
 
 typedef struct slow {
     int64_t now, born;
-    unsigned looks[MINUTES + 1]; /* by minute since it was created */
+    unsigned looks[MINUTES + 1]; /* per minute since creation */
 } slow;
 
 static kit_status offers(void *state, kit_rent_offer *out, size_t capacity, size_t *out_count, kolm_error_t *err) {
@@ -110,12 +110,12 @@ START_TEST(test_pause_grows) {
     ck_assert_uint_eq(rent_pace_pause(5000, 0), 250);
     ck_assert_uint_eq(rent_pace_pause(5000, 30000), 10000);
     ck_assert_uint_eq(before, 20000);
-    ck_assert_uint_eq(rent_pace_pause(100, 0), 200); /* a setting that asks for less */
+    ck_assert_uint_eq(rent_pace_pause(100, 0), 200); /* a setting with a shorter pause */
     ck_assert_uint_eq(rent_pace_pause(100, 61000), 400);
 }
 END_TEST
 
-/* A thousand requests as fast as may be, every tenth of which creates. */
+/* A thousand requests as fast as possible, every tenth of which creates. */
 START_TEST(test_gaps) {
     const uint32_t gap = 1000, create_gap = 12000;
     int64_t now = 5, asked = 0, created = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine of a queued job: every fault, every pair of faults, thousands of orders of many, and kolm killed in any
- * call. */
+/* The state machine of a queued job: every fault, every pair of faults, thousands of random orders of many, and kolm
+ * killed in any call. */
 #include "../suite.h"
 #include "fake_queue.h"
 #include "kolm/kit/buf.h"
@@ -15,7 +15,7 @@ typedef struct run_options {
     int kind; /* 0: named, 1: nameless, 2: bare: no upload, no price, no names */
     size_t cancel_at;
     uint64_t budget;
-    bool fast; /* starts and words that nobody knows have a minute */
+    bool fast; /* a job must start, and an unknown state end, within a minute */
 } run_options;
 
 static const kit_queue_provider *const providers[] = {&fake_named_queue, &fake_nameless_queue, &fake_bare_queue};
@@ -40,7 +40,7 @@ static void drive(fake_queue *f, kit_queue *q, size_t cancel_at) {
     while (!kit_queue_ended(q) && !f->dead) {
         ck_assert_msg(++steps < STEPS_MOST, "it does not end, in %s", kit_queue_state_name(q->state));
         if (q->due_ms > f->now) f->now = q->due_ms;
-        f->now += 100; /* what a call takes */
+        f->now += 100; /* duration of a call */
         kit_queue_step(q, f->now, cancel_at != 0 && steps >= cancel_at);
     }
 }
@@ -68,7 +68,7 @@ static void check_end(const fake_queue *f, const kit_queue *q) {
     ck_assert(q->error.code == KOLM_OK || q->error.text[0] != '\0');
 }
 
-/* kolm is started again, and the provider has its senses back. */
+/* Starts kolm again, with a provider that works normally again. */
 static void reap(fake_queue *f, int kind) {
     kit_queue_plan plan = plan_of(f, (run_options){.kind = kind});
     f->dead = false;
@@ -89,7 +89,7 @@ static void reap(fake_queue *f, int kind) {
         bool unknowable = kind != 0 && is_job && record->handle[0] == '\0';
         ck_assert_msg(q.state == (unknowable ? KIT_QUEUE_LOST : KIT_QUEUE_GONE), "%s is %s: %s", record->name,
                       kit_queue_state_name(q.state), q.left.text);
-        if (unknowable) { /* a person has looked */
+        if (unknowable) { /* as a person would do after checking */
             record->open = false;
             for (size_t k = 0; k < f->item_count; k++)
                 if (!f->items[k].file) f->items[k].ends = f->now;
@@ -125,7 +125,7 @@ START_TEST(test_all_goes_well) {
 }
 END_TEST
 
-/* ---- Each choice of a run of the all-well kind is replaced by each other one; then each pair of them. */
+/* ---- Replaces each choice of a successful run by each alternative; then each pair of choices. */
 
 static size_t deviate(const fake_queue *before, run_options o, size_t from, unsigned more) {
     size_t runs = 0;
@@ -137,7 +137,7 @@ static size_t deviate(const fake_queue *before, run_options o, size_t from, unsi
             f->script[at] = (unsigned char)choice;
             f->scripted = at + 1;
             kit_queue q = run(f, o);
-            /* So few faults pass before patience does; only what has no name cannot be cleared up. */
+            /* So few faults do not exhaust the retries; only a job without a name cannot be found again. */
             ck_assert_msg(q.state == KIT_QUEUE_GONE || o.kind != 0, "%s: %s", kit_queue_state_name(q.state),
                           q.left.text);
             runs++;
@@ -189,7 +189,7 @@ START_TEST(test_many_faults) {
 }
 END_TEST
 
-/* kill -9 in every call, before its effect and after it, in a run that goes well, and in runs with faults. */
+/* kill -9 in every call, before and after its effect, in a successful run and in runs with faults. */
 START_TEST(test_killed_anywhere) {
     const size_t seeds = test_draws(60, 4);
     for (unsigned seed = 0; seed < seeds; seed++)
@@ -202,7 +202,7 @@ START_TEST(test_killed_anywhere) {
 }
 END_TEST
 
-/* ---- What single ways lead to. The choices of a run: intent of the files, upload, handle, the check of the files,
+/* ---- Results of single sequences. The choices of a run: intent of the files, upload, handle, the check of the files,
  * price, intent of the job, submit, handle, ... */
 
 static kit_queue with_script(fake_queue *f, const char *choices, run_options o) {
@@ -245,18 +245,18 @@ START_TEST(test_lost_answer_that_submitted) {
 }
 END_TEST
 
-/* An upload and a submission wait for their answers for longer than what they made may stay unseen. */
+/* An upload and a submission wait for their answers longer than a new file or job may stay invisible. */
 START_TEST(test_calls_that_take_long) {
     fake_queue f = {.send_ms = 90000};
-    kit_queue q = with_script(&f, "00000032222", (run_options){0}); /* no list has the job yet */
+    kit_queue q = with_script(&f, "00000032222", (run_options){0}); /* no list shows the job yet */
     ck_assert(q.state == KIT_QUEUE_GONE && q.error.code == KOLM_OK && f.fetched && f.submits == 1);
     fake_queue files = {.send_ms = 90000};
-    q = with_script(&files, "023333", (run_options){0}); /* and none the rows, whose upload failed */
+    q = with_script(&files, "023333", (run_options){0}); /* nor the rows, whose upload failed */
     ck_assert(q.state == KIT_QUEUE_GONE && q.error.code == KOLM_E_UNKNOWN && queue_alive(&files, true) == 0);
 }
 END_TEST
 
-/* No list for a minute, which is longer than a new job may stay unseen: it is not taken for absent. */
+/* The list fails for a minute, longer than a new job may stay invisible: the job does not count as absent. */
 START_TEST(test_find_is_away) {
     fake_queue f = {.find_back = 1000000 + 60000};
     kit_queue q = with_script(&f, "0000003", (run_options){0});
@@ -309,7 +309,7 @@ START_TEST(test_files_that_stay) {
 }
 END_TEST
 
-/* The disk stays full: the results are here after minutes, and what is reclaimed is ended all the same. */
+/* The disk stays full: the results arrive after minutes, and reclaim still ends the job. */
 START_TEST(test_ends_that_cannot_be_recorded) {
     fake_queue f = {0};
     kit_queue_plan plan = plan_of(&f, (run_options){0});
@@ -337,7 +337,7 @@ START_TEST(test_ends_that_cannot_be_recorded) {
 }
 END_TEST
 
-/* The machine slept: the age of a record is of a clock that goes on then, and the monotonic one does not. */
+/* The machine slept: the clock of a record continues meanwhile, the monotonic clock does not. */
 START_TEST(test_a_file_older_than_the_clock) {
     for (int known = 0; known < 2; known++) {
         fake_queue f = {.now = 660000};

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What RunPod has and other providers have not, against its contract server: what the request to create says, settings, the two meanings of 400, pages, strange states;
-and how the job of an endpoint is ended that was left.
+"""What only RunPod has, against its contract server: the fields of a creation, settings, the two meanings of 400, pages, unknown states;
+and how a leftover job of an endpoint is ended.
 
 usage: test_runpod.py DRIVE SLOT
 """
@@ -42,11 +42,11 @@ class Pods(unittest.TestCase):
         self.assertEqual({name: body[name] for name in body if name not in ("name", "env")},
                          {"image": "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404", "cloud": "SECURE", "disk": 50, "ports": ["22/tcp"],
                           "gpu": {"id": PROVIDER.kinds[0], "count": 1, "minCudaVersion": "12.8"}})
-        self.assertEqual(list(body["env"]), ["PUBLIC_KEY"])  # no secret of ours goes there
+        self.assertEqual(list(body["env"]), ["PUBLIC_KEY"])  # none of our secrets is sent there
         self.assertTrue(body["env"]["PUBLIC_KEY"].startswith("ssh-ed25519 "))
 
     def test_only_these_requests_are_made(self):
-        """The account's keys are not touched, nothing is stopped, nothing of v1 or GraphQL is asked."""
+        """The account's keys are unchanged, nothing is stopped, and neither v1 nor GraphQL is used."""
         cloud = self.cloud(deaf=1)
         self.good(cloud)
         for method, path in cloud.requests:
@@ -55,7 +55,7 @@ class Pods(unittest.TestCase):
     def test_settings(self):
         body = self.good(self.cloud(), "cloud=COMMUNITY", "image=me/mine:1", "cuda=12.4")
         self.assertEqual((body["gpu"]["id"], body["gpu"]["minCudaVersion"], body["image"], body["cloud"]), ("NVIDIA RTX A5000", "12.4", "me/mine:1", "COMMUNITY"))
-        body = self.good(self.cloud(), "data_centers=EU-RO-1,CA-MTL-1")  # the cheapest is in neither now
+        body = self.good(self.cloud(), "data_centers=EU-RO-1,CA-MTL-1")  # the cheapest is available in neither now
         self.assertEqual((body["gpu"]["id"], body["dataCenterIds"]), ("NVIDIA L40S", ["EU-RO-1", "CA-MTL-1"]))
         self.assertEqual(self.good(self.cloud(), "gpu=AMD Instinct MI300X OAM")["gpu"]["id"], "AMD Instinct MI300X OAM")
         for setting in ("cloud=BOTH", "data_centers=a b", "cuda=new", "image=", "gpu=" + "x" * 200):
@@ -65,7 +65,7 @@ class Pods(unittest.TestCase):
             self.assertEqual((cloud.requests, run.records), ([], {}))
 
     def test_400_is_one_of_two_things(self):
-        """Nothing but words tells them apart: the next GPU is tried in both cases, and the sentence has them."""
+        """They differ only in wording: the next GPU is tried in both cases, and the error contains it."""
         cloud = self.cloud(faults={1: Fault(400)})
         self.assertEqual(self.good(cloud)["gpu"]["id"], PROVIDER.kinds[1])
         cloud = self.cloud()
@@ -110,7 +110,7 @@ class Pods(unittest.TestCase):
         self.assertEqual((cloud.running(), run.open()), ([], []))
 
     def test_pages_are_followed(self):
-        """An answer to the creation that is lost, and a pod that is on the last page."""
+        """The answer to the creation is lost, and the pod is on the last page."""
         for others in (0, 1, 5):
             cloud = self.cloud(page=2, faults={1: Fault("lose")})
             for number in range(others):
@@ -131,7 +131,7 @@ class Pods(unittest.TestCase):
 
 
 class LeftJobs(unittest.TestCase):
-    """Jobs of an endpoint that are on record: ended by their record alone."""
+    """Recorded jobs of an endpoint: ended by their record alone."""
     endpoint = "abc123def456"
     status = "^GET /v2/%s/status/" % endpoint
 
@@ -144,7 +144,7 @@ class LeftJobs(unittest.TestCase):
         self.job = job.id
 
     def reclaim(self, handle, age, place="RunPod, ttl 3630 s, endpoint abc123def456"):
-        """(outcome, what is said)"""
+        """Returns (outcome, text)."""
         done = subprocess.run([SLOT, "/", "reclaim", "kolm-0123456789abcdef", handle, str(age), "kind=job", "place=" + place, "endpoint_api=" + self.provider.api()],
                               env={"PATH": "/usr/bin:/bin", PROVIDER.variable: self.provider.token}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=60, check=False)
@@ -157,7 +157,7 @@ class LeftJobs(unittest.TestCase):
         self.assertEqual(self.provider.running(), [])
 
     def test_a_job_that_is_not_seen_yet(self):
-        """RunPod may need a moment to know what it has just taken."""
+        """RunPod may need a moment until it shows a job that it has just accepted."""
         self.provider.hides = 3
         outcome, said = self.reclaim(self.job, 0)
         self.assertEqual((outcome, self.provider.running()), ("gone", []), said)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What Vast.ai has and other providers have not, against its contract server: what the request to create says, refusals with 200 or with an instance, keys of an instance,
-traffic, addresses, pages, strange states.
+"""What only Vast.ai has, against its contract server: the fields of a creation, refusals with 200 or with an instance, keys of an instance,
+traffic, addresses, pages, unknown states.
 
 usage: test_vast.py DRIVE
 """
@@ -44,10 +44,10 @@ class Instances(unittest.TestCase):
         self.assertEqual({name: one.body[name] for name in one.body if name != "label"},
                          {"client_id": "me", "image": "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime", "disk": 50, "runtype": "ssh_direc ssh_proxy",
                           "onstart": "touch ~/.no_auto_tmux", "cancel_unavail": True})
-        self.assertEqual([key.split()[0] for key in one.keys], ["ssh-ed25519"])  # once, though it is looked at again and again
+        self.assertEqual([key.split()[0] for key in one.keys], ["ssh-ed25519"])  # once, though it is queried repeatedly
 
     def test_a_404_with_an_unknown_code_says_nothing(self):
-        """Long after the instance would have been seen."""
+        """Long after the instance has become visible."""
         cloud = self.cloud(boot=200)
         cloud.error = lambda status: {"success": False, "error": "moved_elsewhere", "msg": "not here"}
         cloud.always = lambda request: Fault(404) if cloud.instances and 80 < cloud.clock.now() - cloud.instances[0].born < 150 else None
@@ -55,7 +55,7 @@ class Instances(unittest.TestCase):
         self.assertEqual((run.ends["machine"][:2], cloud.running(), run.open()), (("gone", 0), [], []), run.ends)
 
     def test_only_these_requests_are_made(self):
-        """The account's keys are not touched, nothing is stopped, no bid is made, no key is in an address."""
+        """The account's keys are unchanged, nothing is stopped, no bid is made, no key is in an address."""
         cloud = self.cloud(deaf=1)
         self.good(cloud)
         for method, path in cloud.requests:
@@ -134,14 +134,14 @@ class Instances(unittest.TestCase):
             self.assertIn("arms %s" % address, "\n".join(run.log))
 
     def test_what_is_destroyed_and_not_shown_is_gone(self):
-        """At once, and not after a minute in which a new one might not be shown yet."""
+        """At once, not after the minute in which a new one may be invisible."""
         cloud = self.cloud(boot=0)
         run = self.drive(cloud)
         self.assertEqual((run.ends["machine"][:2], cloud.running()), (("gone", 0), []))
         self.assertLess(cloud.clock.now() - cloud.instances[0].born, 55)
 
     def test_pages_are_followed(self):
-        """An answer to the creation that is lost, and an instance that is on the last page."""
+        """The answer to the creation is lost, and the instance is on the last page."""
         for others in (0, 1, 5):
             cloud = self.cloud(page=2, faults={1: Fault("lose")})
             for number in range(others):

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Says what kolm makes of SSH configurations and known hosts, in the words of `ssh -G`, for the tests that compare. */
+/* Prints how kolm reads SSH configurations and known hosts, in the format of `ssh -G`, for comparison. */
 
 /*
- * usage: config_tool config            reads "FILE<TAB>TARGET" lines; after the values of each: "== " and its status
- *        config_tool known FILE NAME   the numbers of the lines that are about NAME, with their marks
+ * usage: config_tool config            reads "FILE<TAB>TARGET" lines; after the values of each, "== " and its status
+ *        config_tool known FILE NAME   the numbers of the lines that match NAME, with their marks
  */
 #include "../../sdk/ssh/src/internal.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a target, a configuration and known hosts once, for failmalloc: whatever allocation fails, it is said and
- * nothing is lost. */
+/* Reads a target, a configuration and known hosts once, for failmalloc: any failed allocation is reported, and
+ * nothing leaks. */
 #include "../../sdk/ssh/src/internal.h"
 
 #include "kolm/kit/text.h"

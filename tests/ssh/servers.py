@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenSSH's server as the user who runs the tests, an agent, and a proxy that cuts, stalls or spoils what passes through it."""
+"""OpenSSH's server as the user who runs the tests, an agent, and a proxy that cuts, stalls or corrupts the connection."""
 import contextlib
 import getpass
 import os
@@ -14,7 +14,7 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("
 
 
 def wait_for(condition, seconds=20):
-    """Asks every 10 ms until condition() is true."""
+    """Tests every 10 ms until condition() is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -62,7 +62,7 @@ def has_ipv6():
 
 
 def account_is_locked():
-    """Without PAM sshd turns away an account whose password begins with "!", keys or not; only root can see that."""
+    """Without PAM sshd rejects an account whose password begins with "!", even with a key; only root can read that."""
     try:
         with open("/etc/shadow", encoding="utf-8") as file:
             entries = dict(line.split(":")[:2] for line in file)
@@ -72,14 +72,14 @@ def account_is_locked():
 
 
 class Sshd:
-    """A server with host keys and authorized_keys of its own in directory."""
+    """A server with its own host keys and authorized_keys in directory."""
 
     def __init__(self, directory, host_key, authorized, *lines):
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         self.directory = directory
         self.log = os.path.join(directory, "sshd.log")
-        for _ in range(5):  # another program may take the port in between
+        for _ in range(5):  # another program may take the port in the meantime
             self.port = free_port()
             listen = ["ListenAddress 127.0.0.1"] + (["ListenAddress ::1"] if has_ipv6() else [])
             keys = host_key if isinstance(host_key, list) else [host_key]
@@ -120,8 +120,8 @@ class Agent:
 
 
 class Proxy:
-    """Passes bytes between its port and another, until `after` bytes came from the server: then it does what `then` says: "close", "stall",
-    "spoil" (turns bits over) or "slow" (64 KiB, then a trickle in both directions). upward=True counts what goes to the server."""
+    """Forwards its port to another. After `after` bytes from the server it does `then`: "close", "stall", "spoil" (flips bits) or "slow"
+    (64 KiB, then a trickle in both directions). With upward=True it counts bytes to the server."""
 
     def __init__(self, target, then="close", after=0, upward=False):
         self.target, self.then, self.after, self.upward = target, then, after, upward
@@ -205,7 +205,7 @@ class Proxy:
 
 
 class Script:
-    """A server that says `chunks` to each who connects, then closes, holds its peace, or repeats the last one for ever."""
+    """A server that sends `chunks` to each client, then closes, is silent, or repeats the last one forever."""
 
     def __init__(self, *chunks, then="close"):
         self.chunks, self.then = chunks, then

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the SSH transport share: a server of OpenSSH's, its keys, and the tool that connects."""
+"""What the tests of the SSH transport share: an OpenSSH server, its keys, and the tool that connects."""
 import hashlib
 import os
 import random
@@ -48,7 +48,7 @@ class Case(unittest.TestCase):
 
     def tool(self, *arguments, server=None, known=None, key=None, stdin=b"", target=None, timeout=60 * SLOW, environment=None,
              binary=False):
-        """Options first, then the verb: a target is put between them. Returns (code, stdout, stderr)."""
+        """Options first, then the verb; the target is inserted between them. Returns (code, stdout, stderr)."""
         arguments = list(arguments)
         options = []
         while arguments and arguments[0].startswith("--"):
@@ -68,7 +68,7 @@ class Case(unittest.TestCase):
         return out
 
     def there_and_back(self, size, *options, **more):
-        """That many bytes through a program of the box that gives back what it gets."""
+        """Sends that many bytes through a program on the box that returns its input."""
         data = random.Random(size).randbytes(size)
         out = self.good(*options, "run", "cat", stdin=data, binary=True, **more)
         self.assertEqual(hashlib.sha256(out.encode("latin-1")).digest(), hashlib.sha256(data).digest())

@@ -6,7 +6,7 @@
  * options: --config --host-key --known --identity (several) --agent --trust yes|no --passphrase --pin --connect-ms
  * --idle-ms
  * --keepalive-s
- *          --cancel-ms (cancelled() answers 1 after so many milliseconds)
+ *          --cancel-ms (cancelled() returns 1 after that many milliseconds)
  * verbs: facts; run true|false|cat|noise|sleep|kill|stdin-closed
  * Prints the result, or "CODE: text (remedy)" on standard error and exits with 1.
  */
@@ -20,8 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* libssh2 1.10 loses a few bytes of each ECDSA key that it reads, and of handshakes that are cut off: not ours to find.
- */
+/* libssh2 1.10 leaks a few bytes per ECDSA key and per interrupted handshake; our tests do not look for that. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) {
     return "leak:libssh2\nleak:libcrypto\n";

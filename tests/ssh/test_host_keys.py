@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which host keys are accepted, and what is said of the others."""
+"""Which host keys are accepted, and the errors for the others."""
 import os
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ class HostKeys(Case):
         self.assertEqual(out.split("\n")[1:3], [self.fingerprint(), "127.0.0.1"])
         self.assertEqual(os.stat(fresh).st_mode & 0o777, 0o600)
         self.assertNotIn("trust?", self.good("--trust", "no", "facts", known=fresh))
-        # OpenSSH reads what was written.
+        # OpenSSH can read the written line.
         found = subprocess.run(["ssh-keygen", "-F", f"[127.0.0.1]:{self.sshd.port}", "-f", fresh], capture_output=True, text=True, check=False)
         self.assertIn("found", found.stdout)
 
@@ -75,14 +75,14 @@ class HostKeys(Case):
         self.assertIn("checks no certificates of hosts", self.bad("FAILED_PRECONDITION", "facts", known=known))
 
     def test_rsa_host_key(self):
-        # libssh2 1.10 cannot; a later one can. Either way it ends, and a refusal says what the two sides have.
+        # libssh2 1.10 cannot; a later version can. Either way it ends, and a refusal names what both sides support.
         server = self.serve(host_key=keygen(self.mine("rsa"), "rsa"))
         code, _, err = self.tool("--trust", "yes", "facts", server=server)
         self.assertTrue(code == 0 or "share no way" in err or "changed" in err, err)
 
 
 class Checking(Case):
-    """What StrictHostKeyChecking and its files make of a key; each configuration for a host "box"."""
+    """How StrictHostKeyChecking and its files decide about a key; each configuration is for a host "box"."""
 
     def config(self, *lines, server=None):
         server = server or self.sshd
@@ -90,7 +90,7 @@ class Checking(Case):
                                                                                 *lines, ""]))
 
     def reach(self, *lines, status=None, server=None, options=(), known=""):
-        """The notes, or with a status the error that is expected."""
+        """Returns the notes, or with a status the expected error."""
         more = {"key": "", "known": known, "target": "box"}
         config = self.config("GlobalKnownHostsFile none", *lines, server=server) if not any("GlobalKnown" in line for line in lines) else self.config(*lines, server=server)
         if status is not None:
@@ -112,7 +112,7 @@ class Checking(Case):
         self.assertNotIn("note", self.reach("StrictHostKeyChecking yes", f"UserKnownHostsFile {new}"))
 
     def test_what_cannot_be_stored(self):
-        """It is not trusted, so that the next key is not, either."""
+        """Such a key is not trusted, because a different key next time would not be detected."""
         file = write(self.mine("file"), "")
         os.mkdir(self.mine("directory"))
         self.assertIn("Is a directory", self.reach("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {self.mine('directory')}", status="INVALID_ARGUMENT"))
@@ -139,9 +139,9 @@ class Checking(Case):
         for word in ("yes", "ask", "accept-new"):
             self.assertIn("has changed", self.reach(f"StrictHostKeyChecking {word}", f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION"))
         self.assertIn("has CHANGED", self.reach("StrictHostKeyChecking off", f"UserKnownHostsFile {known}"))
-        # What the caller says is stricter than the configuration.
+        # The option of the caller is stricter than the configuration.
         self.assertIn("has changed", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {known}", status="FAILED_PRECONDITION", options=("--trust", "yes")))
-        # A jump host whose key changed is not gone through, whatever is said of checking.
+        # A jump host whose key changed is not used, whatever the setting for checking.
         jump = self.serve()
         write(known, self.line() + self.line(key=other, port=jump.port))
         self.assertIn("has changed", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {known}", f"ProxyJump 127.0.0.1:{jump.port}", "Host 127.0.0.1", "StrictHostKeyChecking no",
@@ -202,7 +202,7 @@ class Checking(Case):
         self.assertIn("has changed", self.reach("StrictHostKeyChecking no", f"UserKnownHostsFile {fresh}", options=("--host-key", finger), status="FAILED_PRECONDITION"))
 
     def test_authority(self):
-        """libssh2 checks no certificates of hosts: the plain key counts, and the error says so."""
+        """libssh2 does not check host certificates: the plain key is checked, and the error says so."""
         authority = keygen(self.mine("ca"))
         shutil.copy(self.host_key, self.mine("hk"))
         shutil.copy(self.host_key + ".pub", self.mine("hk.pub"))
@@ -220,7 +220,7 @@ class Checking(Case):
                       ["HostKeyAlgorithms ssh-ed25519"], ["PubkeyAcceptedAlgorithms ssh-ed25519"], ["PubkeyAcceptedAlgorithms -rsa*"], ["RequiredRSASize 4096"]):
             with self.subTest(lines):
                 self.assertNotIn("note", self.reach(good, *lines))
-        # What only another library has is said, and locks nobody out.
+        # Algorithms that only another library has are noted, but do not prevent a connection.
         for word in ("Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms"):
             self.assertIn(word + " of the SSH configuration for", self.reach(good, word + " nonsense"))
         self.assertIn("PubkeyAcceptedAlgorithms", self.reach(good, "PubkeyAcceptedAlgorithms rsa-sha2-512", status="UNAUTHENTICATED"))

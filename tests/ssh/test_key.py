@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Keys that kolm makes for one rental, read by OpenSSH's own ssh-keygen."""
+"""Keys that kolm makes for one rental, read by OpenSSH's ssh-keygen."""
 import os
 import shutil
 import stat

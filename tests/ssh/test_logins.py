@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a user is let in: keys, agents, certificates, and more than one factor."""
+"""How a user is authenticated: keys, agents, certificates, and more than one factor."""
 import getpass
 import glob
 import os
@@ -31,7 +31,7 @@ class Factors(Case):
         self.assertIn("of ssh-agent and requires an interactive second factor", err)
 
     def test_questions(self):
-        """PAM asks; nothing is answered, as an empty answer would count as a wrong one."""
+        """PAM asks questions; none is answered, because an empty answer would count as a wrong one."""
         server = self.serve("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes", "UsePAM yes")
         err = self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server), within=15)
         self.assertRegex(err, "interactive second factor: keyboard-interactive(; it says: \".+\")?")
@@ -146,7 +146,7 @@ class Agents(Case):
         self.assertNotIn("ssh-agent", err)
 
     def test_public_file(self):
-        """IdentityFile may name the public half of a key that only the agent holds."""
+        """IdentityFile may name the public half of a key that only the agent has."""
         self.agent.add(self.key)
         public = shutil.copy(self.key + ".pub", self.mine("named.pub"))
         os.chmod(public, 0o644)
@@ -161,7 +161,7 @@ class Agents(Case):
         self.good("--config", config, "--agent", self.agent.socket, "facts", key="")
 
     def test_no_files(self):
-        """IdentityFile none: the default names are not tried, the agent is."""
+        """IdentityFile none: the default names are not tried, but the agent is."""
         os.mkdir(self.mine(".ssh"), 0o700)
         shutil.copy(self.key, self.mine(".ssh/id_ed25519"))
         none = write(self.mine("config"), "IdentityFile none\n")
@@ -232,7 +232,7 @@ class Certificates(Case):
         self.assertIn("expired on 2020-01-0", err)
 
     def test_clock_of_this_side(self):
-        """Whether a certificate is good now is for the server to say: this machine's clock may be wrong."""
+        """Only the server decides whether a certificate is valid now: this machine's clock may be wrong."""
         library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
         with open(TOOL, "rb") as file:
             if library is None or SLOW > 1 or b"__asan_init" in file.read():
@@ -257,7 +257,7 @@ class Certificates(Case):
         self.certify(key, "-5m:+1h")
         code, _, err = self.tool("facts", key=key, server=self.server, known=self.server_known)
         self.assertTrue(code == 0 or "certificates of ECDSA keys only" in err, err)
-        # The plain key is tried nevertheless, where the certificate cannot be used.
+        # The plain key is tried nevertheless if the certificate cannot be used.
         server = self.serve("TrustedUserCAKeys " + self.authority + ".pub", authorized=write(self.mine("plain"), read(key + ".pub")))
         self.good("facts", key=key, server=server, known=self.know(server))
 
@@ -270,7 +270,7 @@ class Certificates(Case):
         self.good("facts", key=key, server=server, known=self.know(server))
 
     def test_key_in_the_agent(self):
-        """The certificate is a file, and the agent holds its plain key."""
+        """The certificate is a file, and the agent has its plain key."""
         agent = Agent(self.own)
         self.addCleanup(agent.stop)
         agent.add(self.user_key)
@@ -280,7 +280,7 @@ class Certificates(Case):
         self.good("--config", config, "--agent", agent.socket, "facts", key="", server=self.server, known=self.server_known)
 
     def test_beside_the_key(self):
-        """FILE-cert.pub counts only where CertificateFile says nothing."""
+        """FILE-cert.pub is used only if there is no CertificateFile."""
         self.certify(self.user_key, "-5m:+1h")
         config = write(self.mine("config"), f"IdentityFile {self.user_key}\nCertificateFile /absent\n")
         self.bad("UNAUTHENTICATED", "--config", config, "facts", key="", server=self.server, known=self.server_known)

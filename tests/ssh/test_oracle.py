@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kolm makes of ssh_config and known_hosts against what OpenSSH does: `ssh -G`, `ssh -v` and `ssh-keygen -F` over the same files."""
+"""How kolm reads ssh_config and known_hosts, compared with OpenSSH: `ssh -G`, `ssh -v` and `ssh-keygen -F` on the same files."""
 import getpass
 import os
 import pwd
@@ -18,7 +18,7 @@ COMPARED = ("hostname", "user", "port", "identityfile", "certificatefile", "user
             "hostkeyalias", "identitiesonly", "identityagent", "hashknownhosts", "addressfamily", "connecttimeout")
 ME = getpass.getuser()
 
-# One text a case; (text, target) where the target is not "box". What ssh refuses must be refused.
+# One text per case; (text, target) if the target is not "box". What ssh refuses must be refused.
 WRITTEN = [
     "", "# only a remark\n", "   \n\t\n", "User x", "User x\r\nPort 5\r\n", "\tUser\tx\t\n", "user x\nUSER y\n", "User=x\nPort = 5\n", "User =x\n", "Port==5\n", "=User x\n", "= Nonsense x\n", "= = x\n", "=\n",
     '"Port" 5\n', 'Port "5"\n', "Port 5 # remark\n", "Port 5#\n", "User 'a b'\n", "User a\\ b\n", 'User "a\\"b"\n', 'User "open\n', "User 'open\n", "User a b\n",
@@ -56,13 +56,13 @@ WRITTEN = [
     "UserKnownHostsFile ${KOLM_EMPTY}/k\n", "UserKnownHostsFile $HOME/k\n", "UserKnownHostsFile ${HOME/k\n", "UserKnownHostsFile /%Z\n", "UserKnownHostsFile ~nobodyatall/k\n",
     "HostName Real\nHostKeyAlias Al\nUser u\nPort 9\nUserKnownHostsFile /%h-%n-%p-%r-%k-%C\n", "GlobalKnownHostsFile /a /b\n", "GlobalKnownHostsFile none\n", "UserKnownHostsFile /dev/null\n",
     "IdentityAgent none\n", "IdentityAgent ~/agent-%h\n", "IdentityAgent ${HOME}/agent\n", "IdentityAgent ${KOLM_NOT_SET}/a\n", "IdentityAgent /a\nIdentityAgent /b\n",
-    # The way there
+    # The route
     "ProxyJump hop\n", "ProxyJump me@hop:22\n", "ProxyJump one,two:5,me@three\n", "ProxyJump ssh://me@hop:2222\n", "ProxyJump ssh://hop\n", "ProxyJump ssh://hop/\n", "ProxyJump ssh://hop/path\n",
     "ProxyJump ssh://me%40x@hop\n", "ProxyJump [::1]:5\n", "ProxyJump none\n", "ProxyJump a\nProxyJump b\n", "ProxyJump none\nProxyJump b\n", "ProxyJump a,,b\n", "ProxyJump a:x\n", "ProxyJump a:0\n",
     "ProxyJump @a\n", "ProxyJump a # remark\n", "ProxyJump=a\n", "ProxyCommand none\nProxyJump a\n", "ProxyJump none\nProxyCommand none\n", "Host other\n ProxyJump a,,b\n", "ProxyJump a, b\n",
 ]
 
-# Files of which -G shows only what was written; -v shows what is opened.
+# Files for which -G shows only what was written; -v shows what is opened.
 OPENED = [
     "IdentityFile ~/k-%h-%n-%p-%r-%u-%k\n", "IdentityFile %d/k%%\n", "IdentityFile ${HOME}/k\n", "IdentityFile ~root/k\n", "IdentityFile relative\n", "IdentityFile /k-%l-%L-%i-%C\n",
     "IdentityFile none\n", "IdentityFile none\nIdentityFile /k\n", "CertificateFile ~/c-%h\nIdentityFile /k\n", "CertificateFile ${HOME}/c\nIdentityFile /k\n", "IdentityFile ${KOLM_NOT_SET}/k\n",
@@ -76,7 +76,7 @@ JUMPS = ["ProxyJump %r-x@127.0.0.1:1\nHost box\n HostName real\n", "User me\nPor
 
 
 def generated(count, seed):
-    """Blocks and lines put together at random, the same ones each time."""
+    """Blocks and lines combined at random, but always the same ones."""
     dice = random.Random(seed)
     heads = ["Host box", "Host *", "Host other", "Host b* !bo?", "Host !other *", "Host real", "Match all", "Match host box", "Match host real", "Match !host real",
              "Match originalhost box", "Match user u,v", f"Match !user {ME}", f"Match localuser {ME} host *", "Match final", "Match final host real", "Match !final", "Match canonical",
@@ -95,7 +95,7 @@ def generated(count, seed):
 
 
 def values(text):
-    """Lines "key value" as {key: [values]}."""
+    """Parses lines "key value" into {key: [values]}."""
     out = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
@@ -108,7 +108,7 @@ class Case(unittest.TestCase):
     def setUpClass(cls):
         cls.root = tempfile.mkdtemp(prefix="kolm-oracle.")
         cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
-        # ssh takes the home of the passwd entry for ~ and %d; kolm takes HOME.
+        # ssh uses the home of the passwd entry for ~ and %d; kolm uses HOME.
         cls.home = pwd.getpwuid(os.getuid()).pw_dir
         cls.environment = {**os.environ, "HOME": cls.home, "KOLM_SET": "/set", "KOLM_EMPTY": ""}
         cls.environment.pop("KOLM_NOT_SET", None)
@@ -118,7 +118,7 @@ class Case(unittest.TestCase):
         return subprocess.run(["ssh", *arguments], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL, env=environment or self.environment)
 
     def kolm(self, rows, environment=None):
-        """(ok, values, error) for each of the (file, target)."""
+        """Returns (ok, values, error) for each (file, target)."""
         done = subprocess.run([TOOL, "config"], input="".join(f"{file}\t{target}\n" for file, target in rows), capture_output=True, text=True, timeout=120, check=True,
                               env=environment or self.environment)
         answers, block = [], []
@@ -145,7 +145,7 @@ class Config(Case):
         return self.ssh("-G", "-F", file, *(["-p", port] if port else []), host)
 
     def normal(self, key, found, ours):
-        """Differences of showing, not of meaning."""
+        """Removes differences in format that do not change the meaning."""
         if key == "identityfile" and found[:1] == ["~/.ssh/id_rsa"]:
             return []  # the default names
         if key == "identityfile" and ours != ["none"]:
@@ -211,7 +211,7 @@ class Config(Case):
         for (file, target, text), (good, ours, line) in zip(rows, self.kolm([r[:2] for r in rows])):
             with self.subTest(text=text):
                 write(said, "")
-                # By a bare name, so that the ssh for the jump is the one in PATH, which writes down what it was told.
+                # Called by a bare name, so that the ssh for the jump is the one in PATH, which records its arguments.
                 subprocess.run(["ssh", "-F", file, target, "true"], executable=ssh, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
                                env={**self.environment, "PATH": fake + ":" + os.environ["PATH"]})
                 told = read(said).split()
@@ -224,7 +224,7 @@ class Config(Case):
                 self.assertEqual(ours["proxyjump"], [",".join(hops)])
 
     def test_include(self):
-        """Here HOME decides for ssh, too, as its pattern goes through glob()."""
+        """Here HOME applies to ssh as well, because its pattern goes through glob()."""
         home = tempfile.mkdtemp(dir=self.root)
         os.makedirs(os.path.join(home, ".ssh/d"))
         environment = {**self.environment, "HOME": home}
@@ -250,7 +250,7 @@ class Config(Case):
                     self.assertEqual(ours.get(key, []), self.normal(key, theirs.get(key, []), ours.get(key)), key)
 
     def test_every_keyword(self):
-        """Whatever this ssh has is known here, too."""
+        """kolm knows every keyword of this ssh."""
         written = write(os.path.join(self.root, "keywords"), "HostKeyAlias a\nPKCS11Provider none\nBindAddress ::1\nLocalForward 1 a:2\n")
         lines = {line for line in self.ssh("-G", "-F", written, "box").stdout.splitlines() if " " in line and not line.startswith("host ")}
         self.assertGreater(len(lines), 60)
@@ -259,7 +259,7 @@ class Config(Case):
             self.assertTrue(good, text + line)
 
     def test_notes(self):
-        """What is not followed and may matter is named; no command is run."""
+        """Settings that are not supported and may matter are named; no command is run."""
         trap = os.path.join(self.root, "trap")
         lines = {"BindAddress 127.0.0.1": "BindAddress", "BindInterface lo": "BindInterface", "CanonicalizeHostname yes": "CanonicalizeHostname", "CheckHostIP yes": "CheckHostIP",
                  f"KnownHostsCommand /bin/touch {trap}": "KnownHostsCommand", "NoHostAuthenticationForLocalhost yes": "NoHostAuthentication", "PKCS11Provider /x.so": "PKCS11Provider",

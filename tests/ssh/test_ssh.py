@@ -29,11 +29,11 @@ class Ways(Case):
         two = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump 127.0.0.1:{jump.port},127.0.0.1:{second.port}\n" + common)
         self.good("--config", two, "facts", key="", target="box", known=known)
         self.there_and_back(3_000_000, "--config", two, key="", target="box", known=known)
-        # Through the jump's own configuration, too.
+        # Also with the jump's own configuration.
         nested = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump first\nHost first\n HostName 127.0.0.1\n Port {second.port}\n"
                              f" ProxyJump 127.0.0.1:{jump.port}\n" + common)
         self.good("--config", nested, "facts", key="", target="box", known=known)
-        # Each hop's key is checked.
+        # The key of each hop is checked.
         self.assertIn(f"[127.0.0.1]:{jump.port} is not known", self.bad("FAILED_PRECONDITION", "--config", one, "facts", key="", target="box"))
         closed = self.config(f"Host box\n HostName 127.0.0.1\n Port 1\n ProxyJump 127.0.0.1:{jump.port}\n" + common)
         self.assertIn("jump host", self.bad("UNAVAILABLE", "--config", closed, "facts", key="", target="box", known=known))
@@ -56,7 +56,7 @@ class Ways(Case):
             config = self.config(f"Host box\n HostName 127.0.0.1\n Port {self.sshd.port}\n ProxyJump 127.0.0.1:{proxy.port}\nHost *\n IdentityFile {self.key}\n")
             self.bad(status, "--config", config, "--idle-ms", "1500", "run", "cat", stdin=data, key="", target="box",
                      known=self.know(self.sshd, proxy), within=20)
-        # The target's server dies behind a jump that lives.
+        # The target's server dies behind a jump host that continues.
         target = self.serve()
         proxy = Proxy(target.port, "close", 3 << 20, upward=True)
         self.addCleanup(proxy.stop)
@@ -90,14 +90,14 @@ class Ways(Case):
     def test_nobody_there(self):
         with Closed() as port:
             self.assertIn("refused", self.bad("UNAVAILABLE", "facts", target=f"127.0.0.1:{port}"))
-        # A resolver that is too slow is abandoned with its thread, and what that holds at the end is no leak.
+        # A resolver that is too slow is abandoned with its thread, whose memory at the end is not a leak.
         code, _, err = self.tool("facts", target="no-such-host.invalid", environment={"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"})
         self.assertEqual(code, 1)
         self.assertRegex(err, "^((NOT_FOUND|UNAVAILABLE): the name no-such-host.invalid was not resolved|DEADLINE_EXCEEDED: )")
 
 
 class Closed:
-    """A port that is taken, so that nobody else gets it, and refuses."""
+    """A port that is bound, so that no other program gets it, and refuses connections."""
 
     def __enter__(self):
         import socket
@@ -125,7 +125,7 @@ class Programs(Case):
         self.there_and_back(24 << 20, server=server, known=self.know(server))
 
     def test_noisy(self):
-        # Four megabytes of standard error, twice the window, while standard output is read; then the tail is there.
+        # Four megabytes of standard error, twice the window, while standard output is read; afterwards the tail is available.
         code, out, err = self.tool("run", "noise")
         self.assertEqual((code, len(out)), (0, 6_553_600))
         self.assertIn("last words", err)
@@ -175,7 +175,7 @@ class Links(Case):
                 self.assertIn(err.split(":")[0], statuses, err)
 
     def test_each_stage(self):
-        """The handshake and the authentication, cut, stalled and spoiled after each so many bytes from the server."""
+        """The handshake and the authentication, cut, stalled and corrupted after each number of bytes from the server."""
         whole = self.proxy("close", 1 << 40)
         self.good("facts", server=whole, known=self.know(whole))
         for after in sorted({0, 5, 21, 30, 45, 200, 600, whole.counted // 2, whole.counted - 500, whole.counted - 100, whole.counted - 30}):
@@ -183,7 +183,7 @@ class Links(Case):
                 with self.subTest(after=after, then=then):
                     proxy = self.proxy(then, after)
                     code, _, err = self.tool("--connect-ms", "2000", "facts", server=proxy, known=self.know(proxy), timeout=20 * SLOW)
-                    if after < whole.counted // 2 + 1:  # the server says more after the authentication, sooner or later
+                    if after < whole.counted // 2 + 1:  # the server always sends more after the authentication
                         self.assertEqual(code, 1)
                         self.assertRegex(err, "^(UNAVAILABLE|DATA_LOSS|FAILED_PRECONDITION|UNAUTHENTICATED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED): ")
         for after in (0, 30, 600, whole.counted // 2):
@@ -202,7 +202,7 @@ class Links(Case):
         self.bad("DEADLINE_EXCEEDED", "--idle-ms", "1500", "--keepalive-s", "1", "run", "sleep", server=proxy, known=self.know(proxy), within=30)
 
     def test_quiet_link_lives(self):
-        # Longer than the idle timeout without a byte of output, but keepalives are answered.
+        # Longer than the idle timeout without output, but keepalives are answered.
         self.bad("CANCELLED", "--idle-ms", "1000", "--keepalive-s", "1", "--cancel-ms", "4500", "run", "sleep", within=20)
 
     def test_server_dies(self):

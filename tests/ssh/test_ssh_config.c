@@ -206,7 +206,7 @@ START_TEST(test_config_errors) {
         ck_assert(strstr(err.text, "too long") != NULL);
     }
     ck_assert_int_eq(kit_ssh_config_parse("User a\0b\n", 9, "box", &c, &err), KOLM_E_INVALID_ARGUMENT);
-    /* Lines of other hosts are checked, as ssh does; what is expanded is looked at only for this one. */
+    /* Lines for other hosts are checked, as in ssh, but expansions only for this one. */
     ck_assert_int_eq(kit_ssh_config_parse("Host other\n Port x\n", 20, "box", &c, &err), KOLM_E_INVALID_ARGUMENT);
     c = parse("Host other\n IdentityFile %Z\n UserKnownHostsFile ${KOLM_NO_SUCH}/k\n", "box");
     kit_ssh_config_free(&c);
@@ -259,7 +259,7 @@ START_TEST(test_config_include) {
     ck_assert_int_eq(read_config("config", "third", &c, &err), KOLM_OK);
     ck_assert_ptr_null(c.user);
     kit_ssh_config_free(&c);
-    /* Missing includes are nothing; loops, missing files and files that others may write are errors. */
+    /* Missing includes are ignored; loops, missing files and files that others can write are errors. */
     write_file("config", "Include nothing*\nUser x\n", 0600);
     ck_assert_int_eq(read_config("config", "box", &c, &err), KOLM_OK);
     kit_ssh_config_free(&c);
