@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows to their file of embeddings, stopped on the way where asked: embed_rows DIR ROWS OUT COUNT KEY BATCHES. Prints
- * how many rows an earlier run had done, the tokens, and the texts that were cut; exits 3 when it was stopped. BATCHES
- * 0: to the end;
- * -N: killed where N would stop it.
- * embed_rows DIR ROWS OUT ENGINE: trains on the rows with the embeddings, as that engine; prints how many an earlier
- * run had done. */
+/* Converts rows to their file of embeddings, and may be stopped before the end.
+ * embed_rows DIR ROWS OUT COUNT KEY BATCHES prints how many rows an earlier run had done, the tokens, and the
+ * truncated texts; exits 3 if it was stopped. BATCHES 0: to the end; -N: killed where N would stop it.
+ * embed_rows DIR ROWS OUT ENGINE trains on the rows with the embeddings, as that version of the engine; prints how many
+ * an earlier run had done. */
 #include "encoder/embeddings.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/text.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Token ids to embeddings by the encoder of local-cpu: for tests and the bench, which bring their own tokenizer. */
+/* Converts token ids to embeddings by the encoder of local-cpu: for tests and benchmarks, which have their own
+ * tokenizer. */
 #include "encoder/encoder.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/lines.h"
@@ -16,9 +17,9 @@
 /*
  * usage: encode_tool DIR IDS OUT WIDTH THREADS BATCH REPEATS
  *
- * IDS: a text a line, its token ids in decimal with blanks between. OUT gets the embeddings as floats, little endian.
- * WIDTH is 16, 8 or 4 lanes, 0 for what the encoder chooses, "plain" for C alone. BATCH: texts a call, 0 for all.
- * Prints one line: dimensions, vectors, seconds, processor seconds of the fastest repeat, and the most memory in KiB.
+ * IDS: one text per line, as decimal token ids separated by blanks. OUT gets the embeddings as little-endian floats.
+ * WIDTH is 16, 8 or 4 lanes, 0 for the encoder's choice, "plain" for C alone. BATCH: texts per call, 0 for all.
+ * Prints one line: dimensions, vectors, seconds, processor seconds of the fastest repeat, and peak memory in KiB.
  */
 typedef struct ids {
     uint32_t *tokens;
@@ -95,7 +96,7 @@ int main(int argc, char **argv) {
     const bool plain = strcmp(argv[4], "plain") == 0;
     if (!plain && !kit_parse_u64(argv[4], &width)) return 2;
     const enc_kernels *kernels = plain ? enc_kernels_plain() : enc_kernels_find((uint32_t)width);
-    if (kernels == NULL) return 77; /* this processor has no such vectors */
+    if (kernels == NULL) return 77; /* this processor has no vectors of that width */
     if (enc_open(argv[1], &e, &err) != KOLM_OK) die(&err);
     if (plain || width != 0) enc_use(e, kernels);
     ids all = read_ids(argv[2], &err);

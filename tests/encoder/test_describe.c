@@ -24,7 +24,7 @@ static void setup(void) {
 #define USUAL "[" TRANSFORMER "," POOLING "," MODULE("2", "2_Normalize", ST "Normalize") "]"
 #define MEAN "{\"word_embedding_dimension\":384,\"pooling_mode_cls_token\":false,\"pooling_mode_mean_tokens\":true}"
 
-/* Texts of files; NULL: there is none. */
+/* Contents of the files; NULL: the file is missing. */
 typedef struct model {
     const char *config, *modules, *pooling, *sentence, *prompts, *tokenizer;
 } model;

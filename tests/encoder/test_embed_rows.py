@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that are embedded in one run or in several: the same file, whatever the earlier runs left."""
+"""Rows embedded in one run or in several: the file is the same, whatever earlier runs left."""
 import json
 import os
 import random
@@ -36,7 +36,7 @@ class EmbedRows(unittest.TestCase):
 
     @classmethod
     def embed(cls, name, batches=0, key=7, count=ROWS, code=0):
-        """The file, and the numbers of the last run."""
+        """Returns the file; sets the numbers of the last run."""
         out = os.path.join(cls.dir, name)
         done = subprocess.run([TOOL, cls.base, cls.rows, out, str(count), str(key), str(batches)], capture_output=True, text=True, check=False)
         assert done.returncode == code, (done.returncode, done.stderr)
@@ -56,7 +56,7 @@ class EmbedRows(unittest.TestCase):
         self.assertEqual(self.last[0], ROWS)
 
     def test_a_run_that_was_killed_costs_a_batch(self):
-        """A batch here is 1024 texts or 8192 tokens; the fourth is never begun."""
+        """A batch here is 1024 texts or 8192 tokens; the fourth never starts."""
         self.embed("stopped", batches=4, code=STOPPED)
         self.embed("stopped")
         done = self.last[0]
@@ -66,8 +66,8 @@ class EmbedRows(unittest.TestCase):
         self.assertEqual(self.last, [done] + self.counts[1:])
 
     def test_what_the_disk_had_is_enough(self):
-        """After a power failure the file is older than the note: the second line is of what the disk had."""
-        self.embed("power", batches=2, code=STOPPED)  # a stop brings all to the disk
+        """After a power failure the file is older than the note: the second line of the note describes what was on the disk."""
+        self.embed("power", batches=2, code=STOPPED)  # a stop writes everything to the disk
         size = os.path.getsize(os.path.join(self.dir, "power", "embeddings"))
         self.embed("power", batches=-2, code=-signal.SIGKILL)
         self.assertGreater(os.path.getsize(os.path.join(self.dir, "power", "embeddings")), size)

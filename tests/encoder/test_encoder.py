@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every family of encoders against plain Python, and the same bytes for every width, number of threads, batch and order."""
+"""Every family of encoders compared with plain Python, and the same bytes for every width, number of threads, batch and order."""
 import hashlib
 import os
 import random
@@ -15,7 +15,7 @@ import tiny_models
 from tiny_models import Static, Tiny
 
 TOOL = sys.argv.pop(1)
-ABSENT = 77  # the tool's word for vectors that this processor does not have
+ABSENT = 77  # the tool's exit code if this processor has no such vectors
 
 MODELS = {
     "bert": Tiny("bert"),
@@ -31,12 +31,12 @@ MODELS = {
 }
 
 
-# Whose inner units are computed in three blocks: so many that plain Python computes short texts only.
+# Inner units for three blocks: so many that plain Python can only compute short texts.
 WIDE = {"bert, wide": Tiny("bert", inner=811), "mpnet, wide, halves": Tiny("mpnet", dtype="F16", inner=811)}
 
 
 def texts():
-    """Lengths from none to the longest, some of them often; padding's id among the tokens."""
+    """Texts of lengths from zero to the maximum, some of them often, with padding's id among the tokens."""
     draw = random.Random(5)
     lengths = [0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 41, 42] + [draw.randint(1, 20) for _ in range(30)]
     return [[draw.randrange(50) for _ in range(n)] for n in lengths]
@@ -57,7 +57,7 @@ class Case(unittest.TestCase):
                               capture_output=True, text=True, check=False)
 
     def embed(self, model, ids, **how):
-        """The bytes of each text's embedding; None where the processor has no such vectors."""
+        """Returns the bytes of each text's embedding; None if the processor has no such vectors."""
         done = self.run_tool(model, ids, **how)
         if done.returncode == ABSENT:
             return None
@@ -103,7 +103,7 @@ class Families(Case):
             self.assertEqual([mixed[shuffled.index(i)] for i in range(len(ids))], first)
 
     def test_bytes_never_change(self):
-        """What an artifact was made with must be what answers in years: these are the bytes of this version."""
+        """The encoder that an artifact was made with must give the same answers years later: these are the bytes of this version."""
         seen = {}
         for name in ("bert", "mpnet, halves", "static"):
             MODELS[name].write(self.path(name))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files of an encoder: safetensors with every kind of lie, and names and links that lead outside. */
+/* The files of an encoder: safetensors with every kind of false data, and names and links that lead outside. */
 #include "../suite.h"
 #include "encoder/files.h"
 #include "encoder/safetensors.h"
@@ -37,7 +37,8 @@ static void put(const char *name, const char *text) {
 
 /* ---- Safetensors */
 
-/* A file of this header, padded as savers pad it and then by more, and so many bytes of data, each its own place. */
+/* Makes a file with this header, padded as usual plus `more` bytes, and `data` bytes of data, each with its offset
+ * as value. */
 static uint8_t *file_of(const char *text, size_t more, size_t data, size_t *out_size) {
     char header[640];
     kit_format(header, sizeof header, "%s%*s", text, (int)((8 - strlen(text) % 8) % 8 + more), "");
@@ -154,7 +155,7 @@ START_TEST(heads_are_checked) {
     must_refuse("version https://git-lfs.github.com/spec/v1\n", 43, "git lfs pull");
     must_refuse("PK\3\4zip archive, as pickles are", 32, "does not begin as a safetensors file");
     free(bytes);
-    /* One byte more in the header, and every number lies askew. */
+    /* One byte more in the header makes all tensors unaligned. */
     bytes = file_of(ONE("F32", "[1]", "[0,4]"), 1, 4, &size);
     must_refuse(bytes, size, "no multiple of the size of its numbers");
     free(bytes);
@@ -224,7 +225,7 @@ START_TEST(nothing_leads_outside) {
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
         expect_no(files, links[i], KOLM_E_INVALID_ARGUMENT, "leads out of it");
     expect(files, "sub/beside", "own");
-    expect(files, "placed", "no"); /* at the top it is the user's own */
+    expect(files, "placed", "no"); /* a link in the top directory was made by the user */
     enc_files_close(files);
 }
 END_TEST

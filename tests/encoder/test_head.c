@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The head behind the encoder: its fit beside one in doubles, the same bytes from any width and number of threads, the
- * rule that chooses, and head.bin. */
+/* The head of the encoder: its fit compared with one in doubles, the same bytes from any width and number of
+ * threads, the selection rule, and head.bin. */
 #include "../suite.h"
 #include "encoder/head.h"
 #include "numeric.h"
@@ -12,7 +12,7 @@
 
 static uint64_t state;
 
-/* In -1 .. 1. */
+/* Uniform in -1 .. 1. */
 static float number(void) {
     return (float)(int32_t)(num_random(&state) >> 40) / 8388608.0f - 1.0f;
 }
@@ -23,7 +23,7 @@ typedef struct data {
     head_rows rows;
 } data;
 
-/* Labels are directions, rows lie around them: `noise` tells how far. */
+/* Labels are directions with rows around them; `noise` is the spread. */
 static data make(uint32_t count, uint32_t dimensions, uint32_t labels, float noise, uint32_t folds) {
     data d = {malloc((size_t)count * dimensions * sizeof(float)),
               malloc(count * sizeof(uint32_t)),
@@ -64,7 +64,7 @@ static float *zeros(size_t count) {
     return p;
 }
 
-/* ---- The same objective in doubles, the plain way */
+/* ---- The same objective in doubles, computed directly */
 
 static double reference(const head_rows *r, uint32_t held, double cost, const double *w, double *gradient) {
     const size_t all = (size_t)r->labels * r->dimensions;
@@ -97,7 +97,7 @@ static double reference(const head_rows *r, uint32_t held, double cost, const do
     return value;
 }
 
-/* Down with a step that cannot be too long, and the momentum of Nesterov's method (Lectures on Convex Optimization, 2.2.1). */
+/* Gradient descent with a safe step size and Nesterov's momentum (Lectures on Convex Optimization, 2.2.1). */
 static double reference_least(const head_rows *r, double cost, double *w) {
     const size_t size = head_size(r);
     double *gradient = malloc(size * sizeof *gradient), *ahead = malloc(size * sizeof *ahead), weight = 0.0;
@@ -105,7 +105,7 @@ static double reference_least(const head_rows *r, double cost, double *w) {
     memcpy(ahead, w, size * sizeof *ahead);
     for (uint32_t i = 0; i < r->rows; i++)
         weight += r->label_weight != NULL ? (double)r->label_weight[r->label[i]] : 1.0;
-    const double step = 1.0 / (1.0 + cost * weight); /* |x|^2 + 1 is 2, and no softmax curves more than 1/2 */
+    const double step = 1.0 / (1.0 + cost * weight); /* |x|^2 + 1 is 2, and the curvature of a softmax is at most 1/2 */
     const double momentum = (1.0 - sqrt(step)) / (1.0 + sqrt(step));
     for (int round = 0; round < 800; round++) {
         (void)reference(r, HEAD_NO_FOLD, cost, ahead, gradient);
@@ -137,7 +137,7 @@ START_TEST(objective_is_the_reference) {
     ck_assert_double_le(fabs(value - expected), 1e-6 * expected);
     for (size_t i = 0; i < size; i++)
         ck_assert_double_le(fabs((double)gradient[i] - exact[i]), 1e-4 + 1e-5 * fabs(exact[i]));
-    /* And the gradient is that of the value. */
+    /* The gradient matches the value. */
     for (size_t i = 0; i < size; i += 7) {
         double more = 0.0, less = 0.0;
         float *other = zeros(size);
@@ -170,7 +170,7 @@ START_TEST(fit_is_the_least) {
     const double least = reference_least(&d.rows, 5.0, exact);
     ck_assert(report.converged && report.passes >= report.rounds);
     ck_assert_double_le(fabs(report.objective - least), 1e-5 * least);
-    double bias = 0.0, other = 0.0; /* only differences of biases count */
+    double bias = 0.0, other = 0.0; /* only differences of biases matter */
     for (uint32_t m = 0; m < 3; m++) {
         bias += (double)w[18 + m] / 3;
         other += exact[18 + m] / 3;
@@ -195,7 +195,7 @@ START_TEST(bytes_are_the_same_everywhere) {
             d.rows.kernels = k == 4 ? enc_kernels_plain() : enc_kernels_find(lanes[k]);
             d.rows.threads = threads[t];
             if (d.rows.kernels == NULL) continue;
-            if (test_slowed() && t != k % 4) continue; /* each kernel, and each number of threads */
+            if (test_slowed() && t != k % 4) continue; /* covers each kernel and each number of threads */
             memset(again, 0, size * sizeof *again);
             memset(other, 0, scores * sizeof *other);
             ck_assert_int_eq(head_fit(&d.rows, 1, 10.0f, again, NULL, NULL), KOLM_OK);
@@ -301,8 +301,8 @@ END_TEST
 
 /* ---- The rule */
 
-/* Candidates of lambda 1, 2, 3 over 400 rows: the first two have the first `wrong` rows wrong, the third has `other`
- * others. */
+/* Candidates of lambda 1, 2, 3 over 400 rows: in the first two the first `wrong` rows are wrong, in the third
+ * `other` other rows. */
 static uint32_t rule(const uint32_t wrong[2], uint32_t other, head_candidate *c) {
     static uint8_t right[3][400];
     static float weight[400];
@@ -319,25 +319,25 @@ static uint32_t rule(const uint32_t wrong[2], uint32_t other, head_candidate *c)
 
 START_TEST(least_lambda_within_one_error) {
     head_candidate c[3];
-    /* 9 rows worse of 9 that differ: its error is 3 rows. */
+    /* 9 more errors in 9 rows that differ: the standard error is 3 rows. */
     ck_assert_uint_eq(rule((uint32_t[]){9, 9}, 0, c), 2);
     ck_assert_int_eq(c[0].behind_micro, 22500);
     ck_assert_int_ge(c[0].error_micro, 7300);
     ck_assert_int_le(c[0].error_micro, 7500);
     ck_assert_int_eq(c[2].behind_micro, 0);
-    /* 1 row worse of 41 that differ: noise. */
+    /* 1 more error in 41 rows that differ: noise. */
     ck_assert_uint_eq(rule((uint32_t[]){21, 21}, 20, c), 0);
     ck_assert_uint_eq(c[2].correct, 380);
     ck_assert_uint_eq(c[2].merit, 950000);
-    /* Only the middle one is near. */
+    /* Only the middle one is within one error. */
     ck_assert_uint_eq(rule((uint32_t[]){60, 21}, 20, c), 1);
-    /* All the same: the simplest. */
+    /* All equal: the simplest is chosen. */
     ck_assert_uint_eq(rule((uint32_t[]){0, 0}, 0, c), 0);
 }
 END_TEST
 
 START_TEST(rows_weigh_what_their_labels_do) {
-    /* The second is right in one row more of the heavy label, wrong in three of the light one. */
+    /* The second is right in one row more of the heavy label, and wrong in three of the light one. */
     uint8_t right[2][40];
     float weight[40];
     memset(right, 1, sizeof right);
@@ -369,7 +369,7 @@ static head_choose_job job_of(const data *d, const float *margins) {
 }
 
 START_TEST(lambda_follows_the_margins) {
-    /* Embeddings that say little. Margins that are right call for much of them, and margins at random for little. */
+    /* Embeddings with little information. Correct margins should get a large lambda, random margins a small one. */
     const uint32_t many = (uint32_t)test_draws(600, 250);
     data d = make(many, 10, 6, 9.0f, 3);
     float *margins = zeros((size_t)many * 8);
@@ -408,7 +408,7 @@ START_TEST(rows_that_nothing_could_know_are_left_out) {
     uint32_t seen = 0;
     for (uint32_t i = 0; i < 120; i++) {
         if (d.label[i] != 5) continue;
-        d.fold[i] = 0; /* all rows of the label in one fold */
+        d.fold[i] = 0; /* all rows of the label are in one fold */
         seen++;
     }
     ck_assert_int_eq(head_choose(&job, &choice, NULL), KOLM_OK);
@@ -457,7 +457,7 @@ START_TEST(what_is_far_is_less_sure) {
 }
 END_TEST
 
-/* A head of 4 labels and 24 dimensions, and the rows it is from. */
+/* Makes a head of 4 labels and 24 dimensions, and the rows that it was fitted to. */
 static data head_of(head_model *m, float **out_weights) {
     data d = make(300, 24, 4, 1.0f, 3);
     float *w = zeros(head_size(&d.rows)), *means = zeros(head_size(&d.rows));
@@ -488,7 +488,7 @@ START_TEST(eight_bits_answer_alike) {
         ck_assert(answer.similarity > 0.1f && answer.similarity < 1.01f);
         ck_assert(answer.abstains == (answer.confidence_micro < 700000));
     }
-    /* Nothing at all, and what is no number: unlike anything, and no answer. */
+    /* A zero vector and a NaN: similar to nothing, and no answer. */
     head_answer_embedding(&m, far, margin, score, &answer);
     ck_assert(answer.confidence_micro == 0 && answer.abstains && answer.factor_micro == 0);
     far[3] = NAN;
@@ -501,7 +501,7 @@ START_TEST(eight_bits_answer_alike) {
 }
 END_TEST
 
-/* What every machine writes for the same rows; found once, on x86-64. */
+/* The checksum that every machine writes for the same rows; determined once, on x86-64. */
 #define KNOWN_SUM 7296398823662065517ull
 
 START_TEST(file_keeps_everything) {
@@ -520,7 +520,7 @@ START_TEST(file_keeps_everything) {
     ck_assert_uint_eq(sum, KNOWN_SUM);
     head_model_free(&read);
     for (size_t n = 0; n < first.length; n++) {
-        char *part = malloc(n + 1); /* of its own size, so that a sanitizer sees a read beyond it */
+        char *part = malloc(n + 1); /* allocated at exactly its size, so that a sanitizer detects a read beyond it */
         ck_assert_ptr_nonnull(part);
         memcpy(part, first.data, n);
         ck_assert_int_eq(head_read(part, n, &read, &err), KOLM_E_DATA_LOSS);

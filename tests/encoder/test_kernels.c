@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arithmetic of the encoder: one rounding a multiply-add, its own functions against libm, and the same bits at
- * every width. */
+/* The arithmetic of the encoder: one rounding per multiply-add, its own functions compared with libm, and the same
+ * bits at every width. */
 #include "../suite.h"
 #include "encoder/kernels.h"
 #include "kolm/kit/buf.h"
@@ -12,7 +12,7 @@
 static const enc_kernels *all[4];
 static size_t count;
 
-/* Those that this processor can run; plain C comes last, as the one that the others are compared with. */
+/* The kernels that this processor can run; plain C is last, as the reference for the others. */
 static void find_all(void) {
     static const uint32_t lanes[] = {16, 8, 4};
     for (size_t i = 0; i < 3; i++) {
@@ -43,7 +43,7 @@ static uint32_t to_bits(float x) {
     return bits;
 }
 
-/* In -scale .. scale. */
+/* Uniform in -scale .. scale. */
 static float number(float scale) {
     return ((float)(int64_t)(draw() >> 40) / 8388608.0f - 1.0f) * scale;
 }
@@ -55,7 +55,7 @@ static float *floats(size_t n) {
     return p;
 }
 
-/* ---- A product, from plain numbers: y[token][row] */
+/* ---- A product in scalar arithmetic: y[token][row] */
 
 typedef struct made {
     uint32_t rows, columns, tokens;
@@ -111,7 +111,8 @@ static float *multiply(const enc_kernels *k, const made *m, uint32_t split) {
 
 /* ---- Multiply-add */
 
-/* Numbers that are hard to round: neighbours of halfway points, far exponents, subnormals, zeros of both signs. */
+/* Numbers that are hard to round: close to halfway points, with large or small exponents, subnormals, zeros of both
+ * signs. */
 static float hard(void) {
     const uint64_t r = draw();
     const uint32_t sign = (uint32_t)(r & 1) << 31, fraction = (uint32_t)(r >> 1) & 0x7FFFFF;
@@ -218,7 +219,7 @@ START_TEST(halves_are_widened) {
     k->widen((const uint8_t *)from, ENC_F16, 65539, to);
     for (uint32_t i = 0; i < 65539; i++) {
         const float expected = half_value(i & 0xFFFF);
-        /* Not by ck_assert, which is slow where it holds. */
+        /* Without ck_assert, which is slow even if the assertion holds. */
         if (isnan(expected) ? !isnan(to[i]) : to_bits(to[i]) != to_bits(expected)) ck_abort_msg("%s: %x", k->name, i);
     }
     k->widen((const uint8_t *)from, ENC_BF16, 65539, to);
@@ -256,7 +257,7 @@ END_TEST
 
 #define POINTS 400000
 
-/* A multiple of 16. */
+/* Returns a multiple of 16. */
 static size_t points(void) {
     return test_draws(POINTS / 16, 1) * 16;
 }
@@ -281,7 +282,7 @@ START_TEST(functions_are_exact_enough) {
     ck_assert_msg(worst < 1.3e-7, "%s: exp is off by %g", k->name, worst);
     static double (*const exact[])(double) = {[ENC_GELU] = gelu, [ENC_GELU_TANH] = gelu_tanh};
     for (int a = ENC_GELU; a <= ENC_GELU_TANH; a++) {
-        /* The error relative to what the number is rounded to anyway, for the numbers beyond 1. */
+        /* The error is relative for numbers beyond 1, because these are rounded anyway. */
         worst = 0;
         for (size_t i = 0; i < many; i++)
             x[i] = y[i] = -20.0f + 40.0f * (float)i / (float)many;

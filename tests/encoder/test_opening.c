@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* One layer of half a gigabyte, which is holes. */
+/* One layer of half a gigabyte, stored as a hole. */
 #define HIDDEN 1024
 #define INNER 65536
 
@@ -53,7 +53,7 @@ static void add_linear(kit_buf *header, uint64_t *at, const char *name, unsigned
     add(header, at, full, 0, rows == 0 ? columns : rows);
 }
 
-/* A new file each time, of which nothing is in the page cache. */
+/* Writes a new file each time, so that nothing of it is in the page cache. */
 static void write_model(void) {
     static const char *const square[] = {"attention.self.query", "attention.self.key", "attention.self.value",
                                          "attention.output.dense"};
@@ -100,8 +100,8 @@ static encoder *opened(void) {
     return e;
 }
 
-/* Whether the end of the layer's weights is in the page cache: a page that is too far from the biases to be read ahead
- * with them. */
+/* Tells whether the end of the layer's weights is in the page cache; that page is too far from the biases to be read
+ * ahead with them. */
 static bool end_is_read(void) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     unsigned char read = 0;
@@ -126,7 +126,8 @@ START_TEST(all_is_mapped_while_the_encoder_is_open) {
 }
 END_TEST
 
-/* A base may be large and its disk slow. Once is enough: the system may let the other thread run first. */
+/* A base may be large and its disk slow. One success in 20 is enough, because the system may run the other thread
+ * first. */
 START_TEST(closing_does_not_wait_for_the_rest) {
     bool waited = true;
     for (int round = 0; waited && round < 20; round++) {
@@ -151,7 +152,7 @@ static long data_kib(void) {
     return found;
 }
 
-/* What RLIMIT_DATA counts, whatever stack a thread has by default. */
+/* Measures what RLIMIT_DATA limits, whatever the default stack size of threads is. */
 START_TEST(the_thread_takes_little_memory) {
     write_model();
     const long before = data_kib();
@@ -170,7 +171,7 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, all_is_mapped_while_the_encoder_is_open);
     if (!test_under_valgrind())
-        tcase_add_test(tcase, closing_does_not_wait_for_the_rest); /* it runs threads in turns */
+        tcase_add_test(tcase, closing_does_not_wait_for_the_rest); /* valgrind runs one thread at a time */
 #if defined(__linux__)
     if (!test_slowed()) tcase_add_test(tcase, the_thread_takes_little_memory);
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tokenizer without its library: ids that the definitions give, what is refused and with which words, limits, and
- * threads. */
+/* The tokenizer without its library: ids by definition, what is refused with which messages, limits, and threads. */
 #include "../suite.h"
 #include "encoder/sentences.h"
 #include "encoder/tokenizer.h"
@@ -47,7 +46,7 @@ static void teardown(void) {
     t = NULL;
 }
 
-/* The ids as text, "..." behind those of a text that was cut. */
+/* Formats the ids, followed by "..." if the text was truncated. */
 static const char *ids_of(const char *text, uint32_t most, unsigned how) {
     static kit_buf shown;
     tokenizer_ids ids;
@@ -64,7 +63,8 @@ START_TEST(ids_are_given) {
     ck_assert_str_eq(ids_of("Ref\xC3\xBAnds. ", 0, TOKENIZER_SPECIAL), "1 3 4 5 6 2");
     ck_assert_str_eq(ids_of("", 0, TOKENIZER_SPECIAL), "1 2");
     ck_assert_str_eq(ids_of("", 0, 0), "");
-    /* Ideographs stand alone, a decomposed letter is the composed one, and a word of ten letters is too long. */
+    /* Ideographs are separate words, a decomposed letter equals the composed one, and a word of ten letters is too
+     * long. */
     ck_assert_str_eq(ids_of("e\xE4\xBD\xA0"
                             "e re refund\tnot e\xCC\x81 rerererere",
                             0, 0),
@@ -88,10 +88,10 @@ START_TEST(limits_count_special_tokens) {
     ck_assert_str_eq(ids_of("refunds.", 5, TOKENIZER_SPECIAL), "1 3 4 5 2...");
     ck_assert_str_eq(ids_of("refunds.", 3, TOKENIZER_SPECIAL | TOKENIZER_END), "1 6 2...");
     ck_assert_str_eq(ids_of("refunds.", 1, 0), "3...");
-    /* A word that turns out unknown behind the limit is unknown. */
+    /* A word that becomes unknown only after the limit is unknown. */
     ck_assert_str_eq(ids_of("re refundx", 2, 0), "3 0");
     ck_assert_str_eq(ids_of("re refundx re", 2, 0), "3 0...");
-    /* Two tokens, of six characters: "ref uns" without its unknown ones. */
+    /* Two tokens of six characters: "ref uns" without its unknown ones. */
     ck_assert_str_eq(ids_of("re xy re", 2, TOKENIZER_MODEL2VEC), "3...");
     ck_assert_int_eq(tokenizer_encode(t, work, "re", 2, 2, TOKENIZER_SPECIAL, &ids, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(tokenizer_encode(t, work, "re", 2, 2, TOKENIZER_MODEL2VEC | TOKENIZER_END, &ids, &err),
@@ -105,7 +105,7 @@ START_TEST(other_bytes_are_refused) {
     ck_assert_ptr_nonnull(strstr(err.text, "byte 4 of 5"));
     ck_assert_int_eq(tokenizer_encode(t, work, "re", (size_t)TOKENIZER_TEXT_MAX + 1, 0, 0, &ids, &err),
                      KOLM_E_OUT_OF_RANGE);
-    /* NUL is a control character like others. */
+    /* NUL is an ordinary control character. */
     ck_assert_int_eq(tokenizer_encode(t, work, "r\0e", 3, 0, 0, &ids, &err), KOLM_OK);
     ck_assert(ids.count == 1 && ids.ids[0] == 3);
 }
@@ -214,7 +214,7 @@ START_TEST(threads_share_a_tokenizer) {
 }
 END_TEST
 
-/* What one tokenizer's words became is not what they become with another. */
+/* Words cached for one tokenizer must not be used for another. */
 START_TEST(work_goes_from_one_tokenizer_to_another) {
     ck_assert_str_eq(ids_of("re e", 0, 0), "3 7");
     ck_assert_int_eq(open_json(FILE_OF("{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":{\"u\":0,\"re\":1}}",
@@ -240,10 +240,10 @@ START_TEST(a_megabyte_is_a_text) {
 }
 END_TEST
 
-/* What is too long even to be looked at loses the side that is not read. */
+/* A text beyond the size that is read at all is cut at the side that the limit drops. */
 START_TEST(a_part_is_the_front_or_the_end) {
     static const char text[] = "a\xC3\xA9\xE2\x82\xAC"
-                               "b\xF0\x9F\x98\x80"; /* of 1, 2, 3, 1 and 4 bytes */
+                               "b\xF0\x9F\x98\x80"; /* lengths 1, 2, 3, 1 and 4 bytes */
     static const size_t fronts[] = {0, 1, 1, 3, 3, 3, 6, 7, 7, 7, 7, 11, 11};
     static const size_t ends[] = {0, 0, 0, 0, 4, 5, 5, 5, 8, 8, 10, 11, 11};
     const char *part;

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens beside those of the tokenizers library, on real and hostile texts, with small tokenizers of every kind.
+"""Tokens compared with those of the tokenizers library, on real and hostile texts, with small tokenizers of every kind.
 
-usage: test_tokens.py TOKENIZE. KOLM_TEST_TOKENS=100000 tries that many texts with every kind instead of 600, and says how it goes;
-KOLM_TEST_TOKENIZERS=FILE:... adds real tokenizer.json files to the kinds; KOLM_TEST_CHARSMAP=FILE takes real rewriting rules;
-KOLM_TEST_KINDS=NAME:... tries these kinds alone.
+usage: test_tokens.py TOKENIZE. KOLM_TEST_TOKENS=100000 tries that many texts with every kind instead of 600, and prints progress;
+KOLM_TEST_TOKENIZERS=FILE:... adds real tokenizer.json files to the kinds; KOLM_TEST_CHARSMAP=FILE uses real rewriting rules;
+KOLM_TEST_KINDS=NAME:... tries only these kinds.
 """
 import hashlib
 import json
@@ -43,7 +43,7 @@ ROWS = rows()
 
 
 def tokenize(path, texts, most=0, how=SPECIAL, kind="json", config="-"):
-    """(ids, truncated) for each text."""
+    """Returns (ids, truncated) for each text."""
     data = b"".join(struct.pack("<I", len(b)) + b for b in (text.encode() for text in texts))
     done = subprocess.run([TOKENIZE, kind, path, config, str(most), str(how)], input=data, capture_output=True)
     if done.returncode != 0:
@@ -59,13 +59,13 @@ def tokenize(path, texts, most=0, how=SPECIAL, kind="json", config="-"):
 
 
 def library(tokenizer, texts, special=True):
-    """The library's ids; None where it stops with an error of its own."""
+    """Returns the library's ids; None if it fails with an error of its own."""
     out = []
     for start in range(0, len(texts), 500):
         part = texts[start:start + 500]
         try:
             out += [e.ids for e in tokenizer.encode_batch_fast(part, add_special_tokens=special)]
-        except BaseException:  # a panic of one text takes its batch with it
+        except BaseException:  # a panic for one text fails the whole batch
             for text in part:
                 try:
                     out.append(tokenizer.encode(text, add_special_tokens=special).ids)
@@ -85,7 +85,7 @@ class Tokens(unittest.TestCase):
         self.path = os.path.join(self.dir.name, "tokenizer.json")
 
     def write(self, tokenizer):
-        """The library's own file, and the tokenizer that it reads from that."""
+        """Writes the library's own file; returns the tokenizer that it reads back."""
         with open(self.path, "w", encoding="utf-8") as out:
             out.write(tokenizer.to_str())
         again = tokenizers.Tokenizer.from_str(tokenizer.to_str())
@@ -100,7 +100,7 @@ class Tokens(unittest.TestCase):
         return sum(ids is None for ids in theirs)
 
     def cut(self, name, tokenizer, texts):
-        """Truncated from either end, and model2vec's way."""
+        """Compares truncation from either end, and model2vec's."""
         for most in (4, 9):
             for how, side in ((SPECIAL, "right"), (SPECIAL | END, "left"), (0, "right")):
                 tokenizer.enable_truncation(most, direction=side)
@@ -138,7 +138,7 @@ class Tokens(unittest.TestCase):
                 special = token_kinds.special_of(tokenizer)
                 seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
                 left = COUNT
-                while left > 0:  # a part at a time: the library's encodings are large
+                while left > 0:  # in parts, because the library's encodings are large
                     texts = token_kinds.texts(seed + left, min(left, 20000), ROWS, special)
                     panics = self.compare(name, library(tokenizer, texts), tokenize(self.path, texts), texts)
                     self.assertLess(panics, 2 + len(texts) // 100)
@@ -150,7 +150,7 @@ class Tokens(unittest.TestCase):
         print("%d texts with %d tokenizers in %.0f s" % (total, len(named), time.time() - start))
 
     def test_vocabulary_alone(self):
-        """vocab.txt and tokenizer_config.json, with what BertTokenizer makes of them."""
+        """vocab.txt and tokenizer_config.json, compared with BertTokenizer."""
         path, config = os.path.join(self.dir.name, "vocab.txt"), os.path.join(self.dir.name, "tokenizer_config.json")
         vocab = list(json.loads(next(token_kinds.kinds(ROWS, count=3000))[1].to_str())["model"]["vocab"])
         lines = [token for token in vocab if not set(token) & set("\r\n")]
@@ -166,7 +166,7 @@ class Tokens(unittest.TestCase):
             self.compare("vocab.txt %d" % number, library(tokenizer, texts), tokenize(path, texts, kind="vocab", config=config), texts)
 
     def test_every_point(self):
-        """Each code point alone, between letters, and behind and before a mark: all of the tables."""
+        """Each code point alone, between letters, and before and after a mark: covers all tables."""
         points = [cp for cp in range(0x110000) if not 0xD800 <= cp < 0xE000]
         if COUNT < 10000:
             points = [cp for cp in points if cp < 0x500 or cp % 61 == COUNT % 61 and cp < 0x32000 or cp % 1201 == 0]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Embeddings against those of the transformers library: all-MiniLM-L6-v2, and a random model of every family and type of numbers."""
+"""Embeddings compared with those of the transformers library: all-MiniLM-L6-v2, and a random model of every family and number type."""
 import importlib.util
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders of every family, small enough to be computed in plain Python: their files, and what their embeddings must be."""
+"""Encoders of every family, small enough to compute in plain Python: their files, and their expected embeddings."""
 import json
 import math
 import os
@@ -7,7 +7,7 @@ import random
 import struct
 
 def spread_out(draw, spread):
-    """A number of about this spread, by arithmetic that is the same everywhere."""
+    """Returns a number of about this spread, by arithmetic that is the same on all machines."""
     return draw.uniform(-1.75, 1.75) * spread
 
 
@@ -15,7 +15,7 @@ WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1, "F64": 8, "I64": 8, "I32": 4}
 
 
 def pack(values, dtype):
-    """The bytes of numbers, and the numbers that these bytes mean."""
+    """Returns the bytes of numbers, and the numbers that these bytes represent."""
     if dtype == "BF16":
         words = [struct.unpack("<I", struct.pack("<f", v))[0] >> 16 for v in values]
         return struct.pack(f"<{len(words)}H", *words), [struct.unpack("<f", struct.pack("<I", w << 16))[0] for w in words]
@@ -25,7 +25,7 @@ def pack(values, dtype):
 
 
 def write_safetensors(path, tensors):
-    """tensors: name -> (dtype, shape, bytes), wide numbers first so that all lie at multiples of their size."""
+    """tensors: name -> (dtype, shape, bytes); wide types come first, so that all are aligned to their size."""
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name, (dtype, shape, content) in sorted(tensors.items(), key=lambda t: (-WIDTH[t[1][0]], t[0])):
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
@@ -43,7 +43,7 @@ def write_json(path, value):
 
 
 class Tiny:
-    """One transformer. Sizes divide by nothing that a kernel likes."""
+    """A transformer whose sizes are not multiples of those that kernels prefer."""
 
     def __init__(self, family, dtype="F32", pooling="mean", activation="gelu", normalise=True, prefix="", old_names=False, seed=1,
                  vocabulary=50, inner=43):
@@ -114,7 +114,7 @@ class Tiny:
                    {"word_embedding_dimension": self.hidden, "pooling_mode": self.pooling})
         write_safetensors(os.path.join(directory, "model.safetensors"), self.files)
 
-    # ---- What must come out
+    # ---- Expected results
 
     def row(self, name, index, columns):
         return self.numbers[name][index * columns:(index + 1) * columns]
@@ -138,7 +138,7 @@ class Tiny:
         return max(x, 0.0)
 
     def distance(self, head, query, key):
-        """T5's buckets, as MPNet has them."""
+        """T5's buckets, as MPNet uses them."""
         n = abs(key - query)
         bucket = n if n < 8 else min(15, 8 + int(math.log(n / 8) / math.log(16) * 8 + 1e-9))
         return self.numbers["encoder.relative_attention_bias.weight"][(bucket + (16 if key > query else 0)) * self.heads + head]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small tokenizers of every kind that the encoder recipe reads, and texts of every kind that people and enemies write."""
+"""Small tokenizers of every kind that the encoder recipe reads, and texts of every kind that users and attackers write."""
 import random
 import struct
 import unicodedata
@@ -9,11 +9,11 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 UNKNOWN, CLS, SEP, PAD, MASK = "[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"
 SPECIALS = [PAD, UNKNOWN, CLS, SEP, MASK]
 
-# ---- A charsmap by the definition of its format: a double array trie (Darts), and the texts that its values point to
+# ---- A charsmap as its format is defined: a double array trie (Darts), and the texts that its values point to
 
 
 def charsmap(rules):
-    """rules: text -> text. The length of the trie in bytes, its units, and the texts, each ended by NUL."""
+    """rules: text -> text. Returns the length of the trie in bytes, its units, and the texts, each terminated by NUL."""
     root, texts, places = {}, bytearray(), {}
     for key, value in sorted(rules.items()):
         node = root
@@ -34,7 +34,7 @@ def charsmap(rules):
             if base + 256 >= len(units):
                 units += [0] * 4096
                 used += bytearray(4096)
-            # An offset has 21 bits, or 29 of which the lowest eight are zero.
+            # An offset has 21 bits, or 29 bits whose lowest eight are zero.
             if not any(used[base ^ label] for label in labels) and (at ^ base) < 1 << 21:
                 break
             base += 1
@@ -55,7 +55,7 @@ def charsmap(rules):
 
 
 def nfkc_rules(draw, count):
-    """Compatibility characters as real rules have them, controls that go, blanks that become spaces, pairs and longer keys."""
+    """Compatibility characters as in real rules, removed controls, blanks that become spaces, pairs and longer keys."""
     points = [cp for cp in range(0x80, 0x20000) if unicodedata.normalize("NFKC", chr(cp)) != chr(cp)]
     rules = {chr(cp): unicodedata.normalize("NFKC", chr(cp)) for cp in draw.sample(points, min(count, len(points)))}
     rules.update({chr(cp): "" for cp in [*range(1, 9), 0xB, *range(0xE, 0x20), 0x7F, 0x200B, 0xAD, 0x301]})
@@ -68,7 +68,7 @@ def nfkc_rules(draw, count):
 
 
 def blocks():
-    """Stretches of code points with letters of every script, and those that make trouble."""
+    """Ranges of code points with letters of every script, and difficult ones."""
     out = [(start, start + 0x7F) for start in [*range(0, 0x3400, 0x80), *range(0xA000, 0xAC00, 0x80), *range(0xF900, 0x10000, 0x80),
                                                *range(0x10000, 0x12000, 0x80), *range(0x16800, 0x17000, 0x80),
                                                *range(0x1B000, 0x1B300, 0x80), *range(0x1BC00, 0x1BD00, 0x80),
@@ -83,7 +83,7 @@ BLOCKS = blocks()
 MARKS = [cp for cp in range(0x300, 0x1E950) if unicodedata.combining(chr(cp))]
 BLANKS = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2003\u2007\u200a\u2028\u2029\u202f\u205f\u3000\ufeff\u200b\u2060"
 CONTROLS = "\x00\x01\x07\x08\x0e\x1b\x7f\x80\x8f\x9f\xad\u061c\u200c\u200d\u200e\u200f\u202a\u202e\u2066\u2069\ufff9\ufffd\ufffe\U000e0001"
-# Marks that stay when accents are taken off, and so are ordered among those that go.
+# Marks that are kept when accents are removed, so that they are reordered among the removed ones.
 KEPT = [chr(cp) for cp in MARKS if normalizers.BertNormalizer(strip_accents=True, lowercase=False).normalize_str(chr(cp))]
 EMOJI = ["\U0001f600", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f", "1\ufe0f\u20e3", "\U0001f44d\U0001f3fd",
          "\u00a9\u200d\u00ae", "\u00a9\ufe0f", "\U0001f3f4\U000e0067\U000e0062\U000e007f", "\u2122"]
@@ -104,7 +104,7 @@ def some(draw, characters, least, most):
 
 
 def text(draw, rows, special):
-    """One text; special: tokens that a tokenizer takes out of it."""
+    """Returns one text; special: tokens that a tokenizer extracts from it."""
     kind = draw.randrange(20)
     if kind <= 2:
         return draw.choice(rows)
@@ -135,7 +135,7 @@ def text(draw, rows, special):
         return chr(draw.randrange(0x1100, 0x1200)) + some(draw, CLUSTERS, 0, 3) + chr(draw.randrange(0xAC00, 0xD7A4)) + chr(draw.randrange(0x1160, 0x1200))
     if kind == 14:
         return draw.choice(rows)[:draw.randrange(40)] + point(draw) + draw.choice(rows)[draw.randrange(20):60]
-    if kind in (15, 18):  # what joins two letters to one cluster, or does not
+    if kind in (15, 18):  # characters that may or may not join two letters into one cluster
         return some(draw, draw.choice(("\u0915\u0915\u0915\u094d\u094d\u200d\u0300\u0316\u0303a", "\u00a9\u00a9\u200d\u200d\u0316\u0303\ufe0fae\u0301",
                                        "\u0600q\u0316a\u0903\u00bd\u0303", "\u1100\u1161\u11a8\uac00\uac01\u0316\u0303")), 2, 20)
     if kind == 16:
@@ -151,7 +151,7 @@ def texts(seed, count, rows, special):
 
 
 def large(rows):
-    """Texts of a megabyte."""
+    """Returns texts of a megabyte."""
     return [" ".join(rows)[:1 << 20] or "a", "a" * (1 << 20), "e\u0301" * (1 << 18), "\u0316\u0301" * (1 << 17), "你" * (1 << 18), " " * (1 << 20),
             "x y" * (1 << 18), "<s> " * (1 << 16)]
 
@@ -164,7 +164,7 @@ def template(t, cls, sep):
 
 
 def alphabet(draw, count):
-    """Characters that are tokens of their own, so that ids show how a text was normalised."""
+    """Returns characters that are separate tokens, so that ids show how a text was normalized."""
     out = {chr(cp) for cp in [*range(0x21, 0x250), *range(0x300, 0x370), *range(0x391, 0x460)]} | set(CLUSTERS) | set("".join(WORDS)) | set(KEPT[:80])
     while len(out) < count:
         out.add(point(draw))
@@ -172,7 +172,7 @@ def alphabet(draw, count):
 
 
 def pieces(rows, draw):
-    """Parts of words as vocabularies have them."""
+    """Returns parts of words, as in real vocabularies."""
     words = sorted({word for row in rows for word in row.lower().split()} | set(WORDS) | {w.lower() for w in WORDS})
     out = set(words[:1500])
     for word in words:
@@ -195,7 +195,7 @@ def wordpiece(rows, draw, count, longest=100):
 
 
 def unigram(rows, draw, count, fallback=False, unknown=3):
-    """Scores with as many digits as real ones have, some of them equal."""
+    """Scores with as many digits as real ones, some of them equal."""
     tokens = ["<s>", "<pad>", "</s>", "<unk>"]
     tokens += ["<0x%02X>" % byte for byte in range(256)] if fallback else []
     seen = set(tokens)
@@ -235,7 +235,7 @@ ADDED = [AddedToken("[NEW]", special=True), AddedToken("left", lstrip=True), Add
 
 
 def kinds(rows, seed=1, count=4000, real_charsmap=None):
-    """Pairs of a name and a tokenizer."""
+    """Yields pairs of a name and a tokenizer."""
     draw = random.Random(seed)
     n, p = normalizers, pre_tokenizers
     wp = wordpiece(rows, draw, count)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Texts to ids, for the tests beside the tokenizers library: tokenize json|vocab FILE CONFIG|- MAX FLAGS [ROUNDS].
- * Reads texts from standard input, each behind its length, and writes for each its count of ids (the highest bit:
- * truncated) and the ids; all numbers of 32 bits as the machine has them. With ROUNDS it reads the texts once, goes
- * over them that often, and prints seconds of processor time: to open, and of the fastest round. */
+/* Converts texts to ids, for comparison with the tokenizers library: tokenize json|vocab FILE CONFIG|- MAX FLAGS
+ * [ROUNDS]. Reads texts from standard input, each preceded by its length, and writes for each the number of ids
+ * (highest bit: truncated) and the ids; all numbers have 32 bits in native byte order. With ROUNDS it reads the texts
+ * once, repeats the conversion, and prints seconds of processor time: to open, and of the fastest round. */
 #include "encoder/tokenizer.h"
 #include "kolm/kit/file.h"
 

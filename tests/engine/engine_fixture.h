@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows that are made here, trainings of them, and how good a model is. */
+/* Generated rows, trainings on them, and how good a model is. */
 #ifndef KOLM_TESTS_ENGINE_FIXTURE_H
 #define KOLM_TESTS_ENGINE_FIXTURE_H
 

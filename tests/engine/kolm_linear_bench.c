@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A driver for people who work on the engine: trains and evaluates on JSON lines and prints accuracy, time and memory.
- */
+/* A driver for developers of the engine: trains and evaluates on JSON lines and prints accuracy, time and memory. */
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
@@ -46,7 +45,7 @@ static uint64_t count_lines(const char *path) {
     return n;
 }
 
-/* With an encoder the other files go beside the model. */
+/* With an encoder the other files are placed next to the model. */
 static bool read_encoder(int argc, char **argv, const char *scratch, train_encoder *out) {
     static char model_dir[4096];
     uint64_t lanes = 0;

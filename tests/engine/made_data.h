@@ -6,7 +6,7 @@
 #include "kolm/kit/buf.h"
 #include "numeric.h"
 
-/* A made-up word, the same one for the same number: three or four syllables. */
+/* A made-up word of three or four syllables, always the same for one number. */
 static inline void made_word(kit_buf *out, uint64_t number) {
     static const char consonants[] = "bdfgklmnprstvz", vowels[] = "aeiou";
     uint64_t h = num_mix(number + 77);
@@ -16,8 +16,8 @@ static inline void made_word(kit_buf *out, uint64_t number) {
     }
 }
 
-/* One text of a label: some words of the label's own, many of all labels', some of another label's. noise: per cent of
- * texts whose label is not the one their words tell. */
+/* Makes one text of a label: some words of the label, many common words, some of another label. noise: per cent of
+ * texts whose words are those of another label. */
 static inline uint32_t made_row(kit_buf *text, uint64_t *state, uint32_t labels, uint32_t noise) {
     uint32_t label = num_below(state, labels), told = label, length = 6 + num_below(state, 8);
     if (num_below(state, 100) < noise) told = num_below(state, labels);

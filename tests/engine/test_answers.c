@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answering: lines as they come, thresholds, and the model file, whole, inside another and damaged. */
+/* Answering: lines as they arrive, thresholds, and the model file, alone, inside another file and damaged. */
 #include "engine_fixture.h"
 
 /* ---- Answering lines */
@@ -36,7 +36,7 @@ START_TEST(answers_lines_as_soon_as_they_come) {
     char line[512];
     static const char *const questions[2] = {"{\"id\":\"a\\u0001\\\"\",\"input\":\"hello\"}\n",
                                              "{\"id\":\"2\",\"input\":\"\",\"more\":[1]}\n"};
-    for (int i = 0; i < 2; i++) { /* the second question is only sent when the first one is answered */
+    for (int i = 0; i < 2; i++) { /* the second question is sent only after the first answer */
         ck_assert_int_eq(kit_write_all(in[1], questions[i], strlen(questions[i]), &err), KOLM_OK);
         ck_assert_ptr_nonnull(fgets(line, sizeof line, answers));
         cJSON *answer = NULL;
@@ -58,7 +58,7 @@ START_TEST(answers_lines_as_soon_as_they_come) {
 }
 END_TEST
 
-/* Answers what is in text; *out gets the answers. */
+/* Answers the lines in text; *out gets the answers. */
 static kit_status answer_text(const char *text, kit_buf *out, uint64_t *answers) {
     char input[96], output[96];
     kit_format(input, sizeof input, "%s/in", base);
@@ -132,8 +132,8 @@ START_TEST(a_model_inside_a_larger_file) {
 }
 END_TEST
 
-/* Opens damaged bytes, in memory of exactly their size so that a sanitizer sees a step beyond, and answers if they
- * open. */
+/* Opens damaged bytes, in memory of exactly their size so that a sanitizer detects reads beyond it, and answers if
+ * they open. */
 static kit_status try_bytes(const char *bytes, size_t length) {
     char *copy = malloc(length + 1);
     ck_assert_ptr_nonnull(copy);
@@ -158,7 +158,7 @@ START_TEST(damage_is_refused_and_never_crashes) {
     train_small(0);
     ck_assert_int_eq(kit_read_file(model_path, 1u << 28, &bytes, &err), KOLM_OK);
     ck_assert_int_eq(try_bytes(bytes.data, bytes.length), KOLM_OK);
-    for (size_t i = 0; i < 128; i++) /* every byte of the head, three ways */
+    for (size_t i = 0; i < 128; i++) /* every byte of the header, in three ways */
         for (int way = 0; way < 3; way++) {
             char kept = bytes.data[i];
             if (test_slowed() && way != (int)i % 3) continue;
@@ -182,8 +182,8 @@ START_TEST(damage_is_refused_and_never_crashes) {
 }
 END_TEST
 
-/* A model is sparse if its labels times its features are many: fewer rows, which have fewer labels, get words that no
- * other row has. */
+/* A model is sparse if labels times features is large: with fewer rows, which have fewer labels, each row gets
+ * unique words. */
 static void many_label_rows(uint32_t count) {
     kit_buf text = {0};
     uint64_t state = 10;
@@ -206,7 +206,7 @@ START_TEST(many_labels_make_a_sparse_model) {
     many_label_rows(count);
     write_rows();
     train_request q = request_for(count, 2);
-    q.effort = EFFORT_QUICK; /* which candidate wins changes nothing here, and there are 1500 problems in each */
+    q.effort = EFFORT_QUICK; /* the chosen candidate does not matter here, and each has 1500 problems */
     train_report r = must_train(&q);
     model *m = must_open(model_path);
     ck_assert_uint_eq(model_label_count(m), r.label_count);
@@ -215,7 +215,7 @@ START_TEST(many_labels_make_a_sparse_model) {
     ck_assert_int_eq(bytes.data[12], 1); /* LAYOUT_SPARSE */
     kit_buf_free(&bytes);
     outcome o = evaluate(m, 77, 500, 1500, 0);
-    /* Three rows a label, or less than one; a chance of one in 1500. */
+    /* Three rows per label, or less than one; random answers would be right in one of 1500. */
     ck_assert_msg(o.right > (count == 5000 ? 75 : 15), "%u of 500", o.right);
     model_close(m);
     train_report_free(&r);
@@ -232,7 +232,7 @@ int main(void) {
     tcase_add_test(use, a_bad_line_ends_the_batch_after_the_good_ones);
     tcase_add_test(use, a_model_inside_a_larger_file);
     tcase_add_test(use, damage_is_refused_and_never_crashes);
-    /* It does not change under valgrind but takes minutes there; the other tests walk the same code. */
+    /* Its result does not change under valgrind, where it takes minutes; the other tests cover the same code. */
     if (!test_under_valgrind()) tcase_add_test(use, many_labels_make_a_sparse_model);
     suite_add_tcase(suite, use);
     return run_suite(suite);

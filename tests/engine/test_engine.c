@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Training: quality, sameness for any number of threads, calibration, thresholds, odd data, stopping. */
+/* Training: quality, equal results for any number of threads, calibration, thresholds, odd data, stopping. */
 #include "engine_fixture.h"
 
 START_TEST(learns_and_knows_how_sure_it_is) {
@@ -10,7 +10,7 @@ START_TEST(learns_and_knows_how_sure_it_is) {
     ck_assert_uint_eq(r.rows, 4000);
     ck_assert_uint_eq(r.label_count, 12);
     ck_assert_str_eq(r.labels[0], "queue 0");
-    ck_assert_str_eq(r.labels[2], "queue 10"); /* sorted bytewise */
+    ck_assert_str_eq(r.labels[2], "queue 10"); /* in byte order */
     ck_assert_uint_ge(r.result.candidates, 3);
     ck_assert_uint_eq(r.result.oof_rows, 4000);
     ck_assert_uint_eq(r.result.oof_answered, 4000);
@@ -51,7 +51,7 @@ START_TEST(threshold_reaches_the_target) {
 END_TEST
 
 START_TEST(a_target_out_of_reach_is_told) {
-    made_rows(&data, 3, 600, 4, 100); /* nothing can be learnt */
+    made_rows(&data, 3, 600, 4, 100); /* nothing can be learned */
     write_rows();
     train_request q = request_for(600, 1);
     q.target_accuracy_micro = 1000000;
@@ -116,8 +116,8 @@ START_TEST(spilled_rows_give_the_same_bytes) {
     train_request q = request_for(count, 2);
     train_report r = must_train(&q);
     train_report_free(&r);
-    /* Without a scratch directory everything stays in memory; these are few, so the bytes show that the directory is no
-     * input. */
+    /* Without a scratch directory all data stays in memory. The rows are few, so equal bytes show that the directory
+     * does not matter. */
     q.scratch_dir = NULL;
     q.model_path = other_path;
     r = must_train(&q);
@@ -144,7 +144,7 @@ END_TEST
 
 /* ---- Odd data */
 
-/* Rows of two labels: each 40th is rare, and most of these have a word that few others have. */
+/* Rows of two labels: every 40th is rare, and most of these have a word that few others have. */
 static void rare_rows(kit_buf *out, uint64_t seed, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         bool rare = i % 40 == 0, told = num_below(&seed, 100) < (rare ? 80u : 4u);
@@ -158,7 +158,7 @@ static void rare_rows(kit_buf *out, uint64_t seed, uint32_t count) {
     }
 }
 
-/* How many of a hundred rare texts are found by the model that the request makes. */
+/* Returns how many of a hundred rare texts the model of this request finds. */
 static uint32_t found_of_100(const train_request *q) {
     train_report r = must_train(q);
     model *m = must_open(model_path);
@@ -204,7 +204,7 @@ START_TEST(balanced_weights_find_rare_labels) {
 }
 END_TEST
 
-/* Labels with as many rows as each other weigh one each: nothing changes, in any solver. */
+/* If all labels have the same number of rows, each weighs one: nothing changes, in any solver. */
 START_TEST(balanced_weights_of_balanced_rows_change_nothing) {
     const uint32_t count = (uint32_t)test_draws(480, 120);
     kit_buf first = {0}, second = {0};
@@ -262,7 +262,7 @@ START_TEST(one_row_a_label) {
         answered += !a.abstains;
     }
     ck_assert_uint_gt(right, 180);
-    ck_assert_uint_eq(answered, 0); /* nothing is known to reach the target */
+    ck_assert_uint_eq(answered, 0); /* no threshold is known to reach the target */
     model_close(m);
     train_report_free(&r);
     kit_buf_free(&word);
@@ -379,7 +379,7 @@ int main(void) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
         suite_add_tcase(suite, cases[i]);
     }
-    /* How good a model is does not change in a slower run but takes minutes there; the other tests walk the same
+    /* The quality of a model does not change in a slower run, where it takes minutes; the other tests cover the same
      * code. */
     if (!test_slowed()) {
         tcase_add_test(quality, learns_and_knows_how_sure_it_is);

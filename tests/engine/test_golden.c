@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of small models, and the word that stands for them: they change together, or not at all. */
+/* The bytes of small models, and the version that stands for them: they change together, or not at all. */
 #include "backend.h"
 #include "engine_fixture.h"
 #include "kolm/kit/digest.h"
 
 /*
- * A receipt names the engine by LOCAL_CPU_TOOLCHAIN, and who repeats a compile with the same word expects the same
- * bytes. A test below that fails says that they are others: increment the word in plugins/local-cpu/backend.h, put the
- * new digest here, and the manifest's into README.md (./dev demo). Recipe encoder has the same in test_same_bytes.py.
+ * A receipt names the engine by LOCAL_CPU_TOOLCHAIN, and a user who repeats a compile with the same version expects the
+ * same bytes. If a test below fails, the bytes have changed: increment the version in plugins/local-cpu/backend.h, put
+ * the new digest here, and the manifest's into README.md (./dev demo). For the recipe encoder see test_same_bytes.py.
  */
 #define WORD "kolm-linear 2"
 
@@ -48,7 +48,7 @@ int main(void) {
     TCase *tcase = tcase_create("golden");
     tcase_set_timeout(tcase, 600);
     tcase_add_checked_fixture(tcase, setup, teardown);
-    /* Large models are no other code. */
+    /* Large models use the same code. */
     tcase_add_loop_test(tcase, bytes_are_those_of_the_word, 0, test_slowed() ? 3 : sizeof golden / sizeof *golden);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

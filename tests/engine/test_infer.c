@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop of a batch with an engine that takes several texts at once, and that fails: no answer is made up, and none
- * that was given is lost. */
+/* The batch loop with an engine that takes several texts at once, and that fails: no answer is made up, and no
+ * answer that was given is lost. */
 #include "../suite.h"
 #include "infer.h"
 #include "kolm/kit/file.h"
@@ -49,8 +49,8 @@ static void teardown(void) {
     ck_assert_int_eq(kit_remove_tree(base, &err), KOLM_OK);
 }
 
-/* Answers "second" to every text, as sure as the text is long; the call number `fails` fails. Like the encoder it
- * forgets its texts either way. */
+/* Answers "second" to every text, with a confidence that grows with its length; call number `fails` fails. Like the
+ * encoder it drops its texts in both cases. */
 typedef struct fake {
     uint32_t count, calls, fails;
     bool limited;
@@ -66,7 +66,7 @@ static kit_status fake_add(void *self, const char *text, size_t length, kolm_err
     return KOLM_OK;
 }
 
-/* Nine letters that wait are enough. */
+/* Nine pending letters are enough. */
 static bool fake_full(const void *self) {
     const fake *f = self;
     uint64_t sum = 0;
@@ -85,7 +85,7 @@ static kit_status fake_answer(void *self, model_answer *out, kolm_error_t *e) {
     return KOLM_OK;
 }
 
-/* Lines "1", "2" and so on, with as many letters; then `last` as it is. */
+/* Lines "1", "2" and so on, with that many letters; then `last` unchanged. */
 static kit_status run(fake *f, uint32_t lines, const char *last, const infer_watch *watch, kit_buf *out,
                       uint64_t *answers) {
     kit_buf text = {0};
@@ -109,7 +109,7 @@ static kit_status run(fake *f, uint32_t lines, const char *last, const infer_wat
     return status;
 }
 
-/* The answers to the first `lines`, and no more. */
+/* Checks that out has the answers to the first `lines` lines only. */
 static void check_answers(const kit_buf *out, uint32_t lines) {
     kit_buf want = {0};
     for (uint32_t i = 1; i <= lines; i++)
@@ -132,7 +132,7 @@ START_TEST(batches_are_answered_in_order) {
 }
 END_TEST
 
-/* In its batch number _i + 1, of three. */
+/* The engine fails in batch number _i + 1 of three. */
 START_TEST(an_engine_that_fails_answers_nothing_of_its_batch) {
     fake f = {.fails = (uint32_t)_i + 1};
     kit_buf out = {0};
@@ -187,7 +187,7 @@ static bool stop_then(void *user) {
     return f->calls == 1;
 }
 
-/* Four texts and four more are read before the output is handed on for the first time. */
+/* Four texts and four more are read before the output is written for the first time. */
 START_TEST(a_stop_waits_for_one_batch) {
     fake f = {0};
     kit_buf out = {0};

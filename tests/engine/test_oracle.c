@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The solvers beside liblinear on the same features: accuracy within 0.3 points. */
+/* The solvers compared with liblinear on the same features: accuracy within 0.3 points. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "made_data.h"
@@ -16,7 +16,7 @@
 static rows *data;
 static kolm_error_t err;
 
-/* Rows of fold 1 are the held-out ones. */
+/* Rows of fold 1 are held out. */
 static void setup(void) {
     kit_buf text = {0};
     uint64_t state = 42;
@@ -81,7 +81,7 @@ static uint32_t right_of_ours(solve_kind kind, float cost, unsigned families) {
     return right;
 }
 
-/* One row in liblinear's form: indices from 1, the bias last. */
+/* Converts one row to liblinear's format: indices from 1, the bias last. */
 static struct feature_node *nodes_of(const row_view *view, int bias) {
     struct feature_node *nodes = malloc((view->length + 2) * sizeof *nodes);
     ck_assert_ptr_nonnull(nodes);

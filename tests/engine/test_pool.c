@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that go through phases together: each unit once, none before its phase, and no wait for one that holds no
- * unit; and who gets the signals. */
+/* Threads that go through phases together: each unit runs once, none before its phase, and no thread waits for one
+ * without a unit; and which thread gets signals. */
 #include "../suite.h"
 #include "pool.h"
 
@@ -17,8 +17,8 @@ static uint32_t units_of(uint32_t phase) {
 
 typedef struct crowd {
     pool_phases phases;
-    atomic_uint run[PHASES][UNITS_MAX]; /* how often */
-    atomic_uint early;                  /* units that ran before all of the phase before had */
+    atomic_uint run[PHASES][UNITS_MAX]; /* how often each ran */
+    atomic_uint early;                  /* units that ran before the previous phase was complete */
 } crowd;
 
 typedef struct member {
@@ -59,7 +59,7 @@ START_TEST(each_unit_once_and_in_order) {
     pool_phases_init(&c.phases);
     for (uint32_t threads = 1; threads <= THREADS; threads++) {
         pool_phases_restart(&c.phases);
-        ck_assert_int_eq(pool_run(threads, THREADS, walk, &c, &err), KOLM_OK); /* the rest come when all is done */
+        ck_assert_int_eq(pool_run(threads, THREADS, walk, &c, &err), KOLM_OK); /* the others arrive when all is done */
         check_all(&c);
     }
     pool_phases_destroy(&c.phases);
@@ -71,7 +71,7 @@ static void *walk_alone(void *user) {
     return NULL;
 }
 
-/* A thread that holds no unit is not waited for: the other comes to the end while this one has yet to begin. */
+/* A thread without a unit is not waited for: the other one finishes before this one has started. */
 START_TEST(nobody_waits_for_one_that_does_not_come) {
     static crowd c;
     pthread_t other;
@@ -98,7 +98,7 @@ static kit_status walk_long(void *user, uint32_t number, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* Long enough for those that have nothing left to do to fall asleep. */
+/* Long enough for threads without work to fall asleep. */
 START_TEST(long_units_wake_the_others) {
     pool_phases phases;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -113,7 +113,7 @@ END_TEST
 
 typedef struct pair {
     pthread_t caller;
-    atomic_uint here, blocked; /* blocked: by whom SIGTERM is, the caller or the other */
+    atomic_uint here, blocked; /* blocked: threads that block SIGTERM: 1 the caller, 2 the other */
 } pair;
 
 static kit_status look_at_signals(void *user, uint32_t number, kolm_error_t *err) {
@@ -124,12 +124,12 @@ static kit_status look_at_signals(void *user, uint32_t number, kolm_error_t *err
     pthread_sigmask(SIG_BLOCK, NULL, &set);
     if (sigismember(&set, SIGTERM) == 1) atomic_fetch_or(&p->blocked, pthread_equal(pthread_self(), p->caller) ? 1 : 2);
     atomic_fetch_add(&p->here, 1);
-    while (atomic_load(&p->here) < 2) /* so the other task is another thread's */
+    while (atomic_load(&p->here) < 2) /* so that the two tasks run in two threads */
         sched_yield();
     return KOLM_OK;
 }
 
-/* The host waits for them in the thread that called. */
+/* The host waits for signals in the thread that calls pool_run. */
 START_TEST(signals_are_for_the_caller) {
     pair p = {.caller = pthread_self()};
     kolm_error_t err = KIT_ERROR_INIT;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one-standard-error rule, fits that begin where others ended, and the first fold that decides alone. */
+/* The one-standard-error rule, fits that continue others, and comparison by the first fold alone. */
 #include "engine_fixture.h"
 #include "rule.h"
 #include "solver.h"
 
 #define ROWS 1000u
 
-/* Rows of each candidate: the first `both` right, then those from `from` on. */
+/* Rows of a candidate: the first `both` are right, then `count` rows from `from`. */
 static void answer(uint8_t *right, uint32_t both, uint32_t from, uint32_t count) {
     for (uint32_t i = 0; i < ROWS; i++)
         right[i] = i < both || (i >= from && i < from + count);
@@ -19,7 +19,7 @@ START_TEST(the_plainest_within_one_error) {
     double behind, error;
     for (uint32_t i = 0; i < ROWS; i++)
         weight[i] = 1.0f / ROWS;
-    /* 20 rows that only the plain one knows, 25 that only the other does: ahead by 5, the error is sqrt(45). */
+    /* 20 rows that only the plain one gets right, 25 that only the other does: ahead by 5, the error is sqrt(45). */
     answer(plain, 800, 800, 20);
     answer(other, 800, 820, 25);
     rule_compare(plain, other, weight, ROWS, &behind, &error);
@@ -29,16 +29,16 @@ START_TEST(the_plainest_within_one_error) {
     /* 28: ahead by 8, more than sqrt(48). */
     answer(other, 800, 820, 28);
     ck_assert_uint_eq(rule_plainest(right, 2, weight, ROWS), 1);
-    /* The same answers but in rows that hardly weigh anything. */
+    /* The same answers, but in rows with little weight. */
     for (uint32_t i = 820; i < ROWS; i++)
         weight[i] *= 0.1f;
     ck_assert_uint_eq(rule_plainest(right, 2, weight, ROWS), 0);
-    /* Nothing to compare by. */
+    /* No rows to compare. */
     ck_assert_uint_eq(rule_plainest(right, 2, weight, 0), 0);
 }
 END_TEST
 
-/* Rows of weight 0, those of the folds that nothing is compared on, change nothing. */
+/* Rows of weight 0, which are those of folds without comparison, change nothing. */
 START_TEST(rows_without_weight_are_none) {
     static uint8_t plain[ROWS], other[ROWS];
     float weight[ROWS] = {0};
@@ -52,7 +52,7 @@ START_TEST(rows_without_weight_are_none) {
     rule_compare(plain, other, weight, ROWS, &behind, &error);
     ck_assert_double_eq(behind, behind_alone);
     ck_assert_double_eq(error, error_alone);
-    /* 20 more of weight 0.02, 15 less: 5 of them ahead, sqrt(35 - 25 / 50) is the error. */
+    /* 20 more of weight 0.02, 15 less: 5 ahead, the error is sqrt(35 - 25 / 50). */
     ck_assert_double_eq_tol(error, 0.02 * 5.8737, 1e-5);
     /* All have weight 0. */
     rule_compare(plain, other, weight + 50, ROWS - 50, &behind, &error);
@@ -70,7 +70,8 @@ static float furthest(const float *a, const float *b, size_t n) {
     return most;
 }
 
-/* One epoch from where a fit ended stays there; one from 0 is far from it. Padded labels beyond the stride are none. */
+/* One epoch from the result of a fit stays there; one from 0 is far from it. Padding labels beyond the stride do not
+ * count. */
 START_TEST(a_fit_begins_where_another_ended) {
     const solve_kind kind = _i == 0 ? SOLVE_SVM : SOLVE_JOINT;
     rows *all;
@@ -115,8 +116,8 @@ START_TEST(a_fit_begins_where_another_ended) {
 }
 END_TEST
 
-/* With many rows candidates are compared on the first fold, the chosen one is scored on all; any threads, same
- * bytes. */
+/* With many rows candidates are compared on the first fold, and the chosen one is scored on all; any number of
+ * threads gives the same bytes. */
 START_TEST(the_first_of_many_rows_decides) {
     kit_buf first = {0}, second = {0};
     made_rows(&data, 4, 9000, 9, 20);
@@ -144,7 +145,7 @@ START_TEST(the_first_of_many_rows_decides) {
 }
 END_TEST
 
-/* Both plans begin with the same cost, above 20,000 rows another one. */
+/* Both plans begin with the same cost, but with another one above 20,000 rows. */
 START_TEST(quick_and_normal_begin_alike) {
     const uint32_t count = _i == 0 ? 800 : 20400;
     made_rows(&data, 4, count, 4, 20);

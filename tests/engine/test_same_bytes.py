@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The same model bytes from gcc and clang, from -O0 to -O3 (this build when it is released), with and without wide vectors; and what the plugin exports."""
+"""The same model bytes from gcc and clang, from -O0 to -O3 (this build if it is a release), with and without wide vectors; and what the
+plugin exports."""
 import argparse
 import glob
 import hashlib
@@ -20,7 +21,7 @@ KIT = os.path.join(ROOT, "sdk", "kit")
 sys.path.insert(0, os.path.join(ROOT, "tests", "encoder"))
 import tiny_models  # noqa: E402
 
-# The word that stands for the bytes of recipe encoder, and a digest of some. Those of recipe linear are in test_golden.c.
+# The version that stands for the bytes of recipe encoder, and a digest of some. Those of recipe linear are in test_golden.c.
 GOLDEN = ("kolm-encoder 3", "22041b83f1c7a0d174073bfb5cc330588b41009d5278405c21ba22fbaa4d0d38")
 PARTS = "text rows rows_read solver l1 pool rule trials choose calibrate fit model train".split()
 KIT_PARTS = "status buf text json_validate json_tree json json_walk lines hash file lock process".split()
@@ -60,7 +61,7 @@ class SameBytes(unittest.TestCase):
         return out
 
     def encoder_objects(self):
-        """Not optimised, and compiled once: its kernels take longest, and this build is compared with them."""
+        """Not optimized, and compiled only once: its kernels take longest to compile, and are compared with this build."""
         directory = os.path.join(self.builds, "encoder")
         if not os.path.exists(directory):
             os.mkdir(directory)
@@ -83,7 +84,7 @@ class SameBytes(unittest.TestCase):
         return found["head.bin"], found["linear.bin"], found["encoder.json"]
 
     def test_encoder(self):
-        """The whole payload of recipe encoder, from any vectors, from C alone, from a build without optimisation."""
+        """The whole payload of recipe encoder, with all vector widths, with plain C, and without optimization."""
         data, base = os.path.join(self.dir, "rows.jsonl"), os.path.join(self.dir, "base")
         rows(data, 300, 5, 6)
         tiny_models.Tiny("bert").write(base)
@@ -110,7 +111,7 @@ class SameBytes(unittest.TestCase):
         return tuple(found)
 
     def test_compilers_and_levels(self):
-        """Few rows, long ones, and so many that candidates are compared on the first fold alone."""
+        """Few rows, long rows, and so many that candidates are compared on the first fold alone."""
         shapes = {"many": (400, 20, 6), "long": (500, 4, 30), "first-fold": (7800, 5, 3)}
         for name, shape in shapes.items():
             rows(os.path.join(self.dir, name + ".jsonl"), *shape)
@@ -124,7 +125,7 @@ class SameBytes(unittest.TestCase):
             if not shutil.which(compiler):
                 continue
             bench = self.build(compiler, flags)
-            # The last shape takes long without optimisation.
+            # The last shape takes long without optimization.
             some = shapes if "-O0" not in flags else {name: shapes[name] for name in ("many", "long")}
             seen[(compiler, *flags)] = self.digests(bench, some, 2)
         whole = self.digests(ARGS.bench, shapes, 1)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text to features: case and classes of many scripts, what is counted, what hostile bytes do; and the arithmetic below.
- */
+/* Text to features: case and classes of many scripts, what is counted, and hostile bytes; and the arithmetic below
+ * it. */
 #include "../suite.h"
 #include "numeric.h"
 #include "text.h"
@@ -22,7 +22,7 @@ static bag count_text(const char *text, size_t length, unsigned family) {
     uint32_t position = 0;
     while (b.length < 4096 && text_next(counts, family, &position, &b.bucket[b.length], &b.count[b.length]))
         b.length++;
-    /* Drained: nothing is left for the next text. */
+    /* Drained: nothing is left over for the next text. */
     position = 0;
     uint32_t bucket, count;
     ck_assert_int_eq(text_next(counts, family, &position, &bucket, &count), 0);
@@ -98,12 +98,12 @@ START_TEST(words_and_pairs) {
     ck_assert_uint_eq(words_of(" ?! ").length, 0);
     ck_assert_uint_eq(words_of("card").length, 1);
     ck_assert_uint_eq(words_of("my card").length, 3);        /* my, card, my card */
-    ck_assert_uint_eq(words_of("my-card").length, 3);        /* punctuation separates and does not break the pair */
+    ck_assert_uint_eq(words_of("my-card").length, 3);        /* punctuation separates words but not the pair */
     ck_assert_uint_eq(words_of("card card card").length, 2); /* card x 3, card card x 2 */
     bag b = words_of("card card card");
     ck_assert_uint_eq(b.count[0] + b.count[1], 5);
     bag one = words_of("a b"), other = words_of("b a");
-    ck_assert(!same(&one, &other)); /* order counts */
+    ck_assert(!same(&one, &other)); /* order matters */
 }
 END_TEST
 
@@ -112,7 +112,7 @@ START_TEST(han_characters_are_words) {
     ck_assert_uint_eq(joined.length, 3);
     ck_assert(same(&joined, &apart));
     ck_assert_uint_eq(words_of("reset密码").length, 5);
-    ck_assert_uint_eq(words_of("비밀번호 변경").length, 3); /* Korean puts blanks between words */
+    ck_assert_uint_eq(words_of("비밀번호 변경").length, 3); /* Korean has blanks between words */
 }
 END_TEST
 
@@ -120,7 +120,7 @@ START_TEST(character_grams) {
     /* " ab " gives 2-grams " a" "ab" "b ", 3-grams " ab" "ab ", the 4-gram " ab ". */
     ck_assert_uint_eq(chars_of("ab").length, 6);
     bag inside = chars_of("ab cd"), reversed = chars_of("cd ab");
-    ck_assert(same(&inside, &reversed)); /* nothing crosses the blank */
+    ck_assert(same(&inside, &reversed)); /* no n-gram crosses the blank */
     bag end = chars_of("xab"), start = chars_of("abx");
     ck_assert(!same(&end, &start));
     ck_assert_uint_eq(chars_of("ab ab").count[0], 2);
@@ -148,7 +148,7 @@ START_TEST(long_text_is_cut) {
     bag all = count_text(text, length, TEXT_WORDS), part = count_text(text, TEXT_MAX_CHARS, TEXT_WORDS);
     ck_assert(same(&all, &part));
     for (size_t i = 0; i < length; i++)
-        text[i] = 'x'; /* one endless word: counts saturate, nothing overflows */
+        text[i] = 'x'; /* one very long word: counts saturate, nothing overflows */
     bag endless = count_text(text, length, TEXT_CHARS);
     ck_assert_uint_gt(endless.length, 3);
     free(text);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real sshd of this user on loopback, with a home directory of its own, that can be cut, stopped and made strange."""
+"""A real sshd of this user on loopback, with its own home directory, whose connections can be cut, stopped and altered."""
 import os
 import pwd
 import shutil
@@ -24,7 +24,7 @@ def free_port():
 
 
 def processes():
-    """{pid: (parent, name)}"""
+    """Returns {pid: (parent, name)}."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -39,7 +39,7 @@ def processes():
 
 
 def kill_all(process):
-    """A process and what it started, all at once, as when a machine loses its power: they are stopped first, so that none sees another die."""
+    """Kills a process and its descendants as in a power failure: all are stopped first, so that none notices the death of another."""
     for number in (signal.SIGSTOP, signal.SIGKILL):
         table, found, grew = processes(), {process.pid}, True
         while grew:
@@ -50,11 +50,11 @@ def kill_all(process):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
-                pass  # it ended by itself, or with the namespace whose first process was killed before it
+                pass  # it ended by itself, or with its PID namespace, whose first process was killed before it
 
 
 class Box:
-    """shell: a program that runs the command, -c between; "" for the login shell. before: lines of sh that come first."""
+    """shell: a program that runs the command with -c; "" for the login shell. before: lines of sh that run first."""
 
     def __init__(self, port=None, shell="", before="", lines=(), address="127.0.0.1"):
         self.dir = tempfile.mkdtemp(prefix="kolm-box-")
@@ -109,7 +109,7 @@ class Box:
                 time.sleep(0.02)
 
     def sessions(self):
-        """The processes of sshd below the one that listens."""
+        """Returns the processes of sshd below the listening one."""
         table, found, grew = processes(), {self.process.pid}, True
         while grew:
             more = {pid for pid in table if table[pid][0] in found and table[pid][1].startswith("sshd")} - found
@@ -118,7 +118,7 @@ class Box:
         return found - {self.process.pid}
 
     def cut(self):
-        """Ends every connection that is there, as a network that fails does; what runs detached is not touched."""
+        """Ends all current connections, like a network failure; detached processes continue."""
         cut = self.sessions()
         for pid in cut:
             try:
@@ -128,12 +128,12 @@ class Box:
         return len(cut)
 
     def freeze(self):
-        """The connections that are there fall silent, and nobody is told: a half-open link."""
+        """Stops all current connections without closing them: a half-open link."""
         for pid in self.sessions():
             os.kill(pid, signal.SIGSTOP)
 
     def stop(self):
-        # Stopped first: a session forked between the cut and the end of its parent would live on, and nobody would find it.
+        # Stopped first: a session forked between the cut and the end of its parent would survive and not be found.
         self.process.send_signal(signal.SIGSTOP)
         while self.cut():
             pass
@@ -150,7 +150,7 @@ class Box:
         return os.path.join(self.home, ".cache", "kolm")
 
     def running(self):
-        """The process numbers of what runs below this box's directory."""
+        """Returns the processes that run below this box's directory."""
         found = []
         for pid in processes():
             try:
@@ -169,14 +169,14 @@ class Box:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
-        end = time.monotonic() + 10  # a keeper may be writing its last words
+        end = time.monotonic() + 10  # a keeper may still be writing its last files
         while os.path.exists(self.dir) and time.monotonic() < end:
             shutil.rmtree(self.dir, True)
             time.sleep(0.01)
 
 
 def usable():
-    """Why there can be no tests here, or ""."""
+    """Returns the reason why the tests cannot run here, or ""."""
     if SSHD is None or shutil.which("ssh-keygen") is None:
         return "no sshd here"
     if pwd.getpwuid(os.geteuid()).pw_shell.endswith(("nologin", "false")):

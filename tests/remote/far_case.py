@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the far end share: a home of their own, and commands that run in a job."""
+"""What the tests of the far end share: a separate home, and commands that run in a job."""
 import os
 import shutil
 import sys
@@ -17,7 +17,7 @@ PYTHON = sys.executable
 
 
 def script(text):
-    """A command that runs Python text in the job's directory."""
+    """Returns a command that runs Python text in the job's directory."""
     return [PYTHON, "-I", "-c", text]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speaks to the far end of a remote job, as a child process: what the tests of remote jobs share."""
+"""Talks to the far end of a remote job, which runs as a child process: what the tests of remote jobs share."""
 import hashlib
 import json
 import os
@@ -20,7 +20,7 @@ BOOTSTRAP = ("import sys;i=sys.stdin.buffer;h=i.readline().split();p=i.read(int(
 
 
 def other_bootstrap(old, new):
-    """One that changes the program before it runs it."""
+    """Returns a bootstrap that changes the program before running it."""
     assert PROGRAM.count(old) == 1, old
     words = tuple(text.replace("\\", "\\\\").replace('"', '\\"') for text in (old, new))
     return BOOTSTRAP.replace("p=i.read(int(h[1]));", "p=i.read(int(h[1])).replace(b\"%s\",b\"%s\");" % words)
@@ -40,7 +40,7 @@ class Answer(dict):
 
 
 class FarEnd(object):
-    """One agent. base: its cache directory (XDG_CACHE_HOME/kolm). ahead: what it is sent at once behind its program."""
+    """One agent. base: its cache directory (XDG_CACHE_HOME/kolm). ahead: bytes that are sent right after its program."""
 
     def __init__(self, home, hello=True, env=None, command=None, preexec=None, ahead=b""):
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": home, "LANG": "C"}
@@ -53,7 +53,7 @@ class FarEnd(object):
         while line.strip() != MARKER:
             line = self.line()
         self.number = 0
-        self.packed = 0  # pieces that get took compressed
+        self.packed = 0  # pieces that get() received compressed
         if hello:
             self.hello = self.ask("hello", protocol=1, backend="remote-ssh")
             self.base = self.hello["dir"]
@@ -116,7 +116,7 @@ class FarEnd(object):
                 return digest
 
     def upload(self, files):
-        """files: {name: bytes}; sends what is missing; the list that create and tree take."""
+        """files: {name: bytes}. Sends what is missing; returns the list for create and tree."""
         entries = [{"name": name, "sha256": sha(data), "size": len(data)} for name, data in sorted(files.items())]
         by_digest = {sha(data): data for data in files.values()}
         for missing in self.ask("have", blobs=entries)["missing"]:
@@ -129,7 +129,7 @@ class FarEnd(object):
         return self.ask("start", job=job, command=command, **start)
 
     def follow(self, job, since=0):
-        """(state at the end, all event bytes)"""
+        """Returns (final state, all event bytes)."""
         events = b""
         while True:
             answer = self.ask("follow", job=job, since=since, wait_ms=5000)

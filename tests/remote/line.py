@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines to a server: one that knows how many bytes went each way, and at a chosen one of them breaks, falls silent or waits; and a long one."""
+"""Connections to a server: Line counts the bytes in each direction and breaks, stalls or waits at a chosen one; Distance adds latency."""
 import collections
 import contextlib
 import select
@@ -11,15 +11,15 @@ UP, DOWN = "up", "down"
 
 
 class Line:
-    """Passes what comes on its port to another. When `at` bytes (of all connections together) went `way`, it does `then`, once:
-    "cut" ends that connection; "still" leaves it open and passes nothing more, either way; "hold" passes nothing on it until go(), and "lose" ends it then. each: to every connection, by its
-    own count, not once."""
+    """Forwards its port to another. After `at` bytes (of all connections together) in the direction `way`, it does `then`, once: "cut" ends
+    that connection; "still" leaves it open and forwards nothing more in either direction; "hold" forwards nothing on it until go(), and
+    "lose" ends it then. each: for every connection, by its own count, instead of once."""
 
     def __init__(self, target, at=None, way=UP, then="cut", each=False):
         self.target, self.at, self.way, self.then, self.each = target, at, way, then, each
         self.passed = {UP: 0, DOWN: 0}
-        self.pieces = {UP: [0], DOWN: [0]}  # how much had passed after each piece: where messages begin and end
-        self.connections = []  # {UP: bytes, DOWN: bytes}, in the order they came
+        self.pieces = {UP: [0], DOWN: [0]}  # total after each piece: where messages begin and end
+        self.connections = []  # {UP: bytes, DOWN: bytes}, in order of arrival
         self.tripped, self.going, self.closing = threading.Event(), threading.Event(), threading.Event()
         self.guard = threading.Lock()
         self.sockets, self.threads = [], []
@@ -53,7 +53,7 @@ class Line:
             self.begin(self.copy, server, client, DOWN, still, count)
 
     def take(self, way, length, count):
-        """How many of so many bytes go before the place; None when it is not among them."""
+        """Returns how many of the `length` bytes come before `at`; None if `at` is not among them."""
         with self.guard:
             before = count[way] if self.each else self.passed[way]
             again = self.each or not self.tripped.is_set()
@@ -114,7 +114,7 @@ class Line:
 
 
 class Distance:
-    """Passes on what comes, each way, so many seconds later, and as much as comes."""
+    """Forwards its port to another, delayed by `seconds` in each direction, with unlimited bandwidth."""
 
     def __init__(self, target, seconds):
         self.target, self.seconds = target, seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three machines in network namespaces: home, a jump host and a box behind it that home cannot reach but through the jump host."""
+"""Three machines in network namespaces: home, a jump host, and a box behind it that home can only reach through the jump host."""
 import os
 import shutil
 import signal
@@ -11,7 +11,7 @@ import time
 from box import SSHD, keygen
 
 ACCOUNT, NUMBER = "ana", 40001
-# What home calls them, and what the jump host calls the box. No name is looked up anywhere.
+# Addresses of the jump host, as seen from home, and of the box, as seen from the jump host. No names are resolved.
 JUMP, BOX = "10.71.1.2", "10.71.2.2"
 JUMP6, BOX6 = "fd71:1::2", "fd71:2::2"
 
@@ -25,7 +25,7 @@ def possible(*words):
 
 
 def why_not():
-    """Why there can be no such machines here, or ""."""
+    """Returns the reason why there can be no such machines here, or ""."""
     if os.geteuid() != 0:
         return "network namespaces with an sshd of another user need root"
     if SSHD is None or shutil.which("ssh-keygen") is None:
@@ -39,7 +39,7 @@ def why_not():
 
 
 def enter():
-    """Runs this program again with a network, mounts and process numbers of its own: all of it is gone when the program is."""
+    """Runs this program again in separate namespaces for network, mounts and PIDs, which end with the program."""
     if os.environ.get("KOLM_TEST_NETS") == "inside":
         run("ip", "link", "set", "lo", "up")
         run("mount", "-t", "tmpfs", "none", "/run")
@@ -49,7 +49,7 @@ def enter():
 
 
 class Machine:
-    """A network namespace with an sshd on port 22 that runs as ACCOUNT, who is not root and has nothing but a home directory."""
+    """A network namespace with an sshd on port 22 that runs as ACCOUNT, which is not root and has only a home directory."""
 
     def __init__(self, name, addresses, authorized):
         self.name, self.addresses = name, addresses
@@ -129,14 +129,14 @@ class World:
             file.write("".join(machine.known() for machine in self.machines))
 
     def remove(self):
-        """Ends all that runs here, and takes its files away. Namespaces go with the program."""
-        if os.getpid() == 1:  # of the process numbers that enter() made
+        """Ends everything that runs here, and removes its files. The namespaces end with the program."""
+        if os.getpid() == 1:  # in the PID namespace that enter() made
             os.kill(-1, signal.SIGKILL)
         for path in [self.dir] + [machine.dir for machine in self.machines]:
             shutil.rmtree(path, True)
 
     def accounts(self):
-        """ACCOUNT in /etc/passwd, for those who look from in here."""
+        """Adds ACCOUNT to the /etc/passwd of this mount namespace."""
         with open("/etc/passwd") as file:
             text = file.read()
         path = os.path.join(self.dir, "passwd")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does a job directory by the SSH job runner, with a child process for the connection: remote_job VERB DIR ENGINE
- * FAR... */
+/* Runs a job directory through the SSH job runner, with a child process for the connection: remote_job VERB DIR
+ * ENGINE FAR... */
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
 #include "kolm/kit/ssh_job.h"
@@ -26,7 +26,7 @@ static void on_signal(int number) {
     stopping = 1;
 }
 
-/* ---- The connection: standard input and output of the child FAR..., and of further ones, the lanes. */
+/* ---- The connection: standard input and output of the child FAR..., and of more children, the lanes. */
 
 #define LANES 2
 
@@ -92,7 +92,7 @@ static kit_status write_pipe(void *user, const void *bytes, size_t length, kolm_
     return write_lane(user, 0, bytes, length, err);
 }
 
-/* These two do wait, so that the lanes are ready before the upload is over, however slow the machine. */
+/* The two functions below wait, so that the lanes are ready before the upload ends, however slow the machine is. */
 #define LANE_WAIT_MS 20000
 
 static kit_status try_write_lane(void *user, size_t lane, const void *bytes, size_t length, size_t *out_n,
@@ -100,7 +100,7 @@ static kit_status try_write_lane(void *user, size_t lane, const void *bytes, siz
     struct pollfd fd = {.fd = ((pipe_wire *)user)->ends[lane].to, .events = POLLOUT};
     *out_n = 0;
     if (poll(&fd, 1, LANE_WAIT_MS) <= 0) return KOLM_OK;
-    /* A pipe that can be written to takes PIPE_BUF bytes without waiting (pipe(7)). */
+    /* A writable pipe takes PIPE_BUF bytes without blocking (pipe(7)). */
     ssize_t n = write(fd.fd, bytes, length < PIPE_BUF ? length : PIPE_BUF);
     if (n < 0) return cut(err);
     *out_n = (size_t)n;
@@ -168,7 +168,7 @@ static int finish(kit_status status, const kolm_error_t *err, const char *device
     return status == KOLM_OK ? 0 : 1;
 }
 
-/* With SSH_TARGET, SSH_KEY and SSH_KNOWN set the connection is SSH after all: for measuring. */
+/* If SSH_TARGET, SSH_KEY and SSH_KNOWN are set, the connection is real SSH: for measurements. */
 static kit_status use_ssh(kit_ssh_job_settings *settings, kolm_error_t *err) {
     static const char *keys[1], *known[1];
     const char *target = getenv("SSH_TARGET");

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands between a near end and the far end, and spoils once what the latter says: spoiler.py DIRECTORY SEED, or spoiler.py DIRECTORY lie
-OLD NEW, which changes the far end's program on its way. DIRECTORY remembers that it was done."""
+"""Runs between a near end and the far end, and damages the latter's output once: spoiler.py DIRECTORY SEED, or spoiler.py DIRECTORY lie
+OLD NEW, which changes the far end's program in transit. A file in DIRECTORY records that it was done."""
 import os
 import random
 import select
@@ -19,7 +19,7 @@ def lie(old, new):
 
 
 def spoil(draw, data):
-    """data with one thing wrong somewhere."""
+    """Returns data with one error somewhere, and its kind."""
     at = draw.randrange(len(data))
     kind = draw.choice(("bit", "drop", "insert", "cut", "again", "ones", "text"))
     more = {"bit": bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1:], "drop": data[at + draw.randrange(1, 9):],
@@ -31,13 +31,13 @@ def spoil(draw, data):
 def main(directory, seed):
     draw = random.Random(int(seed))
     done = os.path.join(directory, "spoilt")
-    wanted = None if os.path.exists(done) else draw.choice((40, 200, 400, 800, 1200, 1600, 3000))  # bytes of the answers before it
+    wanted = None if os.path.exists(done) else draw.choice((40, 200, 400, 800, 1200, 1600, 3000))  # offset of the damage in the output
     far = subprocess.Popen(FAR + [BOOTSTRAP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     seen, pipes = 0, {0: far.stdin.fileno(), far.stdout.fileno(): 1}
     while True:
         ready = select.select(list(pipes), [], [], 0.5 if os.path.exists(done) and wanted is not None else 60)[0]
         if not ready:
-            break  # each waits for the other, for good
+            break  # both ends wait for each other forever
         for fd in ready:
             data = os.read(fd, 65536)
             if not data:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The settings of remote-ssh: whatever JSON they are, they are read as they are meant or refused with their name. */
+/* The settings of remote-ssh: any JSON is either read as intended or refused, naming the setting. */
 #include "../../plugins/remote-ssh/box.h"
 #include "../suite.h"
 #include "kolm/kit/json.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct fake {
-    const cJSON *settings; /* of backends.remote-ssh */
+    const cJSON *settings; /* backends.remote-ssh */
     const char *variable;  /* NULL: not set */
 } fake;
 
@@ -22,7 +22,7 @@ static int32_t secret(void *user, const char *name, char *buffer, uint64_t capac
     return give(((const fake *)user)->variable, buffer, capacity);
 }
 
-/* As the host does it: strings as they are, other values as JSON. */
+/* As the host passes settings: strings unchanged, other values as JSON. */
 static int32_t setting(void *user, const char *key, char *buffer, uint64_t capacity, uint64_t *out_length) {
     (void)out_length;
     const cJSON *value = kit_json_get(((const fake *)user)->settings, key);
@@ -35,7 +35,7 @@ static int32_t setting(void *user, const char *key, char *buffer, uint64_t capac
     return code;
 }
 
-/* Reads all that can be read; the first status that is not OK, with its text. */
+/* Reads all settings; returns the first status that is not OK, with its text. */
 static kit_status read_all(const char *json, const char *variable, box *out, kolm_error_t *err) {
     cJSON *settings = NULL, *targets = NULL;
     const cJSON *target;
@@ -141,7 +141,7 @@ START_TEST(test_taken) {
 }
 END_TEST
 
-/* Every key with every kind of value, in a box and beside it: taken or refused, and never more. */
+/* Every key with every kind of value, in a box and outside: accepted or refused, without reading out of bounds. */
 START_TEST(test_any_json) {
     static const char *const keys[] = {"boxes",
                                        "host",

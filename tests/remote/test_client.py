@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The near end of remote jobs alone (remote-job) against a real sshd: very many files, a very large one, and a far end that talks rubbish."""
+"""The near end of remote jobs alone (remote-job) against a real sshd: many files, a very large one, and a far end that sends garbage."""
 import fcntl
 import filecmp
 import json
@@ -25,7 +25,7 @@ WHY_NOT = boxes.usable()
 SANITIZED = b"__asan_init" in open(CLIENT, "rb").read()
 MEGABYTE = 1 << 20
 
-# A kolm "there" that gives its base model back as what it made.
+# A kolm on the box that returns its base model as the result.
 MIRROR = """#!/usr/bin/python3
 import json, os, sys
 if sys.argv[1:] == ["--version"]:
@@ -49,7 +49,7 @@ def roomy(place):
 
 class Case(unittest.TestCase):
     def setUp(self):
-        # The usual place for temporary files may be small and in memory; that is right for many files, and not for large ones.
+        # The usual place for temporary files may be small and in memory; that suits many files, but not large ones.
         memory = "large" not in self.id() and roomy("/dev/shm")
         self.dir = tempfile.mkdtemp(prefix="kolm-client-", dir="/dev/shm" if memory else os.path.dirname(CLIENT))
         self.addCleanup(self.remove)
@@ -62,7 +62,7 @@ class Case(unittest.TestCase):
         self.job = os.path.join(self.dir, "job")
 
     def remove(self):
-        end = time.monotonic() + 10  # a keeper may be writing its last words
+        end = time.monotonic() + 10  # a keeper may still be writing its last files
         while os.path.exists(self.dir) and time.monotonic() < end:
             shutil.rmtree(self.dir, True)
 
@@ -76,7 +76,7 @@ class Case(unittest.TestCase):
             file.write("{}\n")
 
     def train(self, far=("-",), codes=(0,), **env):
-        """(its exit code, what it said, the most memory that it held, in bytes)"""
+        """Returns (exit code, output, peak memory in bytes)."""
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen([CLIENT, "train", self.job, "/nonexistent", *far], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                                        env={**os.environ, "FAR_KOLM": self.kolm, **env})
@@ -94,7 +94,7 @@ class Real(Case):
 
     def setUp(self):
         super().setUp()
-        # Neither may the far end's memory grow with what is sent.
+        # The far end's memory must not grow with what is sent either.
         self.box = boxes.Box(before="ulimit -v 262144")
         self.addCleanup(self.box.remove)
         home = os.path.join(self.dir, "home")
@@ -125,8 +125,8 @@ class Sizes(Real):
 
     @unittest.skipIf(SANITIZED, "done with the build that is released")
     def test_large_file(self):
-        """Half a gigabyte, most of which is holes; what cannot be compressed is three times what may be held. With KOLM_TEST_ALL the file has
-        more than two gigabytes."""
+        """Half a gigabyte, mostly holes; the incompressible part is three times the allowed memory. With KOLM_TEST_ALL the file has more
+        than two gigabytes."""
         size = (9 if os.environ.get("KOLM_TEST_ALL") else 2) << 28
         if shutil.disk_usage(self.dir).free < 6 * size:
             self.skipTest("less than %d GB free" % (6 * size >> 30))
@@ -142,7 +142,7 @@ class Sizes(Real):
 
 
 class Wide(Real):
-    """Much that is sent far away goes over several streams."""
+    """Large uploads over a long distance use several streams."""
 
     def setUp(self):
         super().setUp()
@@ -152,7 +152,7 @@ class Wide(Real):
             file.write(random.Random(2).randbytes(MEGABYTE + 1))
 
     def send(self, port=None, lines=()):
-        """What was said of it; what came home is what was sent."""
+        """Checks that the returned files are those that were sent; returns the output."""
         if lines:
             self.box.configure(home=os.path.join(self.dir, "home"), lines=lines)
             self.box.restart()
@@ -180,7 +180,7 @@ class Wide(Real):
                 self.addCleanup(line.stop)
                 said = self.send(line.port)
                 self.assertIn("connecting again", said)
-                # What had come was not sent again, but for what was under way.
+                # Received data was not sent again, except what was in flight.
                 self.assertLess(line.passed[UP], (41 + 1 + 12) * MEGABYTE)
 
     def test_a_server_that_opens_no_further_session(self):
@@ -189,7 +189,7 @@ class Wide(Real):
         self.assertNotIn("connecting again", said)
 
     def test_lenders_that_end(self):
-        """Before they lend, and after."""
+        """They end before they lend their stream, or afterwards."""
         for old, new, cuts in (("lender.connect", "sys.exit", 0), ("lender.recv(1)", "0", 2)):
             with self.subTest(old=old):
                 home = os.path.join(self.dir, "home")
@@ -205,7 +205,7 @@ class Wide(Real):
 
 
 class Ends(Case):
-    """What becomes of a job where something ends at the wrong moment."""
+    """Jobs in which something ends at the wrong moment."""
 
     def setUp(self):
         super().setUp()
@@ -241,7 +241,7 @@ class Ends(Case):
     def test_lanes_of_a_wire_that_is_not_ssh(self):
         with open(os.path.join(self.base, "weights"), "wb") as file:
             draw = random.Random(1)
-            for _ in range(40):  # in pieces: a child's peak memory begins at that of the process that started it
+            for _ in range(40):  # in pieces, because a child's peak memory includes that of its parent at the fork
                 file.write(draw.randbytes(MEGABYTE))
         self.env["FAR_LANES"] = "1"
         self.assertIn("sends over all streams", self.ask())
@@ -284,7 +284,7 @@ class Ends(Case):
         with open(os.path.join(self.home, ".cache", "kolm", "locks", "tree-" + tree), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             process, waiting = self.begun(self.far()), False
-            while not waiting:  # the kernel tells of locks that are waited for
+            while not waiting:  # the kernel lists locks that are waited for
                 with open("/proc/locks") as locks:
                     waiting = any("->" in line and ":%d " % os.fstat(file.fileno()).st_ino in line for line in locks)
                 self.assertIsNone(process.poll())
@@ -302,7 +302,7 @@ class Ends(Case):
 
 
 class Engine(Case):
-    """What is sent is what the engine here says of itself."""
+    """The engine on this machine lists the files that are sent."""
 
     def test_one_that_hangs_when_the_user_stops(self):
         engine, begun = os.path.join(self.dir, "engine"), os.path.join(self.dir, "begun")
@@ -326,7 +326,7 @@ class Engine(Case):
 
 
 class Rubbish(Case):
-    """Whatever comes from the far end: no crash, no hang, nothing outside the job, and no wrong bytes that are taken for right ones."""
+    """Whatever the far end sends: no crash, no hang, nothing outside the job, and no wrong bytes are accepted."""
 
     def setUp(self):
         super().setUp()
@@ -337,7 +337,7 @@ class Rubbish(Case):
         os.mkdir(self.homes)
 
     def ask(self, *spoiler, codes=(0, 1)):
-        # A new one each time: what a far end started may still run in the last.
+        # A new one each time: processes of the previous far end may still use the last one.
         self.home = tempfile.mkdtemp(dir=self.homes)
         self.write_job()
         code, said, _ = self.train((sys.executable, os.path.join(HERE, "spoiler.py"), self.home) + spoiler, codes, HOME=self.home, XDG_CACHE_HOME="",

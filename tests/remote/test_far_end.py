@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The far end of a remote job: its frames, its blobs and what it finds on a machine."""
+"""The far end of a remote job: its frames, its blobs and what it detects on a machine."""
 import json
 import os
 import random
@@ -121,7 +121,7 @@ class Blobs(Case):
         self.assertEqual(far.ask("have", blobs=blobs)["missing"], [])
         with open(self.path("blobs", sha(large)[:2], sha(large)), "rb") as file:
             self.assertEqual(file.read(), large)
-        # A small one that was spoilt (by a crash of the machine) is noticed by the next process.
+        # A small blob that was damaged (by a crash of the machine) is detected by the next process.
         place = self.path("blobs", sha(small)[:2], sha(small))
         os.chmod(place, 0o600)
         with open(place, "wb") as file:
@@ -179,7 +179,7 @@ class Blobs(Case):
         far.ask("sync")
         place = self.path("blobs", sha(data)[:2], sha(data))
         before = os.stat(place).st_ino
-        with FarEnd(self.home) as again:  # it is here: what comes is taken for it, and not written
+        with FarEnd(self.home) as again:  # the blob exists: the data is accepted, but not written
             again.put(data, chunk=300)
             again.ask("sync")
         self.assertEqual(os.stat(place).st_ino, before)
@@ -187,7 +187,7 @@ class Blobs(Case):
             self.assertEqual(file.read(), data)
 
     def lenders(self, far, count):
-        """Far ends that lend their streams to one, and a file that is large enough for that."""
+        """Starts far ends that lend their streams to one, and creates data that is large enough for that."""
         data = os.urandom(17 << 20)
         answer = far.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}], wide=True)
         found = []
@@ -222,7 +222,7 @@ class Blobs(Case):
             thread.join()
         with open(self.path("blobs", sha(data)[:2], sha(data)), "rb") as file:
             self.assertEqual(sha(file.read()), sha(data))
-        self.assertEqual([lender.process.wait(20) for lender in lenders], [0, 0])  # they were given back
+        self.assertEqual([lender.process.wait(20) for lender in lenders], [0, 0])  # the streams were returned
         self.assertNotIn("socket", far.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}], wide=True))
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
@@ -333,14 +333,14 @@ class Blobs(Case):
         self.assertEqual(sum(len(leaves) for _, _, leaves in os.walk(self.path("jobs", ID, "work"))), 10000)
 
     def test_a_file_that_may_not_grow(self):
-        """A quota: the first write beyond it fails."""
+        """As with a quota, the first write beyond the limit fails."""
         far = self.far(preexec=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
                                         resource.setrlimit(resource.RLIMIT_FSIZE, (1000000, 1000000))))
         data = os.urandom(3000000)
         far.put(data)
         self.refused(far.try_ask("sync"), 8, "cannot write")
         self.refused(far.try_ask("create", job=ID, files=[{"name": "a", "sha256": sha(data), "size": len(data)}]), 5)
-        with FarEnd(self.home) as again:  # with more room it goes on from where it was
+        with FarEnd(self.home) as again:  # with more space it continues from where it was
             missing = again.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"]
             self.assertEqual(missing, [{"sha256": sha(data), "at": 1000000}])
             again.put(data, offset=1000000)

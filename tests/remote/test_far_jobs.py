@@ -42,7 +42,8 @@ class Jobs(Case):
         self.assertEqual(os.listdir(self.path("jobs")), [])
 
     def test_no_results_of_a_job_that_was_begun_again(self):
-        """Two follow a job to its end; one takes its results, drops it, and asks the same again. The other must not find nothing made."""
+        """Two clients follow a job to its end; one fetches the results, drops the job, and starts it again. The other must not get empty
+        results."""
         far = self.far()
         go = self.path("go")
         os.mkfifo(go)
@@ -68,7 +69,7 @@ class Jobs(Case):
         for offset in (1, 262144, 262145, len(whole) - 1, len(whole), len(whole) + 5):
             self.assertEqual(far.get(ID, "big", offset=offset), whole[offset:])
         self.assertEqual(far.packed, 0)
-        with FarEnd(self.home) as other:  # which has not seen yet how quick the line is
+        with FarEnd(self.home) as other:  # which has not measured the line's speed yet
             self.assertEqual(other.get(ID, "big", packed=True), whole)
             self.assertGreater(other.packed, 0)
 
@@ -241,7 +242,7 @@ class Jobs(Case):
         self.assertEqual((state["exit"], events), (0, b"done\n"))
 
     def test_the_same_job_below_another_directory_is_another_one(self):
-        """A user may have two directories on one machine, and a machine may see into its containers."""
+        """A user may have two directories on one machine, and a machine may see the processes of its containers."""
         far, other = self.far(), self.far(env={"XDG_CACHE_HOME": os.path.join(self.home, "other")})
         wait = script("import signal;print('up',flush=True);signal.pause()")
         for end in (far, other):
@@ -266,7 +267,7 @@ class Jobs(Case):
             self.assertEqual(far.follow(ID)[1], b"once\n")
 
     def test_killed_at_any_time_it_goes_on(self):
-        """The agent dies 25 times at random instants of the same job; what is left is always good for the next."""
+        """The agent is killed 25 times at random instants of the same job; the next one can always continue."""
         rng = random.Random(11)
         data = os.urandom(3000000)
         files = {"train.jsonl": data, "sub/b": b"small", "job.json": b"{}"}
@@ -309,7 +310,7 @@ class Jobs(Case):
         return [(row["kind"], row["name"]) for row in far.ask("prune", older_seconds=older_seconds)["removed"]]
 
     def looked(self, days):
-        """It was looked so many days from now for what may go."""
+        """Sets the time of the last search for old files to `days` from now."""
         when = time.time() + days * 86400
         os.utime(self.path("pruned"), (when, when))
 
@@ -326,14 +327,14 @@ class Jobs(Case):
         self.assertTrue(os.path.exists(self.path("blobs", sha(b"new")[:2], sha(b"new"))))
 
     def test_what_is_dated_from_the_future_goes_too(self):
-        """A clock that was years ahead, and was put right: that is no reason to keep things for years, or not to look at all."""
+        """A clock that was years ahead and was corrected must not keep files for years, or prevent the search for old files."""
         far = self.far()
         far.upload({"a": b"old", "b": b"ahead"})
         old, ahead = (self.path("blobs", sha(data)[:2], sha(data)) for data in (b"old", b"ahead"))
         later = time.time() + 5 * 31536000
         os.utime(old, (1, 1))
         os.utime(ahead, (later, later))
-        # Nobody was here for years, or the clock was put right: what came home to be found then is not removed at once.
+        # The box was unused for years, or its clock was corrected: results that a client still expects are not removed at once.
         for days in (5 * 365, -5 * 365):
             self.looked(days)
             with FarEnd(self.home):
@@ -351,7 +352,8 @@ class Jobs(Case):
         self.assertIn(("job", ID), self.pruned(far, 0))
 
     def test_what_was_just_sent_stays_whatever_the_clock_of_the_disk_says(self):
-        """A file server's clock is not this machine's: room is made, but not out of what this connection sent for its job."""
+        """A file server's clock differs from this machine's: files are removed to free space, but not those that this connection sent for
+        its job."""
         far = self.far()
         files = far.upload({"a": b"just sent"})
         os.utime(self.path("blobs", files[0]["sha256"][:2], files[0]["sha256"]), (1, 1))
@@ -359,7 +361,8 @@ class Jobs(Case):
         far.ask("create", job=ID, files=files)
 
     def test_environments(self):
-        """Whole with its stamp and a Python that can be run; kept while somebody makes it, or a job runs; removed with its lock."""
+        """An environment is complete if it has its stamp and a working Python; it is kept while it is being made or used by a job, and
+        removed with its lock."""
         far = self.far()
         self.assertEqual(far.ask("runtime", runtime=ID)["whole"], False)
         for name in (ID, OTHER):
@@ -372,7 +375,7 @@ class Jobs(Case):
         python = self.path("runtimes", ID, "venv", "bin", "python")
         self.assertEqual(far.ask("runtime", runtime=ID)["python"], {"path": python, "version": "3.11.2", "packages": {"torch": "2.13.0"}})
         self.assertNotIn(("files", ID), self.pruned(far, 3600))
-        self.assertTrue(os.path.exists(python))  # asking is using
+        self.assertTrue(os.path.exists(python))  # a query counts as use
         far.make(ID, {}, script("import sys; print(sys.argv[1], flush=True); import signal; signal.pause()") + [{"runtime": ID}])
         wait_until(lambda: far.ask("status", job=ID)["events"] > 0)
         far.ask("prune", older_seconds=0)
@@ -406,7 +409,8 @@ class Jobs(Case):
             self.assertEqual(os.listdir(self.path(name)), [], name)
 
     def test_holdings(self):
-        """Jobs with how they stand, trees, environments, and the contents as one; ages by the last use, whatever the clocks say."""
+        """Lists jobs with their state, trees, environments, and all contents as one; ages are since the last use, whatever the clocks
+        say."""
         far = self.far()
         self.assertEqual(far.ask("holdings")["holdings"], [])
         far.ask("create", job=ID, files=far.upload({"a": b"one"}), about="tickets, linear")
@@ -440,7 +444,7 @@ class Jobs(Case):
             os.utime(blob, (time.time() - 3700,) * 2)
             self.assertEqual(self.pruned(other, 0), [("files", "blobs")])
         self.assertFalse(os.path.exists(blob))
-        self.assertEqual(far.ask("prune", older_seconds=0)["older"], 0)  # alone now
+        self.assertEqual(far.ask("prune", older_seconds=0)["older"], 0)  # this is the only connection now
 
 
 if __name__ == "__main__":

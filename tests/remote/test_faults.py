@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with remote-ssh while everything around it fails: kills, cuts at every message, restarts, disks, clocks, servers that hang."""
+"""kolm with remote-ssh during failures: kills, cuts at every message, restarts, full disks, wrong clocks, servers that hang."""
 import contextlib
 import glob
 import json
@@ -22,7 +22,7 @@ ROOT = os.geteuid() == 0
 
 class Case(remote.Case):
     def line(self, *what, **more):
-        """kolm's way to the box from now on."""
+        """Makes kolm connect to the box through a Line from now on."""
         line = Line(self.box.port, *what, **more)
         self.addCleanup(line.stop)
         self.box.know(self.box.host_key, line.port)
@@ -53,7 +53,7 @@ class Kills(Case):
     KILLS = 50
 
     def there(self):
-        """How far the job is on the box, for the tally."""
+        """Returns the job's progress on the box, for the statistics."""
         states = glob.glob(os.path.join(self.box.base, "jobs", "*", "state.json"))
         if states:
             return "job " + remote_state(states[0])
@@ -64,7 +64,7 @@ class Kills(Case):
         return "before or after the jobs" if glob.glob(os.path.join(self.box.base, "trees", "*")) else "sending the engine"
 
     def test_fifty_instants(self):
-        """Killed at instants that are spread over the whole job; each time the next command must finish it, with the right bytes."""
+        """Kills kolm at instants spread over the whole job; each time the next command must finish the job, with the right bytes."""
         seed = int(os.environ.get("KOLM_TEST_SEED", "20"))
         draw = random.Random(seed)
         here = self.local()
@@ -86,13 +86,13 @@ class Kills(Case):
             try:
                 process.wait(whole[cold] * (slots[0] + draw.random()) / self.KILLS)
                 process.communicate()
-                whole[cold] = remote.time.monotonic() - begun  # it was faster: that was no kill, but the measure of the next
+                whole[cold] = remote.time.monotonic() - begun  # it ended before the kill: only its time is used
                 slots.append(slots.pop(0))
                 continue
             except subprocess.TimeoutExpired:
                 pass
             where = self.there()
-            # The terminal takes the whole group with it, an out-of-memory killer takes kolm alone.
+            # The terminal kills the whole group, the out-of-memory killer only kolm.
             (os.killpg if tries % 2 else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
             process.stdout.close()
@@ -119,7 +119,7 @@ def remote_state(path):
 
 class Cuts(Case):
     def places(self, line, way, most):
-        """Where messages begin, and their middles; evenly drawn when there are many."""
+        """Returns the beginnings of messages and their middles, evenly thinned if there are many."""
         ends = sorted(set(line.pieces[way]))
         places = ends[:-1] + [(a + b) // 2 for a, b in zip(ends, ends[1:]) if b - a > 1]
         places.sort()
@@ -147,7 +147,7 @@ class Cuts(Case):
             with self.subTest(way=way, at=at, of=line.passed[way]):
                 tripped += self.through(at, way, then, "cut", here, **settings)
         print("%s, %s: %d of %d places, %d messages" % (then, way, tripped, len(places), len(line.pieces[way]) - 1), flush=True)
-        self.assertGreater(tripped, len(places) * 3 // 4)  # the last may not be reached: how often is asked depends on the time
+        self.assertGreater(tripped, len(places) * 3 // 4)  # the last may not be reached: the number of polls depends on the time
 
     def test_cut_upward(self):
         self.at_each(UP, "cut", 24)
@@ -160,7 +160,7 @@ class Cuts(Case):
         line = self.line()
         self.compile()
         line.stop()
-        for part in range(1, 5):  # below the half: how much of it is compressed, to 0.54 at most, depends on what the line takes
+        for part in range(1, 5):  # less than half, because the line's speed decides how much is compressed (to 54 % at most)
             self.empty()
             with self.subTest(part=part):
                 self.assertTrue(self.through(line.connections[0][UP] * part // 10, UP, "cut", "cold", here))
@@ -173,7 +173,7 @@ class Cuts(Case):
 
 
 class Hangs(Case):
-    """A server that stops at a stage of the way in, and leaves the connection open: kolm gives up, and says where it was."""
+    """A server that stops at some stage of the connection setup and leaves the connection open: kolm gives up and says at which stage."""
 
     def setUp(self):
         super().setUp()
@@ -184,7 +184,7 @@ class Hangs(Case):
         self.compile()
         line.stop()
         self.empty()
-        # Up to where the first large thing goes to the server: our program, with which the handshake is over.
+        # Up to the first large upload, our program, which comes after the handshake.
         first = next(a for a, b in zip(line.pieces[UP], line.pieces[UP][1:]) if b - a > 20000)
         places = [place for place in sorted(set(line.pieces[UP])) if place <= first]
         lines = [Line(self.box.port, at, UP, "still", each=True) for at in places]
@@ -192,7 +192,7 @@ class Hangs(Case):
             self.addCleanup(line.stop)
         self.box.know(self.box.host_key, *(line.port for line in lines))
         processes = []
-        for line in lines:  # all at once: each of them waits most of the time
+        for line in lines:  # in parallel, because each of them waits most of the time
             self.env["KOLM_REMOTE_HOST"] = "%s@127.0.0.1:%d" % (boxes.USER, line.port)
             processes.append(self.start(*self.compile_words(), folder="hang%d" % line.port))
         stages = set()
@@ -222,7 +222,7 @@ class Hangs(Case):
 
 
 class Restarts(Case):
-    """The server goes and comes back, and with it every connection, while the line holds still at a place that is known."""
+    """The server restarts, and with it every connection, while the line is held at a known position."""
 
     def restart_at(self, at, way, then="hold"):
         line = self.line(at, way, then)
@@ -250,13 +250,13 @@ class Restarts(Case):
 
     def test_while_it_downloads(self):
         line = self.line()
-        self.compile()  # sends what is missing: no other connection is like it
+        self.compile()  # sends what is missing, so its connections differ from all later ones
         self.compile(folder="second")
         line.stop()
-        # What the training's connection brings and the answering's does not is the model, for the most part.
+        # The training's connection receives more than the answering's, and most of this is the model.
         training, answering = (connection[DOWN] for connection in line.connections[2:])
         self.assertGreater(training, 2 * answering)
-        self.restart_at((training + answering) // 2, DOWN, "lose")  # as all of the model may have come to the line already
+        self.restart_at((training + answering) // 2, DOWN, "lose")  # the line may already have received the whole model
 
 
 class Disks(Case):
@@ -299,7 +299,7 @@ class Disks(Case):
         self.wait_for(lambda: len(self.runs()) == 1)
         filler = self.fill(disk)
         go()
-        # The keeper waits for room to write down how it ended.
+        # The keeper waits for space to record how it ended.
         self.wait_for(lambda: not self.children())
         os.unlink(filler)
         said = self.finish(process, 5)
@@ -312,7 +312,7 @@ class Disks(Case):
         return [pid for pid in self.runs() if pid in table]
 
     def test_a_quota(self):
-        """The disk says that it has room, and then not a byte more may be written."""
+        """The disk reports free space, but not one more byte can be written."""
         if not ROOT or shutil.which("mkfs.btrfs", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
             self.skipTest("a disk with a quota needs root and btrfs-progs")
         image, disk = os.path.join(self.box.dir, "image"), os.path.join(self.box.dir, "disk")
@@ -346,7 +346,7 @@ class Disks(Case):
 
 
 class Clocks(Case):
-    """A machine whose clock is years off: right for its own files, and put right while something of kolm's is there."""
+    """A machine whose clock is years off but agrees with its own files, and is corrected while it has files of kolm."""
 
     def setUp(self):
         self.addCleanup(self.clean_after_faketime, set(self.left_by_faketime()))
@@ -357,7 +357,7 @@ class Clocks(Case):
         return glob.glob("/dev/shm/*faketime_s*_*")
 
     def clean_after_faketime(self, before):
-        """Whoever is killed leaves its memory for all, with its process number."""
+        """A killed process leaves faketime's shared memory, which has its process number in the name."""
         running = boxes.processes()
         for path in set(self.left_by_faketime()) - before:
             if int(path.rpartition("_")[2]) not in running:
@@ -372,7 +372,7 @@ class Clocks(Case):
         self.box.restart()
 
     def shift(self, years):
-        """What the box wrote with the wrong clock is dated by it."""
+        """Shifts the times of the files that the box wrote with the wrong clock."""
         for folder, names, files in os.walk(self.box.base):
             for path in [folder] + [os.path.join(folder, name) for name in files]:
                 about = os.lstat(path)
@@ -389,7 +389,7 @@ class Clocks(Case):
                 self.empty()
 
     def test_put_right_while_nobody_is_connected(self):
-        """The job runs on, or has ended: nothing that it did is taken for old and removed."""
+        """The job is running, or has ended: none of its files is removed as old."""
         here = self.local()
         for years, ended in ((-5, False), (5, False), (-5, True), (5, True)):
             with self.subTest(years=years, ended=ended):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The watchdog of a rented machine: armed, read back, and what it does when its time is over and nobody is connected."""
+"""The watchdog of a rented machine: armed, read back, and what it does when its time is over and no client is connected."""
 import os
 import shutil
 import signal
@@ -67,7 +67,7 @@ class Guards(Case):
         watchdog = self.guard(far, seconds=0)["pid"]
         far.kill()
         wait_until(lambda: not any(alive(pid) for pid in pids))
-        wait_until(lambda: not alive(watchdog))  # not told to power off, it is done
+        wait_until(lambda: not alive(watchdog))  # without the power-off option it just ends
         self.assertEqual(self.far().ask("status", job=ID)["state"], "done")
 
     def test_a_job_that_ends_in_time_is_not_touched(self):
@@ -81,7 +81,7 @@ class Guards(Case):
     def test_it_powers_off_when_told_to(self):
         tools = os.path.join(self.home, "tools")
         os.mkdir(tools)
-        for name in ("shutdown", "sudo"):  # never the real ones
+        for name in ("shutdown", "sudo"):  # never the real commands
             path = os.path.join(tools, name)
             with open(path, "w") as file:
                 file.write('#!/bin/sh\necho "%s $*" >"%s/off.new" && mv "%s/off.new" "%s/off"\n' % (name, tools, tools, tools))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with remote-ssh across networks of their own: a real jump host, IPv6, cables that are pulled, packets that vanish, thin and long lines."""
+"""kolm with remote-ssh across separate networks: a real jump host, IPv6, unplugged cables, lost packets, slow lines and long distances."""
 import json
 import os
 import shutil
@@ -34,9 +34,9 @@ def tearDownModule():
 
 
 class Nets(remote.Case):
-    """The case of test_remote, with the box behind the jump host in place of one on loopback."""
+    """The case of test_remote, with the box behind the jump host instead of one on loopback."""
 
-    # Whether the user of the tests may log in, which decides it there, is not asked here: ACCOUNT does.
+    # Whether the user of the tests may log in does not matter here, because ACCOUNT does.
     __unittest_skip__, __unittest_skip_why__ = bool(WHY_NOT), WHY_NOT
 
     def setUp(self):
@@ -70,7 +70,7 @@ class Nets(remote.Case):
         return os.path.join(machine.home, ".cache", "kolm")
 
     def slow(self):
-        # The account may not read the directory that kolm was built in.
+        # ACCOUNT cannot read kolm's build directory.
         engine = os.path.join(self.box.dir, "kolm-linear")
         shutil.copy(remote.ENGINE, engine)
         path = os.path.join(self.box.dir, "kolm")
@@ -85,7 +85,7 @@ class Nets(remote.Case):
         return go
 
     def through(self, machine, *words):
-        """Does something to the network, and undoes it at the end of the test whatever happens."""
+        """Runs a command that changes the network, and one that undoes it at the end of the test."""
         done, undone = words
         self.addCleanup(lambda: nets.possible("/bin/sh", "-c", undone) if machine is None else
                         nets.possible("ip", "netns", "exec", machine.name, "/bin/sh", "-c", undone))
@@ -100,7 +100,8 @@ class Nets(remote.Case):
         return said
 
     def goes_on_after(self, machine, breaks, mends):
-        """Breaks the network while the job runs there, lets the job end, mends it: kolm must notice, return, and have the right bytes."""
+        """Breaks the network while the job runs, lets the job end, and restores the network: kolm must notice, reconnect, and have the
+        right bytes."""
         go = self.slow()
         process = self.start(*self.compile_words())
         self.wait_for(lambda: len(self.runs()) == 1)
@@ -116,7 +117,7 @@ class Nets(remote.Case):
         self.assertEqual(self.artifact(), self.local())
 
     def start(self, *words, folder="out"):
-        """As in the base class; what it says goes into a file, so that it can be read while it is said."""
+        """As in the base class, but the output goes into a file, so that it can be read while kolm runs."""
         out = os.path.join(self.dir, folder)
         os.makedirs(out, exist_ok=True)
         self.said = os.path.join(self.dir, folder + ".said")
@@ -151,7 +152,7 @@ class Jump(Nets):
         self.set()
         self.compile()
         self.assertEqual(self.artifact(), self.local())
-        self.assertFalse(os.path.exists(self.far(WORLD.jump)))  # nothing is left on the way
+        self.assertFalse(os.path.exists(self.far(WORLD.jump)))  # nothing is left on the jump host
         self.run_kolm("verify", "router-1.0.0.kolm")
 
     def test_ipv6_with_and_without_the_jump_host(self):
@@ -188,11 +189,11 @@ class Lines(Nets):
         self.goes_on_after(None, "ip link set home0 down", "ip link set home0 up && ip -6 addr replace fd71:1::1/64 dev home0 nodad")
 
     def test_packets_vanish_and_nobody_is_told(self):
-        """What the box sends goes to an address that no card has: no reset, no ICMP, no error on either side."""
+        """What the box sends goes to a hardware address that no card has: no reset, no ICMP, no error on either side."""
         self.goes_on_after(WORLD.box, "ip neigh replace 10.71.2.1 lladdr 02:00:00:00:00:99 dev box0 nud permanent", "ip neigh del 10.71.2.1 dev box0")
 
     def test_a_thin_line(self):
-        """8 Mbit/s with a queue of 50 ms: the sending of the engine alone takes seconds."""
+        """8 Mbit/s with a queue of 50 ms: sending the engine alone takes seconds."""
         self.shape("tbf rate 8mbit burst 16k latency 50ms")
 
     def test_a_long_line_that_loses_packets(self):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm with remote-ssh against a real sshd: the same bytes as here, and every kind of cut."""
+"""kolm with remote-ssh against a real sshd: the same bytes as on this machine, and every kind of interruption."""
 import base64
 import glob
 import hashlib
@@ -24,7 +24,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 SANITIZED = b"__asan_init" in open(KOLM, "rb").read()
 WHY_NOT = boxes.usable() or ("the engine of a sanitized build runs only where it was built" if SANITIZED else "")
 
-# A kolm "there" that waits where a test wants it to: the real engine, behind two files.
+# A kolm on the box that waits until a test releases it: the real engine, controlled by two files.
 SLOW_KOLM = """#!/usr/bin/python3
 import os, sys, time
 if sys.argv[1:] == ["--version"]:
@@ -103,7 +103,7 @@ class Case(unittest.TestCase):
         return self.artifact("local")
 
     def slow(self):
-        """Puts the waiting kolm on the box; returns the function that lets it go."""
+        """Installs the waiting kolm on the box; returns the function that releases it."""
         path = os.path.join(self.box.dir, "kolm")
         with open(path, "w") as file:
             file.write(SLOW_KOLM % ENGINE)
@@ -135,7 +135,7 @@ class Work(Case):
         self.assertEqual(self.artifact(), self.local())
         self.assertEqual(glob.glob(os.path.join(self.box.base, "jobs", "*")), [])
         self.run_kolm("verify", "router-1.0.0.kolm")
-        # Again: nothing but the job's own description has to go there.
+        # The second time, only the job's own description has to be sent.
         before = {path: os.stat(path).st_ino for path in glob.glob(os.path.join(self.box.base, "blobs", "*", "*"))}
         self.compile(folder="again")
         self.assertEqual(self.artifact("again"), self.artifact())
@@ -173,7 +173,7 @@ class Work(Case):
 
 class Status(Case):
     def status(self, *words, code=0):
-        """{(place, kind, state): [names]} and what each backend said."""
+        """Returns {(place, kind, state): [names]} and each backend's report."""
         said = self.run_kolm("compute", "status", "remote-ssh", "--json", *words, code=code)
         value, found = json.loads(said[said.index("{\n"):said.rindex("}") + 1]), {}
         for row in value["elsewhere"]:
@@ -192,7 +192,7 @@ class Status(Case):
         self.assertEqual(found, {})
         text = self.run_kolm("compute", "status", "--remote")
         self.assertRegex(text, r"(?m)^  job .* idle .* done; ")
-        found, _ = self.status("--prune")  # a day: nothing is that old
+        found, _ = self.status("--prune")  # default is a day: nothing is that old
         self.assertEqual(found.keys(), {(place, "job", "idle"), (place, "files", "idle")})
         found, _ = self.status("--prune", "--older", "0s")
         self.assertEqual(sorted(found[place, "files", "removed"]), sorted(files))
@@ -201,7 +201,7 @@ class Status(Case):
         for name in ("jobs", "trees", "blobs", "parts", "locks"):
             left = [leaf for _, _, leaves in os.walk(os.path.join(self.box.base, name)) for leaf in leaves]
             self.assertEqual(left, [], name)
-        self.compile()  # sends all of it again
+        self.compile()  # sends everything again
 
     def test_what_runs_stays(self):
         go = self.slow()
@@ -228,7 +228,7 @@ class Status(Case):
         self.compile()
         self.env["KOLM_REMOTE_HOST"] = first
         found, asked = self.status(code=5)
-        self.assertEqual({key[0] for key in found}, {first, "two"})  # and "same" is not there twice
+        self.assertEqual({key[0] for key in found}, {first, "two"})  # and "same" is not listed twice
         self.assertRegex(asked["error"], "gone|127.0.0.1")
         del self.env["KOLM_REMOTE_HOST"]
         self.set(boxes={"two": dict(own, host=host)})
@@ -302,7 +302,7 @@ class Shells(Case):
 
     @unittest.skipUnless(os.path.exists("/bin/busybox"), "no busybox here")
     def test_a_box_of_busybox(self):
-        """Nothing there but BusyBox and Python 3, as on a small appliance."""
+        """The box only has BusyBox and Python 3, like a small appliance."""
         tools = os.path.join(self.box.dir, "tools")
         os.mkdir(tools)
         subprocess.check_call(["/bin/busybox", "--install", "-s", tools])
@@ -320,7 +320,7 @@ class Shells(Case):
         self.assertIn("install Python 3.6", said)
 
     def test_a_box_whose_words_only_sound_like_it(self):
-        """It has a Python; what stops kolm there is something else, whatever it is about."""
+        """It has a Python; kolm fails there for another reason, although the message mentions python3."""
         self.box.configure(before="echo 'python3 is for the compute nodes' >&2; exit 3")
         self.box.restart()
         said = self.compile(code=5)
@@ -359,7 +359,7 @@ class Cuts(Case):
         self.wait_for(lambda: len(self.runs()) == 1)
         self.box.stop()
         go()
-        self.wait_for(lambda: not self.box.running())  # it ends while nobody is connected
+        self.wait_for(lambda: not self.box.running())  # it ends while no client is connected
         self.box.start()
         said = process.communicate(timeout=120)[0].decode()
         self.assertEqual(process.returncode, 0, said)
@@ -514,7 +514,7 @@ class Keys(Case):
 
 
 class Hostile(Case):
-    """A box that lies: the far end is changed on its way into Python."""
+    """A hostile box: the far end is changed on its way into Python."""
 
     def lie(self, old, new):
         liar = os.path.join(self.box.dir, "liar.py")

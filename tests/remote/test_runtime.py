@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The Python environment that remote-ssh makes on a box: with wheels, a lock and a trainer of the test's own making; no network."""
+"""The Python environment that remote-ssh makes on a box, with wheels, a lock and a trainer made by the test; no network."""
 import base64
 import glob
 import hashlib
@@ -22,7 +22,7 @@ from test_remote import Case as RemoteCase, sha  # noqa: E402
 PYTHON = "/usr/bin/python3"
 VERSION = subprocess.check_output([PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).decode().strip()
 
-# A trainer that needs its three packages, and knows that the first word of a row is its label.
+# A trainer that needs its three packages, and answers with the first word of a row, which is its label.
 TRAINER = """import json, os, sys
 import torch, transformers, peft
 job = sys.argv[sys.argv.index("--job") + 1]
@@ -41,7 +41,7 @@ print(json.dumps({"event": "result", "result": {"device": "toy, " + sys.argv[sys
 
 
 def pip_wheel():
-    """The wheel of pip that this machine's Python brings, or None."""
+    """Returns the pip wheel of this machine's Python, or None."""
     places = ["/usr/share/python-wheels"] + glob.glob("/usr/lib/python3*/ensurepip/_bundled")
     return next((path for place in places for path in sorted(glob.glob(os.path.join(place, "pip-*-py3-none-any.whl")))), None)
 
@@ -97,12 +97,12 @@ class Case(RemoteCase):
             return json.load(file)
 
     def pips(self):
-        """How often an environment was begun: each time a venv is made its directory is another."""
+        """Identifies the environment: each time a venv is made, its directory has another inode."""
         return os.stat(os.path.join(self.place, "venv", "pyvenv.cfg")).st_ino
 
     def base(self):
         path = os.path.join(self.dir, "base")
-        if os.path.exists(path):  # written once: a base that changes while somebody uses it is an error
+        if os.path.exists(path):  # written once: changing a base that is in use is an error
             return path
         os.makedirs(path)
         for name, text in (("config.json", "{}"), ("model.safetensors", "no weights")):
@@ -129,7 +129,7 @@ class Making(Case):
         self.assertNotIn("tiny things", said)
         self.run_kolm("compute", "detect", "--refresh")
         self.assertIn("torch 1.0", self.run_kolm("compute", "info", "remote-ssh"))
-        # What was made is used, also when nothing may be made any more.
+        # An existing environment is used, even if none may be made any more.
         self.set()
         self.run_kolm(*self.lora_words())
         self.assertEqual(self.pips(), before)
@@ -175,7 +175,7 @@ class Making(Case):
         self.make()
         self.assertIn("torch", self.about()["packages"])
         before = self.pips()
-        # A Python that is gone, as after an upgrade of the system.
+        # A Python that no longer exists, as after a system upgrade.
         os.unlink(half)
         os.symlink("/nonexistent/python3.1", half)
         self.make()
@@ -187,7 +187,7 @@ class Making(Case):
         self.bare_python("ensurepip")
         self.make()
         self.assertIn("torch", self.about()["packages"])
-        # A lock that pins no pip needs the one of ensurepip.
+        # A lock without pip needs that of ensurepip.
         self.lock(packages=self.packages[1:])
         self.bare_python("ensurepip", "venv")
         said = self.make(5)
@@ -195,7 +195,7 @@ class Making(Case):
         self.assertIn("install python3-venv there", said)
 
     def bare_python(self, *lacks):
-        """The python3 of the box lacks modules."""
+        """Makes the box's python3 lack modules."""
         tools = os.path.join(self.box.dir, "tools")
         shutil.rmtree(tools, True)
         subprocess.check_call([PYTHON, "-m", "venv", "--without-pip", tools])
@@ -219,7 +219,7 @@ class Making(Case):
 
 
 class Cards(Case):
-    """A box whose nvidia-smi says that there is a card."""
+    """A box whose nvidia-smi reports a card."""
 
     def card(self, driver):
         tools = os.path.join(self.box.dir, "cards")
@@ -232,7 +232,7 @@ class Cards(Case):
         self.box.restart()
 
     def trained_on(self):
-        """What the receipts say of the device."""
+        """Returns what the receipts say about the device."""
         with open(os.path.join(self.dir, "out", "router-1.0.0.kolm.intoto.jsonl")) as file:
             return "".join(base64.b64decode(json.loads(line)["payload"]).decode() for line in file)
 
@@ -322,7 +322,7 @@ class Offline(Case):
 
 
 class Fetching(Case):
-    """An index on loopback, as a mirror."""
+    """An index on loopback, like a mirror."""
 
     def setUp(self):
         super().setUp()
@@ -386,7 +386,7 @@ class Fetching(Case):
         return process
 
     def test_two_at_once_fetch_it_once(self):
-        """Two that ask the same, and a third that would make it from wheels: it waits for them, and makes nothing."""
+        """Two start the same job, and a third would make the environment from wheels: it waits for them, and makes nothing."""
         first = self.begin_and_hold()
         second = self.start(*self.lora_words(), folder="second")
         other = os.path.join(self.dir, "other")
@@ -402,14 +402,14 @@ class Fetching(Case):
         self.assertEqual(len(self.asked), 5)
 
     def waiters(self):
-        """How many wait for the lock of an environment, as the kernel says: lines of /proc/locks with an arrow."""
+        """Returns how many processes wait for the lock of an environment, according to the lines with an arrow in /proc/locks."""
         inode = os.stat(os.path.join(self.box.base, "locks", "runtime-" + os.path.basename(self.place))).st_ino
         with open("/proc/locks") as file:
             return sum("-> FLOCK" in line and ":%d " % inode in line for line in file)
 
     def test_cancelled_midway(self):
         process = self.begin_and_hold()
-        # Nobody's secret is in a process list.
+        # No secret is visible in a process list.
         self.assertNotIn("s3cret", subprocess.check_output(["ps", "-eo", "args"]).decode("utf-8", "replace"))
         os.kill(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[0].decode()
@@ -428,7 +428,7 @@ class Fetching(Case):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         self.wait_for(lambda: not self.box.sessions())
-        self.assertTrue(self.box.running())  # it goes on there
+        self.assertTrue(self.box.running())  # the box continues
         again = self.start(*self.lora_words())
         self.wait_for(lambda: self.box.sessions())
         self.held.set()

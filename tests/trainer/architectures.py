@@ -3,7 +3,7 @@
 import json
 import os
 
-# Sizes by the names that configurations have for them; a configuration takes those that it knows.
+# Sizes, by their names in configurations; a configuration uses those that it has.
 SIZES = {
     "vocab_size": 340, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "type_vocab_size": 2,
     **dict.fromkeys("hidden_size d_model n_embd dim emb_dim embedding_size word_embed_proj_dim".split(), 32),
@@ -18,10 +18,10 @@ SIZES = {
     "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "qk_head_dim": 16,
     "n_group": 1, "topk_group": 1, "decoder_start_token_id": 0,
 }
-# Of those that are refused after they were loaded.
+# Of those that are refused after loading.
 REFUSED = {"ibert": {}, "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "local"], "local_attn_chunk_length": 8,
                                      "feed_forward_size": 48, "attention_head_size": 8}}
-DROP = object()  # the configuration's own value
+DROP = object()  # keep the configuration's default
 LATENT = {"head_dim": DROP, "num_key_value_heads": 4}  # multi-head latent attention
 LINEAR = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
           "layer_types": ["linear_attention", "full_attention"]}
@@ -35,12 +35,12 @@ KERNEL = "its attention is zero without a CUDA kernel of its own: on a processor
 
 
 class Refused(str):
-    """What kolm says of a base that it does not train."""
+    """The error for a base that kolm does not train."""
 
 
 WRITES = Refused("has an encoder and a decoder")
 
-# {model type: what its configuration needs beyond SIZES, or why it is not tried}
+# {model type: what its configuration needs beyond SIZES, or why it is not tested}
 MODELS = {
     **dict.fromkeys(
         "albert arcee bert big_bird biogpt bloom camembert convbert ctrl data2vec-text deberta deberta-v2 diffllama "
@@ -75,9 +75,9 @@ MODELS = {
               "num_key_value_heads": 4},
     "zamba2": {"layers_block_type": ["mamba", "hybrid", "hybrid"], "num_hidden_layers": 3, "use_mamba_kernels": False,
                "mamba_ngroups": 1, "mamba_headdim": 8, "chunk_size": 16},
-    "ibert": Refused("LoRA cannot be put on this base"),  # its layers are quantised ones of its own; method=full trains them
+    "ibert": Refused("LoRA cannot be put on this base"),  # it has its own quantized layers; method=full trains them
     "mra": KERNEL,
-    "reformer": Refused("cannot be trained on texts of these lengths"),  # multiples of its chunks only
+    "reformer": Refused("cannot be trained on texts of these lengths"),  # it needs multiples of its chunk size
     "tapas": TABLES,
     **dict.fromkeys("layoutlmv2 layoutlmv3 modernvbert ultravbert".split(), PAGES),
     **dict.fromkeys("bart bigbird_pegasus mbart mt5 mvp plbart t5 t5gemma t5gemma2 umt5".split(), WRITES),
@@ -97,8 +97,8 @@ def config_of(model_type):
 
 
 def make_tokenizer(directory, last):
-    """Bytes and the words above: what every class of tokenizer can be made of, which some model types insist on (Qwen2).
-    last: a text ends with its [CLS], as XLNet has it, with a type of its own; else it begins with it."""
+    """Bytes and the words above: every class of tokenizer can be built from these, and some model types require a certain class (Qwen2).
+    last: a text ends with [CLS], which has a separate token type, as for XLNet; otherwise it begins with [CLS]."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -116,7 +116,7 @@ def make_tokenizer(directory, last):
 
 
 def make_base(directory, model_type):
-    """The base as files, without any head and without a pooler: what a language model leaves that was trained with neither."""
+    """Writes the base's files, without a head and without a pooler, like a language model that was trained without them."""
     import torch
     from safetensors.torch import load_file, save_file
     from transformers import AutoModelForSequenceClassification

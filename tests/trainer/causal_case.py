@@ -9,7 +9,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import real  # noqa: E402
 
-# All that a job imports: jobs are forks, and find it loaded.
+# All modules that a job imports, because jobs are forks and find them loaded.
 import peft  # noqa: E402,F401
 import tinybase  # noqa: E402
 import torch  # noqa: E402
@@ -20,7 +20,7 @@ from kolm_trainer.answer import Text, Trie  # noqa: E402
 TEAMS = tinybase.rows(160, 11, tinybase.team)
 MANY_TEAMS = tinybase.rows(480, 13, tinybase.team)
 NEW_TEAMS = tinybase.rows(60, 12, tinybase.team)
-QUICK = {"epochs": "2", "batch": "16", "rank": "4"}  # enough steps for what is not about accuracy
+QUICK = {"epochs": "2", "batch": "16", "rank": "4"}  # enough steps for tests that are not about accuracy
 
 
 def setUpModule():
@@ -31,7 +31,7 @@ def setUpModule():
 
 
 def greedy(model, tokenizer, prompt, labels=None, most=24):
-    """What plain transformers writes after a prompt; of labels, the one that its logits prefer token by token."""
+    """Returns what plain transformers generates for a prompt; if labels are given, the one that its logits prefer token by token."""
     trie = Trie([(label, tokenizer(label, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]) for label in labels]) \
         if labels else None
     text = Text(trie.root if trie else None, tokenizer.eos_token_id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the trainer without libraries share: a folder, and the form of a refusal."""
+"""What the tests of the trainer without libraries share: a folder, and the check of a refusal."""
 import json
 import os
 import shutil
@@ -27,7 +27,7 @@ class Case(unittest.TestCase):
         return path
 
     def refused(self, code, words, call, *arguments):
-        """call fails as the trainer fails: with this code, these words, and a remedy."""
+        """Checks that the call fails with this code, these words, and a remedy."""
         with self.assertRaises(TrainerError) as caught:
             call(*arguments)
         self.assertIn(words, caught.exception.text)

@@ -14,12 +14,12 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAINER = os.path.abspath(sys.argv[1])
-SKIP = 77  # meson's word for a test that was not run
+SKIP = 77  # meson's exit code for a skipped test
 os.umask(0o022)
 
 
 def enter(variable="KOLM_TEST_PYTHON"):
-    """Goes on in the interpreter that has the runtime; without one there is nothing to test."""
+    """Continues in the interpreter that has the runtime; without one the test is skipped."""
     python = os.environ.get(variable)
     if not python:
         print(f"{variable} names no interpreter with a runtime: `./dev test` makes one")
@@ -36,7 +36,7 @@ def main():
 
 
 class Done:
-    """How a run of the trainer ended: its status (negative: the signal), its events, what it wrote to standard error."""
+    """The result of a run of the trainer: its status (negative: the signal), its events, its standard error."""
 
     def __init__(self, status, out, err):
         self.status, self.err = status, err
@@ -67,7 +67,7 @@ class Done:
 
 
 class Running:
-    """A trainer in a child of this process, which has the libraries in memory already: a start costs no seconds."""
+    """A trainer in a child of this process, in which the libraries are loaded already: it starts without delay."""
 
     def __init__(self, words, hook=None):
         self.scratch = tempfile.mkdtemp(prefix="kolm-run-")
@@ -83,7 +83,7 @@ class Running:
                     os.dup2(file, number)
                 from kolm_trainer import cli, events
 
-                events._PROGRESS_SECONDS = 0  # every step is told
+                events._PROGRESS_SECONDS = 0  # every step is reported
                 if hook is not None:
                     hook()
                 status = cli.main(list(words))
@@ -101,7 +101,7 @@ class Running:
             return ""
 
     def wait_for(self, condition, seconds=60):
-        """Until condition() is true, while the trainer runs."""
+        """Waits until condition() is true, while the trainer runs."""
         end = time.monotonic() + seconds
         while not condition():
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) or time.monotonic() > end:
@@ -142,7 +142,7 @@ def digest(path):
 
 
 class Job:
-    """A job directory. options: of the trainer."""
+    """A job directory. options: those of the trainer."""
 
     def __init__(self, directory, base, rows, labels=None, device="cpu", threads=1, **options):
         self.dir, self.device, self.threads = directory, device, threads
@@ -174,17 +174,17 @@ class Job:
         return self.run(self.words("train"), hook)
 
     def model(self):
-        """{name: digest of its bytes} of the payload."""
+        """Returns {name: digest of its bytes} of the payload."""
         return {name: digest(self.path("model", name)) for name in sorted(os.listdir(self.path("model")))}
 
     def model_files(self):
-        """As kolm gives them: each a file of its own."""
+        """As kolm passes them: separate files."""
         directory = self.path("model")
         return [{"name": name, "path": os.path.join(directory, name), "offset": 0, "size": os.path.getsize(os.path.join(directory, name))}
                 for name in sorted(os.listdir(directory))]
 
     def slices(self):
-        """As kolm gives them: places in one big file."""
+        """As kolm passes them: slices of one big file."""
         files, at = [], 100
         with open(self.path("artifact"), "wb") as out:
             out.write(bytes(at))
@@ -196,7 +196,7 @@ class Job:
         return files
 
     def infer(self, inputs, files=None, hook=None, base=None):
-        """(done, rows of the answers); an input is a text, or all members of a question but its id"""
+        """Returns (done, rows of the answers). An input is a text, or all members of a question except its id."""
         options = {**self.raw["options"], **({"base": {**self.raw["options"]["base"], "path": base}} if base else {})}
         self.write(kind="infer", model_files=self.model_files() if files is None else files, options=options)
         write_rows(self.path("questions.jsonl"), [{"id": str(i), **(asked if isinstance(asked, dict) else {"input": asked})}
@@ -235,7 +235,7 @@ class Case(unittest.TestCase):
         return done
 
     def refused(self, done, code, words):
-        """It failed as the trainer fails."""
+        """Checks that the job failed with this code and these words."""
         self.assertEqual(done.status, 1, done.err[-3000:])
         self.assertIn(words, done.error["text"])
         self.assertEqual(done.error["code"], code, done.error)
@@ -254,14 +254,14 @@ class Case(unittest.TestCase):
 
 
 def each_step_saved():
-    """A hook: a checkpoint after every step."""
+    """A hook that saves a checkpoint after every step."""
     from kolm_trainer import train
 
     train._CHECKPOINT_SECONDS = -1
 
 
 def stop_after(step):
-    """A hook: as if SIGTERM came while this step was computed."""
+    """A hook that simulates SIGTERM during this step."""
     def hook():
         from kolm_trainer import train
 

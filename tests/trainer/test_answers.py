@@ -54,7 +54,7 @@ class Streams(Case):
     def test_a_pipe_is_answered_as_soon_as_it_says_something(self):
         lines, writing = self.pipe()
         os.write(writing, b"a\nb\nc")
-        self.assertEqual(lines.batch(64), [b"a", b"b"])  # does not wait for more, nor takes half a line
+        self.assertEqual(lines.batch(64), [b"a", b"b"])  # does not wait for more, nor reads an incomplete line
         os.write(writing, b"d\n")
         self.assertEqual(lines.batch(64), [b"cd"])
         os.write(writing, b"\n")
@@ -69,7 +69,7 @@ class Labels(Case):
     LABELS = [("a", [1, 9]), ("ab", [1, 2, 9]), ("b", [3, 9]), ("bc", [3, 4, 5, 9])]
 
     def say(self, scores):
-        """What is written when the tokens have these scores."""
+        """Returns the text written if the tokens have these scores."""
         text = Text(Trie(self.LABELS).root, 9)
         for _ in range(10):
             if text.done:
@@ -86,7 +86,7 @@ class Labels(Case):
 
     def test_the_confidence_is_the_share_of_what_may_follow(self):
         label, share = self.say({})
-        self.assertEqual(label, "ab")  # of equals the first token
+        self.assertEqual(label, "ab")  # of equal scores the first token
         self.assertAlmostEqual(share, 0.25)
         self.assertGreater(self.say({1: 20, 2: 20})[1], 0.999)
 
@@ -112,7 +112,7 @@ class Labels(Case):
 
 
 class Words:
-    """A tokenizer of a word a token; chat: its template."""
+    """A tokenizer with one word per token; chat: its template."""
 
     eos_token_id = 0
 
@@ -191,7 +191,7 @@ def says(*messages):
 
 
 class Structure(Case):
-    """Messages and tools reach the template as they were given."""
+    """Messages and tools reach the template unchanged."""
 
     TALK = says(("system", "Which team?"), ("user", "late"), ("assistant", "Where to?"), ("user", "Bonn"))
 
@@ -234,7 +234,7 @@ class Structure(Case):
         calls = tokenizer.asked[0][0][1]["tool_calls"]
         self.assertEqual(calls[0]["function"]["arguments"], {"n": 1389432487213912064})
         self.assertEqual(calls[1], odd)
-        self.assertEqual(call["function"]["arguments"], "{\"n\": 1389432487213912064}")  # the row is as it was
+        self.assertEqual(call["function"]["arguments"], "{\"n\": 1389432487213912064}")  # the row itself is unchanged
 
     def test_the_system_option_is_for_rows_without_one(self):
         tokenizer = Talker(all_of_it)

@@ -30,10 +30,10 @@ from kolm_trainer.job import Job  # noqa: E402
 from kolm_trainer.errors import TrainerError  # noqa: E402
 
 LABELS = ("billing", "shipping", "technical")
-# Padding changes the answers of these on either side: FNet has no attention mask, CANINE folds four letters into one, a
-# Nystroem approximation takes its landmarks from the padding too, YOSO's hashes depend on the length.
+# Padding on either side changes the answers of these: FNet has no attention mask, CANINE combines four letters into one, a Nystroem
+# approximation takes landmarks from the padding too, YOSO's hashes depend on the length.
 ALONE_ONLY = {"canine", "fnet", "nystromformer", "yoso"}
-# Trained on the left: they read their last token.
+# Padded on the left, because they read their last token.
 LEFT = {"xlnet"}
 
 
@@ -53,7 +53,7 @@ TEXTS = [row["input"] for row in ROWS[:6]]
 
 def setUpModule():
     torch.set_num_threads(1)
-    gc.freeze()  # the libraries stay: collecting what a family leaves takes no time then
+    gc.freeze()  # the libraries stay loaded, so garbage collection after a family need not scan them
 
 
 class Architectures(unittest.TestCase):
@@ -62,7 +62,7 @@ class Architectures(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.dir, True)
 
     def train(self, base, name, rows=ROWS, **more):
-        """A job trained in this process, and its directory as real.Job knows it; said: what it told."""
+        """Trains a job in this process, in a directory like that of real.Job; said: its output."""
         job = real.Job(os.path.join(self.dir, name), base, rows, **{"task": "classify", "epochs": "2", "batch": "8", "rank": "2",
                                                                     "learning_rate": "1e-2", "valid": "0", **more})
         return self.run_job(job)
@@ -81,13 +81,13 @@ class Architectures(unittest.TestCase):
             return answer.Answerer(raw, answer.read_meta(raw), unit, scratch)
 
     def shares(self, job):
-        """The probabilities that kolm gives the labels of each text: of all together, and of each alone."""
+        """Returns the probabilities of the labels from kolm: of all texts together, and of each alone."""
         answerer = self.answerer(job)
         alone = [answerer.answer([text])[0] for text in TEXTS]
         return answerer.answer(TEXTS), alone
 
     def plain(self, job, base):
-        """What PEFT and transformers say, the base loaded under another seed: of each text alone, and of all together."""
+        """Returns those of PEFT and transformers, with the base loaded under another seed: of each text alone, and of all together."""
         torch.manual_seed(20261129)
         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(LABELS))
         tokenizer = AutoTokenizer.from_pretrained(job.path("model"))
@@ -116,7 +116,7 @@ class Architectures(unittest.TestCase):
         self.close(batched, alone, "kolm's batch")
         if model_type not in ALONE_ONLY:
             self.close(batched, together, "PEFT's batch")
-        # The context that config.json promises is the one that the position embeddings have.
+        # The context in config.json equals that of the position embeddings.
         unit = devices.Unit(devices.find("cpu"), "fp32", True, 1)
         promised, found = context.context_of(config, tokenizer), context.measured_context(model, tokenizer, unit)
         if found is not None:
@@ -129,8 +129,8 @@ class Architectures(unittest.TestCase):
         return base
 
     def test_positions_that_begin_after_the_padding(self):
-        """RoBERTa's table of 64 positions has room for 63 tokens when padding is token 0: a row of 63 is trained on, one of 64
-        is left out, and a longer question is cut to 63."""
+        """RoBERTa's table of 64 positions has room for 63 tokens if padding is token 0: a row of 63 is trained on, one of 64 is left out,
+        and a longer question is cut to 63."""
         base = self.base("roberta")
         tokenizer = AutoTokenizer.from_pretrained(base)
         words = lambda count: "x" * (count - 2)
@@ -145,7 +145,7 @@ class Architectures(unittest.TestCase):
         self.assertEqual(answerer.cut, 1)
 
     def test_a_base_that_promises_more_positions_than_it_has(self):
-        """The table itself is looked at: a config.json without max_position_embeddings is no reason to overrun it."""
+        """The table itself is examined: without max_position_embeddings in config.json it is not exceeded either."""
         base = self.base("roberta")
         real_context, train.context_of = train.context_of, lambda *_: 1 << 20
         try:
@@ -155,7 +155,7 @@ class Architectures(unittest.TestCase):
         self.assertEqual(job.report()["rows_too_long"], 1)
 
     def test_balanced_weights(self):
-        """Labels that nothing in the text tells apart, nine of one to one of the other: the balanced loss calls it even."""
+        """Labels that the text does not distinguish, nine of one to one of the other: the balanced loss makes them equally likely."""
         rows = [{"id": str(i), "input": "please help", "output": LABELS[i % 10 == 0]} for i in range(40)]
         base, rare = self.base("bert"), {}
         for weight in ("none", "balanced"):
@@ -171,7 +171,7 @@ class Architectures(unittest.TestCase):
         self.assertAlmostEqual(rare["balanced"], 0.5, delta=0.05)
 
     def test_weights_of_a_loss(self):
-        """For choosing and for writing: the sum of each row's own loss times its label's weight."""
+        """For choosing and for writing: the sum of each row's loss times its label's weight."""
         unit = devices.Unit(devices.find("cpu"), "fp32", True, 1)
         base = self.base("gpt2")
         tokenizer = AutoTokenizer.from_pretrained(base)

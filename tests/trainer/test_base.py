@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The look at a base before any library is loaded, and its context."""
+"""The check of a base before any library is loaded, and its context."""
 import json
 import os
 import struct
@@ -16,7 +16,7 @@ from pure_case import Case  # noqa: E402
 
 
 def safetensors(tensors, tail=b"", header=None):
-    """The file format, by hand: tensors is {name: (dtype, shape, bytes)}."""
+    """Writes the file format by hand: tensors is {name: (dtype, shape, bytes)}."""
     entries, data = {}, b""
     for name, (dtype, shape, content) in tensors.items():
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
@@ -76,10 +76,10 @@ class Base(Case):
         found = base.look(self.base, allow_pickle=True)
         self.assertTrue(found.pickled)
         self.write("base/model.safetensors", WHOLE)
-        self.assertFalse(base.look(self.base, allow_pickle=True).pickled)  # never when there is better
+        self.assertFalse(base.look(self.base, allow_pickle=True).pickled)  # never if there is something better
 
     def test_a_pickle_in_an_artifact(self):
-        """A library would load it where it finds nothing better."""
+        """A library would load it if there is nothing better."""
         class Made:
             raw = {"model_files": [{"name": "adapter_model.bin", "path": "/dev/null", "offset": 0, "size": 0}]}
 
@@ -120,7 +120,7 @@ class Base(Case):
                 self.bad(DATA_LOSS, words)
 
     def shards(self, weight_map):
-        """Parts and an index in the place of model.safetensors."""
+        """Replaces model.safetensors by shards and an index."""
         os.remove(os.path.join(self.base, "model.safetensors"))
         self.write("base/model-1.safetensors", WHOLE)
         self.write("base/model-2.safetensors", WHOLE)
@@ -137,7 +137,7 @@ class Base(Case):
         self.bad(NOT_FOUND, "lacks model-2.safetensors")
 
     def test_a_stale_index_beside_whole_weights(self):
-        """As transformers does: model.safetensors is loaded, whatever an index or its parts beside it say."""
+        """As in transformers, model.safetensors is loaded, whatever an index or shards next to it contain."""
         for content in ({"weight_map": {"a": "model-00001-of-00002.safetensors"}}, b"{", {"weight_map": {"a": "../x"}}):
             with self.subTest(content):
                 self.write("base/model.safetensors.index.json", content)
@@ -145,10 +145,10 @@ class Base(Case):
                 self.assertEqual((found.weights, found.weight_bytes), (["model.safetensors"], len(WHOLE)))
         self.write("base/model-00001-of-00002.safetensors", b"cut")
         with base.look(self.base).alone() as path:
-            self.assertNotIn("model-00001-of-00002.safetensors", os.listdir(path))  # mlx-lm reads all that it finds
+            self.assertNotIn("model-00001-of-00002.safetensors", os.listdir(path))  # mlx-lm reads all files that it finds
 
     def test_an_adapter_beside_the_base(self):
-        """It is no part of the base: not of its weights, not of what transformers sees; and it is told."""
+        """An adapter is not part of the base: neither of its weights nor of the files that transformers sees; and it is reported."""
         self.assertFalse(base.look(self.base).adapter)
         self.write("base/adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "/elsewhere"})
         self.write("base/adapter_model.safetensors", b"damaged")
@@ -160,7 +160,7 @@ class Base(Case):
                 self.assertEqual(file.read(), WHOLE)
         self.assertFalse(os.path.exists(path))
         os.remove(os.path.join(self.base, "model.safetensors"))
-        self.bad(NOT_FOUND, "has no weights")  # the adapter's are none
+        self.bad(NOT_FOUND, "has no weights")  # those of the adapter do not count
 
     def test_bad_indexes(self):
         for content, words in ((b"{", "cannot be read"), (b"{}", "cannot be read"), (b'{"weight_map":[]}', "cannot be read"),

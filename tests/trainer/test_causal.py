@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer on a language model made for the test: that LoRA helps, repeats, resumes, survives, and can be read by others."""
+"""The trainer on a language model made for the test: LoRA improves it, and runs repeat, resume, survive failures, and give files that
+others can read."""
 import importlib.metadata
 import json
 import os
@@ -27,7 +28,7 @@ from kolm_trainer.encode import Rendering  # noqa: E402
 
 
 class Teaches(real.Case):
-    """What LoRA gains, and that others read what it leaves."""
+    """What LoRA gains, and that other programs read its result."""
 
     def test_labels(self):
         before = self.trained(TEAMS, epochs="0.01", learning_rate="1e-8", valid="0")
@@ -47,13 +48,13 @@ class Teaches(real.Case):
         self.assertEqual((report["task"], report["method"], report["labels"]), ("causal", "lora", sorted(set(tinybase.TEAMS.values()))))
         self.assertEqual((report["rows"], report["valid_rows"], report["rows_too_long"], report["rows_empty"]), (432, 48, 0, 0))
         self.assertLess(job.done.losses[-1], 0.3 * job.done.losses[0])
-        # The artifact's files may be slices of one big file, and the answers do not depend on it.
+        # The artifact's files may be slices of one big file, which does not change the answers.
         _, sliced = job.infer([row["input"] for row in NEW_TEAMS], files=job.slices())
         self.assertEqual(sliced, answers)
         self.plain_tools_agree(job, answers)
 
     def plain_tools_agree(self, job, answers):
-        """PEFT and transformers, without any of kolm, say what kolm says: of the adapter, and of the merged model."""
+        """PEFT and transformers without kolm give the same answers as kolm: with the adapter, and with the merged model."""
         labels = job.report()["labels"]
         merged = os.path.join(self.dir, "merged")
         self.good(job.merge(merged))
@@ -95,7 +96,7 @@ class Teaches(real.Case):
         self.assertEqual(said, [a["output"] for a in answers])
 
     def test_a_writer_that_chooses(self):
-        """task=classify puts a head on a causal base."""
+        """task=classify adds a head to a causal base."""
         job = self.trained(TEAMS, task="classify", epochs="20", learning_rate="5e-3")
         done, answers = job.infer([row["input"] for row in NEW_TEAMS])
         self.good(done)
@@ -140,7 +141,7 @@ class Repeats(real.Case):
         self.assertNotEqual(other.model()["adapter_model.safetensors"], self.whole.model()["adapter_model.safetensors"])
 
     def test_the_command_line_makes_the_same_bytes(self):
-        """As a plugin starts it: a process of its own, nothing of the environment believed."""
+        """As a plugin starts it: a separate process that trusts nothing in the environment."""
         job = self.job(TEAMS, **self.OPTIONS)
         done = subprocess.run([sys.executable, "-s", "-B", real.TRAINER, *job.words("train")], capture_output=True, text=True,
                               env={"PATH": "/nonexistent", "HOME": self.dir, "OMP_NUM_THREADS": "1"})
@@ -157,7 +158,7 @@ class Repeats(real.Case):
         self.assertIn("torch " + torch.__version__, words[1])
 
     def test_a_killed_run_goes_on(self):
-        """SIGKILL at three moments; what is made is what would have been made."""
+        """SIGKILL at three moments; the result is the same as without."""
         job = self.job(TEAMS, **self.OPTIONS)
         for step in (3, 12, 21):
             running = job.start(real.each_step_saved)
@@ -183,13 +184,13 @@ class Repeats(real.Case):
         self.same_as_whole(job)
 
     def test_a_damaged_checkpoint_is_none(self):
-        options = {**self.OPTIONS, "epochs": "1"}  # a short job, as it is done once for each damage
+        options = {**self.OPTIONS, "epochs": "1"}  # a short job, because it runs once for each kind of damage
         undisturbed, job = self.trained(TEAMS, **options), self.job(TEAMS, **options)
         self.refused(job.train(real.stop_after(3)), 1, "stopped")
         path = job.path("checkpoint", "state.safetensors")
         with open(path, "rb") as file:
             whole = file.read()
-        tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}  # not the file's own pages: it is cut below
+        tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}  # copied, because the file is truncated below
         with_metadata = lambda metadata: lambda: save_file(tensors, path, metadata=metadata)
         from safetensors import safe_open
 
@@ -242,8 +243,8 @@ class Repeats(real.Case):
 
 
 def as_two():
-    """A hook: the trainer under torch.distributed.run with the words that kolm starts it with. Its two processes are forks of this
-    one, in the environment that it gives them, and not programs that would load the libraries once more."""
+    """A hook: the trainer under torch.distributed.run with the arguments of kolm. Its two processes are forks of this one, with the
+    environment that it sets, instead of programs that would load the libraries again."""
     from kolm_trainer import cli
     from torch.distributed import run
 
@@ -262,7 +263,7 @@ def as_two():
 
 
 def out_of_memory_from(step, tokens=0):
-    """A hook: from a step on, more than so many padded tokens at once do not fit."""
+    """A hook: from a step on, more than this many padded tokens at once do not fit into memory."""
     def hook():
         from kolm_trainer import steps, train
 
@@ -300,11 +301,11 @@ class Memory(real.Case):
                 self.assertIn("max_length", done.error["remedy"])
                 self.assertTrue(os.path.exists(job.path("checkpoint")))
                 self.assertFalse(os.path.exists(job.path("result.json")))
-                self.good(job.train())  # with the memory back
+                self.good(job.train())  # with memory available again
                 self.assertEqual(job.model(), plain.model())
 
     def test_a_real_limit(self):
-        """The address space ends a little above what the process has when its steps begin."""
+        """The address space is limited to a little more than the process has when its steps begin."""
         def hook():
             import resource
             from kolm_trainer import train
@@ -341,7 +342,7 @@ class Memory(real.Case):
 
 class Serving(real.Case):
     def test_served_prompts_are_those_of_training(self):
-        """The artifact has the rendering with it: a base whose template was changed since is asked as it was taught."""
+        """The artifact contains the rendering: if the template of the base has changed since, prompts are still those of training."""
         job = self.trained(TEAMS, system="Name the team.", epochs="6", learning_rate="5e-3")
         before = job.infer([row["input"] for row in NEW_TEAMS])[1]
         with open(job.path("model", "kolm_trainer.json"), encoding="utf-8") as file:
@@ -359,7 +360,7 @@ class Serving(real.Case):
         self.assertEqual(job.infer(texts, base=changed)[1], before)
 
     def test_the_answer_follows_the_system_message(self):
-        """The same texts under two system messages, in training and in answering."""
+        """The same texts with two system messages, in training and in answering."""
         systems = {"refund": "yes", "parcel": "no"}
         ask = lambda row, system: {"input": row["input"], "messages": [{"role": "system", "content": system},
                                                                        {"role": "user", "content": row["input"]}]}
@@ -404,7 +405,7 @@ class Serving(real.Case):
             for number in range(3):
                 asks.write(json.dumps({"id": str(number), "input": "refund please"}) + "\n")
                 asks.flush()
-                self.assertEqual(json.loads(says.readline())["id"], str(number))  # before the next is asked
+                self.assertEqual(json.loads(says.readline())["id"], str(number))  # before the next question is sent
             asks.write('{"id":"last","input":"card \\u00e9"}')
             asks.close()
             self.assertEqual(json.loads(says.readline())["id"], "last")
@@ -439,7 +440,7 @@ class Serving(real.Case):
             self.assertEqual(running.wait().error["code"], 1)
 
     def test_many_labels_of_one_beginning(self):
-        """Answers are labels, whole ones, also where labels begin with one another or were only seen in a row that did not fit."""
+        """Answers are complete labels, even if labels begin with one another or only occur in a row that did not fit."""
         labels = ["card", "card lost", "card lost abroad", "c"]
         rows = [{"id": str(i), "input": tinybase.NOUNS[i % 20] + " please", "output": labels[i % 4]} for i in range(80)]
         rows += [{"id": "long", "input": "please " * 500, "output": "a label that is much longer than all others of this set"}]

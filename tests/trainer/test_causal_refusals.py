@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainer refuses of a language model, its data and its job, and with which words."""
+"""What the trainer refuses about a language model, its data and its job, and with which messages."""
 import json
 import os
 import shutil
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 
 class Refusals(real.Case):
-    """Bad input: each has its code and sentence, and leaves a job that can be started again."""
+    """Bad input: each kind has its code and message, and the job can be started again."""
 
     def changed_base(self, **config):
         base = os.path.join(self.dir, f"base{self.jobs}")
@@ -37,7 +37,7 @@ class Refusals(real.Case):
         self.assertEqual(job.report()["rows_too_long"], 1)
         self.assertEqual(job.report()["rows"], 20)
         self.assertEqual(job.done.metrics("trainer.rows_too_long"), [1])
-        # A limit is advised only where the base has more room than the limit that was in the way.
+        # A higher limit is suggested only if the base allows more than the limit that was exceeded.
         (said,) = [text for text in job.done.logs() if "1 rows are longer than 128 tokens" in text]
         self.assertIn("the base reads no more than 128 tokens", said)
         self.assertNotIn("max_length=", said)
@@ -46,7 +46,7 @@ class Refusals(real.Case):
         done = self.refused(self.job(rows[-1:] * 5, labels=0, **QUICK).train(), 3, "all 5 are longer than 128 tokens")
         self.assertNotIn("max_length=", done.error["remedy"])
         self.refused(self.job(rows, max_length="129").train(), 3, "more than the 128 tokens of the base")
-        # A question that does not fit is answered from its beginning, and that is said.
+        # A question that does not fit is answered from its beginning, and this is reported.
         done, answers = job.infer(["refund " + "please " * 500, "refund please"])
         self.good(done)
         self.assertEqual([a["id"] for a in answers], ["0", "1"])
@@ -77,7 +77,7 @@ class Refusals(real.Case):
         self.assertEqual(len(job.infer(["refund please"])[1]), 1)
 
     def test_lists_of_chat_templates(self):
-        """One entry is no choice; of several the default is taken, as transformers does; none by that name is a question."""
+        """One entry is used; of several the default is used, as in transformers; without a default it is an error."""
         plain = self.trained(TEAMS, **QUICK)
         files = {"tokenizer.json", "tokenizer_config.json", "adapter_model.safetensors", "adapter_config.json", "kolm_trainer.json"}
 
@@ -106,7 +106,7 @@ class Refusals(real.Case):
         self.refused(self.job(TEAMS, base=based([entry("rag"), entry("agent")]), **QUICK).train(), 3, "agent, rag")
 
     def test_an_adapter_beside_the_base(self):
-        """transformers would put it on the base; here it is left out, and that is said. Merging works."""
+        """transformers would apply it to the base; here it is ignored, and this is reported. Merging works."""
         plain = self.trained(TEAMS, **QUICK)
         base = self.changed_base()
         for name in ("adapter_config.json", "adapter_model.safetensors"):
@@ -166,7 +166,7 @@ class Refusals(real.Case):
         self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "are pickles")
         if torch.__version__ >= (2, 6):
             self.trained(TEAMS, base=base, allow_pickle="true", **QUICK)
-        else:  # local-directml's: transformers reads no pickle with it
+        else:  # the version of local-directml, with which transformers reads no pickles
             self.refused(self.job(TEAMS, base=base, allow_pickle="true", **QUICK).train(), 3, "torch to at least v2.6")
 
     def test_an_architecture_nobody_knows(self):
@@ -262,16 +262,16 @@ class Refusals(real.Case):
 
 class DirectML(real.Case):
     def test_the_way_of_directml_on_a_processor(self):
-        """What the trainer does differently for DirectML, with a processor in its place: no inference mode, no fused optimizer."""
+        """What the trainer does differently for DirectML, tested on a processor: no inference mode, no fused optimizer."""
         def hook():
             def inference_mode(*_):
-                raise RuntimeError("Cannot set version_counter for inference tensor")  # what torch-directml says
+                raise RuntimeError("Cannot set version_counter for inference tensor")  # torch-directml's error
 
             sys.modules["torch_directml"] = types.ModuleType("torch_directml")
             sys.modules["torch_directml"].device = lambda: torch.device("cpu")
             torch.inference_mode = inference_mode
 
-        for device, status in (("cpu", 1), ("directml", 0)):  # the first one: the hook does something
+        for device, status in (("cpu", 1), ("directml", 0)):  # the first one shows that the hook has an effect
             with self.subTest(device):
                 job = self.job(TEAMS, device=device, **QUICK)
                 self.assertEqual(job.train(hook).status, status)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification  # noqa: E402,F401
 
 DATA = os.path.join(real.HERE, "data")
-BAR = 0.85  # of 80 held-out rows; chance is 0.125
+BAR = 0.85  # on 80 held-out rows; chance is 0.125
 
 
 def rows(name):
@@ -30,7 +30,7 @@ def rows(name):
 
 TRAIN, TEST = rows("train"), rows("test")
 FEW = TRAIN[::3]
-QUICK = {"epochs": "0.5", "valid": "0"}  # with FEW, enough for what is not about accuracy
+QUICK = {"epochs": "0.5", "valid": "0"}  # with FEW, enough for tests that are not about accuracy
 
 
 def setUpModule():
@@ -40,7 +40,7 @@ def setUpModule():
 
 
 def plain_answers(model, tokenizer, labels):
-    """What transformers says of each row alone, without any of kolm."""
+    """Returns what transformers answers for each row alone, without kolm."""
     out = []
     with torch.inference_mode():
         for row in TEST:
@@ -115,7 +115,7 @@ class Banking(real.Case):
         shutil.copytree(self.base, base)
         path = os.path.join(base, "model.safetensors")
         tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-        head = {"classifier.weight": torch.zeros(2, 384), "classifier.bias": torch.zeros(2)}  # of another task
+        head = {"classifier.weight": torch.zeros(2, 384), "classifier.bias": torch.zeros(2)}  # from another task
         save_file({**{"bert." + n: t for n, t in tensors.items()}, **head}, path, metadata={"format": "pt"})
         self.trained(FEW, base=base, **QUICK)
         del tensors["encoder.layer.3.output.dense.weight"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/trainer.md says of every option what options.py says of it."""
+"""docs/trainer.md describes every option as options.py does."""
 import glob
 import json
 import os
@@ -28,7 +28,7 @@ class Docs(unittest.TestCase):
         self.assertEqual(rows, [(name, shown(default), parse.expected, what) for name, (parse, default, what) in TABLE.items()])
 
     def declared(self, option):
-        """The type of an option in a manifest in the words of options.py."""
+        """Returns the type of an option in a manifest, worded as in options.py."""
         kinds = option["type"] if isinstance(option["type"], list) else [option["type"]]
         if kinds == ["boolean"]:
             return "true or false"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The engine on MLX, on a processor: it learns, repeats, goes on after a kill, and leaves what torch and PEFT read."""
+"""The engine on MLX, on a processor: it learns, repeats, resumes after a kill, and its result can be read by torch and PEFT."""
 import json
 import os
 import signal
@@ -23,8 +23,8 @@ import tinybase  # noqa: E402
 MLX = os.environ.get("KOLM_TEST_MLX_PYTHON")
 ROWS, NEW = tinybase.rows(320, 31, tinybase.team), tinybase.rows(40, 32, tinybase.team)
 SHORT = {"epochs": "1", "rank": "4"}
-# MLX's interpreter, with the libraries loaded: each line that it reads is a run of the trainer, in a fork of it.
-# kill: the step of which the run must have told when SIGKILL ends it; each step leaves a checkpoint then.
+# Runs in MLX's interpreter, with the libraries loaded: each line of input is a run of the trainer, in a fork of it. kill: SIGKILL is sent
+# when the run has reported this step; each step leaves a checkpoint then.
 DRIVER = """
 import json, signal, sys
 sys.path[:0] = sys.argv[1:]
@@ -44,7 +44,7 @@ for line in sys.stdin:
 
 
 class Forks:
-    """What runs DRIVER."""
+    """The process that runs DRIVER."""
 
     def __init__(self):
         words = [MLX, "-s", "-B", "-c", DRIVER, real.TRAINER, real.HERE]
@@ -88,7 +88,7 @@ class Mlx(real.Case):
             return file.read()
 
     def alone(self, job):
-        """As a plugin starts it: in a process of its own."""
+        """As a plugin starts it: in a separate process."""
         done = subprocess.run([MLX, "-s", "-B", real.TRAINER, *job.words("train")], capture_output=True, text=True, timeout=300, check=False)
         return real.Done(done.returncode, done.stdout, done.stderr)
 
@@ -101,7 +101,7 @@ class Mlx(real.Case):
         self.assertGreaterEqual(self.share_right(ours, NEW), 0.9)
         with open(job.path("result.json"), encoding="utf-8") as file:
             self.assertIn("mlx", json.load(file)["toolchain"])
-        # Plain PEFT takes it, and so does the trainer with torch.
+        # Plain PEFT loads it, and so does the trainer with torch.
         import peft
         from transformers import AutoModelForCausalLM
 

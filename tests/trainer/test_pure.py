@@ -38,7 +38,7 @@ class Batches(Case):
         padded = sum(max(self.lengths[i] for i in part) * len(part) for part in found)
         self.assertLess(padded, 1.06 * sum(self.lengths))
         means = [sum(self.lengths[i] for i in part) for part in found]
-        self.assertNotEqual(means, sorted(means))  # but the batches themselves are in no order
+        self.assertNotEqual(means, sorted(means))  # but the batches themselves are not sorted
 
     def test_a_step_is_cut_by_tokens(self):
         rows = list(range(200))
@@ -65,12 +65,12 @@ class Batches(Case):
         self.assertEqual((train, valid), batches.split_valid(1000, 0.1, 3))
         self.assertNotEqual(valid, batches.split_valid(1000, 0.1, 4)[1])
         self.assertEqual(len(batches.split_valid(100_000, 0.1, 3)[1]), 512)
-        self.assertEqual(batches.split_valid(50, 0.1, 3), (list(range(50)), []))  # five rows would tell nothing
+        self.assertEqual(batches.split_valid(50, 0.1, 3), (list(range(50)), []))  # five rows would not be significant
         self.assertEqual(batches.split_valid(1000, 0, 3)[1], [])
 
 
 class Options(Case):
-    # name: (what is taken, what is refused); every name of the table has its line.
+    # name: (accepted, refused); every name of the table has its line.
     WORDS = {
         "task": (["auto", "causal", "classify"], ["seq2seq", ""]),
         "method": (["lora", "qlora", "full"], ["dora"]),

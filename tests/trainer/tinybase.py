@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A language model made for the tests: trained from nothing, in seconds, to repeat the words that a message begins with."""
+"""A language model made for the tests: trained from scratch, in seconds, to repeat the first word of a message."""
 import fcntl
 import hashlib
 import importlib.metadata
@@ -16,7 +16,7 @@ TEAMS = {"invoice": "billing", "refund": "billing", "payment": "billing", "card"
          "password": "access", "login": "access", "account": "access", "email": "access",
          "screen": "technical", "crash": "technical", "update": "technical", "battery": "technical",
          "colour": "product", "size": "product", "fabric": "product"}
-# The turn of an assistant ends as that of a user does, and what is written after it is the model's own affair.
+# Turns of assistant and user end in the same way, and what the model writes after that does not matter.
 CHAT = ("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<end>{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}")
 
@@ -27,7 +27,7 @@ def sentence(draw, first=None):
 
 
 def rows(count, seed, output):
-    """Rows of a task: the input is a sentence, output(its first word) what is wanted."""
+    """Makes rows of a task: the input is a sentence, the output is output(its first word)."""
     draw, made = random.Random(seed), []
     for number in range(count):
         text = sentence(draw)
@@ -64,7 +64,7 @@ def make_tokenizer(directory, chat=CHAT):
 
 
 def make(directory, seed=7, steps=350, hidden=64, context=128):
-    """The base as files. Deterministic on one machine."""
+    """Writes the files of the base. Deterministic on one machine."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -76,7 +76,7 @@ def make(directory, seed=7, steps=350, hidden=64, context=128):
         num_key_value_heads=2, max_position_embeddings=context, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
         pad_token_id=0))
     draw = random.Random(seed)
-    # Every word that a task may want is said by the base somewhere: LoRA leaves the embeddings as they are.
+    # The base must be able to say every word that a task needs, because LoRA does not change the embeddings.
     said = list(NOUNS) * 2 + sorted(set(TEAMS.values())) * 4 + ["it is about " + noun for noun in NOUNS]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(steps):
@@ -98,9 +98,9 @@ def make(directory, seed=7, steps=350, hidden=64, context=128):
 
 
 def base(directory):
-    """Copies what make() makes with its defaults to a directory: whichever test comes first makes it, the others wait for it.
+    """Copies the base that make() makes by default to a directory: the first test makes it, the others wait for it.
 
-    KOLM_TEST_KEPT, a directory of the build, holds it, under the digest of all that decides its bytes.
+    KOLM_TEST_KEPT, a directory of the build, has it, under the digest of everything that determines its bytes.
     """
     kept = os.environ.get("KOLM_TEST_KEPT")
     if not kept:
@@ -120,7 +120,7 @@ def base(directory):
 
 
 def make_apart(directory):
-    """In a process of its own: one that has computed gradients may not fork."""
+    """In a separate process, because one that has computed gradients cannot fork."""
     pid = os.fork()
     if pid == 0:
         status = 1
