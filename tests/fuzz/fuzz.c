@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts that fuzz targets share. */
+/* Helpers shared by the fuzz targets. */
 #include "fuzz.h"
 
 #include "kolm/kit/text.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: answers of a backend are counted or refused with a reason, and what was counted can be reported. */
+/* Fuzz target: answers of a backend are counted or rejected with a reason, and what was counted can be reported. */
 #include "fuzz.h"
 
 #include "kolm/kit/text.h"

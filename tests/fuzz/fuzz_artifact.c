@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a file that is accepted as an artifact is identical when its entries are written again. */
+/* Fuzz target: if a file is accepted as an artifact, writing its entries again produces the same bytes. */
 #include "artifact/artifact.h"
 
 #include "artifact/zip.h"
@@ -16,7 +16,7 @@ static void must(bool holds) {
     if (!holds) abort();
 }
 
-/* Every byte that is not data, regenerated, equals the file's. */
+/* Every byte that is not data, when generated again, equals that of the file. */
 static void same_bytes(const artifact_zip *zip, const uint8_t *data, size_t size) {
     kit_buf again = {0};
     for (size_t i = 0; i < zip->count; i++) {

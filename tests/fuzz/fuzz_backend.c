@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a manifest of a backend that is accepted keeps to its ranges, and written from what was read it reads
- * the same. The second part is a config.json that is held against it. */
+/* Fuzz target: all values of an accepted manifest of a backend are in their ranges, and it is read back the same after
+ * it is written from the parsed values. The second part is a config.json that is checked against it. */
 #include "fuzz.h"
 #include "host/manifest.h"
 
@@ -34,7 +34,7 @@ static void check_settings(const host_settings *settings, unsigned depth) {
         kit_buf type = {0};
         must(text_ok(setting->key, 64) && text_ok(setting->summary, 1024) && setting->types != 0 &&
              setting->types < 1u << HOST_SETTING_TYPES);
-        must(host_settings_find(settings, setting->key) == setting); /* no key twice */
+        must(host_settings_find(settings, setting->key) == setting); /* no duplicate keys */
         must(!setting->has_min || !setting->has_max || setting->min <= setting->max);
         host_setting_type_text(setting, &type);
         must(kit_buf_ok(&type, NULL) == KOLM_OK && text_ok(kit_buf_text(&type), SIZE_MAX));
@@ -100,7 +100,7 @@ static void put_vram(cJSON *json, const host_manifest *m) {
         must(kit_json_put_string(json, "vram_cap_gb", m->offer.vram == PICK_VRAM_OWN ? "own" : "shared"));
 }
 
-/* An equivalent manifest, written from the parsed one; settings and recipes, which have no writer, verbatim. */
+/* Writes an equivalent manifest from the parsed one; settings and recipes, which have no writer, verbatim. */
 static void write_again(const host_manifest *m, const cJSON *was, kit_buf *out) {
     cJSON *json = cJSON_CreateObject();
     static const char *const kept[] = {"manifest_version", "recipes", "formats", "settings"};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: any bytes read as a chain yield a report, and opening them for writing leaves only whole lines. */
+/* Fuzz target: any bytes read as a chain yield a report, and opening them for writing leaves only complete lines. */
 #include "fuzz.h"
 #include "receipt/chain.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a credentials file yields the last value of each name, or is refused without disclosing a byte of it;
- * written again line by line it yields the same. */
+/* Fuzz target: a credentials file yields the last value of each name, or is rejected without disclosing any byte of it;
+ * it yields the same after it is written again line by line. */
 #include "fuzz.h"
 #include "store/store.h"
 
@@ -16,7 +16,7 @@ static store_credentials *read_again(const void *bytes, size_t size, kit_status 
     return set;
 }
 
-/* The lines of the input as a shell would see them: NAME, '=', value, blanks around both dropped. */
+/* The lines of the input as a shell would parse them: NAME, '=', value, without the blanks around both. */
 static void write_again(const store_credentials *set, const char *text, kit_buf *out) {
     for (const char *at = text; *at != '\0'; at += strcspn(at, "\n"), at += *at == '\n') {
         char name[64];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the six files that describe the sentence encoder in a directory. Accepted values are within their
- * ranges, so nothing computed from them overflows; all else is refused with a message. */
+/* Fuzz target: the six files that describe the sentence encoder in a directory. Accepted values are in their ranges, so
+ * that nothing computed from them overflows; all other inputs are rejected with a message. */
 #include "encoder/describe.h"
 
 #include "fuzz.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the detection cache. What is recalled was kept under this key, less than an hour ago, and is an answer;
- * whatever else stands in it is no detection; kept again it is recalled again. */
+/* Fuzz target: the detection cache. A detection that is found was stored under this key less than an hour ago and is
+ * valid; anything else in the file is ignored; a detection that is stored again is found again. */
 #include "fleet/detections.h"
 #include "fuzz.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what runpod makes of the answers of a serverless endpoint: to a request, to a look at it, to a
- * cancel. */
+/* Fuzz target: how runpod interprets the answers of a serverless endpoint to a request, a status query and a
+ * cancellation. */
 #include "../../plugins/cloud/runpod/serverless.c"
 
 #include "http_double.h"
 
 #define MODEL "232dda28e7342441ee671fd6da40504157a03db111e5aa6c231d43f5ba9ee8ac"
 
-/* Two lines of answers, in the order of the questions, and with their ids. */
+/* The two answer lines have the order and the ids of the questions. */
 static void check_lines(const kit_buf *out) {
     static const char *const ids[] = {"a", "a"};
     const char *at = kit_buf_text(out), *id = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: envelopes and public keys from strangers are read or refused with a sentence, and never verify by
+/* Fuzz target: untrusted envelopes and public keys are read or rejected with a sentence, and never verify by
  * accident. */
 #include "receipt/dsse.h"
 

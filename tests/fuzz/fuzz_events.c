@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: whatever lines a job prints, what is handed on has its texts and numbers in range, the first error and
- * the last result are those that count, a line that is not an event is reported a few times and then no more, and what
- * was handed on is the same when it is written and read again. */
+/* Fuzz target: for any lines that a job prints, the texts and numbers that are passed on are in range, the first error
+ * and the last result are used, only the first few lines that are not events are reported, and what is passed on stays
+ * the same after writing and reading it again. */
 #include "fuzz.h"
 
 #include "kolm/kit/events.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 static size_t logs;
-static kit_buf again; /* what was handed on, written */
+static kit_buf again; /* the events that were passed on, as text */
 
 static bool whole(const char *text) {
     return text != NULL && kit_utf8_valid(text, strlen(text)) == strlen(text);
@@ -41,8 +41,7 @@ static void on_metric(void *user, const char *name, double value) {
 
 static const kolm_host_v1_t host = {.log = on_log, .progress = on_progress, .metric = on_metric};
 
-/* Texts are escaped when they are written, which makes a line that is as long as it may be too long: it is one of those
- * again. */
+/* Writing escapes texts, so that a line of the maximum length may become too long; it is then not an event. */
 static void read_again(void) {
     kit_buf lines = again;
     kit_events events;

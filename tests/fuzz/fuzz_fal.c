@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what fal makes of answers: of its queue, and of its prices. The first byte says what is asked, then come
- * the answers. */
+/* Fuzz target: how fal interprets answers of its queue and about its prices. The first byte selects the request,
+ * followed by the answers. */
 #include "../../plugins/cloud/fal/api.c"
 
 #include "http_double.h"
@@ -16,7 +16,7 @@ static const kit_service_site site = {.name = "fal",
 
 static const kit_queue_backend backend = {.site = &site, .queue = &fal_queue};
 
-/* The key goes nowhere else, whatever an answer says. */
+/* The key is sent only to fal, whatever an answer contains. */
 static void check_urls(const kit_queue_task *task) {
     const fal_request *r = task->own;
     const char *const urls[] = {r->status_url, r->response_url, r->cancel_url};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: messages of gRPC are the same in whatever pieces they come, and keep to their bound; words can be
- * shown. */
+/* Fuzz target: the messages of gRPC do not depend on how the bytes are split, and do not exceed their limit; error
+ * texts can be shown. */
 #include "fuzz.h"
 #include "kolm/http/grpc.h"
 #include "kolm/kit/text.h"
@@ -47,7 +47,7 @@ static void read_words(const uint8_t *bytes, size_t size) {
     free(text);
 }
 
-/* The first byte is the bound, the second the size of the pieces. */
+/* The first byte is the limit, the second the size of the pieces. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     heard whole = {.most = data[0]}, pieces = {.most = data[0]};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: head.bin of the engine's encoder. An accepted file writes the same bytes again and its answers are in
- * range; all else is refused with a message. The checksum is corrected first, because a forger can compute it, too. */
+/* Fuzz target: head.bin of the engine's encoder. An accepted file is written back with the same bytes and its answers
+ * are in range; all other inputs are rejected with a message. The checksum is corrected first, because a forger can
+ * compute it, too. */
 #include "encoder/head.h"
 #include "fuzz.h"
 #include "numeric.h"
@@ -28,7 +29,7 @@ static void seal(uint8_t *bytes, size_t size) {
         bytes[CHECK_AT + i] = (uint8_t)(sum >> (8 * i));
 }
 
-/* An embedding of nothing, one of ones, and one with what is no number. */
+/* Embeddings of zeros, of ones, and with an infinity. */
 static void check(const head_model *m) {
     float *embedding = calloc(m->dimensions, sizeof *embedding), *margin = calloc(m->labels, sizeof *margin);
     float *score = malloc(m->labels * sizeof *score);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a server's headers: lines, dates, Retry-After, Content-Range, and secrets in texts. */
+/* Fuzz target: headers of a server (lines, dates, Retry-After, Content-Range), and secrets in texts. */
 #include "fuzz.h"
 #include "internal.h"
 
@@ -19,7 +19,7 @@ static void read_value(const char *text) {
     if (http_content_range(text, &first, &total)) must((first == UINT64_MAX && total != UINT64_MAX) || first < total);
 }
 
-/* Eight bytes in a row of the secret are in no text that was redacted, whatever stands around them. */
+/* A redacted text contains no eight consecutive bytes of the secret, whatever is around them. */
 static void redact(const kit_secret *secret, const char *text, size_t length) {
     kit_buf dirty = {0}, clean = {0};
     for (size_t cut = 8; cut < sizeof canary - 1; cut += 7) {

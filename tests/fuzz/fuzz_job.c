@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a job.json that a backend accepts is complete, names only allowed files, and is equivalent when kolm
+/* Fuzz target: a job.json that a backend accepts is complete, names only allowed files, and is equivalent after kolm
  * writes it again. */
 #include "fuzz.h"
 #include "job/directory.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target of a provider of jobs: what it makes of answers. The first byte says what is asked, then come the
+/* Fuzz target of a provider of jobs: how it interprets answers. The first byte selects the request, followed by the
  * answers. */
 #include "api.h" /* of the provider */
 #include "http_double.h"
 
 #include <string.h>
 
-/* Of the build: QUEUE, CHECK and LIST of the provider, and OWN, the type of its own record. */
+/* Defined by the build: QUEUE, CHECK and LIST of the provider, and OWN, the type of its private record. */
 
 #define HANDLE "j-0123456789abcdef"
 

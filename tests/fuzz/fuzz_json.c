@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what the validator accepts must parse, to the same tree in both ways, and what is written must be a
- * fixed point of reading and writing. */
+/* Fuzz target: text that the validator accepts can be parsed, to the same tree by both parsers, and written text does
+ * not change when it is read and written again. */
 #include "kolm/kit/json.h"
 #include "kolm/kit/text.h"
 
@@ -15,7 +15,7 @@ static void must(bool holds) {
 
 typedef kit_status (*writer)(const cJSON *value, kit_buf *out, kolm_error_t *err);
 
-/* write(read(write(x))) == write(x); a writer may refuse x, but never what it wrote itself. */
+/* write(read(write(x))) == write(x). A writer may reject x, but never its own output. */
 static void fixed_point(const cJSON *value, writer write) {
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf once = {0}, twice = {0};

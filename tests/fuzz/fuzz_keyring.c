@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the files of a keyring. The parts of an input are the key id in the names of the files ("" for that of
- * the key itself), the public key, its note, and the note of a revocation. An accepted key has the id of its bytes,
- * dates that can be written again, and is not trusted once revoked. */
+/* Fuzz target: the files of a keyring. The parts of an input are the key id in the file names ("" for the id of the key
+ * itself), the public key, its note, and the note of a revocation. An accepted key has the id of its bytes and dates
+ * that can be written again, and is not trusted once revoked. */
 #include "fuzz.h"
 
 #include "kolm/kit/digest.h"
@@ -47,7 +47,7 @@ static void check_item(const receipt_trusted *item, bool revoked) {
     must(receipt_public_make(item->key.bytes, &key, NULL) == KOLM_OK && strcmp(key.keyid, item->key.keyid) == 0);
 }
 
-/* The entry is equivalent when kolm writes it again. */
+/* The entry is equivalent after kolm writes it again. */
 static void check_again(const receipt_trusted *item) {
     receipt_keyring *again = NULL;
     if (!(item->trusted || item->backends) || item->revoked || item->valid_to < item->valid_from) return;
@@ -66,7 +66,7 @@ static void set_up(void) {
     must(mkdir(fuzz_path(RECEIPT_TRUSTED_DIR), 0700) == 0 && mkdir(fuzz_path(RECEIPT_REVOKED_DIR), 0700) == 0);
 }
 
-/* False when no file of the keyring could have this name. */
+/* Returns false if no file of the keyring could have this name. */
 static bool take_id(const char *named, const char *pem, size_t length) {
     kolm_error_t err = KIT_ERROR_INIT;
     receipt_public key;

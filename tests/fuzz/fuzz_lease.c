@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A journal of leases: whatever is in it, what is read is fit to be shown, and no whole line takes away what another
- * says. */
+/* Fuzz target: a journal of leases. For any content, all texts that are read can be shown, and a complete line never
+ * removes what another records. */
 #include "fuzz.h"
 #include "kolm/kit/text.h"
 #include "lease/lease.h"
@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(whole <= size && (whole == 0 || data[whole - 1] == '\n'));
     for (size_t i = 0; i < list.count; i++)
         check(&list.at[i]);
-    /* One lease more is one entry more, whatever stands before it. */
+    /* One more lease adds one entry, whatever precedes it. */
     text.length = whole;
     kit_buf_str(&text, more);
     must(lease_read(kit_buf_text(&text), text.length, "vast-0123456789abcdef", &longer, NULL, &err) == KOLM_OK);

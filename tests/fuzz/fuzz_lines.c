@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the line reader returns what a plain loop over the same bytes finds, for any limit and chunks. */
+/* Fuzz target: the line reader returns the same lines as a plain loop over the bytes, for any limit and chunk size. */
 #include "fuzz.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/lines.h"
@@ -8,9 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FIRST_BUFFER 65536u /* of the reader */
+#define FIRST_BUFFER 65536u /* the size of the reader's first buffer */
 
-/* Compares one answer of the reader with the line that begins at *at. */
+/* Compares one result of the reader with the line that begins at *at. */
 static void compare(kit_lines *lines, const char *text, size_t size, size_t limit, size_t *at) {
     kolm_error_t err = KIT_ERROR_INIT;
     const char *line = NULL, *lf = memchr(text + *at, '\n', size - *at);
@@ -31,7 +31,7 @@ static void compare(kit_lines *lines, const char *text, size_t size, size_t limi
     must(status == KOLM_OK && line != NULL && length == want && memcmp(line, from, want) == 0 && line[want] == '\0');
 }
 
-/* Gives at most `most` bytes of memory at a time. */
+/* A source in memory that returns at most `most` bytes at a time. */
 typedef struct memory {
     const char *at;
     size_t left, most;
@@ -63,8 +63,8 @@ static void read_all(kit_lines *lines, const kit_buf *text, size_t limit) {
          kit_lines_ready(lines));
 }
 
-/* The first byte chooses the limit, the second the pieces in which the text comes (0: from a file) and whether a long
- * line that ends near the end of the reader's first buffer stands before it. */
+/* The first byte selects the limit; the second the size of the pieces (0: read from a file), and whether a long line,
+ * which ends near the end of the reader's first buffer, precedes the text. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static char filler[FIRST_BUFFER + 64];
     static int fd = -1;

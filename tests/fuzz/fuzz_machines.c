@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target of a provider of machines: what it makes of answers. The first byte says what is asked, then come the
+/* Fuzz target of a provider of machines: how it interprets answers. The first byte selects the request, followed by the
  * answers. */
 #include "http_double.h"
 #include "kolm/rent/vm.h"
@@ -23,12 +23,12 @@ static kit_status ask_where(kit_rent_account *a, kolm_error_t *err) {
     if (TABLE.scope == NULL) return KOLM_OK;
     kit_status status = TABLE.scope(a, &scope, err);
     must(memchr(scope.id, '\0', sizeof scope.id) != NULL && memchr(scope.name, '\0', sizeof scope.name) != NULL);
-    /* a provider may not say, or only by a number */
+    /* a provider may report nothing, or only a number */
     must(status != KOLM_OK || scope.id[0] != '\0' || scope.name[0] == '\0');
     return status;
 }
 
-/* The way into a machine that has no SSH, until it ends. */
+/* Reads from the connection to a machine without SSH until it ends. */
 static kit_status ask_wire(kolm_error_t *err) {
     kit_rent_wire *wire = NULL;
     kit_ssh_job_end end = {.no_python = false};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a manifest that is accepted for the entries it lists is written again with the same bytes. */
+/* Fuzz target: a manifest that is accepted for the entries it lists is written back with the same bytes. */
 #include "artifact/manifest.h"
 
 #include "kolm/kit/digest.h"
@@ -15,7 +15,7 @@ static void must(bool holds) {
 
 #define MOST 8
 
-/* The entries that the manifest itself lists, as far as they have a path and a size. */
+/* The entries that the manifest lists, if they have a path and a size. */
 static void entries_of(const uint8_t *data, size_t size, artifact_zip *zip) {
     kolm_error_t err = KIT_ERROR_INIT;
     cJSON *value = NULL;

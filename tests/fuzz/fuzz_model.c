@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the model file of the embedded engine. An accepted file answers any text with one of its own labels,
- * identically from any address, with values in range; all else is refused with a message. The checksum of the head is
- * corrected first, because a forger can compute it, too. */
+/* Fuzz target: the model file of the embedded engine. An accepted file answers any text with one of its labels,
+ * identically from any address, with values in range; all other inputs are rejected with a message. The checksum of the
+ * head is corrected first, because a forger can compute it, too. */
 #include "fuzz.h"
 
 #include "kolm/kit/text.h"
@@ -28,7 +28,7 @@ static uint64_t sum_of(uint64_t sum, const uint8_t *bytes, uint64_t length) {
     return num_mix((sum ^ word) * 0x9E3779B97F4A7C15ull + length);
 }
 
-/* The head and all sections before the weights, as model.h has them. */
+/* The checksum covers the head and all sections before the weights, as in model.h. */
 static void seal(uint8_t *bytes, size_t size) {
     uint32_t labels, feature_count[2];
     uint64_t lengths[3], end = HEAD, zero = 0;

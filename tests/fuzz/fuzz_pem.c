@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a private key in PEM is read or refused; if read, it is equal after writing it again, and its public
- * half verifies its signatures. */
+/* Fuzz target: a private key in PEM is read or rejected; if read, it is equal after it is written again, and its public
+ * key verifies its signatures. */
 #include "fuzz.h"
 #include "receipt/dsse.h"
 #include "receipt/internal.h"

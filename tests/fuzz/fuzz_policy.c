@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the user's policy.json (first part) and the signature beside a plugin (second part, "" for none). A
+/* Fuzz target: the user's policy.json (first part) and the signature next to a plugin (second part, "" for none). A
  * policy is parsed or an error, never skipped; a plugin is admitted only with a signature of exactly these files by a
  * trusted key, or if no signature is required. */
 #include "fleet/policy.h"
@@ -74,14 +74,14 @@ static void set_up(void) {
     must(kit_mkdirs(directory, 0700, NULL) == KOLM_OK);
     fuzz_put("plugins/" NAME HOST_SUFFIX, PLUGIN, strlen(PLUGIN));
     fuzz_put("plugins/" NAME ".json", MANIFEST, strlen(MANIFEST));
-    /* Where the listing shows no signature none is looked for: each input brings its own. */
+    /* A signature is only looked for if the scan found one; each input replaces it. */
     fuzz_put("plugins/" NAME HOST_SUFFIX ".sig", "{}", 2);
     must(host_scan(&where, &registry, NULL) == KOLM_OK);
     row = host_find(registry, NAME);
     must(row != NULL && row->manifest != NULL);
 }
 
-/* By a plain reading of the text: signatures are required and this plugin is no exception. */
+/* A simple second implementation: true if signatures are required and this plugin is not an exception. */
 static bool demanded(const char *text, size_t length) {
     cJSON *json = NULL;
     const char *word = "";
@@ -94,7 +94,8 @@ static bool demanded(const char *text, size_t length) {
     return required;
 }
 
-/* Whether the text is a signature of these files by a trusted key; out_signs: by any key, of anything. */
+/* True if the text is a signature of these files by a trusted key; out_signs: which keys signed it, whatever its
+ * content. */
 static bool vouched(const char *text, size_t length, bool out_signs[KEYS]) {
     receipt_envelope envelope = {0};
     memset(out_signs, 0, KEYS * sizeof *out_signs);
@@ -116,8 +117,7 @@ static void judge(fleet_policy *policy, const char *text, size_t length) {
     kit_status status = fleet_policy_admit(policy, row, &why);
     if (status != KOLM_OK) fuzz_refused(status, &why);
     if (status == KOLM_OK && needed) must(good);
-    /* A signature by a known key that is of other files, or whose key was revoked, is refused even if none is
-     * required. */
+    /* A signature by a known key of other files, or by a revoked key, is rejected even if none is required. */
     if (status == KOLM_OK && (signs[PUBLISHER] || signs[OWN])) must(good);
     if (signs[REVOKED] && !signs[PUBLISHER] && !signs[OWN]) must(status == KOLM_E_PERMISSION_DENIED);
     if (good && !signs[REVOKED]) must(status == KOLM_OK);

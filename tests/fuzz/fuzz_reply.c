@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: whatever a process sends instead of kolm-host, a call ends with a verdict, and no text passed on
- * contains terminal controls or a secret. The first byte chooses the slot and how the process ended. */
+/* Fuzz target: for any reply of a process in place of kolm-host, a call ends with a verdict, and no text that is passed
+ * on contains terminal controls or a secret. The first byte selects the slot and how the process ended. */
 #include "fuzz.h"
 #include "host/run.h"
 
@@ -19,7 +19,7 @@ static void check_text(const char *text) {
     must(text != NULL && fuzz_plain(text));
 }
 
-/* Of texts in which secrets are replaced. */
+/* Checks a text in which secrets are replaced. */
 static void check_told(const char *text) {
     check_text(text);
     must(strstr(text, SECRET) == NULL);
@@ -84,7 +84,7 @@ static void check_result(const host_result *r) {
     must(!r->sandbox.enforced || r->sandbox.probes_reached == 0);
 }
 
-/* As host_run_all does with what comes. */
+/* Handles received bytes as host_run_all does. */
 static void receive_lines(host_run *run, const char *text, size_t length) {
     while (length > 0 && !run->garbled) {
         const char *lf = memchr(text, '\n', length);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the directory of a missed gate is a page in which every tag is one of the room's own, or it is
- * refused. */
+/* Fuzz target: the directory of a missed gate becomes a page in which every tag was written by the room, or it is
+ * rejected. */
 #include "../report/markup.h"
 #include "fuzz.h"
 #include "report/gather.h"
@@ -8,12 +8,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Held-out rows, and their places in somebody's file. */
+/* Held-out rows, with their line numbers in the user's file. */
 static const char rows[] = "{\"id\":\"1\",\"input\":\"x\",\"row\":\"7\",\"output\":\"a\"}\n"
                            "{\"id\":\"2\",\"input\":\"y\",\"row\":\"3\",\"output\":\"<b>\"}\n";
 static int heldout = -1;
 
-/* Kept answers are put beside the rows, and counted, or refused. */
+/* Kept answers are joined with the rows and counted, or rejected. */
 static void check_kept(report_gathering *g) {
     kolm_error_t err = KIT_ERROR_INIT;
     if (heldout < 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a request that kolm-host takes is whole, its numbers are in range, and no value of a secret is left in
- * the tree that plugins' settings are read from. */
+/* Fuzz target: a request that kolm-host accepts is complete and its numbers are in range, and the tree from which
+ * plugins' settings are read contains no value of a secret. */
 #include "fuzz.h"
 #include "host/child/child.h"
 

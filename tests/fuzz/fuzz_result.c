@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a result.json that is taken has what is read of it later, and written again it is taken again. */
+/* Fuzz target: an accepted result.json has all members that are read later, and is accepted again after it is
+ * written. */
 #include "fuzz.h"
 #include "job/result.h"
 

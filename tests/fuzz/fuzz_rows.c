@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: for any bytes the row reader returns clean rows or says what is wrong where; rows written again as JSON
+/* Fuzz target: for any bytes the row reader returns clean rows or reports what is wrong where; rows written as JSON
  * lines and as a table are read back unchanged. */
 #include "job/common.h"
 #include "kolm/kit/file.h"
@@ -53,17 +53,17 @@ static void add_field(kit_buf *out, const char *text) {
 typedef struct rewritten {
     kit_buf json, table;
     size_t rows;
-    bool tabled; /* a table can hold all of them */
+    bool tabled; /* a table can contain all of them */
 } rewritten;
 
-/* CR LF inside a field becomes LF, lines that look like rows may be taken for such, and a row of sep= alone is
- * Excel's. */
+/* In a table CR LF inside a field becomes LF, lines that look like rows may be read as rows, and a row of only sep= is
+ * a directive of Excel. */
 static bool can_be_tabled(const char *text) {
     return strstr(text, "\r\n") == NULL && (strchr(text, '\n') == NULL || strchr(text, ',') == NULL) &&
            strcmp(text, "sep=") != 0;
 }
 
-/* A row that reads as names of columns is left out as a header. */
+/* A row that looks like column names is skipped as a header. */
 static bool is_header(const job_row *row) {
     static const char *const names[] = {"output", "completion", "label", "answer", "category", "target"};
     const char *fields[] = {row->input, row->output};
@@ -76,7 +76,7 @@ static bool is_header(const job_row *row) {
     return false;
 }
 
-/* A backend gets it as strict JSON on one line, and the spool returns the same row. */
+/* A backend gets the row as strict JSON on one line, and the spool returns the same row. */
 static void check_written(const job_row *row) {
     const job_common nothing = {.begun = true};
     kit_buf line = {0}, spool = {0}, seen = {0};
@@ -102,7 +102,7 @@ static void check_written(const job_row *row) {
     kit_buf_free(&seen);
 }
 
-/* With inputs_only the output of a JSON row is not read, so that it does not come back. */
+/* With inputs_only the output of a JSON row is not read, and is therefore lost. */
 static void write_again(rewritten *out, const job_row *row, bool inputs_only) {
     const char *output = inputs_only ? "" : row->output;
     kit_buf_str(&out->json, "{\"input\":");
@@ -155,7 +155,7 @@ static void compare(const kit_buf *text, bool inputs_only, const rewritten *expe
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) return 0;
-    /* The bits of the first byte choose the options. */
+    /* The bits of the first byte select the options. */
     const job_reader_options options = {.path = data[0] & 1 ? "data.tsv" : "data",
                                         .input_col = data[0] & 2 ? "body" : NULL,
                                         .output_col = data[0] & 4 ? "queue" : NULL,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: the header of a safetensors file. The tensors of an accepted file cover the data exactly once, have the
- * lengths of their shapes and are found by name; all else is refused with a message. For inputs that begin with a brace
- * the header length is corrected, so that mutations reach the code behind it. */
+ * lengths of their shapes and are found by name; all other inputs are rejected with a message. In inputs that begin
+ * with a brace the header length is corrected, so that mutations reach the code after that check. */
 #include "encoder/safetensors.h"
 #include "fuzz.h"
 

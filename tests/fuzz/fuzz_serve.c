@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz target: the lines of the server. The first part is a client's request, the second the backend's answer, the
  * third a greeting. An accepted request becomes one line of strict JSON with the same text; an answer is returned with
- * the client's own id and otherwise unchanged; a refusal is one line of strict JSON. */
+ * the client's id and otherwise unchanged; a refusal is one line of strict JSON. */
 #include "model/serve_lines.h"
 
 #include "fuzz.h"
@@ -32,7 +32,7 @@ static void check_question(const serve_question *q, const kit_buf *line) {
     cJSON *json = one_line(line);
     must(kit_json_get_string(json, "input", &input) && strcmp(input, kit_buf_text(&q->texts[1])) == 0);
     must(kit_json_get_string(json, "id", &id) && strcmp(id, "7") == 0);
-    must(strlen(kit_buf_text(&q->texts[0])) == q->texts[0].length); /* ids are kept as C strings */
+    must(strlen(kit_buf_text(&q->texts[0])) == q->texts[0].length); /* ids are stored as C strings */
     must(kit_json_get(json, "messages") == NULL || cJSON_IsArray(kit_json_get(json, "messages")));
     must(kit_json_get(json, "tools") == NULL || cJSON_IsArray(kit_json_get(json, "tools")));
     cJSON_Delete(json);
@@ -65,7 +65,7 @@ static void check_greeting(const char *text, size_t length) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static serve_question question; /* as in the server: one for all */
+    static serve_question question; /* as in the server: one for all requests */
     fuzz_parts parts = {(const char *)data, size};
     size_t asked_length, length, greeting_length;
     char *asked = fuzz_part(&parts, &asked_length), *answer = fuzz_part(&parts, &length);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: server-sent events are the same in whatever pieces they come, and keep to their bound. */
+/* Fuzz target: server-sent events do not depend on how the bytes are split, and do not exceed their limit. */
 #include "fuzz.h"
 #include "kolm/http/sse.h"
 
@@ -32,7 +32,7 @@ static kit_status read_all(const char *bytes, size_t size, size_t step, heard *h
     return status;
 }
 
-/* The first byte is the bound, the second the size of the pieces. */
+/* The first byte is the limit, the second the size of the pieces. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     heard whole = {.most = data[0]}, pieces = {.most = data[0]};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: ssh_config and targets from anywhere are taken or refused, and what is taken is whole. */
+/* Fuzz target: untrusted ssh_config files and targets are accepted or rejected, and accepted ones are complete. */
 #include "kolm/kit/ssh_config.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (kit_ssh_target_parse(text, &target, &err) == KOLM_OK) {
         must(target.host[0] != '\0' && target.host[0] != '-' && target.user[0] != '-' &&
              strpbrk(target.host, " \t\n/;$`'\"") == NULL);
-        /* A whole text of patterns never hangs, and matches itself where it has no special character. */
+        /* A text used as a list of patterns never hangs, and matches itself if it has no special characters. */
         if (strpbrk(target.host, "*?!,") == NULL) must(kit_ssh_match_list(target.host, target.host));
     }
     (void)kit_ssh_match_list("box.example", text);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: known_hosts from anywhere; a key is good only if a whole line of the right type has it, and never when
- * revoked. */
+/* Fuzz target: untrusted known_hosts files; a key is accepted only if a complete line of the right type has it, and
+ * never if it is revoked. */
 #include "../../sdk/ssh/src/internal.h"
 
 #include "kolm/kit/text.h"
@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(ssh_keys_hold((const char *)data, size, (const uint8_t *)key.data, key.length, &held, &err) == KOLM_OK);
     (void)ssh_rsa_bits(data, size);
     kit_buf_free(&key);
-    /* The reader of everything that a far side sends. */
+    /* The reader for everything that the server sends. */
     ssh_cursor cursor = {.at = data, .left = size};
     while (!cursor.failed) {
         size_t length = 0;

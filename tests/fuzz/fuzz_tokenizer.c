@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: tokenizer.json (or vocab.txt with tokenizer_config.json), and texts through what it makes. Parts: the
- * file, a text, and for vocab.txt a configuration. An accepted file yields ids below its id_end, the same ones on
- * repetition and with fresh buffers; the ids for a shorter limit are a prefix of those for a longer one. All else is
- * refused with a message. */
+/* Fuzz target: tokenizer.json (or vocab.txt with tokenizer_config.json), and texts tokenized with it. Parts: the file,
+ * a text, and for vocab.txt a configuration. An accepted file yields ids below its id_end, the same ones on repetition
+ * and with new buffers; the ids for a shorter limit are a prefix of those for a longer one. All other inputs are
+ * rejected with a message. */
 #include "encoder/tokenizer.h"
 
 #include "fuzz.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: what the strict validator accepts, the walk passes over; its members are those that a parser sees; and
- * whatever the bytes, each part lies inside the text and can be walked by itself. */
+/* Fuzz target: the walk can skip any text that the strict validator accepts; its members are those of the parser; and
+ * for any bytes, each part is inside the text and can be walked by itself. */
 #include "kolm/kit/json.h"
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/text.h"
@@ -18,7 +18,7 @@ static void check_error(const kolm_error_t *err) {
     must(strncmp(err->text, "line ", 5) == 0 && kit_utf8_valid(err->text, strlen(err->text)) == strlen(err->text));
 }
 
-/* The same value as the parser's, as far as a string tells. */
+/* The part has the same value as the parser's string. */
 static void check_text(const kit_json_part *part, const char *expected) {
     kit_buf text = {0};
     must(kit_json_part_text(part, &text, NULL) == KOLM_OK && strcmp(kit_buf_text(&text), expected) == 0);
@@ -43,7 +43,7 @@ static void check_part(const kit_json_part *part, const char *start, const char 
     kit_buf_free(&compact);
 }
 
-/* tree: NULL, or what the parser made of the same bytes. */
+/* tree: NULL, or the parser's result for the same bytes. */
 static void walk_all(const char *bytes, size_t size, const cJSON *tree) {
     kolm_error_t err = KIT_ERROR_INIT;
     kit_json_walk walk = {0};

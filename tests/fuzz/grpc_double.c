@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kit_grpc_send with answers that a fuzz input brings, in place of a network: a part is the status of gRPC, how it goes
- * on, and a message. Linked before libkolm-kit-http, beside http_double.c. */
+/* kit_grpc_send with answers from a fuzz input instead of a network: a part has the status of gRPC, whether the stream
+ * continues, and a message. Linked before libkolm-kit-http, with http_double.c. */
 #include "http_double.h"
 
 #include "kolm/http/grpc.h"
@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define MORE '+' /* the next part is of the same stream */
+#define MORE '+' /* the next part belongs to the same stream */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static fuzz_parts answers;
@@ -25,7 +25,7 @@ static char *next_part(size_t *out_length) {
     return part;
 }
 
-/* What the service says with a status, as words and as details. */
+/* The error text and details that the service sends with a status. */
 static kit_status refuse(const kit_grpc_call *call, kit_grpc_answer *answer, const char *bytes, size_t length,
                          kolm_error_t *err) {
     kit_grpc_status_fact fact = kit_grpc_status(answer->status);
@@ -33,7 +33,7 @@ static kit_status refuse(const kit_grpc_call *call, kit_grpc_answer *answer, con
     must(wait >= -1 && wait < 86400000);
     kit_grpc_words(bytes, answer->said, sizeof answer->said);
     answer->may_have_happened = call->repeat >= KIT_HTTP_KEYED && fact.may_be;
-    /* a stream that may be opened again waits before it is */
+    /* a stream that may be reopened waits before that */
     bool again = call->on_message != NULL && fact.may_pass;
     return kit_fail(err, again ? KOLM_E_FAILED_PRECONDITION : fact.code, "", "%s", fact.words);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kolm/http with answers that a fuzz input brings, in place of a network. */
+/* kolm/http with answers from a fuzz input instead of a network. */
 #include "http_double.h"
 
 #include "kolm/http/http.h"
@@ -24,7 +24,7 @@ void kit_http_close(kit_http *http) {
     (void)http;
 }
 
-/* As the real one names them. */
+/* The same codes as the real implementation. */
 static kit_status code_of(int status) {
     switch (status) {
     case 401:
@@ -68,7 +68,7 @@ void kit_http_send_all(kit_http *http, kit_http_call *calls, size_t count) {
         calls[i].status = kit_http_send(http, calls[i].request, calls[i].answer, &calls[i].error);
 }
 
-/* ---- The host of a backend that needs a token, and has no settings */
+/* ---- The host of a backend that requires a token and has no settings */
 
 static void host_log(void *user, uint32_t level, const char *text) {
     (void)user, (void)level, (void)text;

@@ -30,7 +30,7 @@ static const uint8_t *current;
 static size_t current_size;
 static uint64_t state;
 
-/* splitmix64 (Steele, Lea, Flood 2014): any seed is a good one. */
+/* splitmix64 (Steele, Lea, Flood 2014): any seed is suitable. */
 static uint64_t next_random(void) {
     uint64_t z = (state += 0x9E3779B97F4A7C15ull);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -61,7 +61,7 @@ static void on_crash(int number) {
 }
 
 static void run_one(const void *bytes, size_t size) {
-    /* A copy of its own of exactly this size: a read behind the end is a read behind an allocation. */
+    /* A copy of exactly this size, so that a read past the end is a read past the end of the allocation. */
     uint8_t *copy = malloc(size > 0 ? size : 1);
     if (copy == NULL) abort();
     if (size > 0) memcpy(copy, bytes, size);
@@ -100,7 +100,7 @@ static void load(const char *path) {
     free(entries);
 }
 
-/* Puts length bytes into the middle of buf, over `over` bytes that are there. */
+/* Replaces `over` bytes of buf at `at` with length bytes. */
 static void splice(kit_buf *buf, size_t at, size_t over, const void *bytes, size_t length) {
     kit_buf out = {0};
     kit_buf_add(&out, buf->data, at);
@@ -161,7 +161,7 @@ static void run_mutations(uint64_t runs) {
         kit_buf_add(&input, kit_buf_text(seed), seed->length);
         for (size_t n = 1 + below(8); n > 0; n--)
             mutate(&input);
-        alarm(20); /* an input that hangs is a finding, too */
+        alarm(20); /* an input that hangs is a failure, too */
         run_one(input.data, input.length);
         kit_buf_free(&input);
     }
@@ -189,7 +189,7 @@ int main(int argc, char **argv) {
     run_one("", 0);
     for (size_t i = 0; i < corpus_count; i++)
         run_one(kit_buf_text(&corpus[i]), corpus[i].length);
-    /* Sanitizers, which see more of a read beyond the input, take all of them. */
+    /* Sanitized builds, which detect more of the reads past the end of the input, run all of them. */
     if (test_under_valgrind()) runs /= 10;
     run_mutations(runs);
     printf("%zu inputs and %llu mutations in %lld ms\n", corpus_count, (unsigned long long)runs,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A good backend (the SDK's template) that breaks kolm/backend.h in one way: which one is its name. Tests put a name
- * into a copy of the built file, in the place of the one below. */
+/* A good backend (the SDK's template) that breaks kolm/backend.h in one way, selected by its name. Tests overwrite the
+ * name below in a copy of the built file. */
 #define kolm_backend_v1 template_v1
 #include "../../sdk/template/example.c"
 #undef kolm_backend_v1
@@ -18,9 +18,9 @@ static bool is(const char *name) {
     return strcmp(own_name, name) == 0;
 }
 
-static char long_text[2000]; /* x, and a NUL at the end */
+static char long_text[2000]; /* x, with a NUL at the end */
 
-/* ---- What is left behind */
+/* ---- Leftovers of a call */
 
 static void *wait_for_ever(void *unused) {
     for (;;)
@@ -33,7 +33,7 @@ static void leave_thread(void) {
     if (pthread_create(&thread, NULL, wait_for_ever, NULL) == 0) pthread_detach(thread);
 }
 
-/* Like a daemon: orphaned, in its own session. */
+/* Like a daemon: orphaned, in a separate session. */
 static void leave_daemon(void) {
     int ready[2];
     char byte;
@@ -209,7 +209,7 @@ static int32_t never(void *user) {
     return 0;
 }
 
-/* A job so small that it is done soon after its first report: that is where it looks, and not again. */
+/* A job so small that it is done soon after its first report: it checks for cancellation there, and not again. */
 static int32_t train_at_once(const kolm_host_v1_t *host, const kolm_train_args_t *args, kolm_train_result_t *out,
                              kolm_error_t *err) {
     kolm_host_v1_t busy = *host;
@@ -309,7 +309,7 @@ static void count_wrongly(kolm_infer_result_t *out) {
     if (is("infer-device")) memset(out->device, 0xc3, sizeof out->device);
 }
 
-/* Of the first three answers. */
+/* State for spoiling the first three answers. */
 typedef struct spoiled {
     answering answering;
     cJSON *held;
@@ -338,7 +338,7 @@ static kit_status spoiled_row(void *user, const cJSON *row, kolm_error_t *err) {
     return is("infer-swapped") && number == 2 ? infer_row(&s->answering, s->held, err) : KOLM_OK;
 }
 
-/* The template's, with other rows and another flush. */
+/* The template's infer, with changed rows and another flush. */
 static int32_t spoiled_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out,
                              kolm_error_t *err) {
     spoiled s = {.answering = {.output_fd = -1}};
@@ -388,7 +388,7 @@ static int32_t bad_infer(const kolm_host_v1_t *host, const kolm_infer_args_t *ar
     return code;
 }
 
-/* ---- The table; not constant, so that a constructor can spoil it */
+/* ---- The table; not constant, so that a constructor can change it */
 
 extern KOLM_BACKEND_EXPORT kolm_backend_v1_t table __asm__("kolm_backend_v1");
 kolm_backend_v1_t table = {

@@ -139,7 +139,7 @@ static inline void on_log(void *user, const char *backend, uint32_t level, const
     kit_buf_fmt(&logs, "%s\n", text);
 }
 
-/* What reaches for: WHAT ARG;WHAT ARG; ... */
+/* The requests to the plugin: WHAT ARG;WHAT ARG; ... */
 static kit_buf targets;
 
 static inline void want(const char *what, const char *arg) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Animals of the zoo in a directory of their own, and the events of their calls, gathered. */
+/* Plugins of the zoo in a temporary directory, and the collected events of their calls. */
 #ifndef KOLM_TESTS_HOST_FIXTURE_H
 #define KOLM_TESTS_HOST_FIXTURE_H
 
@@ -29,12 +29,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char here[PATH_MAX];    /* where this program and the plugins lie */
+static char here[PATH_MAX];    /* the directory of this program and of the plugins */
 static char program[PATH_MAX]; /* kolm-host */
 static char home[PATH_MAX];    /* the temporary directory of one test */
 static char zoo_dir[PATH_MAX];
 
-/* Nothing in a test of a hanging plugin may hang longer; nothing that works is ever this slow. */
+/* The limit of calls in tests with a plugin that hangs; a call that works is never this slow. */
 #define PATIENCE_MS 60000
 #define SHORT_MS 400
 
@@ -116,7 +116,7 @@ static inline const host_backend *find(const host_registry *registry, const char
     return row;
 }
 
-/* ---- Events, gathered */
+/* ---- Collected events */
 static struct {
     kit_buf logs;     /* one line each, "LEVEL text" */
     kit_buf holdings; /* one line each */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host as a program, for tests of what it does when it is set-uid, installed elsewhere, or killed. */
+/* The host as a program, for tests of how it behaves when it is set-uid, installed elsewhere, or killed. */
 #include "host/host.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@ static void print_log(void *user, const char *backend, uint32_t level, const cha
     fflush(stdout);
 }
 
-/* scan: prints what was found, loads nothing. call NAME: trains with it. */
+/* scan: prints what was found, loads nothing. call NAME: trains with NAME. */
 int main(int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     host_registry *registry = NULL;

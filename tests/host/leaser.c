@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend that puts on record what a script says, and writes down what came of it. */
+/* A backend that records the leases in a script, and writes down the results. */
 #include "kolm/backend.h"
 
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One word a field, "-" for an empty one; "NULL" for none. */
+/* One word per field: "-" for an empty one, "NULL" for NULL. */
 static const char *field(char *word) {
     return strcmp(word, "-") == 0 ? "" : strcmp(word, "NULL") == 0 ? NULL : word;
 }
@@ -32,7 +32,7 @@ static void play(const kolm_host_v1_t *host, char *line, FILE *out) {
     fprintf(out, "%d %s\n", code, err.text);
 }
 
-/* DIR/script, if it is there: each line a lease; "die" ends the process as a crash would. */
+/* Runs DIR/script, if it exists: each line is a lease; "die" ends the process like a crash. */
 static int32_t perform(const kolm_host_v1_t *host, const char *dir) {
     char path[4096], line[2048];
     snprintf(path, sizeof path, "%s/script", dir);
@@ -83,7 +83,8 @@ static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args
     return lease_anyway(host, err);
 }
 
-/* What the name says: gone, running, unknown, forgets (GONE on record and another outcome), odd, fails. */
+/* The lease name selects the outcome: gone, running, unknown, forgets (records GONE and returns another outcome), odd,
+ * fails. */
 static int32_t reclaim(const kolm_host_v1_t *host, const kolm_reclaim_args_t *args, kolm_reclaim_result_t *out,
                        kolm_error_t *err) {
     const kolm_lease_t gone = {.struct_size = (uint32_t)sizeof gone,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A manifest that is good, field by field, and the same with one of them changed. */
+/* A valid manifest, field by field, and the same with one field changed. */
 #ifndef KOLM_TESTS_MANIFEST_FIXTURE_H
 #define KOLM_TESTS_MANIFEST_FIXTURE_H
 
@@ -28,7 +28,7 @@ static const struct field {
 };
 #define FIELDS (sizeof good_fields / sizeof *good_fields)
 
-/* The good manifest with one field replaced ("" leaves it out) or added. */
+/* The valid manifest with one field replaced (value "" omits it) or added. */
 static inline void build(kit_buf *out, const char *key, const char *value) {
     bool replaced = false, first = true;
     kit_buf_clear(out);

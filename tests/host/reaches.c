@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A plugin that tries to access what it may not: the setting "targets" lists what, the log says what succeeded. */
+/* A plugin that tries to access what it may not: the setting "targets" lists the attempts, the log which of them
+ * succeeded. */
 #include "kolm/backend.h"
 
 #include <errno.h>
@@ -46,7 +47,7 @@ static int connect_abstract(const char *name) {
     return good;
 }
 
-/* Whole words of one byte each, through a pair of sockets to a child and back: as worker processes talk. */
+/* Exchanges messages of one byte with a child through a socket pair, as worker processes do. */
 static int talk(void) {
     int pair[2], status = 1;
     char byte = 0;
@@ -60,7 +61,7 @@ static int talk(void) {
     return good && status == 0;
 }
 
-/* The mode that it has, so that nothing comes of it where it can be set; the same for the owner. */
+/* Sets the mode that the file already has, so that a success changes nothing; the same for the owner. */
 static int set_mode(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && chmod(path, st.st_mode & 07777) == 0;
@@ -81,7 +82,7 @@ static int set_times(const char *path) {
     return utimensat(AT_FDCWD, path, times, 0) == 0;
 }
 
-/* The younger calls for the same: by number, as neither the headers nor a library may know them. */
+/* The newer system calls for the same, by number, because the headers and the library may not have them. */
 static int set_attribute_at(const char *path) {
     const struct {
         uint64_t value;
@@ -99,7 +100,7 @@ static int set_flags_at(const char *path) {
            syscall(469 /* file_setattr */, AT_FDCWD, path, &how, sizeof how, 0) == 0;
 }
 
-/* A ring takes orders that no filter of system calls sees, setxattr among them. */
+/* An io_uring can perform operations, setxattr among them, that a filter of system calls does not see. */
 static int open_ring(void) {
     char parameters[120] = {0}; /* struct io_uring_params */
     long ring = syscall(425 /* io_uring_setup */, 1, parameters);
@@ -107,7 +108,7 @@ static int open_ring(void) {
     return ring >= 0;
 }
 
-/* An order to the file system about an open file; on most file systems it does not know it. True: it was asked. */
+/* Sends an ioctl to the file system of a file; most do not implement it. Returns true if it was not blocked. */
 static int order(const char *path, unsigned long number) {
     char nothing[256] = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -118,7 +119,7 @@ static int order(const char *path, unsigned long number) {
     return asked;
 }
 
-/* What is of System V's: looks at it, or removes it. */
+/* Queries or removes an object of System V IPC. */
 static int control(const char *what, int number) {
     struct shmid_ds segment;
     if (strcmp(what, "segment") == 0) return shmctl(number, IPC_STAT, &segment) == 0;
@@ -127,7 +128,7 @@ static int control(const char *what, int number) {
     return shmctl(number, IPC_RMID, NULL) == 0;
 }
 
-/* A socket of the internet, by a protocol that Landlock knows (0: TCP) or does not (262: MPTCP). */
+/* An internet socket, with a protocol that Landlock can restrict (0: TCP) or cannot (262: MPTCP). */
 static int open_socket(int type, int protocol) {
     int fd = socket(AF_INET, type, protocol);
     int good = fd >= 0 || (errno != EPERM && errno != EACCES);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the fence lets through: what is declared and granted, what config.json adds, what the job names. */
+/* What the fence allows: what is declared and granted, what config.json adds, what the job names. */
 #include "fence_fixture.h"
 
 /* ---- What is declared, and what config.json adds */
@@ -50,7 +50,7 @@ START_TEST(test_not_granted) {
     must(host_train(registry, host_find(registry, "reaches"), at("home/.kolm/jobs/one/job"), 1, &call_options, &result,
                     &err),
          &err);
-    ck_assert_int_eq(result.verdict, HOST_NOT_LOADED); /* nor is it called at all */
+    ck_assert_int_eq(result.verdict, HOST_NOT_LOADED); /* it is not called at all */
     ck_assert_msg(count_of("GOT") == 0, "%s", kit_buf_text(&logs));
 }
 END_TEST
@@ -67,14 +67,14 @@ START_TEST(test_more_from_config) {
 }
 END_TEST
 
-/* PATH leads through the home, above it, and into KOLM_HOME: programs run, secrets stay. */
+/* PATH contains directories in the home, above it, and in KOLM_HOME: programs can be run, secrets stay inaccessible. */
 START_TEST(test_variables_that_lead_home) {
     char path[PATH_MAX];
     if (landlock() < 6) return;
     kit_format(path, sizeof path, "/usr/bin:/bin:%s:%s:%s:%s", at("home/bin"), at("home"), at("home/.kolm/keys"), root);
     ck_assert_int_eq(setenv("PATH", path, 1), 0);
     want("run", at("home/bin/tool"));
-    want("read", at("data/beside")); /* root is split around the home */
+    want("read", at("data/beside")); /* root is accessible except for the home */
     configure("");
     (void)call("detect", false);
     ck_assert_msg(count_of("GOT") == 2, "%s", kit_buf_text(&logs));
@@ -99,7 +99,7 @@ START_TEST(test_files_of_the_job) {
                "\"options\":{\"base\":{\"path\":\"%s\"}}}",
                at("data/model.kolm"), at("home/.kolm/keys/signing.pem"), at("home/.kolm/jobs/one/job/linked"),
                at("home/.kolm/jobs/one/job/away/id"), at("base/snapshots/x"));
-    /* An earlier call may have made these: they grant nothing that it did not have. */
+    /* An earlier call may have made these links: they do not extend what the job grants. */
     ck_assert_int_eq(symlink(at("data/beside"), at("home/.kolm/jobs/one/job/linked")), 0);
     ck_assert_int_eq(symlink(at("home/.ssh"), at("home/.kolm/jobs/one/job/away")), 0);
     put("base/blobs/1", "weights\n");
@@ -138,7 +138,7 @@ START_TEST(test_files_of_the_job) {
 }
 END_TEST
 
-/* ---- What is written wrongly */
+/* ---- Invalid configurations */
 #define FOUR "\"/a\",\"/a\",\"/a\",\"/a\","
 #define SEVENTEEN "[" FOUR FOUR FOUR FOUR "\"/a\"]"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls of every slot, the airgap, what is kept elsewhere, and a backend of long ago. */
+/* Calls of every slot, the airgap, remote resources, and a backend with an old ABI. */
 #include "host_fixture.h"
 
 /* ---- The other slots */
@@ -46,7 +46,7 @@ START_TEST(test_cost) {
     rows[1] = find(registry, "null-slots");
     must(host_cost_all(registry, rows, 2, &args, NULL, results, &err), &err);
     ck_assert_int_eq(results[0].verdict, HOST_OK);
-    ck_assert_uint_eq(results[0].cost.duration_ms, INT64_MAX / 1000 * 1000ull); /* 63 bits arrive whole */
+    ck_assert_uint_eq(results[0].cost.duration_ms, INT64_MAX / 1000 * 1000ull); /* all 63 bits are transferred */
     ck_assert_int_eq(results[1].verdict, HOST_UNIMPLEMENTED);
     host_registry_free(registry);
 }
@@ -161,7 +161,7 @@ START_TEST(test_model_is_copied) {
     must(kit_read_file(path, 100, &text, &err), &err);
     ck_assert_str_eq(kit_buf_text(&text), "MODEL\nq\n");
     kit_buf_free(&text);
-    /* Twice is fine: the copies are in place. */
+    /* It can be called twice: the copies already exist. */
     ck_assert_int_eq(call_slot("no-slices", "infer", (host_call_options){0}, -1, -1).verdict, HOST_OK);
     kit_format(path, sizeof path, "%s/job.json", home);
     kit_format(job, sizeof job,
@@ -190,21 +190,21 @@ END_TEST
 START_TEST(test_cancel) {
     add("cancels");
     add("hang-slot");
-    /* One that listens ends by itself. */
+    /* A plugin that checks for cancellation ends by itself. */
     forget();
     seen.cancel_on_log = 1;
     host_result result =
         call_slot("cancels", "train", (host_call_options){.cancel = &cancel, .grace_ms = PATIENCE_MS}, -1, -1);
     ck_assert_int_eq(result.verdict, HOST_CANCELLED);
     ck_assert_int_lt(result.wall_ms, PATIENCE_MS);
-    /* One that does not is ended. */
+    /* A plugin that does not is killed. */
     forget();
     seen.cancel_on_log = 1;
     result = call_slot("hang-slot", "train", (host_call_options){.cancel = &cancel, .grace_ms = 50}, -1, -1);
     ck_assert_int_eq(result.verdict, HOST_CANCELLED);
     ck_assert_int_eq(result.error.code, KOLM_E_CANCELLED);
     forget();
-    /* A deadline is a cancellation of another name. */
+    /* A deadline cancels in the same way. */
     result = call_slot("cancels", "train", (host_call_options){.timeout_ms = 200, .grace_ms = PATIENCE_MS}, -1, -1);
     ck_assert_int_eq(result.verdict, HOST_TIMED_OUT);
     cancel = 1;
@@ -220,12 +220,12 @@ START_TEST(test_airgap) {
     add("probe");
     host_result outside = detect_with("probe", (host_call_options){.timeout_ms = PATIENCE_MS, .network = true});
     ck_assert_int_eq(outside.verdict, HOST_OK);
-    /* The control: what is closed without the airgap proves nothing. */
+    /* The control: the test only counts if these are open without the airgap. */
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "unix open\n1 inet open\n1 inet-dgram open\n"));
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "socketpair open\n1 child open\n"));
     host_result inside = detect_with("probe", (host_call_options){.timeout_ms = PATIENCE_MS, .airgap_strict = true});
     ck_assert_msg(inside.verdict == HOST_OK, "%s", inside.error.text); /* threads, memory and files included */
-    /* A pair leads nowhere else; workers of Python's talk through such. */
+    /* A socket pair connects to no other process; Python's worker processes use one. */
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "socketpair open\n1 child closed\n"));
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "unix closed\n1 inet closed\n1 inet-dgram closed\n"));
     ck_assert(inside.sandbox.requested && inside.sandbox.enforced);
@@ -277,7 +277,7 @@ START_TEST(test_airgap_wants_no_socket_in) {
 }
 END_TEST
 
-/* ---- What is kept elsewhere */
+/* ---- Remote resources */
 static host_result status_of(const char *name, const char *slot, host_call_options options) {
     add(name);
     forget();
@@ -320,7 +320,7 @@ START_TEST(test_status_of_the_bad) {
 }
 END_TEST
 
-/* A kolm of 1.0, which had no status: as a plugin sees it. */
+/* Simulates a host of ABI 1.0, which had no status. */
 START_TEST(test_first_host) {
     static const host_audit first = {.first_minor = true};
     const host_call_options options = {.timeout_ms = PATIENCE_MS, .audit = &first};
@@ -337,7 +337,7 @@ START_TEST(test_first_host) {
 }
 END_TEST
 
-/* ---- A backend of long ago */
+/* ---- A backend with an old ABI */
 static void add_old(const char *name) {
     char from[PATH_MAX], to[PATH_MAX];
     kit_format(from, sizeof from, "%s/../abi/%s.so", here, name);
@@ -396,7 +396,7 @@ START_TEST(test_replaced_after_scan) {
     static host_result result;
     add("good");
     host_registry *registry = scan();
-    add("good"); /* another inode of the same name */
+    add("good"); /* another inode with the same name */
     must(host_detect(registry, find(registry, "good"), NULL, &result, &err), &err);
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
     ck_assert_ptr_nonnull(strstr(result.error.text, "was replaced"));
@@ -404,7 +404,7 @@ START_TEST(test_replaced_after_scan) {
 }
 END_TEST
 
-/* Nothing is left in the place for scratch, however a call ended. */
+/* The directory for scratch files is empty after a call, however it ended. */
 START_TEST(test_scratch_is_removed) {
     char scratch[PATH_MAX];
     static const char *const names[] = {"threads", "crash-slot", "hang-slot", "exits"};
@@ -421,7 +421,7 @@ START_TEST(test_scratch_is_removed) {
 }
 END_TEST
 
-/* Scratch directories of a killed kolm are removed by the next one; those in use, and other directories, stay. */
+/* kolm removes the scratch directories of a kolm that was killed; those in use, and other directories, stay. */
 START_TEST(test_scratch_of_the_dead_is_removed) {
     static const struct {
         const char *name;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fence: what no backend gets, and what every call has. */
+/* The fence: what no backend can access, and what every call can. */
 #include "fence_fixture.h"
 
 /* ---- Always denied */
@@ -58,10 +58,10 @@ START_TEST(test_nothing_of_others) {
 }
 END_TEST
 
-/* Landlock sees none of these: each would open a file to others, or have it run as its owner. */
+/* Landlock restricts none of these, which could make a file accessible to others, or run as its owner. */
 static const char *const settings_of_files[] = {"mode", "owner", "times", "attribute", "attribute-at", "flags-at"};
 
-/* own: not attributes and flags, which some file systems do not have. */
+/* own: without attributes and flags, which some file systems do not support. */
 static size_t want_settings_of(const char *path, bool own) {
     size_t n = sizeof settings_of_files / sizeof *settings_of_files - (own ? 3 : 0);
     for (size_t i = 0; i < n; i++)
@@ -87,7 +87,7 @@ static void check_settings(const char *slot, bool airgap) {
     configure("");
     host_result result = call(slot, airgap);
     ck_assert(has_mechanism(&result, "seccomp_unseen"));
-    /* A container that allows no namespaces: the receipt says so. */
+    /* A container without namespaces: the receipt reports it. */
     if (strcmp(slot, "train") == 0 && !has_mechanism(&result, "read_only_mounts")) {
         ck_assert_uint_gt(result.sandbox.lack_count, 0);
         return;
@@ -111,7 +111,7 @@ START_TEST(test_settings_of_files) {
 }
 END_TEST
 
-/* Ways around the filter that detect has in the place of mounts, and what System V and POSIX keep without a file. */
+/* Ways around the filter that detect has instead of mounts, and System V and POSIX objects that are not files. */
 static void check_ways_around(const char *slot, bool airgap, const int ids[3], const char *queue) {
     size_t wanted = 5;
     want_number("segment", ids[0]);
@@ -119,7 +119,7 @@ static void check_ways_around(const char *slot, bool airgap, const int ids[3], c
     want_number("semaphore", ids[1]);
     want_number("messages", ids[2]);
     want("queue", queue);
-    if (strcmp(slot, "detect") == 0) { /* others may have rings, and mounts answer for what is asked through them */
+    if (strcmp(slot, "detect") == 0) { /* other slots may use io_uring, limited by the mounts */
         kit_buf_str(&targets, "ring -;stream 0;stream 262;datagram 0;"); /* 262: MPTCP */
         want("verity", at("plugins/reaches.so"));
         want("subvolume", at("plugins"));
@@ -148,7 +148,7 @@ START_TEST(test_ways_around) {
 }
 END_TEST
 
-/* The control: the same is accessible without a fence, or a test of the fence would prove nothing. */
+/* The control: all of this is accessible without a fence, otherwise the tests of the fence would prove nothing. */
 START_TEST(test_without_fence) {
     want("read", at("home/.kolm/keys/signing.pem"));
     want("append", at("home/.profile"));
@@ -173,7 +173,7 @@ START_TEST(test_without_fence) {
 }
 END_TEST
 
-/* ---- What every call has */
+/* ---- What every call can access */
 static void check_all_got(const char *slot, bool airgap) {
     size_t n = 0;
     want("read", "/usr/bin/env");

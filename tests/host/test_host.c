@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host against a zoo of bad plugins: the exact verdict on each, and that the others still work. */
+/* The host with a zoo of bad plugins: the exact verdict on each, and that the other plugins still work. */
 #include "host_fixture.h"
 
 /* ---- The zoo */
 static const struct animal {
     const char *name;
     host_verdict verdict;
-    const char *words; /* part of the error text, or of the reason */
+    const char *words; /* part of the error text or of the reason */
     bool hangs;
 } animals[] = {
     {"good", HOST_OK, "a zoo animal", false},
@@ -40,7 +40,7 @@ static const struct animal {
     {"forks", HOST_OK, "a zoo animal", false},
     {"forks-away", HOST_OK, "a zoo animal", false},
     {"fails", HOST_FAILED, "the quota of the zoo is used up", false},
-    {"names-scratch", HOST_FAILED, "cannot read [scratch]/weights", false}, /* it is gone by now */
+    {"names-scratch", HOST_FAILED, "cannot read [scratch]/weights", false}, /* it is removed by then */
     {"odd-code", HOST_FAILED, "odd-code: detect failed with 4711, which is not a KOLM_E_* code, and gave no reason",
      false},
     {"mute", HOST_FAILED,
@@ -74,12 +74,12 @@ static void check_animal(const struct animal *animal, const host_result *result)
     ck_assert_int_eq(kit_utf8_valid(words, strlen(words)), strlen(words));
     if (result->verdict != HOST_OK) ck_assert_int_ne(result->error.code, KOLM_OK);
     bool ended = result->verdict == HOST_CRASHED || result->verdict == HOST_NO_REPLY;
-    if (ended && result->loaded) /* who is to be told */
+    if (ended && result->loaded) /* names who to report it to */
         ck_assert_msg(strstr(result->error.remedy, result->vendor) != NULL, "%s: %s", animal->name,
                       result->error.remedy);
 }
 
-/* Runs beside us on one processor, in a session of its own, which is a share of the processor's time of its own. */
+/* Uses one processor, in a separate session, which has its own share of CPU time. */
 static pid_t spin_on(const cpu_set_t *one) {
     pid_t pid = fork();
     if (pid != 0) return pid;
@@ -90,8 +90,8 @@ static pid_t spin_on(const cpu_set_t *one) {
     }
 }
 
-/* A quarter of a second's work takes longer than a second on a processor shared by eight others: not the plugin's
- * fault. The other tests share it too, and the deadline grows to six times what it is and not further. */
+/* A quarter of a second of work takes longer than a second on a processor shared with eight other processes, which is
+ * not the plugin's fault. The other tests share it, too; the deadline is extended to at most six times its value. */
 START_TEST(test_a_busy_machine_changes_no_answer) {
     enum { SPINNERS = 8 };
     pid_t spinners[SPINNERS];
@@ -126,7 +126,7 @@ START_TEST(test_zoo_one_by_one) {
 }
 END_TEST
 
-/* All of them at once: those that hang cost the others nothing, and all are over at the one deadline. */
+/* All of them at once: those that hang do not delay the others, and all end at the common deadline. */
 START_TEST(test_zoo_together) {
     static host_result results[ANIMALS];
     const host_backend *rows[ANIMALS];
@@ -153,7 +153,7 @@ START_TEST(test_zoo_together) {
 }
 END_TEST
 
-/* Fewer descriptors than all of them together need: they take turns. */
+/* Fewer descriptors than all of them need together: they take turns. */
 START_TEST(test_few_descriptors) {
     static const char *const names[] = {"good",        "prints",      "network",   "threads",
                                         "long-struct", "newer-minor", "no-slices", "floods"};
@@ -198,7 +198,7 @@ START_TEST(test_identity) {
     ck_assert_uint_lt(result.peak_memory_bytes, 1ull << 33);
     result = detect("null-slots");
     ck_assert_uint_eq(result.slots, 0);
-    ck_assert_str_eq(result.version, "1.2.3"); /* what it is, is known even so */
+    ck_assert_str_eq(result.version, "1.2.3"); /* its identity is known anyway */
     forget();
 }
 END_TEST
@@ -231,7 +231,7 @@ static const char *give_secret(void *user, const char *name) {
     return strcmp(name, "ZOO_TOKEN") == 0 ? "canary\"\\12\n\xc3\xa9" : NULL;
 }
 
-/* The value of a secret is in no line and no error, as it is or escaped. */
+/* The value of a secret is in no log line and no error, verbatim or escaped. */
 START_TEST(test_secrets_are_not_told) {
     add_as(zoo_dir, "tells", "tells", ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[]");
     host_result result = detect_with(
@@ -268,7 +268,8 @@ START_TEST(test_undeclared_settings) {
 }
 END_TEST
 
-/* More that hang than may run at once, all before one that is well: it gets its whole time when its turn comes. */
+/* More hanging plugins than may run at once, all before a good one: the good one gets its whole time when its turn
+ * comes. */
 START_TEST(test_the_deadline_is_each_ones_own) {
     enum { HANGING = 130 };
     static host_result results[HANGING + 1];
@@ -329,7 +330,7 @@ START_TEST(test_flood_is_rated) {
     ck_assert_uint_eq(result.device_count, HOST_DEVICES_MAX);
     ck_assert_msg(seen.log_count >= 400 && seen.log_count < 10000, "%u lines of 20000", seen.log_count);
     ck_assert_uint_le(seen.progress_count, 2 + (unsigned)(result.wall_ms / 50));
-    ck_assert_uint_eq(seen.progress.step, 20000); /* the last one is never the one that is dropped */
+    ck_assert_uint_eq(seen.progress.step, 20000); /* the last one is never dropped */
     ck_assert_uint_ge(seen.metric_count, 2);      /* the first and the last */
     ck_assert_uint_le(seen.metric_count, 2 + (unsigned)(result.wall_ms / 50));
     ck_assert(seen.value >= 20000 && seen.value <= 20000);
@@ -337,7 +338,7 @@ START_TEST(test_flood_is_rated) {
         strstr(kit_buf_text(&seen.logs), "2 detect: a device was left out: kolm takes 64 of them; report"));
     ck_assert_ptr_nonnull(
         strstr(kit_buf_text(&seen.logs), "2 detect: the metric 'Not A Name' was dropped: not a valid metric name"));
-    ck_assert_uint_eq(seen.holding_count, 0); /* only status has some */
+    ck_assert_uint_eq(seen.holding_count, 0); /* only status reports holdings */
     ck_assert_ptr_nonnull(strstr(kit_buf_text(&seen.logs), "log lines came too fast and are not shown"));
     const char *first = kit_buf_text(&seen.logs);
     ck_assert_uint_eq(strcspn(first, "\n"), 2 + HOST_LOG_MAX);
@@ -351,7 +352,7 @@ static bool is_gone(pid_t pid) {
     kit_format(path, sizeof path, "/proc/%ld/stat", (long)pid);
     bool gone = kit_read_file(path, 4096, &text, NULL) != KOLM_OK;
     const char *end = gone ? NULL : strrchr(kit_buf_text(&text), ')');
-    if (end && (end[2] == 'Z' || end[2] == 'X')) gone = true; /* dead, and waiting for its parent to look */
+    if (end && (end[2] == 'Z' || end[2] == 'X')) gone = true; /* dead, but not yet reaped */
     kit_buf_free(&text);
     return gone;
 }
@@ -381,7 +382,7 @@ START_TEST(test_memory_limit) {
     add("hog");
     host_result result =
         detect_with("hog", (host_call_options){.timeout_ms = PATIENCE_MS, .memory_limit_bytes = 1u << 30});
-    if (KOLM_FP_SANITIZER != 0) return; /* no limit where a shadow of the memory is memory too */
+    if (KOLM_FP_SANITIZER != 0) return; /* no limit, because shadow memory would count, too */
     ck_assert_int_eq(result.verdict, HOST_FAILED);
     ck_assert_int_eq(result.error.code, KOLM_E_RESOURCE_EXHAUSTED);
     ck_assert_ptr_nonnull(strstr(result.error.text, "no memory after 15 pieces"));
@@ -433,7 +434,7 @@ START_TEST(test_secrets) {
 }
 END_TEST
 
-/* Which are set is told, the value of none but an address. */
+/* The plugin learns which secrets are set, but no values except addresses. */
 START_TEST(test_secrets_withheld) {
     setenv("ZOO_FOREIGN_TOKEN", "not passed on", 1);
     add_as(zoo_dir, "secrets", "secrets",
@@ -489,7 +490,7 @@ START_TEST(test_secret_that_is_no_text) {
     add("good");
     add_manifest(zoo_dir, "good", ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[]");
     host_result result = detect_with("good", (host_call_options){.timeout_ms = PATIENCE_MS});
-    ck_assert_int_eq(result.verdict, HOST_OK); /* nobody there to give any */
+    ck_assert_int_eq(result.verdict, HOST_OK); /* no callback provides any */
     forget();
 }
 END_TEST

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host service lease and the slot reclaim: what is recorded, what is refused, and what is on the disk
+/* The host service lease and the slot reclaim: what is recorded, what is rejected, and what is in the journal
  * afterwards. */
 #include "host/host.h"
 #include "host/protocol.h"
@@ -112,7 +112,7 @@ static char *perform(const char *script, host_call_options options) {
     return get("said");
 }
 
-/* Reads the journal: number of lines, the last of which goes to *out; tree is for the caller to free. */
+/* Reads the journal: returns the number of lines and writes the last one to *out; the caller must free tree. */
 static size_t lines_of(host_lease_line *out, cJSON **tree) {
     char *text = get("journal"), *at = text;
     kolm_error_t err = KIT_ERROR_INIT;
@@ -144,7 +144,7 @@ START_TEST(test_records) {
     ck_assert_msg(result.verdict == HOST_OK, "%s", result.error.text);
     ck_assert_str_eq(said, "0 \n0 \n0 \n0 \n");
     ck_assert_str_eq(kit_buf_text(&breaches), "");
-    ck_assert_uint_eq(lines_of(&line, &tree), 3); /* the second GONE is none */
+    ck_assert_uint_eq(lines_of(&line, &tree), 3); /* the second GONE is not recorded */
     ck_assert_str_eq(line.event, "gone");
     ck_assert_str_eq(line.name, "kolm-1");
     ck_assert_uint_eq(line.billed_micro_usd, 1234);
@@ -154,7 +154,7 @@ START_TEST(test_records) {
 }
 END_TEST
 
-/* script, what it must come to ("" anything), what is on record afterwards. */
+/* script, the expected result ("" any), and the number of records afterwards. */
 static void refused(const char *script, const char *code, const char *breach, size_t on_record) {
     host_lease_line line;
     cJSON *tree;
@@ -238,8 +238,7 @@ START_TEST(test_where_it_may_not) {
 }
 END_TEST
 
-/* What a call leaves on record, however it ends, is there; and what was left half written spoils no line but its
- * own. */
+/* What a call recorded stays in the journal, however the call ends; an incomplete line corrupts no other line. */
 START_TEST(test_ends) {
     host_lease_line line;
     cJSON *tree = NULL;
@@ -268,7 +267,7 @@ START_TEST(test_disk_is_full) {
     call("train", online, NULL);
     char *said = get("said"), *second = strchr(said, '\n');
     ck_assert_msg(strncmp(said, "8 the lease kolm-1 could not be recorded", 40) == 0, "%s", said);
-    ck_assert(second != NULL && second[1] == '8'); /* the name was not used */
+    ck_assert(second != NULL && second[1] == '8'); /* the failed record did not reserve the name */
     free(said);
 }
 END_TEST
@@ -302,7 +301,7 @@ START_TEST(test_reclaim) {
     call("reclaim", online, &args);
     ck_assert_str_eq(result.error.text, "the zoo is closed");
     ck_assert_uint_eq(lines_of(&line, &tree), 0);
-    args = about("strange-1"); /* would rent another */
+    args = about("strange-1"); /* belongs to another rental */
     call("reclaim", online, &args);
     ck_assert_int_eq(result.error.code, KOLM_E_PERMISSION_DENIED);
     args = about("forgets-1");

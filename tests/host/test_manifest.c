@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Manifests: what each field may be, what is said of one that is wrong, and what config.json replaces. */
+/* Manifests: the valid values of each field, the errors for invalid ones, and what config.json overrides. */
 #include "../suite.h"
 #include "host/host.h"
 #include "manifest_fixture.h"
@@ -41,7 +41,7 @@ START_TEST(test_manifest_good) {
     ck_assert_uint_eq(m->require_count, 3);
     ck_assert_int_eq(m->requires[1].kind, HOST_REQUIRE_PATH);
     ck_assert_str_eq(m->requires[1].value, "/dev/acme");
-    ck_assert_str_eq(m->hint, "ACME_TOKEN"); /* made of auth, as none was given */
+    ck_assert_str_eq(m->hint, "ACME_TOKEN"); /* taken from auth, because none was given */
     ck_assert_uint_eq(m->overridden, 0);
     ck_assert(host_manifest_may_read(m, "ACME_TOKEN"));
     ck_assert(!host_manifest_may_read(m, "ACME_REGION"));
@@ -184,7 +184,7 @@ START_TEST(test_manifest_bad_fields) {
         char key[80];
         kit_status status = parse_with(bad_fields[i].key, bad_fields[i].good, &m, &err);
         ck_assert_msg(status == KOLM_E_INVALID_ARGUMENT, "%s: %s was taken", bad_fields[i].key, bad_fields[i].good);
-        /* A billing that does not fit its price is said of the price. */
+        /* If billing does not match the price, the error names the price. */
         kit_format(key, sizeof key, "\"%s\"",
                    strcmp(bad_fields[i].key, "billing") == 0 && i > 14 ? "cost_per_hour_usd" : bad_fields[i].key);
         ck_assert_msg(strstr(err.text, key) != NULL, "%s is not named in '%s'", key, err.text);
@@ -231,7 +231,7 @@ START_TEST(test_manifest_good_fields) {
 }
 END_TEST
 
-/* What a later minor brought is left out and told; what is mistyped in one of today's is an error. */
+/* Fields from a later minor version are ignored with a warning; a current field of the wrong type is an error. */
 START_TEST(test_manifest_of_a_newer_minor) {
     static const char more[] = "\"1.99\",\"colour\":\"red\",\"recipes\":[{\"name\":\"nb\",\"shade\":1,\"options\":[{"
                                "\"key\":\"alpha\",\"type\":"
@@ -267,7 +267,7 @@ START_TEST(test_recipes) {
         "{\"key\":\"fast\",\"type\":\"boolean\",\"summary\":\"F.\"},"
         "{\"key\":\"system\",\"type\":\"string\",\"summary\":\"S.\"}]},{\"name\":\"lora\",\"options\":[]}]";
     static const struct {
-        const char *name, *value, *says; /* says NULL: taken */
+        const char *name, *value, *says; /* says NULL: accepted */
     } given[] = {
         {"alpha", "0.5", NULL},
         {"alpha", "1e0", NULL},
@@ -304,7 +304,7 @@ START_TEST(test_recipes) {
                       err.text);
         if (given[i].says) ck_assert_msg(strstr(err.text, given[i].says) != NULL, "%s", err.text);
         if (given[i].says) ck_assert_str_ne(err.remedy, "");
-        ck_assert_int_eq(host_recipe_check(linear, "acme", object, &err), KOLM_OK); /* does not say what it takes */
+        ck_assert_int_eq(host_recipe_check(linear, "acme", object, &err), KOLM_OK); /* it declares no options */
         ck_assert_int_eq(host_recipe_check(lora, "acme", object, &err), KOLM_E_INVALID_ARGUMENT);
         cJSON_Delete(object);
     }
@@ -360,7 +360,7 @@ START_TEST(test_override) {
     ck_assert_uint_eq(m->offer.perf_units, 50000);
     ck_assert_uint_eq(m->offer.tier, 3);
     ck_assert_uint_eq(m->offer.cold_start_seconds, 0);
-    ck_assert_str_eq(m->offer.kind, "cloud-serverless"); /* not the user's to change: a setting like any other */
+    ck_assert_str_eq(m->offer.kind, "cloud-serverless"); /* not configurable: treated like any setting */
     ck_assert_uint_eq(m->overridden,
                       HOST_OVERRIDE_COST | HOST_OVERRIDE_PERF | HOST_OVERRIDE_TIER | HOST_OVERRIDE_COLD_START);
     host_manifest_free(m);

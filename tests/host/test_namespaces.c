@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first process of a namespace, when the one that made it dies: at each moment it ends too. Linked with
- * namespaces.c alone, so that a test can hold a process at the moment that it is about. */
+/* The first process of a namespace ends when the process that made it dies, whenever that is. Linked only with
+ * namespaces.c, so that a test can stop a process at the moment under test. */
 #include "host/child/child.h"
 
 #include "../suite.h"
@@ -15,7 +15,7 @@
 #define LIMIT_SECONDS 20
 #define NO_NAMESPACES 77
 
-static int at_it[2], go[2]; /* the first process says that it is at the moment, and may go on */
+static int at_it[2], go[2]; /* the first process reports that it is at the moment, and may continue */
 static bool held, cancelled, lacks;
 
 int __real_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
@@ -30,7 +30,7 @@ int __wrap_prctl(int option, unsigned long a, unsigned long b, unsigned long c, 
     return __real_prctl(option, a, b, c, d);
 }
 
-/* ---- What namespaces.c needs of the others: a wish to stop that came earlier than all of this */
+/* ---- What namespaces.c needs from other files; here, a request to stop that came earlier */
 bool child_cancelled(void) {
     return cancelled;
 }
@@ -65,13 +65,13 @@ static void setup(void) {
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     ck_assert_int_eq(sigprocmask(SIG_BLOCK, &child, NULL), 0);
-    ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* it gets what its children leave */
+    ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* it becomes the parent of orphans */
     ck_assert_int_eq(pipe(at_it), 0);
     ck_assert_int_eq(pipe(go), 0);
     held = cancelled = false;
 }
 
-/* True when all that `maker` left has ended, waiting for it. */
+/* Waits until all processes that `maker` left have ended; false if they do not. */
 static bool all_ended(void) {
     sigset_t child;
     const struct timespec limit = {.tv_sec = LIMIT_SECONDS};
@@ -91,7 +91,7 @@ START_TEST(test_maker_that_dies_before_the_first_process_can_hear_of_it) {
     pid_t maker = fork();
     if (maker == 0) separate(getppid());
     close(at_it[1]);
-    if (read(at_it[0], &byte, 1) != 1) { /* a container that allows no namespaces */
+    if (read(at_it[0], &byte, 1) != 1) { /* a container without namespaces */
         int how = 0;
         ck_assert_int_eq(waitpid(maker, &how, 0), maker);
         ck_assert_int_eq(WEXITSTATUS(how), NO_NAMESPACES);
@@ -109,7 +109,7 @@ START_TEST(test_caller_that_died_before_there_were_processes) {
     int how = 0;
     cancelled = true;
     pid_t maker = fork();
-    if (maker == 0) separate(getppid() + 1); /* another than its parent: the caller has gone */
+    if (maker == 0) separate(getppid() + 1); /* not its parent: the caller no longer exists */
     ck_assert_int_eq(waitpid(maker, &how, 0), maker);
     ck_assert(WIFEXITED(how) && (WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == NO_NAMESPACES));
     ck_assert_msg(all_ended(), "the first process lives on with no other beside it");
@@ -122,7 +122,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_set_timeout(tests, 2 * LIMIT_SECONDS);
     suite_add_tcase(suite, tests);
-    if (test_under_valgrind()) return run_suite(suite); /* it knows neither mount without a type nor mount_setattr */
+    if (test_under_valgrind()) return run_suite(suite); /* supports neither mount without a type nor mount_setattr */
     tcase_add_test(tests, test_maker_that_dies_before_the_first_process_can_hear_of_it);
     tcase_add_test(tests, test_caller_that_died_before_there_were_processes);
     return run_suite(suite);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of a plugin: hashed before they are loaded, the same for all calls of a registry, whatever becomes of the
- * file; and that nothing which a plugin writes in the host's name counts. */
+/* The bytes of a plugin: hashed before they are loaded, the same for all calls of a registry, whatever happens to the
+ * file. And forged replies in the name of kolm-host are ignored. */
 #include "../suite.h"
 #include "host/host.h"
 #include "kolm/kit/digest.h"
@@ -24,11 +24,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static char here[PATH_MAX];    /* where this program and the plugins lie */
+static char here[PATH_MAX];    /* the directory of this program and of the plugins */
 static char program[PATH_MAX]; /* kolm-host */
 static char home[PATH_MAX];    /* the temporary directory of one test; its directory zoo/in is searched */
 static char dir[PATH_MAX];
-static kit_buf logs; /* one line each */
+static kit_buf logs; /* one per line */
 
 static void must(kit_status status, const kolm_error_t *err) {
     ck_assert_msg(status == KOLM_OK, "%s", err->text);
@@ -62,7 +62,7 @@ static const char *in(const char *where, const char *file) {
     return path;
 }
 
-/* Puts the built `animal` there under the name by rename, as package managers do. */
+/* Installs the built `animal` there under the name by a rename, as package managers do. */
 static void install(const char *animal, const char *name) {
     kit_buf bytes = {0};
     kolm_error_t err = KIT_ERROR_INIT;
@@ -71,7 +71,7 @@ static void install(const char *animal, const char *name) {
     kit_buf_free(&bytes);
 }
 
-/* Writes it into the file that is there, until the kernel's clock for files has moved on too. */
+/* Overwrites the existing file until the kernel's clock for file times has advanced, too. */
 static void write_over(const char *animal, const char *name) {
     kit_buf bytes = {0};
     kolm_error_t err = KIT_ERROR_INIT;
@@ -163,7 +163,7 @@ static const char *sha256_of(const char *path) {
     return hex[next++ % 2];
 }
 
-/* As on a system that has no sealed memory. Only this process, which check forked for one test. */
+/* Simulates a system without sealed memory, in this process only, which check forked for one test. */
 static void forbid_memory(void) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -176,7 +176,7 @@ static void forbid_memory(void) {
     ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
 }
 
-/* ---- What became of the file */
+/* ---- What happened to the file */
 static void try_upgrade(void) {
     add("where");
     host_registry *registry = scan();
@@ -208,7 +208,7 @@ START_TEST(test_upgrade_without_sealed_memory) {
 }
 END_TEST
 
-/* Who reads ahead gets what a call alone would, its errors too; and a call need not follow. */
+/* A call after reading ahead has the same results and errors as without it; reading ahead without a call is allowed. */
 START_TEST(test_read_ahead) {
     add("where");
     host_registry *registry = scan();
@@ -221,7 +221,7 @@ START_TEST(test_read_ahead) {
     host_plugin_read_ahead(row);
     expect(call(registry, "where", INFER), "1.2.3", old, HOST_PLUGIN_REPLACED);
     host_registry_free(registry);
-    for (int i = 0; i < 20; i++) { /* freed while it is read */
+    for (int i = 0; i < 20; i++) { /* freed during the read */
         registry = scan();
         host_plugin_read_ahead(host_find(registry, "where"));
         host_registry_free(registry);
@@ -278,8 +278,7 @@ START_TEST(test_mapped_for_writing) {
 }
 END_TEST
 
-/* What was looked at before the first call is what that one loads, or it loads nothing: not even a file changed in
- * place. */
+/* The first call loads exactly what was hashed before, or nothing: a file that was overwritten is not loaded. */
 START_TEST(test_digest_binds) {
     char sha256[KIT_SHA256_HEX];
     kolm_error_t err = KIT_ERROR_INIT;
@@ -301,7 +300,7 @@ START_TEST(test_digest_binds) {
 }
 END_TEST
 
-/* Many at once keep nothing, but what they read counts. */
+/* Batch calls keep no copies of the files, but later calls must match the digests that they computed. */
 /* ---- Many at once */
 static const char *const crowd[] = {"self", "good", "where", "prints", "fails", "exits"};
 #define CROWD (sizeof crowd / sizeof *crowd)
@@ -316,7 +315,7 @@ static void on_log_of_self(void *user, const char *backend, uint32_t level, cons
     if (strcmp(backend, "self") == 0) on_log(user, backend, level, text);
 }
 
-/* Each as it would be alone. */
+/* The results are those of single calls. */
 static void check_crowd(const host_registry *registry) {
     static host_result results[CROWD];
     static const host_verdict verdicts[] = {HOST_OK, HOST_OK, HOST_OK, HOST_OK, HOST_FAILED, HOST_NO_REPLY};
@@ -333,7 +332,7 @@ static void check_crowd(const host_registry *registry) {
         ck_assert_msg(results[i].verdict == verdicts[i], "%s: %s", crowd[i], results[i].error.text);
 }
 
-/* As a process that was started for it alone: the same but for numbers. */
+/* The process is like one started for a single plugin, except for its ids. */
 START_TEST(test_many_are_like_one) {
     host_registry *registry = add_crowd();
     ck_assert_int_eq(call(registry, "self", DETECT)->verdict, HOST_OK);
@@ -353,7 +352,7 @@ static void use_script(const char *what) {
     kit_copy(program, sizeof program, in(home, "kolm-host"));
 }
 
-/* The process that is to be copied ends at once, or never answers. */
+/* The process that is to be forked ends at once, or never answers. */
 START_TEST(test_many_without_copies) {
     char whole[PATH_MAX];
     kit_copy(whole, sizeof whole, program);
@@ -397,7 +396,7 @@ START_TEST(test_by_path) {
 }
 END_TEST
 
-/* Its own library is found by $ORIGIN, and still when the plugin is no longer where it was. */
+/* Its private library is found by $ORIGIN, also if the plugin was moved or removed. */
 START_TEST(test_library_beside) {
     add("beside");
     install("libzoo-private.so", "libzoo-private.so");
@@ -418,13 +417,12 @@ END_TEST
 
 static atomic_bool exchanging;
 
-/* The directory of the plugins and one with others of the same names, to and fro. Files have the same times before and
- * after. */
+/* Repeatedly exchanges the directory of the plugins with one that has files of the same names and times. */
 static void *exchange(void *other) {
     long done = 0;
     while (done == 0 && exchanging) {
         done = syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u /* RENAME_EXCHANGE */);
-        sched_yield(); /* valgrind runs one thread at a time, and lets a busy one keep its turn */
+        sched_yield(); /* valgrind runs one thread at a time and does not preempt a busy one */
     }
     if (access(in(home, "zoo/in/good"), F_OK) != 0) (void)!syscall(SYS_renameat2, AT_FDCWD, dir, AT_FDCWD, other, 2u);
     return NULL;
@@ -462,7 +460,7 @@ START_TEST(test_directory_exchanged) {
 }
 END_TEST
 
-/* ---- In the host's name */
+/* ---- Replies in the name of kolm-host */
 static void expect_lie(const char *name, bool airgap) {
     host_registry *registry = scan();
     const host_result *result = call_with(registry, name, DETECT, (host_call_options){.airgap_strict = airgap});
@@ -512,7 +510,7 @@ int main(void) {
     tcase_add_test(all, test_library_beside);
     tcase_add_test(all, test_directory_exchanged);
     tcase_add_test(all, test_lies);
-    /* Last: where tests do not fork, as under valgrind, there is no memory from here on. */
+    /* Last: if tests do not fork, as under valgrind, sealed memory stays unavailable from here on. */
     tcase_add_test(all, test_upgrade_without_sealed_memory);
     tcase_add_test(all, test_written_over_without_sealed_memory);
     tcase_add_test(all, test_mapped_for_writing);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What only whole processes can show: set-uid, an installed tree that was moved, a caller that is killed, secrets in /proc."""
+"""Tests that need whole processes: set-uid, an installed tree that was moved, a caller that is killed, secrets in /proc."""
 import json
 import os
 import select
@@ -36,7 +36,7 @@ def session_of(pid):
 
 
 def living(session):
-    """The processes of a call, what they left included: all are in the session that kolm-host began."""
+    """Returns the processes of a call and those that they left behind: all are in the session that kolm-host started."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -48,7 +48,7 @@ def living(session):
 
 
 def outer(number, session):
-    """The process of such a call that has this number in its own namespace."""
+    """Returns the process of the call that has this number in its own namespace."""
     for pid in living(session):
         with open(f"/proc/{pid}/status", encoding="ascii") as file:
             if next(line for line in file if line.startswith("NSpid:")).split()[-1] == str(number):
@@ -68,7 +68,7 @@ class Process(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.dir, True)
 
     def tree(self, *names):
-        """An installed tree with these backends; gives the path of the program in it."""
+        """Makes an installed tree with these backends; returns the path of the program in it."""
         prefix = os.path.join(self.dir, "prefix")
         program = os.path.join(prefix, "bin", "probe")
         for source, target in ((PROBE, program), (HOST, os.path.join(prefix, LIBEXEC, "kolm-host"))):
@@ -124,13 +124,13 @@ class Process(unittest.TestCase):
         self.fill(evil, "good", "prints")
         environment = {"KOLM_BACKEND_PATH": evil, "KOLM_HOME": self.dir, "HOME": self.dir, "LTDL_LIBRARY_PATH": evil}
         plain = self.run_probe(program, "scan", env=environment, user=NOBODY, group=NOBODY, extra_groups=[])
-        self.assertIn(f"row prints 0 0 {evil}/prints.so\n", plain.stdout)  # the control: the variable does work
+        self.assertIn(f"row prints 0 0 {evil}/prints.so\n", plain.stdout)  # the control: the variable has an effect
         os.chmod(program, 0o4755)
         elevated = self.run_probe(program, "scan", env=environment, user=NOBODY, group=NOBODY, extra_groups=[])
         if elevated.stdout == plain.stdout and os.statvfs(program).f_flag & os.ST_NOSUID:
             self.skipTest("this file system knows no set-uid")
         self.assertEqual(elevated.returncode, 0, elevated.stdout)
-        self.assertNotIn(self.dir, elevated.stdout)  # neither the variable's place nor its own
+        self.assertNotIn(self.dir, elevated.stdout)  # neither the directory in the variable nor that of the program
 
     @unittest.skipUnless(os.geteuid() == 0, "is this test as root; otherwise every other test is")
     def test_ordinary_user(self):
@@ -138,12 +138,12 @@ class Process(unittest.TestCase):
         result = self.run_probe(program, "call", "good", env={}, user=NOBODY, group=NOBODY, extra_groups=[])
         self.assertIn("verdict ok", result.stdout)
 
-    # ---- User namespaces: files of root's and of strangers look the same there
+    # ---- User namespaces: files of root and of unmapped users look the same there
 
     ALICE, MALLORY = 12345, 54321
 
     def in_namespace(self, program, *words, before="", path=None):
-        """What the program says in a user namespace of its own, of a user who is root in there and nobody outside."""
+        """Returns the output of the program in a new user namespace, run by a user who is root inside it and unprivileged outside."""
         if os.getuid() != 0:
             self.skipTest("files of several owners need root")
         script = before + ' exec "$@"'
@@ -159,7 +159,7 @@ class Process(unittest.TestCase):
         return done.stdout + done.stderr
 
     def place(self, name, owner, *animals):
-        """A directory with backends of this owner, outside of the installed tree."""
+        """Makes a directory with backends of this owner, outside the installed tree."""
         place = os.path.join(self.dir, name)
         self.fill(place, *animals)
         for root, _, files in os.walk(place):
@@ -182,7 +182,7 @@ class Process(unittest.TestCase):
 
     def test_a_stranger_looks_like_root_in_a_user_namespace(self):
         program = self.tree()
-        for owner in (self.MALLORY, 0, NOBODY):  # root too, outside of the places that are known to be root's
+        for owner in (self.MALLORY, 0, NOBODY):  # root, too, because this directory is not a known system directory
             place = self.place("foreign-%d" % owner, owner, "good")
             said = self.in_namespace(program, "scan", path=place)
             self.assertRegex(said, r"row good 1 .*belongs to a user that this user namespace does not map")
@@ -206,14 +206,15 @@ class Process(unittest.TestCase):
         self.assertRegex(self.in_namespace(program, "scan", path=place, before=mount), r"row good 1 .*can be changed by every user")
 
     def test_children_of_the_shell_before(self):
-        # `service & exec kolm`: the program inherits a child, and must let it live; what the backend leaves ends all the same.
+        # `service & exec kolm`: the program inherits a child, which must keep running; processes that the backend leaves are ended
+        # anyway.
         program = self.tree("forks")
         told, tell = os.pipe()
         self.addCleanup(os.close, told)
 
         def leave_children():
             if os.fork() == 0:
-                os.fork()  # and what that child started
+                os.fork()  # a process that the child started
                 os.write(tell, b"%d\n" % os.getpid())
                 os.closerange(0, 1024)
                 signal.pause()
@@ -233,7 +234,7 @@ class Process(unittest.TestCase):
                 sessions.update(pid for pid in children_of(caller.pid) if pid == session_of(pid))
         self.assertEqual(caller.wait(), 0)
         self.assertEqual([gone(pid) for pid in strangers], [False, False])
-        self.assertEqual(len(left), 1)  # it was there, whatever its number is out here
+        self.assertEqual(len(left), 1)  # it existed, whatever its id is outside the namespace
         self.assertEqual([living(session) for session in sessions], [[]] * len(sessions))
 
     def start_hanging(self):
@@ -251,7 +252,7 @@ class Process(unittest.TestCase):
 
     def test_process_of_a_call(self):
         _, pid = self.start_hanging()
-        self.assertEqual(os.getsid(pid), pid)  # no terminal of the user's
+        self.assertEqual(os.getsid(pid), pid)  # no terminal of the user
         self.assertEqual(os.getpgid(pid), pid)
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             self.assertEqual(file.read(), b"kolm-host\0hang-slot\0")
@@ -260,24 +261,24 @@ class Process(unittest.TestCase):
             with open(f"/proc/{pid}/limits", encoding="ascii") as file:
                 self.assertRegex(file.read(), r"Max core file size +1 +1 ")
         else:
-            with self.assertRaises(PermissionError):  # not dumpable: not even its own user may look
+            with self.assertRaises(PermissionError):  # not dumpable: even its own user has no access
                 os.readlink(f"/proc/{pid}/fd/0")
 
     def test_caller_that_is_killed(self):
-        # The plugin ignores SIGTERM and never looks: what ends it is kolm-host's own alarm, seconds after the caller died.
+        # The plugin ignores SIGTERM and never checks for cancellation; the alarm of kolm-host ends it seconds after the caller died.
         caller, session = self.start_hanging()
         handles = [os.pidfd_open(pid) for pid in living(session)]
         for handle in handles:
             self.addCleanup(os.close, handle)
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-        self.assertNotEqual(living(session), [])  # it has its time to give back what it rents
+        self.assertNotEqual(living(session), [])  # it has time to return what it rented
         for handle in handles:
             self.assertTrue(select.select([handle], [], [], 60)[0], "it lives on")
         self.assertEqual(living(session), [])
 
     def test_what_a_backend_started_ends_with_it(self):
-        # In a group of its own, as kolm's kit starts them; the caller is gone, and the plugin sleeps.
+        # In a separate process group, as the kit starts children; the caller was killed, and the plugin sleeps.
         program = self.tree("forks-away")
         caller = subprocess.Popen([program, "call", "forks-away"], env={"TMPDIR": self.dir}, stdout=subprocess.PIPE, text=True)
         self.addCleanup(caller.stdout.close)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The private protocol between kolm and kolm-host: each member of each record gets across, and what is not there is
- * nothing. */
+/* The private protocol between kolm and kolm-host: every member of every record is transferred, and a missing member
+ * has no value. */
 #include "../suite.h"
 #include "host/internal.h"
 #include "host/protocol.h"
@@ -11,7 +11,7 @@
 
 #define RECORD_MAX 4096
 #define TEXTS_MAX 16
-#define LONGEST 1100 /* more than any member holds */
+#define LONGEST 1100 /* longer than any member */
 
 typedef struct entry {
     const char *name;
@@ -36,14 +36,14 @@ static const struct {
 
 static char texts[TEXTS_MAX][LONGEST + 1];
 
-/* A value of its own for each member; texts of `length` bytes. */
+/* Sets each member to a different value; texts have `length` bytes. */
 static void fill(const host_record *record, void *out, size_t length) {
     ck_assert_uint_le(record->count, TEXTS_MAX);
     for (size_t i = 0; i < record->count; i++) {
         const host_member *member = &record->members[i];
         char *field = (char *)out + member->offset;
         const uint32_t small = UINT32_MAX - (uint32_t)i;
-        const uint64_t large = UINT64_MAX - i; /* more than a double holds */
+        const uint64_t large = UINT64_MAX - i; /* not representable as a double */
         const double real = 0.1 + (double)i;
         const bool flag = true;
         const char *text = texts[i];
@@ -67,7 +67,7 @@ static void fill(const host_record *record, void *out, size_t length) {
             break;
         case HOST_KIND_ARRAY:
             memset(field, text[0], member->size);
-            break; /* without a NUL, as a careless plugin would */
+            break; /* without a NUL, like a plugin with a bug */
         }
     }
 }
@@ -119,7 +119,7 @@ static cJSON *parse(kit_buf *text) {
     return json;
 }
 
-/* As kolm-host writes it: texts cut. */
+/* As kolm-host writes it: texts are truncated. */
 static void check_written(const entry *e, size_t length) {
     char sent[RECORD_MAX], got[RECORD_MAX];
     kit_buf text = {0};
@@ -135,7 +135,7 @@ static void check_written(const entry *e, size_t length) {
     kit_buf_free(&text);
 }
 
-/* As kolm asks: texts whole. */
+/* As kolm writes requests: texts are complete. */
 static void check_added(const entry *e, size_t length) {
     char sent[RECORD_MAX], got[RECORD_MAX];
     cJSON *json = cJSON_CreateObject();
@@ -148,7 +148,7 @@ static void check_added(const entry *e, size_t length) {
     cJSON_Delete(json);
 }
 
-/* Without one of the members, and with a null, an array and a number of another kind in its place. */
+/* Each member in turn is missing, null, an array, or a number of another kind. */
 static void check_missing(const entry *e) {
     static const char *const others[] = {"[]", "-1", "4294967296", "\"18446744073709551616\""};
     char sent[RECORD_MAX], got[RECORD_MAX];
@@ -196,7 +196,7 @@ START_TEST(every_member_gets_across) {
 }
 END_TEST
 
-/* A text that a plugin left out, what no JSON number can be, and what would steer a terminal. */
+/* A text that a plugin left NULL, values that JSON numbers cannot have, and terminal controls. */
 START_TEST(odd_values) {
     kit_buf text = {0};
     kolm_progress_t progress = {.loss = NAN, .tokens_per_second = INFINITY, .phase = NULL}, back;
@@ -224,7 +224,7 @@ static bool has(const host_record *record, const char *name) {
     return false;
 }
 
-/* Results travel among the members of "done", and every event among the keys of its line. */
+/* Results are sent with the members of "done", and every event with the keys of its line. */
 START_TEST(names_do_not_clash) {
     static const char *const keys[] = {HOST_KEY_EVENT, HOST_KEY_MECHANISMS, HOST_KEY_LACKS};
     static const char *const request_keys[] = {HOST_KEY_SETTINGS, HOST_KEY_DECLARED, HOST_KEY_SECRETS, HOST_KEY_ARGS,

@@ -42,7 +42,7 @@ static void put(const char *dir, const char *file, const char *text) {
     ck_assert_int_eq(kit_write_file(in(dir, file), 0644, text, strlen(text), &err), KOLM_OK);
 }
 
-/* A plugin that is never loaded need not be one. */
+/* A plugin that is never loaded can be any file. */
 static void put_backend(const char *dir, const char *name) {
     kit_buf text = {0};
     char quoted[80], file[80];
@@ -104,7 +104,7 @@ START_TEST(test_scan_order_and_shadow) {
 }
 END_TEST
 
-/* The first one counts even if it is bad: a user never gets another backend than the one put there. */
+/* The first one is used even if it is bad: a user never gets another backend than the one installed there. */
 START_TEST(test_scan_bad_one_in_front) {
     put_backend(first, "acme");
     put(first, "acme.json", "{}");
@@ -143,7 +143,7 @@ START_TEST(test_scan_other_file_kinds) {
     ck_assert_int_eq(unlink(in(first, "folder.so")), 0);
     ck_assert_int_eq(mkdir(in(first, "folder.so"), 0700), 0);
     ck_assert_int_eq(truncate(in(first, "large.json"), 1 << 20), 0);
-    expect("pipe", HOST_ROW_REFUSED, "is not a regular file"); /* without waiting for its writer */
+    expect("pipe", HOST_ROW_REFUSED, "is not a regular file"); /* it does not wait for a writer */
     expect("folder", HOST_ROW_REFUSED, "is not a regular file");
     expect("large", HOST_ROW_REFUSED, "larger");
 }
@@ -164,7 +164,7 @@ START_TEST(test_scan_permissions) {
     expect("acme", HOST_ROW_OK, NULL);
     ck_assert_int_eq(chmod(first, 0777), 0);
     expect("acme", HOST_ROW_REFUSED, "/first can be changed by every user");
-    ck_assert_int_eq(chmod(first, 01777), 0); /* sticky or not: plugins do not live there */
+    ck_assert_int_eq(chmod(first, 01777), 0); /* sticky or not: it is not a place for plugins */
     expect("acme", HOST_ROW_REFUSED, "/first can be changed by every user");
     ck_assert_int_eq(chmod(first, 0755), 0);
     ck_assert_int_eq(chmod(home, 0775), 0);
@@ -175,7 +175,7 @@ START_TEST(test_scan_permissions) {
 END_TEST
 
 START_TEST(test_scan_owner) {
-    if (geteuid() != 0) return; /* only root can give files away */
+    if (geteuid() != 0) return; /* only root can change the owner of files */
     put_backend(first, "acme");
     ck_assert_int_eq(chown(in(first, "acme.so"), 12345, 12345), 0);
     expect("acme", HOST_ROW_REFUSED, "acme.so belongs to another user");
@@ -190,7 +190,7 @@ END_TEST
 START_TEST(test_scan_links) {
     put_backend(second, "acme");
     put_backend(first, "own");
-    /* A link to a trusted place is followed, the name is the link's. */
+    /* A link to a trusted place is followed; the name is that of the link. */
     ck_assert_int_eq(symlink("../second/acme.so", in(first, "acme.so")), 0);
     ck_assert_int_eq(symlink(in(second, "acme.json"), in(first, "acme.json")), 0);
     host_registry *registry = scan_both();
@@ -199,7 +199,7 @@ START_TEST(test_scan_links) {
     ck_assert_str_eq(row->plugin_path, in(second, "acme.so"));
     ck_assert_ptr_nonnull(strstr(row->directory, "/first"));
     host_registry_free(registry);
-    /* A link to a place that is not trusted is not. */
+    /* A link to an untrusted place is rejected. */
     ck_assert_int_eq(chmod(second, 0777), 0);
     expect("acme", HOST_ROW_REFUSED, "/second can be changed by every user");
     ck_assert_int_eq(chmod(second, 0755), 0);
@@ -230,7 +230,7 @@ START_TEST(test_scan_places) {
     unsigned shadows = 0, relative = 0, nowhere = 0, file = 0;
     for (size_t i = 0; i < registry->count; i++)
         shadows += registry->rows[i].state == HOST_ROW_SHADOWED;
-    ck_assert_uint_eq(shadows, 1); /* the user's; the same directory twice hides nothing */
+    ck_assert_uint_eq(shadows, 1); /* the user's; listing a directory twice shadows nothing */
     for (size_t i = 0; i < registry->note_count; i++) {
         relative += strstr(registry->notes[i].text, "relative is in KOLM_BACKEND_PATH and not absolute") != NULL;
         nowhere += strstr(registry->notes[i].text, "/nowhere is not searched") != NULL;
@@ -239,13 +239,13 @@ START_TEST(test_scan_places) {
     ck_assert_uint_eq(relative, 1);
     ck_assert_uint_eq(nowhere, 1);
     ck_assert_uint_eq(file, 1);
-    /* This program lies in the build tree, so kolm-host was found there. */
+    /* This program is in the build tree, so that kolm-host was found there. */
     ck_assert_ptr_nonnull(registry->program);
     ck_assert_ptr_nonnull(strstr(registry->program, "/core/host/kolm-host"));
     host_registry_free(registry);
     unsetenv("KOLM_BACKEND_PATH");
     kit_format(path, sizeof path, "%s/none", home);
-    options.user_dir = path; /* not having any is normal: no note */
+    options.user_dir = path; /* a missing user directory is normal: no note */
     ck_assert_int_eq(host_scan(&options, &registry, &err), KOLM_OK);
     for (size_t i = 0; i < registry->note_count; i++)
         ck_assert_ptr_null(strstr(registry->notes[i].text, "/none"));
@@ -289,7 +289,7 @@ START_TEST(test_scan_grants) {
     put(first, "half.so", "");
     ck_assert_int_eq(host_scan(&options, &registry, &err), KOLM_OK);
     ck_assert_uint_eq(registry->count, 4);
-    ck_assert_int_eq(registry->rows[0].state, HOST_ROW_OK); /* found and taken all the same */
+    ck_assert_int_eq(registry->rows[0].state, HOST_ROW_OK); /* found and valid nevertheless */
     ck_assert(!registry->rows[0].granted);
     ck_assert_str_eq(registry->rows[0].why.text, "acme is not granted");
     ck_assert(registry->rows[1].granted);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a manifest may declare of its settings, and what a section of config.json may then hold. */
+/* The settings that a manifest may declare, and the values that a section of config.json may then have. */
 #include "../suite.h"
 #include "host/host.h"
 
@@ -28,7 +28,7 @@ static cJSON *parse(const char *text) {
 }
 
 static const struct {
-    const char *section, *says; /* says: NULL when it is right */
+    const char *section, *says; /* says: NULL if it is valid */
 } sections[] = {
     {"{}", NULL},
     {"{\"pin\":\"accept-new\",\"file\":\"/etc/x\",\"name\":\"12345678\",\"wait\":3600,\"rate\":0.5,\"keep\":true}",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plugins with one defect each: compiled once for every ZOO_ name, which names the defect. */
+/* Plugins with one defect each: compiled once for every ZOO_ name, which selects the defect. */
 #include "zoo_ends.h"
 #include "zoo_lies.h"
 
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Each `#if defined` of a defect is one plugin; what no defect touches is the same good backend in all of them. */
+/* Each `#if defined` of a defect is one plugin; everything else is the same good backend in all of them. */
 
 #if defined(ZOO_beside)
 const char *zoo_private_word(void);
@@ -76,7 +76,7 @@ static void flood(const kolm_host_v1_t *host) {
 #endif
 
 #if defined(ZOO_forks) || defined(ZOO_forks_away)
-/* Leaves a process behind and logs its id. */
+/* Leaves a process running and logs its id. */
 static void leave_behind(const kolm_host_v1_t *host) {
     char text[32];
     int ready[2];
@@ -85,7 +85,7 @@ static void leave_behind(const kolm_host_v1_t *host) {
     pid_t child = fork();
     if (child == 0) {
 #if defined(ZOO_forks_away)
-        setpgid(0, 0); /* out of the process group, as every well-made child of kolm's own kit is */
+        setpgid(0, 0); /* leaves the process group, like children of the kit */
 #endif
         signal(SIGTERM, SIG_IGN);
         signal(SIGHUP, SIG_IGN);
@@ -130,7 +130,7 @@ static void ask_secrets(const kolm_host_v1_t *host) {
 #endif
 
 #if defined(ZOO_probe)
-/* What gets out of here: one log line each, and the number of them that did. */
+/* Logs one line for each kind of socket that could be opened or not. */
 static void probe(const kolm_host_v1_t *host) {
     static const struct {
         const char *name;
@@ -150,7 +150,7 @@ static void probe(const kolm_host_v1_t *host) {
     int pair[2];
     host->log(host->user, KOLM_LOG_INFO,
               socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 ? "socketpair open" : "socketpair closed");
-    pid_t child = fork(); /* and no child may get what its parent may not */
+    pid_t child = fork(); /* a child must not have more access than its parent */
     if (child == 0) _exit(socket(AF_INET, SOCK_DGRAM, 0) >= 0 ? 1 : 0);
     int status = 0;
     waitpid(child, &status, 0);
@@ -164,7 +164,7 @@ static void *work(void *at) {
     return NULL;
 }
 
-/* What an engine needs must still be there under the airgap: threads, memory, files. */
+/* What an engine needs must be available under the airgap: threads, memory, files. */
 static int engine_works(const kolm_host_v1_t *host) {
     int counts[4] = {0};
     pthread_t threads[4];
@@ -187,7 +187,7 @@ static void *nothing(void *unused) {
     return unused;
 }
 
-/* What this process is like, but for the numbers that each has of its own. */
+/* Describes this process, except for its ids. */
 static void describe(const kolm_host_v1_t *host) {
     char text[512], line[128] = "", open_ones[256] = "";
     pthread_t thread;
@@ -209,7 +209,7 @@ static void describe(const kolm_host_v1_t *host) {
 #endif
 
 #if defined(ZOO_beside)
-/* Which file the code comes from, whatever the loader was told. */
+/* Logs which file the code was mapped from, whatever path the loader was given. */
 static void say_mapping(const kolm_host_v1_t *host) {
     char line[4400], text[64];
     FILE *maps = fopen("/proc/self/maps", "r");
@@ -224,7 +224,7 @@ static void say_mapping(const kolm_host_v1_t *host) {
 }
 #endif
 
-/* Those that print what they should not, or too much, or what they see. */
+/* Plugins that print what they should not, too much, or their environment. */
 static void talk(const kolm_host_v1_t *host) {
 #if defined(ZOO_tells)
     char token[64] = "";
@@ -267,7 +267,7 @@ static void talk(const kolm_host_v1_t *host) {
     (void)host;
 }
 
-/* Those that take what is not theirs. */
+/* Plugins that access what is not theirs. */
 static void meddle(const kolm_host_v1_t *host) {
 #if defined(ZOO_closes_fds)
     for (int fd = 0; fd < 1024; fd++)
@@ -309,7 +309,7 @@ UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_
     snprintf(out_result->runtime, sizeof out_result->runtime, "zoo 1");
 #if defined(ZOO_bad_utf8)
     host->log(host->user, KOLM_LOG_WARNING, "log \xff\xfe \033[2J end");
-    memset(out_result->reason, 0xff, sizeof out_result->reason); /* and no NUL */
+    memset(out_result->reason, 0xff, sizeof out_result->reason); /* and without a NUL */
     snprintf(out_result->runtime, sizeof out_result->runtime, "a\xc3(b\n");
     kolm_device_t device = {
         .struct_size = (uint32_t)sizeof device, .name = "dev\xff", .id = NULL, .driver = "\xed\xa0\x80", .runtime = ""};
@@ -338,7 +338,7 @@ UNUSED static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_
             snprintf(out_error->text, sizeof out_error->text, "no memory after %zu pieces", got);
             return KOLM_E_RESOURCE_EXHAUSTED;
         }
-        piece[0] = 1; /* not all of it: the limit is on what is mapped, the machine need not suffer */
+        piece[0] = 1; /* only one page: the limit is on mapped memory, so the machine need not run out */
         got++;
     }
 #elif defined(ZOO_threads) || defined(ZOO_probe)
@@ -382,7 +382,7 @@ UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t 
 #elif defined(ZOO_forks_away)
     misbehave(host);
     for (;;)
-        pause(); /* whoever asks it to stop */
+        pause(); /* even after a request to stop */
 #endif
     out_result->billed_micro_usd = 1234567;
     snprintf(out_result->device, sizeof out_result->device, "zoo device");
@@ -390,7 +390,7 @@ UNUSED static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t 
     return KOLM_OK;
 }
 
-/* Copies bytes from input to output; with no-slices it first reads the model file's copy to the output. */
+/* Copies bytes from input to output; no-slices first copies the model file to the output. */
 UNUSED static int32_t infer(const kolm_host_v1_t *host, const kolm_infer_args_t *args, kolm_infer_result_t *out_result,
                             kolm_error_t *out_error) {
     char bytes[4096];
@@ -441,7 +441,7 @@ UNUSED static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *a
     return KOLM_OK;
 }
 
-/* Two things, the second of which goes when it is pruned. */
+/* Reports two holdings, the second of which prune removes. */
 UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_t *args,
                              kolm_status_result_t *out_result, kolm_error_t *out_error) {
     (void)out_error;
@@ -475,7 +475,7 @@ UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_
     holding.note = "\033[2J";
 #endif
     host->holding(host->user, &holding);
-    holding.struct_size = 8; /* of a kolm that never was */
+    holding.struct_size = 8; /* of a kolm version that never existed */
     host->holding(host->user, &holding);
     host->holding(host->user, NULL);
     snprintf(out_result->summary, sizeof out_result->summary, "one zoo%s", args->allow_network == 1 ? ", called" : "");
@@ -486,7 +486,7 @@ UNUSED static int32_t status(const kolm_host_v1_t *host, const kolm_status_args_
 KOLM_BACKEND_EXPORT extern const int kolm_something_else;
 const int kolm_something_else = 1;
 #elif defined(ZOO_function)
-/* As if the table were asked for and not shown: the header declares an object of that name. */
+/* The symbol as a function instead of the object that the header declares. */
 KOLM_BACKEND_EXPORT const void *give_table(void) __asm__("kolm_backend_v1");
 const void *give_table(void) {
     return NULL;
@@ -494,7 +494,7 @@ const void *give_table(void) {
 #else
 
 #if defined(ZOO_long_struct)
-/* A later ABI: two fields more than anybody here knows. */
+/* A later ABI: two fields that no current host knows. */
 typedef struct table {
     kolm_backend_v1_t first;
     void (*later)(void);
@@ -503,7 +503,7 @@ typedef struct table {
 #endif
 
 #if defined(ZOO_long_struct)
-/* The header declares the symbol with today's type. */
+/* The header declares the symbol with the current type. */
 extern KOLM_BACKEND_EXPORT const table later_table __asm__("kolm_backend_v1");
 const table later_table = {.first =
                                {
@@ -578,7 +578,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {
 #endif
 };
 #if defined(ZOO_indirect)
-/* The table is an IFUNC: the loader calls choose for its address. */
+/* The table is an IFUNC: the loader calls choose to get its address. */
 __attribute__((used)) static void (*choose(void))(void) {
     return (void (*)(void))(uintptr_t)&chosen;
 }

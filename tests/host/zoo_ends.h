@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How some animals of the zoo end: part of zoo.c. */
+/* How some plugins of the zoo end: part of zoo.c. */
 #ifndef KOLM_TESTS_ZOO_ENDS_H
 #define KOLM_TESTS_ZOO_ENDS_H
 
@@ -13,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UNUSED __attribute__((unused)) /* in some animals */
+#define UNUSED __attribute__((unused)) /* only some plugins use it */
 
-/* Ignores the polite signal, so that only the other one ends it. */
+/* Ignores SIGTERM, so that only SIGKILL ends it. */
 UNUSED static void hang(void) {
     signal(SIGTERM, SIG_IGN);
     for (;;)
@@ -23,19 +23,19 @@ UNUSED static void hang(void) {
 }
 
 UNUSED static void crash(void) {
-    signal(SIGSEGV, SIG_DFL); /* a sanitizer would make an exit of it */
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer would turn it into an exit */
     raise(SIGSEGV);
 }
 
-/* A leak check at exit may not look at a process that is not dumpable, and would abort it. */
+/* A leak check at exit cannot inspect a process that is not dumpable, and would abort it. */
 UNUSED static void leave(void) {
     if (KOLM_FP_SANITIZER != 0) _exit(0);
     exit(0);
 }
 
 #if defined(ZOO_fork_bomb)
-/* As many processes as it can get, each of which would go on if it were let; bounded, so that a host that lets them
- * live is found out and not brought down. */
+/* Starts as many processes as it can, each of which would run forever; limited, so that a host that does not kill them
+ * fails the test but the machine keeps working. */
 static void explode(void) {
     for (int i = 0; i < 500; i++) {
         pid_t child = fork();
@@ -50,7 +50,7 @@ static void explode(void) {
 }
 #endif
 
-/* Those that end as no backend should, or do not. */
+/* Plugins that end incorrectly, or never. */
 static void end_badly(const kolm_host_v1_t *host) {
 #if defined(ZOO_crash_slot)
     crash();
@@ -60,17 +60,17 @@ static void end_badly(const kolm_host_v1_t *host) {
 #elif defined(ZOO_late)
     while (host->time_left_ms(host->user) > 0)
         poll(NULL, 0, 20);
-    poll(NULL, 0, 300); /* and then it answers normally */
+    poll(NULL, 0, 300); /* then it answers normally */
 #elif defined(ZOO_toils)
     for (clock_t until = clock() + CLOCKS_PER_SEC / 4; clock() < until;) {
-    } /* of the processor's time, not of the day's */
+    } /* CPU time, not wall time */
 #elif defined(ZOO_alarms)
     signal(SIGALRM, SIG_DFL);
     alarm(1);
     for (;;)
         pause();
 #elif defined(ZOO_alarms_host)
-    alarm(1); /* what kolm-host does on it stays */
+    alarm(1); /* kolm-host's handler stays installed */
     for (;;)
         pause();
 #elif defined(ZOO_fork_bomb)
@@ -78,9 +78,9 @@ static void end_badly(const kolm_host_v1_t *host) {
 #elif defined(ZOO_exits)
     leave();
 #elif defined(ZOO_licence)
-    printf("checking\nlicence \033[31mexpired\033[0m on 2026-01-01"); /* no end of the line */
+    printf("checking\nlicence \033[31mexpired\033[0m on 2026-01-01"); /* no newline */
 #if KOLM_FP_SANITIZER
-    /* exit would have the sanitizer look for leaks, and that would be the last word. */
+    /* exit would start the sanitizer's leak check, whose report would be the last output. */
     fflush(stdout);
     _exit(3);
 #else
@@ -90,7 +90,7 @@ static void end_badly(const kolm_host_v1_t *host) {
     signal(SIGABRT, SIG_DFL);
     fprintf(stderr,
             "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no seat is free\n");
-    abort(); /* as libstdc++ does */
+    abort(); /* like libstdc++ */
 #elif defined(ZOO_sanitized)
     signal(SIGABRT, SIG_DFL);
     fprintf(stderr, "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1 at pc 0x2 bp 0x3 sp 0x4\n");

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* On every descriptor there may be: one of them is the reply. */
+/* Writes to every possible descriptor, one of which is the reply. */
 __attribute__((unused)) static void say_for_host(const char *line) {
     for (int fd = 3; fd < 1024; fd++)
         (void)!write(fd, line, strlen(line));
