@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Data that are made here, and the job that is prepared from them. */
+/* Generated data, and the job that is prepared from them. */
 #ifndef KOLM_TESTS_DATASET_FIXTURE_H
 #define KOLM_TESTS_DATASET_FIXTURE_H
 
@@ -42,7 +42,7 @@ static inline void start_again(void) {
     setup();
 }
 
-/* ---- Data made here */
+/* ---- Generated data */
 
 typedef struct made_row {
     char input[48], output[32];
@@ -63,7 +63,7 @@ static inline void add_row(made_data *data, const char *input, const char *outpu
     kit_copy(row->output, sizeof row->output, output);
 }
 
-/* sizes[i] rows of the label "label i", mixed: no label's rows stand together. */
+/* sizes[i] rows of the label "label i", in mixed order. */
 static inline made_data make_data(const size_t *sizes, size_t labels) {
     made_data data = {0};
     size_t largest = 0;
@@ -87,7 +87,7 @@ static inline void as_text(const made_data *data, kit_buf *out) {
 }
 
 typedef struct wish {
-    const char *data, *eval; /* texts; eval NULL: split */
+    const char *data, *eval; /* texts; eval NULL: split data */
     const char *data_path;
     uint64_t seed;
     bool skip_bad;
@@ -134,7 +134,7 @@ static inline bool file_has(const char *directory, const char *name, const char 
     return strcmp(hex, sha256) == 0;
 }
 
-/* The bytes that were held out are those of the digest. */
+/* True if the held-out bytes have this digest. */
 static inline bool held_has(const char *sha256) {
     struct stat info;
     char hex[KIT_SHA256_HEX] = "";
@@ -157,7 +157,7 @@ static inline size_t files_in(const char *directory) {
     return count;
 }
 
-/* ---- What is written */
+/* ---- Rows as text */
 
 #define ROW(input, output) "{\"input\":\"" input "\",\"output\":\"" output "\"}\n"
 #define FIVE(label, a, b, c, d, e)                                                                                     \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes as descriptors, directories and rows for the tests of core/job. */
+/* Helpers for the tests of core/job: bytes as descriptors, directories and rows. */
 #include "fixture.h"
 
 #include "kolm/kit/lines.h"
@@ -69,7 +69,7 @@ void job_test_read_held(const job_summary *summary, job_test_rows *out_rows) {
     read_rows(summary->heldout_fd, "the held-out rows", out_rows);
 }
 
-/* A summary that nothing was put into is all zeros. */
+/* An unused summary is all zeros, so descriptors up to 2 are not closed. */
 void job_test_forget_held(job_summary *summary) {
     if (summary->heldout_fd > STDERR_FILENO) close(summary->heldout_fd);
     summary->heldout_fd = -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of core/job share: bytes as a descriptor, a directory of their own, and rows read back. */
+/* Helpers shared by the tests of core/job: bytes as a descriptor, a temporary directory, and rows that are read
+ * back. */
 #ifndef KOLM_TESTS_JOB_FIXTURE_H
 #define KOLM_TESTS_JOB_FIXTURE_H
 
@@ -7,10 +8,10 @@
 #include "job/dataset.h"
 #include "kolm/kit/file.h"
 
-/* A readable descriptor with these bytes, at its start. The caller closes it. */
+/* Returns a readable descriptor of these bytes, at offset 0. The caller must close it. */
 int job_test_fd(const void *bytes, size_t length);
 
-/* A job in a new directory: job/ and private/ below base. */
+/* A job in a new directory: job/ and private/ in base. */
 typedef struct job_test_place {
     char base[64], job[80], private_dir[80];
 } job_test_place;
@@ -23,11 +24,11 @@ typedef struct job_test_rows {
     size_t count, capacity;
 } job_test_rows;
 void job_test_read(const char *directory, const char *name, job_test_rows *out_rows);
-/* Those that a preparation held out; closes them when they are forgotten. */
+/* The rows that a preparation held out; job_test_forget_held closes them. */
 void job_test_read_held(const job_summary *summary, job_test_rows *out_rows);
 void job_test_forget_held(job_summary *summary);
 void job_test_rows_free(job_test_rows *rows);
-/* The text under key, which must be there. */
+/* Returns the text of key, which must exist. */
 const char *job_test_text(const cJSON *row, const char *key);
 
 #endif

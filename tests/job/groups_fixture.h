@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A job that is prepared from rows which are made here, and the side on which each came to lie. */
+/* A job that is prepared from generated rows, and the side of the split on which each row is. */
 #ifndef KOLM_TESTS_GROUPS_FIXTURE_H
 #define KOLM_TESTS_GROUPS_FIXTURE_H
 
@@ -65,7 +65,7 @@ static inline void assert_prepared(const char *data, const char *eval, wish w) {
     ck_assert_msg(prepare(data, eval, w) == KOLM_OK, "%s", err.text);
 }
 
-/* ---- Rows made here, and the side on which they are */
+/* ---- Generated rows, and the side on which each is */
 
 #define ROWS_MAX 2048
 
@@ -93,7 +93,7 @@ static inline made *add(const char *input, const char *output) {
     return row;
 }
 
-/* Words without meaning, of five letters: two such texts have nothing in common. */
+/* Random words of five letters: two such texts have nothing in common. */
 static inline void words(char *out, size_t capacity, size_t count) {
     kit_buf text = {0};
     for (size_t i = 0; i < count; i++) {
@@ -130,7 +130,7 @@ static inline void read_side(bool held) {
         uint64_t line = 0;
         if (held) {
             ck_assert(kit_parse_u64(job_test_text(found.items[i], "row"), &line));
-        } else { /* in the order of the data */
+        } else { /* trained rows are in the order of the data */
             while (at < row_count && strcmp(rows[at].input, input) != 0)
                 at++;
             line = ++at;

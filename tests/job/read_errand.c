@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads rows in every form and prints all that they hold, for failmalloc: exit 5 when memory was out. */
+/* Reads rows of every form and prints them, for failmalloc: exit status 5 if out of memory. */
 #include "job/rows.h"
 #include "kolm/kit/file.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Base models: found by path and by name, refused when they are none, digested as the header says, remembered as long
- * as nothing changed. */
+/* Base models: found by path and by name, rejected if they are not models, digested as the header specifies, remembered
+ * while their files are unchanged. */
 #include "../suite.h"
 #include "fixture.h"
 
@@ -77,7 +77,7 @@ START_TEST(a_directory_is_known_by_its_files) {
     ck_assert_str_eq(base.name, "model");
     ck_assert_uint_eq(base.weight_bytes, 7);
     job_base_free(&base);
-    /* What is no part of the model does not change it; what is does. */
+    /* Files that are not part of the model do not change its digest; others do. */
     put("model/README.md", "other words");
     put("model/sub/config.json", "x");
     base = open_base(in("model"), NULL);
@@ -90,7 +90,7 @@ START_TEST(a_directory_is_known_by_its_files) {
 }
 END_TEST
 
-/* Without modules.json subdirectories are ignored; with it only those that it names count. */
+/* Without modules.json subdirectories are ignored; with it only those that it names are read. */
 START_TEST(modules_are_a_part_of_a_sentence_encoder) {
     put("model/1_Pooling/config.json", "{\"mean\": true}");
     put("model/other/config.json", "x");
@@ -115,7 +115,7 @@ START_TEST(modules_are_a_part_of_a_sentence_encoder) {
 }
 END_TEST
 
-/* The weights of static embeddings may lie in their module alone. */
+/* The weights of static embeddings may be only in the directory of their module. */
 START_TEST(weights_of_a_module_are_weights) {
     put("static/config.json", "{}");
     put("static/modules.json", "[{\"path\": \"0_StaticEmbedding\"}]");
@@ -202,7 +202,7 @@ START_TEST(hashing_can_be_stopped) {
 }
 END_TEST
 
-/* Says what becomes of base once somebody has done something to its directory. */
+/* Checks the error of base after a change to its directory. */
 static void expect_change(const job_base *base, const char *what) {
     kolm_error_t why = KIT_ERROR_INIT;
     ck_assert_int_eq(job_base_unchanged(base, &why), KOLM_E_DATA_LOSS);
@@ -214,7 +214,7 @@ START_TEST(a_change_while_it_is_used_is_noticed) {
     ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
     put("model/notes.md", "nobody loads this");
     ck_assert_int_eq(job_base_unchanged(&base, &err), KOLM_OK);
-    /* One more file that would be loaded, in front of the others, among them, and after them. */
+    /* One more file that would be loaded: first, in the middle, and last in the order of names. */
     static const char *const more[] = {"a.json", "merges.txt", "vocab.json"};
     for (size_t i = 0; i < 3; i++) {
         char name[64];
@@ -238,7 +238,7 @@ START_TEST(a_change_while_it_is_used_is_noticed) {
 }
 END_TEST
 
-/* The one place where memory has seen it; NULL: none. */
+/* Checks the one path at which memory has seen the model; NULL: none. */
 static void expect_seen(const cJSON *memory, const char *digest, const char *lines, bool earlier, const char *path) {
     cJSON *seen = NULL;
     const char *got = NULL;
@@ -260,7 +260,8 @@ static void narrow(job_base *base, const char *names_json) {
     cJSON_Delete(names);
 }
 
-/* A recipe that reads some of the files: the same model in two directories is the same, whatever lies beside it. */
+/* A recipe that reads some of the files: the same model in two directories is the same, whatever other files they
+ * have. */
 START_TEST(only_the_files_that_are_read_count) {
     put("other/config.json", "{}");
     put("other/model.safetensors", "weights");
@@ -344,7 +345,7 @@ START_TEST(a_digest_is_remembered_until_a_file_changes) {
     job_base first = open_base(in("model"), memory);
     expect_seen(memory, first.digest, "", false, first.path);
     expect_seen(memory, "0000", "", false, NULL);
-    /* The cache is trusted: a wrong digest in it is returned as long as the files are the same. */
+    /* The cache is trusted: a wrong digest in it is returned while the files are unchanged. */
     cJSON *entry = cJSON_GetObjectItemCaseSensitive(memory, first.path);
     char wrong[KIT_SHA256_HEX];
     memset(wrong, 'a', sizeof wrong - 1);
@@ -358,7 +359,7 @@ START_TEST(a_digest_is_remembered_until_a_file_changes) {
     ck_assert_str_ne(again.digest, wrong);
     ck_assert_str_ne(again.digest, first.digest);
     job_base_free(&again);
-    /* An entry that is no entry is none. */
+    /* An invalid entry is ignored. */
     cJSON_DeleteItemFromObjectCaseSensitive(memory, first.path);
     ck_assert(kit_json_put_string(memory, first.path, "nonsense"));
     again = open_base(in("model"), memory);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a prepared job holds, and which rows are put aside. */
+/* The content of a prepared job, and which rows are held out. */
 #include "dataset_fixture.h"
 
 START_TEST(the_files_hold_what_the_protocol_says) {
@@ -27,7 +27,7 @@ START_TEST(the_files_hold_what_the_protocol_says) {
         const cJSON *row = i < train.count ? train.items[i] : heldout.items[i - train.count];
         bool held = i >= train.count, chat = kit_json_get(row, "messages") != NULL;
         uint64_t id = 0, begins = 0;
-        /* Ids are numbers of lines; where a held-out row was is said beside its output. */
+        /* Ids are line numbers; a held-out row has its line number in the data in "row". */
         ck_assert(kit_parse_u64(job_test_text(row, "id"), &id) && id == (held ? i - train.count : i) + 1);
         if (!chat) ck_assert_int_eq(sscanf(job_test_text(row, "input"), "%" SCNu64, &begins), 1);
         if (held) ck_assert(kit_parse_u64(job_test_text(row, "row"), &at) && at == begins + 1);
@@ -38,7 +38,7 @@ START_TEST(the_files_hold_what_the_protocol_says) {
         if (!held) bytes += strlen(job_test_text(row, "input"));
         ck_assert_int_eq(cJSON_GetArraySize(row), held || chat ? 4 : 3);
         if (!chat) continue;
-        /* A label with one row is learned from, with its chat. */
+        /* A label with one row is trained on, with its chat. */
         ck_assert_uint_lt(i, train.count);
         ck_assert_int_eq(cJSON_GetArraySize(kit_json_get(row, "messages")), 3);
         ck_assert_str_eq(job_test_text(row, "input"), "Greet.\nhello");
@@ -51,7 +51,7 @@ START_TEST(the_files_hold_what_the_protocol_says) {
     }
     ck_assert(file_has(place.job, "train.jsonl", summary.train_sha256));
     ck_assert(held_has(summary.eval_sha256));
-    /* Nothing else is left, and what a backend must not see is not beside what it sees. */
+    /* There are no other files, and the backend's directory contains nothing that it must not see. */
     ck_assert_uint_eq(files_in(place.job), 2);
     ck_assert_uint_eq(files_in(place.private_dir), 0);
     job_test_rows_free(&train);
@@ -76,7 +76,7 @@ START_TEST(held_out_rows_are_sealed_memory) {
 }
 END_TEST
 
-/* More than memory should hold is in a file that no directory knows. */
+/* If they are too large for memory they are in an unlinked file. */
 START_TEST(many_held_out_rows_are_a_file_without_a_name) {
     kit_buf eval = {0};
     struct stat info;
@@ -91,7 +91,7 @@ START_TEST(many_held_out_rows_are_a_file_without_a_name) {
     ck_assert_uint_eq(info.st_nlink, 0);
     ck_assert_int_gt(info.st_size, JOB_HELDOUT_MEMORY);
     ck_assert_int_eq(fcntl(summary.heldout_fd, F_GETFD), FD_CLOEXEC);
-    ck_assert_int_lt(fcntl(summary.heldout_fd, F_GET_SEALS), 0); /* it is no memory */
+    ck_assert_int_lt(fcntl(summary.heldout_fd, F_GET_SEALS), 0); /* it is not memory */
     ck_assert(held_has(summary.eval_sha256));
     ck_assert_uint_eq(files_in(place.private_dir), 0);
     kit_buf_free(&eval);
@@ -99,7 +99,7 @@ START_TEST(many_held_out_rows_are_a_file_without_a_name) {
 }
 END_TEST
 
-/* ---- The split, read a second time from its definition in job/dataset.h */
+/* ---- The split, computed a second time from its definition in job/dataset.h */
 
 static uint64_t split_hash(uint64_t seed, const char *input) {
     char bytes[8 + 48], hex[KIT_SHA256_HEX];
@@ -111,7 +111,7 @@ static uint64_t split_hash(uint64_t seed, const char *input) {
     return strtoull(hex, NULL, 16);
 }
 
-/* How many rows of the label have a smaller hash, and how many rows it has. */
+/* True if the row should be held out, by the number of rows of its label and how many have a smaller hash. */
 static bool should_be_held(const made_data *data, const uint64_t *hashes, size_t row) {
     size_t rows = 0, smaller = 0;
     for (size_t i = 0; i < data->count; i++) {
@@ -139,7 +139,7 @@ static void read_sides(const made_data *data, bool *held) {
         for (size_t i = 0; i < rows.count; i++) {
             const char *input = job_test_text(rows.items[i], "input");
             uint64_t at = trained + 1;
-            /* Rows to learn from are in the order of the data. */
+            /* Training rows are in the order of the data. */
             while (side == 0 && at <= data->count && strcmp(input, data->rows[at - 1].input) != 0)
                 at++;
             if (side == 1) ck_assert(kit_parse_u64(job_test_text(rows.items[i], "row"), &at));
@@ -215,7 +215,7 @@ START_TEST(each_label_is_on_both_sides_where_it_can_be) {
 }
 END_TEST
 
-/* A label of more rows than are counted exactly, none of whose hashes is below the share: rare, and made here. */
+/* A label with more rows than are counted exactly, and no hash below the share: rare, so it is constructed. */
 START_TEST(a_large_label_without_a_small_hash_is_still_measured) {
     made_data data = {0};
     for (size_t n = 0; data.count < JOB_EXACT_LABEL + 6; n++) {
@@ -283,7 +283,7 @@ START_TEST(the_same_seed_gives_the_same_bytes_and_another_one_another_split) {
 }
 END_TEST
 
-/* A file of two labels, one after the other: forwards, or backwards. */
+/* A file of two labels, one after the other: in order or reversed. */
 static void in_blocks(kit_buf *out, bool backwards) {
     for (size_t i = 0; i < 1000; i++) {
         size_t row = backwards ? 999 - i : i;
@@ -291,7 +291,8 @@ static void in_blocks(kit_buf *out, bool backwards) {
     }
 }
 
-/* Beside rows of one label a row has that label, too: neither its place nor its id says beside which rows it was. */
+/* A row next to rows of one label probably has that label; so neither its position nor its id may reveal its
+ * neighbours. */
 START_TEST(the_place_of_a_held_out_row_says_nothing_of_its_label) {
     char before[KIT_SHA256_HEX] = "", last[KIT_SHA256_HEX] = "";
     for (int pass = 0; pass < 4; pass++) {
@@ -342,14 +343,14 @@ END_TEST
 START_TEST(of_very_many_rows_about_fifty_thousand_are_held_out) {
     if (test_slowed()) return;
     kit_buf text = {0};
-    /* 60 rows a label: all of them are counted exactly, ten each of 5000 labels. */
+    /* 60 rows per label: all of them are counted exactly, ten of each of 5000 labels are held out. */
     for (size_t i = 0; i < 300000; i++)
         kit_buf_fmt(&text, "{\"input\":\"q%zu\",\"output\":\"l%zu\"}\n", i, i % 5000);
     assert_prepared(&(wish){.data = text.data});
     ck_assert_uint_eq(summary.train_rows, 250000);
     ck_assert_uint_eq(summary.eval_rows, 50000);
     kit_buf_free(&text);
-    /* And of two large labels a random share: 50,000 within six standard deviations. */
+    /* Two large labels: a random share, 50,000 within six standard deviations. */
     start_again();
     for (size_t i = 0; i < 300000; i++)
         kit_buf_fmt(&text, "{\"input\":\"q%zu\",\"output\":\"l%zu\"}\n", i, i % 2);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows that are left out, evaluation files, several files, bad rows, and what fails around it. */
+/* Rows that are excluded, evaluation files, several files, bad rows, and failures of the system. */
 #include "dataset_fixture.h"
 
 /* ---- Cleaning */
@@ -12,7 +12,7 @@ START_TEST(repeated_rows_are_dropped_once_each) {
     ck_assert_uint_eq(summary.contradiction_places[0].line, 0);
     ck_assert_uint_eq(summary.train_rows, 16);
     ck_assert_uint_eq(summary.eval_rows, 4);
-    /* Byte for byte: blanks, capitals and composed letters make another input. */
+    /* Compared byte by byte: blanks, capitals and composed letters make a different input. */
     start_again();
     assert_prepared(
         &(wish){.data = TEN("a") TEN("b") ROW("a1 ", "a") ROW("A1", "a") ROW("e\\u0301", "a") ROW("\\u00e9", "a")});
@@ -51,7 +51,7 @@ START_TEST(nothing_to_learn_is_said) {
     for (size_t i = 0; i < COUNT(cases); i++) {
         if (i > 0) start_again();
         assert_refused(&(wish){.data = cases[i].data}, cases[i].what, cases[i].advice);
-        /* Scratch is gone, also after a failure. */
+        /* Scratch files are removed, also after a failure. */
         ck_assert_uint_eq(files_in(place.private_dir), 0);
         ck_assert_int_eq(summary.heldout_fd, -1);
     }
@@ -65,14 +65,14 @@ START_TEST(an_evaluation_file_is_measured_on_whole) {
                             .eval = ROW("e1", "a") ROW("e1", "a") ROW("a3", "a") ROW("b3", "a") ROW("e2", "never")
                                 ROW("odd", "a")});
     ck_assert_uint_eq(summary.train_rows, 20);
-    /* a3 and b3 are trained on, whatever they answer; odd is not, for it contradicts itself; e1 counts twice. */
+    /* a3 and b3 are trained on, whatever they answer; odd is not, because it contradicts itself; e1 counts twice. */
     ck_assert_uint_eq(summary.leaked, 2);
     ck_assert_uint_eq(summary.eval_rows, 4);
     ck_assert_uint_eq(summary.unseen_labels, 1);
     ck_assert_uint_eq(summary.duplicates, 0);
     job_test_rows rows;
     job_test_read_held(&summary, &rows);
-    /* By SHA-256 of the input; e1 in the order of the file. */
+    /* Ordered by the SHA-256 of the input; e1 in the order of the file. */
     static const char *const inputs[] = {"e1", "e1", "odd", "e2"}, *const places[] = {"1", "2", "6", "5"};
     static const char *const ids[] = {"1", "2", "3", "4"};
     ck_assert_uint_eq(rows.count, 4);
@@ -93,7 +93,7 @@ START_TEST(an_evaluation_file_of_what_is_trained_on_measures_nothing) {
     start_again();
     assert_refused(&(wish){.data = TEN("a") TEN("b"), .eval = "{\"input\":\"a\"}\n"},
                    "evaluation, line 1, column 1: expected the key \"output\"", "each row needs");
-    /* With it, labels of one row can be measured. */
+    /* With an evaluation file, labels of one row can be measured. */
     start_again();
     assert_prepared(&(wish){.data = ROW("x", "a") ROW("y", "b"), .eval = ROW("z", "a")});
     ck_assert_uint_eq(summary.train_rows, 2);
@@ -114,7 +114,7 @@ START_TEST(an_evaluation_alone_is_cleaned_of_nothing) {
     ck_assert(held_has(summary.eval_sha256));
     ck_assert_uint_eq(files_in(place.job), 1);
     ck_assert_uint_eq(files_in(place.private_dir), 0);
-    /* The digest is that of the same rows held out by a compile that was given this file. */
+    /* The digest equals that of the rows that a compile with this evaluation file holds out. */
     char before[65];
     kit_copy(before, sizeof before, summary.eval_sha256);
     start_again();
@@ -148,7 +148,7 @@ START_TEST(several_files_are_one_set) {
     ck_assert_uint_eq(sources[0].rows, 10);
     ck_assert_uint_eq(sources[1].rows, 3);
     ck_assert_uint_eq(sources[2].rows, 11);
-    /* Each place is a line of its own file. */
+    /* Each position is a line of its own file. */
     ck_assert_uint_eq(summary.contradiction_places[0].source, 1);
     ck_assert_uint_eq(summary.contradiction_places[0].line, 3);
     ck_assert_uint_eq(summary.contradiction_places[1].source, 2);
@@ -211,7 +211,7 @@ START_TEST(bad_rows_end_it_or_are_counted) {
         ck_assert_msg(strncmp(summary.bad_examples[i], lines[i], strlen(lines[i])) == 0, "%s", summary.bad_examples[i]);
     start_again();
     assert_refused(&(wish){.data = "{}\n{}\n", .skip_bad = true}, "data holds no good row", "\"input\"");
-    /* A quote that nothing closes costs its own row. */
+    /* An unclosed quote loses only its own row. */
     start_again();
     assert_prepared(&(wish){.data = "text,label\na,b\nc,d\n\"e,f\ng,h\nx,b\ny,d\n", .skip_bad = true});
     ck_assert_uint_eq(summary.bad_rows, 1);
@@ -231,7 +231,7 @@ START_TEST(a_long_example_is_cut_between_characters) {
 }
 END_TEST
 
-/* ---- Closed or not */
+/* ---- Closed or open set of labels */
 
 START_TEST(outputs_are_judged_to_be_labels_or_not) {
     assert_prepared(&(wish){.data = ROW("1", "a") ROW("2", "a") ROW("3", "b") ROW("4", "b")});
@@ -269,7 +269,7 @@ START_TEST(more_outputs_than_can_be_labels_are_texts) {
 }
 END_TEST
 
-/* ---- What fails around it */
+/* ---- Failures of the system */
 
 START_TEST(an_interruption_ends_it) {
     static const volatile sig_atomic_t stop = 1;
@@ -316,7 +316,7 @@ START_TEST(files_that_are_there_already_are_not_touched) {
 }
 END_TEST
 
-/* A limit on the size of files stands for a full disk: the same writes fail. */
+/* A limit on the size of files simulates a full disk: the same writes fail. */
 START_TEST(a_full_disk_is_said) {
     made_data data = make_data((const size_t[]){2000, 2000}, 2);
     kit_buf text = {0};
@@ -324,7 +324,7 @@ START_TEST(a_full_disk_is_said) {
     int fd = job_test_fd(text.data, text.length);
     struct rlimit before, limit;
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
-    /* From the first byte of the spool to the last one of train.jsonl; somewhere in between each writer meets it. */
+    /* From the first byte of the spool to the last one of train.jsonl, so that each writer fails at one of them. */
     static const rlim_t limits[] = {0, 4096, 65536, 180000};
     for (size_t i = 0; i < COUNT(limits); i++) {
         if (i > 0) start_again();
@@ -384,7 +384,7 @@ START_TEST(memory_does_not_grow_with_the_rows) {
     start_again();
     long many = peak_of(100000, &many_bytes);
     ck_assert_uint_gt(many_bytes - few_bytes, 20u << 20);
-    /* 90,000 rows more: 55 KiB of an index partition, 11 KiB of bits, and what the allocator makes of it. */
+    /* 90,000 more rows: 55 KiB of an index partition, 11 KiB of bits, and the overhead of the allocator. */
     ck_assert_msg(many - few < 1024, "%ld KiB for %llu bytes, %ld KiB for %llu", few, (unsigned long long)few_bytes,
                   many, (unsigned long long)many_bytes);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Job directories: private, owned by a living process, cleaned up after a dead one, described as the protocol says. */
+/* Job directories: private, owned by a running process, cleaned up after a dead one, described as the protocol
+ * requires. */
 #include "../suite.h"
 #include "fixture.h"
 
@@ -49,7 +50,7 @@ static unsigned mode_of(const char *path) {
     return info.st_mode & 07777;
 }
 
-/* Entries of root, "." and ".." aside. */
+/* The number of entries of root, without "." and "..". */
 static size_t entries(void) {
     size_t count = 0;
     DIR *listing = opendir(root);
@@ -84,7 +85,7 @@ START_TEST(a_job_is_private_and_gone_afterwards) {
     ck_assert_uint_eq(strspn(d.id, "0123456789abcdef"), 16);
     ck_assert_str_eq(d.path, in_root(d.id));
     ck_assert(fcntl(d.lock_fd, F_GETFD) & FD_CLOEXEC);
-    /* What the backend sees is not above what it must not see. */
+    /* The backend's directory does not contain the private one. */
     ck_assert_ptr_null(strstr(d.private, d.job));
     char *file = NULL;
     ck_assert_int_eq(kit_path_join(d.job, "model", &file, &err), KOLM_OK);
@@ -92,7 +93,7 @@ START_TEST(a_job_is_private_and_gone_afterwards) {
     free(file);
     job_directory_close(&d, false);
     ck_assert_uint_eq(entries(), 0);
-    job_directory_close(&d, false); /* fine on what is closed */
+    job_directory_close(&d, false); /* no-op if closed */
     job_directory_close(&(job_directory){.lock_fd = -1}, false);
 }
 END_TEST
@@ -134,7 +135,7 @@ START_TEST(a_kept_job_stays) {
 }
 END_TEST
 
-/* A child that owns a job; it lives until it is killed. Its id comes through the pipe. */
+/* Forks a child that owns a job until it is killed, and sends its id through the pipe. */
 static pid_t owner(char id[17]) {
     int ends[2];
     ck_assert_int_eq(pipe(ends), 0);
@@ -231,7 +232,7 @@ START_TEST(an_error_names_no_path_that_will_be_gone) {
                root, d.id);
     ck_assert_str_eq(kept.text, expected);
     job_directory_close(&d, false);
-    job_directory_mend_error(&d, false, &told); /* fine on what is closed */
+    job_directory_mend_error(&d, false, &told); /* no-op if closed */
 }
 END_TEST
 
@@ -262,7 +263,7 @@ END_TEST
 #define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define OTHER_KEY "f123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-/* A job of work KEY whose backend left a checkpoint with this text. */
+/* Makes a job of work KEY whose backend left a checkpoint with this text. */
 static void make_interrupted(job_directory *d, const char *text) {
     bool found = true;
     char path[256];
@@ -289,7 +290,7 @@ START_TEST(the_next_job_of_the_same_work_begins_with_the_checkpoint) {
     ck_assert_int_eq(kit_read_file(path, 100, &text, &err), KOLM_OK);
     ck_assert_str_eq(kit_buf_text(&text), "step 7");
     kit_buf_free(&text);
-    /* Done this time: the backend removed it, and so nothing is put aside. */
+    /* The work is finished this time: the backend removed the checkpoint, so none is kept. */
     kit_format(path, sizeof path, "%s/checkpoint", d.job);
     ck_assert_int_eq(kit_remove_tree(path, &err), KOLM_OK);
     job_directory_close(&d, false);
@@ -302,7 +303,7 @@ START_TEST(the_checkpoint_of_a_dead_owner_is_found_and_that_of_other_work_is_not
     job_directory dead, d;
     bool found = true;
     make_interrupted(&dead, "step 9");
-    /* As if its owner had been killed: the lock is free, and all is still there. */
+    /* As if its owner had been killed: the lock is free, and all files still exist. */
     kit_copy(lock, sizeof lock, dead.lock_path);
     close(dead.lock_fd);
     dead.lock_fd = -1;
@@ -325,18 +326,18 @@ START_TEST(whatever_a_kill_left_is_removed_and_nothing_else) {
     touch(in_root(".0000000000000002"));
     ck_assert_int_eq(kit_mkdirs(in_root("0000000000000002"), 0700, &err), KOLM_OK);
     ck_assert_int_eq(kit_mkdirs(in_root("0000000000000003/job/model"), 0700, &err), KOLM_OK);
-    /* A link in the place of a directory goes, and what it points to stays. */
+    /* A link in place of a directory is removed, but not its target. */
     char outside[96];
     kit_format(outside, sizeof outside, "%s/outside", base);
     ck_assert_int_eq(mkdir(outside, 0700), 0);
     ck_assert_int_eq(symlink(outside, in_root("0000000000000004")), 0);
-    /* Not ours. */
+    /* Not made by kolm. */
     static const char *const others[] = {"kept-0000000000000005", "notes.txt",         ".hidden",
                                          "000000000000000G",      "00000000000000006", ".0000000000000007.json",
                                          "ABCDEFABCDEFABCD"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         touch(in_root(others[i]));
-    /* A lock that is a link is nothing that kolm made. */
+    /* A lock that is a link was not made by kolm. */
     ck_assert_int_eq(symlink(outside, in_root(".0000000000000008")), 0);
     ck_assert_int_eq(kit_mkdirs(in_root("0000000000000008"), 0700, &err), KOLM_OK);
     job_directory d;
@@ -350,7 +351,7 @@ START_TEST(whatever_a_kill_left_is_removed_and_nothing_else) {
 }
 END_TEST
 
-/* Makes and closes jobs; fails when one of its own disappears while it holds it. */
+/* Makes and closes jobs; fails if a job disappears while this process owns it. */
 static int churn(int rounds) {
     for (int i = 0; i < rounds; i++) {
         job_directory d;
@@ -396,7 +397,7 @@ START_TEST(a_place_that_cannot_be_had_is_named) {
     ck_assert_int_eq(d.lock_fd, -1);
     ck_assert_ptr_null(d.path);
     job_directory_close(&d, false);
-    if (geteuid() == 0) return; /* may write everywhere */
+    if (geteuid() == 0) return; /* root can write everywhere */
     ck_assert_int_eq(kit_mkdirs(root, 0700, &err), KOLM_OK);
     ck_assert_int_eq(chmod(root, 0500), 0);
     ck_assert_int_eq(job_directory_make(root, &d, &err), KOLM_E_PERMISSION_DENIED);
@@ -481,7 +482,7 @@ START_TEST(the_backends_side_reads_what_was_described) {
 }
 END_TEST
 
-/* A backend may leave anything in its directory before the second description is written there. */
+/* A backend may leave any file in its directory before the second description is written there. */
 START_TEST(a_link_in_the_place_of_the_description_is_not_followed) {
     job_directory d;
     char victim[80], *path = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every form of a JSON row: what is read of it, what is passed over and named, and what a backend gets of it. */
+/* Every form of a JSON row: what is read, what is ignored and reported, and what a backend gets. */
 #include "../suite.h"
 #include "fixture.h"
 
@@ -19,7 +19,7 @@ static void add_part(kit_buf *out, const char *name, const char *text) {
     if (text[0] != '\0') kit_buf_fmt(out, "|%s=%s", name, text);
 }
 
-/* "input|output|system=...|instruction=...|tools=...|turns=..." a row, or "! and the sentence" for a bad one. */
+/* "input|output|system=...|instruction=...|tools=...|turns=..." per row, "!" and the sentence for a bad one. */
 static void transcript(const char *text, const job_reader_options *options, kit_buf *out, kit_buf *unused) {
     int fd = job_test_fd(text, strlen(text));
     job_reader *reader = NULL;
@@ -58,7 +58,7 @@ typedef struct form {
 #define S(text) "{\"role\":\"system\",\"content\":\"" text "\"}"
 
 static const form forms[] = {
-    /* OpenAI's chats. One question is a plain row; what else there is stays. */
+    /* OpenAI's chats. One question is a plain row; other messages are kept. */
     {"{\"messages\":[" U("q") "," A("a") "]}", "q|a", ""},
     {"{\"messages\":[" S("s") "," U("q") "," A("a") "]}", "q|a|system=" S("s"), ""},
     {"{\"messages\":[{\"role\":\"developer\",\"content\":\"d\"}," U("q") "," A("a") "]}",
@@ -70,7 +70,7 @@ static const form forms[] = {
     {"{\"messages\":[" U("q") "," S("s") "," A("a") "]}", "user: q\nsystem: s|a|turns=" U("q") "," S("s"), ""},
     {"{\"messages\":[{\"role\":\"user\",\"name\":\"Ann\",\"content\":\"q\"}," A("a") "]}",
      "user: q|a|turns={\"role\":\"user\",\"content\":\"q\",\"name\":\"Ann\"}", ""},
-    /* Tools: calls and results in between, an answer that calls is its JSON text. */
+    /* Tools: calls and results between messages; an answer with calls is its JSON text. */
     {"{\"tools\":[ {\"type\":\"function\"} ],\"messages\":[" U(
          "q") ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
               "\"function\":"
@@ -95,12 +95,12 @@ static const form forms[] = {
     {"{\"messages\":[" U("q") "," A("a") "],\"tools\":\"[ {} ]\"}", "q|a|tools=[{}]", ""},
     {"{\"messages\":[" U("q") "," A("a") "],\"tools\":[ ]}", "q|a", ""},
     {"{\"messages\":[" U("q") "," A("a") "],\"tools\":\"\"}", "q|a", ""},
-    /* Parts. */
+    /* Content in parts. */
     {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"},{\"text\":\"r\",\"type\":"
      "\"input_text\"}]}," A("a") "]}",
      "q\nr|a", ""},
     {"{\"messages\":[{\"role\":\"user\",\"content\":[\"q\",\"r\"]}," A("a") "]}", "q\nr|a", ""},
-    /* ShareGPT's, and roles by other names. */
+    /* ShareGPT's form, and other names of roles. */
     {"{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\","
      "\"value\":\"a\"}]}",
      "q|a|system=" S("s"), ""},
@@ -110,7 +110,7 @@ static const form forms[] = {
          "c") ",{\"role\":\"tool\",\"content\":\"o\"}",
      ""},
     {"{\"conversations\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"model\",\"content\":\"a\"}]}", "q|a", ""},
-    /* Alpaca's. */
+    /* Alpaca's form. */
     {"{\"instruction\":\"i\",\"input\":\"q\",\"output\":\"a\"}", "q|a|instruction=i", ""},
     {"{\"instruction\":\"i\",\"input\":\"\",\"output\":\"a\"}", "i|a", ""},
     {"{\"instruction\":\"i\",\"input\":\" \\n\",\"output\":\"a\"}", "i|a", ""},
@@ -122,27 +122,27 @@ static const form forms[] = {
     {"{\"instruction\":\"i\",\"context\":\"q\",\"response\":\"a\",\"category\":\"c\"}", "q|a|instruction=i",
      "category:1 "},
     {"{\"instruction\":\"i\",\"text\":\"q\",\"label\":3}", "q|3|instruction=i", ""},
-    /* TRL's. */
+    /* TRL's form. */
     {"{\"prompt\":[" S("s") "," U("q") "],\"completion\":[" A("a") "]}", "q|a|system=" S("s"), ""},
     {"{\"prompt\":[" U("q") "],\"completion\":\"a\"}", "q|a", ""},
-    /* Pairs, with a system message of their own. */
+    /* Pairs with a system message. */
     {"{\"input\":\"q\",\"output\":\"a\",\"system\":\"s\"}", "q|a|system=" S("s"), ""},
     {"{\"prompt\":\"q\",\"completion\":\"a\",\"system\":\"\"}", "q|a", ""},
-    /* null is the same as no key. */
+    /* null is the same as a missing key. */
     {"{\"messages\":null,\"input\":\"q\",\"output\":\"a\"}", "q|a", ""},
     {"{\"messages\":[" U("q") "," A("a") "],\"input\":null,\"instruction\":null,\"tools\":null,\"n\":null}", "q|a", ""},
     {"{\"messages\":[{\"role\":\"user\",\"content\":\"q\",\"name\":null,\"tool_calls\":null}," A("a") "]}", "q|a", ""},
-    /* By the names of columns. */
+    /* Recognized by column names. */
     {"{\"text\":\"q\",\"label\":\"a\"}", "q|a", ""},
     {"{\"text\":\"q\",\"label\":3}\n{\"text\":\"r\",\"label\":-1}", "q|3\nr|-1", ""},
     {"{\"question\":\"q\",\"answer\":\"a\",\"context\":\"c\"}", "q|a", "context:1 "},
     {"{\"Text\":\"q\",\"LABEL\":\"a\"}", "q|a", ""},
     {"{\"prompt\":\"q\",\"output\":\"a\"}", "q|a", ""},
-    /* The forms come before the guess; a guess that was made stays. */
+    /* The forms take precedence over the guessed columns; the first guess applies to the whole file. */
     {"{\"text\":\"t\",\"label\":\"l\",\"input\":\"q\",\"output\":\"a\"}", "q|a", "text:1 label:1 "},
     {"{\"text\":\"q\",\"label\":\"a\"}\n{\"text\":\"r\",\"category\":\"b\"}",
      "q|a\n!x, line 2, column 1: expected the key \"label\", found \"text\", \"category\"", ""},
-    /* Whole numbers have all their digits. */
+    /* Integers keep all their digits. */
     {"{\"input\":\"q\",\"output\":1389432487213912064}\n{\"input\":\"r\",\"output\":7.0}", "q|1389432487213912064\nr|7",
      ""},
 };
@@ -161,7 +161,7 @@ START_TEST(a_form_is_read) {
 }
 END_TEST
 
-/* ---- What is not read is passed over */
+/* ---- Ignored content */
 
 static const form passed_over[] = {
     {"{\"id\":1389432487213912064,\"input\":\"q\",\"output\":\"a\"}", "q|a", "id:1 "},
@@ -181,7 +181,7 @@ static const form passed_over[] = {
      "user: q\nassistant: a\nuser: r\nassistant: b\nuser: r\nassistant: a\nuser: s|b|turns=" U("q") "," A("a") "," U(
          "r") "," A("b") "," U("r") "," A("a") "," U("s"),
      "messages.weight:1 "},
-    /* A doubled key that is not read of the form that was taken. */
+    /* A duplicate key that the recognized form does not read. */
     {"{\"text\":\"x\",\"text\":\"y\",\"input\":\"q\",\"output\":\"a\"}", "q|a", "text:1 "},
 };
 
@@ -198,7 +198,7 @@ START_TEST(what_is_not_read_is_passed_over_and_named) {
 }
 END_TEST
 
-/* ---- What is read is strict */
+/* ---- Content that is read is strict */
 
 static const char *const strict[][2] = {
     {"{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}," A("a") "]}",
@@ -375,7 +375,7 @@ START_TEST(what_all_rows_share_is_remembered_and_left_out) {
     ck_assert(job_common_put(&common, object));
     ck_assert_int_eq(job_common_get(object, &again, &err), KOLM_OK);
     static const char whole[] = "late,\"messages\":[" S("s") "," U("Which team?\\nlate") "],\"tools\":[{}]";
-    /* A plain question is asked as the rows were; so is one that brings the parts itself, in whatever form. */
+    /* A plain question gets the common parts; so does one that has the parts itself, in any form. */
     static const char *const same[] = {
         "{\"input\":\"late\"}",
         "{\"instruction\":\"Which team?\",\"input\":\"late\"}",
@@ -386,7 +386,7 @@ START_TEST(what_all_rows_share_is_remembered_and_left_out) {
         put_job_rows(&out, same[i], &again, true);
         ck_assert_str_eq(out.data, whole);
     }
-    /* What is not the same stands in the text. */
+    /* Parts that differ are included in the text. */
     put_job_rows(&out, "{\"instruction\":\"What tone?\",\"input\":\"late\",\"system\":\"t\"}", &again, false);
     ck_assert_str_eq(out.data, "t\nWhat tone?\nlate");
     cJSON_Delete(object);
@@ -452,7 +452,7 @@ START_TEST(what_is_remembered_cannot_close_its_brackets) {
 }
 END_TEST
 
-/* The same question in two contexts is two questions, and the job says all of it. */
+/* The same question in two contexts is two questions, and the job includes the contexts. */
 START_TEST(contexts_make_other_questions) {
     kit_buf text = {0};
     job_test_place place;

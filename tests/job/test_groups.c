@@ -87,7 +87,7 @@ START_TEST(texts_are_compared_by_what_they_say) {
         {"\xF0\x9F\x98\x80", "\xF0\x9F\x98\xA1", false},
         {"where is it", "where was it", false},
         {"question 17 about 3", "question 18 about 3", false},
-        /* Nearly the same: a typo, a word, a number, something more at the end, in texts that are long enough. */
+        /* Nearly the same: a typo, a word, a number, or an addition at the end, in texts that are long enough. */
         {"please send me another invoice for the order of last week",
          "please send me anothr invoice for the order of last week", true},
         {"please send me another invoice for the order of last week, thank you very much, best regards",
@@ -107,15 +107,15 @@ START_TEST(texts_are_compared_by_what_they_say) {
 }
 END_TEST
 
-/* Long runs beyond ASCII are taken apart in pieces: where a piece ends must not matter. */
+/* Long runs of non-ASCII characters are decomposed in pieces: the position of the boundaries must not matter. */
 START_TEST(the_length_of_a_run_does_not_matter) {
     for (size_t length = 160; length < 180; length++) {
         kit_buf composed = {0}, apart = {0};
         for (size_t i = 0; i < length; i++) {
             kit_buf_str(&composed, "\xE1\xBA\xA5");          /* a with circumflex and acute */
-            kit_buf_str(&apart, "a\xCC\x82\xCC\x81");        /* the same in three */
+            kit_buf_str(&apart, "a\xCC\x82\xCC\x81");        /* the same as three code points */
             kit_buf_str(&composed, "\xE3\x81\x8C");          /* hiragana ga */
-            kit_buf_str(&apart, "\xE3\x81\x8B\xE3\x82\x99"); /* ka and a mark */
+            kit_buf_str(&apart, "\xE3\x81\x8B\xE3\x82\x99"); /* ka and a voicing mark */
         }
         begin(3);
         kit_buf text = {0};
@@ -135,7 +135,7 @@ END_TEST
 
 /* ---- Chains, templates, labels */
 
-/* A family: a text of 20 words, and others with one word changed each. */
+/* A family: a text of 20 words, and variants with one word changed. */
 static void add_family(size_t members, const char *const *labels, size_t label_count) {
     char base[200], text[200];
     words(base, sizeof base, 20);
@@ -159,7 +159,7 @@ START_TEST(families_are_on_one_side_and_each_label_is_learned) {
         starts[families] = row_count;
         add("of its own kind", "rare");
         split(seed);
-        /* What shares no band with any of its family is missed: about one row in 500 at this likeness. */
+        /* A row that shares no band with any of its family is missed: about one in 500 at this similarity. */
         size_t strays = 0;
         for (size_t f = 0; f < families; f++)
             for (size_t i = starts[f]; i < starts[f + 1]; i++)
@@ -190,7 +190,7 @@ START_TEST(groups_do_not_depend_on_the_order_of_the_rows) {
     begin(9);
     for (size_t f = 0; f < 60; f++)
         add_family(1 + draw(30), many_labels, COUNT(many_labels));
-    /* And a template, which is taken apart. */
+    /* A template, whose rows are treated separately. */
     for (size_t i = 0; i < 300; i++) {
         kit_format(add("", "template")->input, sizeof rows[0].input,
                    "the ticket with the number %zu was opened by somebody who cannot print any more", i * 7919);
@@ -247,7 +247,7 @@ START_TEST(a_label_of_one_group_is_learned_only) {
     ck_assert_uint_eq(summary.untested_labels, 1);
     for (size_t i = 0; i < 9; i++)
         ck_assert(!rows[i].held);
-    /* When there is nothing else to measure on, that is what the labels are. */
+    /* If the labels have no other rows, rows of templates are held out. */
     begin(2);
     add_family(9, one, 1);
     add_family(9, &many_labels[0], 1);
@@ -256,7 +256,7 @@ START_TEST(a_label_of_one_group_is_learned_only) {
     ck_assert_uint_eq(summary.templates, 2);
     ck_assert_uint_eq(summary.groups, 0);
     ck_assert_uint_eq(summary.eval_rows, 4);
-    /* But not when it is one text each. */
+    /* But not if a label has only one text. */
     begin(2);
     for (size_t s = 0; s < SPELLINGS; s++)
         for (size_t l = 0; l < 2; l++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is left out before a training: leaks into the evaluation, contradictions, labels that look alike. */
+/* What is excluded before a training: leaks into the evaluation, contradictions, labels that look alike. */
 #include "groups_fixture.h"
 
 /* ---- An evaluation file */
@@ -104,7 +104,7 @@ START_TEST(the_majority_is_what_is_learned) {
         if (strcmp(job_test_text(found.items[i], "input"), "odd") != 0) continue;
         odd++;
         ck_assert_str_eq(job_test_text(found.items[i], "output"), "a");
-        ck_assert_uint_eq(i, found.count - 1); /* its first row is the last one that stays */
+        ck_assert_uint_eq(i, found.count - 1); /* its first row is the last one that is kept */
     }
     ck_assert_uint_eq(odd, 1);
     job_test_rows_free(&found);
@@ -118,7 +118,7 @@ START_TEST(contradictions_can_be_refused) {
                      KOLM_E_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "data, line 1 and line 12: the same input with two outputs (2 such"));
     ck_assert_ptr_nonnull(strstr(err.remedy, "--contradictions"));
-    /* Spelled otherwise it is another input, which may have another output. */
+    /* With another spelling it is another input, which may have another output. */
     start_again();
     assert_prepared(FILL ROW("odd", "a") ROW("Odd", "b"), NULL, (wish){.contradictions = JOB_CONTRADICTIONS_ERROR});
     ck_assert_uint_eq(summary.groups, 1);
@@ -152,7 +152,7 @@ START_TEST(blanks_are_no_part_of_a_label) {
                          strcmp(job_test_text(held.items[i], "input"), "e") == 0 ? "a" : "c");
     job_test_rows_free(&train);
     job_test_rows_free(&held);
-    /* Of a text they are a part. */
+    /* In texts that are not labels, blanks are kept. */
     start_again();
     assert_prepared(ROW("1", " a") ROW("2", "b ") ROW("3", "c"), ROW("e", "d "), (wish){0});
     ck_assert(!summary.closed);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The row reader: every format that it takes, every kind of bad input with its sentence, and what it does after one.
- */
+/* The row reader: every accepted format, every kind of bad input with its sentence, and what follows after one. */
 #include "../suite.h"
 #include "fixture.h"
 
@@ -15,7 +14,7 @@
 #include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-/* Bytes that may hold NULs. */
+/* Bytes that may include NULs. */
 #define BYTES(text) text, sizeof(text) - 1
 
 static kolm_error_t err;
@@ -33,7 +32,7 @@ static void assert_advises(const char *piece) {
     ck_assert_msg(strstr(err.remedy, piece) != NULL, "expected \"%s\" in the advice \"%s\"", piece, err.remedy);
 }
 
-/* Reads all rows of text: "line|input|output" a row, "!" for a bad one. */
+/* Reads all rows of text: "line|input|output" per row, "!" for a bad one. */
 static void transcript(const void *text, size_t length, const job_reader_options *options, kit_buf *out) {
     int fd = job_test_fd(text, length);
     job_reader *reader = NULL;
@@ -68,7 +67,7 @@ static void assert_rows(const void *text, size_t length, const char *path, const
     assert_rows_as(text, length, &options, expected);
 }
 
-/* ---- What is taken */
+/* ---- Accepted data */
 
 typedef struct good_case {
     const char *text;
@@ -79,9 +78,9 @@ typedef struct good_case {
 static const good_case good_cases[] = {
     {"{\"input\":\"a\",\"output\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
     {"{\"prompt\":\"a\",\"completion\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
-    /* The first pair counts when there are both. */
+    /* The first pair is used if there are both. */
     {"{\"prompt\":\"p\",\"completion\":\"c\",\"input\":\"a\",\"output\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
-    /* No LF at the end, CRLF, a mark at the start, blank lines, spaces around, other keys. */
+    /* No LF at the end, CRLF, a byte order mark, blank lines, spaces around, other keys. */
     {"{\"input\":\"a\",\"output\":\"b\"}", "x.jsonl", "1|a|b\n"},
     {"{\"input\":\"a\",\"output\":\"b\"}\r\n{\"input\":\"c\",\"output\":\"d\"}\r\n", "x.jsonl", "1|a|b\n2|c|d\n"},
     {"\xEF\xBB\xBF{\"input\":\"a\",\"output\":\"b\"}\n", "x.jsonl", "1|a|b\n"},
@@ -93,15 +92,15 @@ static const good_case good_cases[] = {
     /* The content decides, not the name. */
     {"{\"input\":\"a\",\"output\":\"b\"}\n", "x.csv", "1|a|b\n"},
     {"input,output\na,b\n", "x.jsonl", "2|a|b\n"},
-    /* Outputs that are no text. */
+    /* Outputs that are not strings. */
     {"{\"input\":\"a\",\"output\":7}\n{\"input\":\"b\",\"output\":-3}\n", "x.jsonl", "1|a|7\n2|b|-3\n"},
     {"{\"input\":\"a\",\"output\":true}\n{\"input\":\"b\",\"output\":false}\n", "x.jsonl", "1|a|true\n2|b|false\n"},
     {"{\"input\":\"a\",\"output\":9007199254740991}\n", "x.jsonl", "1|a|9007199254740991\n"},
-    /* Escapes: a label may hold any character but NUL. */
+    /* Escapes: a label may contain any character except NUL. */
     {"{\"input\":\"\\u00e4\\ud83d\\ude00\",\"output\":\"a\\u0007\\u001b[1m\"}\n", "x.jsonl",
      "1|\xC3\xA4\xF0\x9F\x98\x80|a\x07\x1B[1m\n"},
     {"{\"input\":\"a\",\"output\":\"x\\ny\"}\n", "x.jsonl", "1|a|x\ny\n"},
-    /* Chat: one question, with and without the system's words; more of them; what is no chat key is ignored. */
+    /* Chat: one question, with and without a system message; several; keys that are not of a chat are ignored. */
     {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n", "x.jsonl",
      "1|a|b\n"},
     {"{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"},"
@@ -123,13 +122,13 @@ static const good_case good_cases[] = {
     {"question\tanswer\nq\ta\n", "x.tsv", "2|q|a\n"},
     {"query,category\nq,c\n", "x.csv", "2|q|c\n"},
     {"prompt,target\nq,c", "x.csv", "2|q|c\n"},
-    /* Quotes: separators, line ends and quotes inside; empty fields; none needed. */
+    /* Quotes: separators, line ends and quotes inside; empty fields; no quotes needed. */
     {"text,label\n\"a, \"\"b\"\"\",c\n", "x.csv", "2|a, \"b\"|c\n"},
     {"text,label\n\"a\nb\r\nc\",\"d\"\ne,f\n", "x.csv", "2|a\nb\nc|d\n5|e|f\n"},
     {"text,label,note\na,b,\nc,d,\"\"\n", "x.csv", "2|a|b\n3|c|d\n"},
     {"\"text\",\"label\"\n\"a\",\"b\"\n", "x.csv", "2|a|b\n"},
     {"text,label\n a , b \n", "x.csv", "2| a | b \n"},
-    /* A quote inside a field without quotes is a character, as everywhere else that reads CSV. */
+    /* A quote inside an unquoted field is a character, as in other CSV readers. */
     {"text,label\na 5\" pipe,plumbing\nb,c\n", "x.csv", "2|a 5\" pipe|plumbing\n3|b|c\n"},
     {"text,label\na 5\" or 6\" pipe,plumbing\nb,c\n", "x.csv", "2|a 5\" or 6\" pipe|plumbing\n3|b|c\n"},
 };
@@ -137,7 +136,7 @@ static const good_case good_cases[] = {
 START_TEST(good_data_is_read) {
     const good_case *c = &good_cases[_i];
     if (strcmp(c->expected, "!") == 0) {
-        /* A name that says TSV wins over a comma in the header; then this header has no column for the output. */
+        /* A name that ends in .tsv overrides a comma in the header, so this header has no column for the output. */
         job_reader *reader = NULL;
         const job_reader_options options = {.path = c->path};
         int fd = job_test_fd(c->text, strlen(c->text));
@@ -156,7 +155,7 @@ START_TEST(columns_can_be_named) {
     assert_rows_as(table, sizeof table - 1, &options, "2|a|b\n");
     static const char rows[] = "{\"Body\":\"a\",\"queue\":\"b\",\"input\":\"no\",\"messages\":0}\n";
     assert_rows_as(rows, sizeof rows - 1, &options, "1|a|b\n");
-    /* One of them: the other one is found as usual. */
+    /* Only one is given: the other is found as usual. */
     options.output_col = NULL;
     static const char half[] = "body,label\na,b\n";
     assert_rows_as(half, sizeof half - 1, &options, "2|a|b\n");
@@ -209,7 +208,7 @@ START_TEST(inputs_alone_are_enough_where_no_output_is_needed) {
 }
 END_TEST
 
-/* ---- Files that are no data */
+/* ---- Files that are not data */
 
 typedef struct no_data_case {
     const char *text;
@@ -280,7 +279,7 @@ END_TEST
 /* ---- Bad rows */
 
 typedef struct bad_case {
-    const char *text; /* a row, bad */
+    const char *text; /* a bad row */
     size_t length;
     const char *what, *advice;
 } bad_case;
@@ -352,12 +351,12 @@ static const bad_case bad_table[] = {
      "--skip-bad"},
     {BYTES("a\xE9,b"), "line 2, column 2: expected UTF-8, found the byte \\xE9", "--skip-bad"},
     {BYTES("a\0,b"), "line 2, column 2: expected text, found a NUL byte", "--skip-bad"},
-    /* Behind bad bytes the rest of the record is no row of its own. */
+    /* After bad bytes the rest of the record is not a row. */
     {BYTES("\"a\n\xE9\nb\",c"), "line 3, column 1: expected UTF-8, found the byte \\xE9", "--skip-bad"},
     {BYTES("\"a\n\0\nb\",c"), "line 3, column 1: expected text, found a NUL byte", "--skip-bad"},
 };
 
-/* A good row, the bad one, a good one: the bad one is named, and reading goes on after it. */
+/* A good row, the bad one, a good one: the bad one is reported, and reading continues after it. */
 static void assert_bad_row(const bad_case *c, const char *before, const char *after, const char *path) {
     kit_buf text = {0};
     kit_buf_fmt(&text, "%s\n", before);
@@ -403,7 +402,7 @@ END_TEST
 
 /* ---- Long rows */
 
-/* As often as it takes; in blocks, because a call for each would take longer than what is tested. */
+/* Repeats text up to this size; in blocks, because one call per repetition would take longer than the test itself. */
 static void add_repeated(kit_buf *out, const char *text, size_t bytes) {
     const size_t length = strlen(text);
     kit_buf block = {0};
@@ -456,7 +455,7 @@ START_TEST(a_table_row_that_is_too_long_is_named) {
     kit_buf_str(&text, "text,label\n");
     add_repeated(&text, "aaaaaaaa", JOB_ROW_MAX);
     kit_buf_str(&text, ",b\nnext,b\n\"");
-    /* And one that is so by its many lines. */
+    /* And a record that is too long because it has many lines. */
     add_repeated(&text, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
                  JOB_ROW_MAX);
     kit_buf_str(&text, "\",b\nlast,b\n");
@@ -494,7 +493,7 @@ START_TEST(a_first_line_that_is_too_long_may_be_an_array) {
 }
 END_TEST
 
-/* A search of each column from the first one on would take hours here. */
+/* Searching each column from the first one would take hours here. */
 START_TEST(a_header_of_very_many_columns_ends_soon) {
     kit_buf text = {0};
     add_repeated(&text, ",", test_draws(4u << 20, 1u << 17));
@@ -522,7 +521,7 @@ typedef struct interruption {
     volatile sig_atomic_t done;
 } interruption;
 
-/* Signals until the reader has seen it: it may not be waiting yet when the first one comes. */
+/* Sends signals until the reader has seen one, because it may not be waiting yet when the first arrives. */
 static void *interrupt(void *user) {
     interruption *i = user;
     while (!i->done) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sorter and the table on disk, against plain arrays. */
+/* The sorter and the table on disk, compared with plain arrays. */
 #include "../suite.h"
 #include "fixture.h"
 #include "job/scratch.h"
@@ -50,7 +50,7 @@ START_TEST(a_sorter_gives_back_everything_in_order) {
     ck_assert_ptr_nonnull(all);
     ck_assert_int_eq(job_sorter_new(place.private_dir, 3, &sorter, &err), KOLM_OK);
     for (size_t i = 0; i < count; i++) {
-        all[i][0] = draw() % 50; /* many are equal in their first words */
+        all[i][0] = draw() % 50; /* many have equal first words */
         all[i][1] = draw() % 1000;
         all[i][2] = draw();
         if (job_sorter_add(sorter, all[i], &err) != KOLM_OK) ck_abort_msg("%s", err.text);
@@ -59,7 +59,7 @@ START_TEST(a_sorter_gives_back_everything_in_order) {
     ck_assert_int_eq(job_sorter_sort(sorter, &err), KOLM_OK);
     const uint64_t *record = NULL;
     for (size_t i = 0; i < count; i++) {
-        /* Not by ck_assert, which is slow where it holds. */
+        /* Not with ck_assert, which is slow even if it holds. */
         if (job_sorter_next(sorter, &record, &err) != KOLM_OK || record == NULL ||
             memcmp(record, all[i], sizeof *all) != 0)
             ck_abort_msg("record %zu of %zu", i, count);
@@ -93,7 +93,7 @@ START_TEST(a_table_remembers_what_was_put) {
         ck_assert_int_eq(job_table_get(table, at, &got, &err), KOLM_OK);
         ck_assert_msg(memcmp(&got, &all[at], sizeof got) == 0, "record %zu", at);
     }
-    /* Far after the end there are zeros. */
+    /* Entries far after the end are zeros. */
     ck_assert_int_eq(job_table_get(table, 1u << 30, &got, &err), KOLM_OK);
     ck_assert_uint_eq(got.a, 0);
     job_table_free(table);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packed data: every way to pack, cut and damage them, and what is refused by its first bytes. */
+/* Compressed data: all ways to compress, cut and damage them, and what is rejected by its first bytes. */
 #include "../suite.h"
 #include "fixture.h"
 #include "job/source.h"
@@ -19,7 +19,7 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
-/* ---- Packing */
+/* ---- Compressing */
 
 static void add_gzip(kit_buf *out, const void *data, size_t length) {
     static unsigned char packed[1u << 20];
@@ -40,12 +40,12 @@ static void add_zstd(kit_buf *out, const void *data, size_t length) {
     kit_buf_add(out, packed, size);
 }
 
-/* A frame that decoders pass over (RFC 8878, 3.1.2). */
+/* A frame that decoders skip (RFC 8878, 3.1.2). */
 static void add_skippable(kit_buf *out) {
     kit_buf_add(out, "\x5A\x2A\x4D\x18\x03\0\0\0abc", 11);
 }
 
-/* Lines that pack neither too well nor not at all. */
+/* Lines that compress moderately. */
 static void add_lines(kit_buf *out, size_t lines) {
     uint32_t state = 1;
     for (size_t i = 0; i < lines; i++) {
@@ -66,7 +66,7 @@ static kit_status read_all(int fd, size_t piece, kit_buf *out) {
         status = job_bytes_read(bytes, room, piece, &got, &err);
         if (status == KOLM_OK) kit_buf_add(out, room, got);
     }
-    /* Once ended it stays so. */
+    /* After the end it keeps returning the end. */
     size_t more = 1;
     if (status == KOLM_OK) ck_assert(job_bytes_read(bytes, room, piece, &more, &err) == KOLM_OK && more == 0);
     job_bytes_close(bytes);
@@ -168,7 +168,7 @@ END_TEST
 START_TEST(damaged_data_are_never_taken_for_others) {
     kit_buf text = {0}, packed = {0};
     add_lines(&text, 300);
-    /* With a checksum, as the zstd program writes them. */
+    /* With a checksum, as the zstd program writes. */
     if (packers[_i] == add_zstd) {
         static unsigned char room[1u << 16];
         ZSTD_CCtx *context = ZSTD_createCCtx();
@@ -256,7 +256,7 @@ START_TEST(bytes_may_come_one_by_one) {
 }
 END_TEST
 
-/* ---- Refused */
+/* ---- Rejected */
 
 #define BYTES(text) text, sizeof(text) - 1
 static const struct {
@@ -295,7 +295,7 @@ START_TEST(other_formats_are_refused_with_the_way_to_convert_them) {
 }
 END_TEST
 
-/* Packed nothing, over and over: only the flag ends it. */
+/* Endless compressed nothing: only the flag ends it. */
 START_TEST(an_endless_archive_can_be_left) {
     static volatile sig_atomic_t stop;
     kit_buf packed = {0};

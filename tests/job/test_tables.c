@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tables as people have them: stray quotes, TSV with and without quotes, separators, headers of every sort. */
+/* Tables as they occur in practice: stray quotes, TSV with and without quotes, separators, headers of all kinds. */
 #include "../suite.h"
 #include "fixture.h"
 
@@ -17,7 +17,7 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
-/* "LINE|INPUT|OUTPUT" a row, "! TEXT" (without the file's name) a bad one, "# TEXT" when it cannot be opened. */
+/* "LINE|INPUT|OUTPUT" per row, "! TEXT" (without the file's name) for a bad one, "# TEXT" if it cannot be opened. */
 static job_table_notes read_text(const char *text, const job_reader_options *options, kit_buf *out) {
     job_table_notes notes = {0};
     job_reader *reader = NULL;
@@ -56,7 +56,7 @@ static job_table_notes assert_table(const char *path, const char *text, const ch
     return assert_table_as(text, &options, expected);
 }
 
-/* ---- Quotes that are astray */
+/* ---- Stray quotes */
 
 #define HEADER "text,label\n"
 #define FIRST "one,a\ntwo,b\nthree,c\n"
@@ -72,11 +72,11 @@ static const table_case astray[] = {
     {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "\"quoted, text\",b\nlast,c\n",
      FIRST_ROWS "! line 5, column 1: expected a separator after the quote that closes this field in line 9\n"
                 "6|four|a\n7|five|b\n8|six|c\n9|quoted, text|b\n10|last|c\n"},
-    /* Closed by a quote that a separator follows: the lines themselves tell. */
+    /* Closed by a quote before a separator: the lines inside are recognized as rows. */
     {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "a monitor of 15\",b\nlast,c\n",
      FIRST_ROWS "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 9\n"
                 "6|four|a\n7|five|b\n8|six|c\n9|a monitor of 15\"|b\n10|last|c\n"},
-    /* With the next row already. */
+    /* Closed by the next row. */
     {"x.csv", HEADER FIRST "\"unclosed,a\na monitor of 15\",b\nlast,c\n",
      FIRST_ROWS "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 6\n"
                 "6|a monitor of 15\"|b\n7|last|c\n"},
@@ -90,7 +90,7 @@ static const table_case astray[] = {
                 "6|four|a\n7|five|b\n8|six|c\n"},
     {"x.csv", HEADER FIRST "\"unclosed,a",
      FIRST_ROWS "! line 5, column 1: expected a closing quote, found the end of the file\n"},
-    /* A quote in the middle of a text of several lines: they go with it. */
+    /* A quote in the middle of a field of several lines: they are lost with it. */
     {"x.csv", HEADER FIRST "\"a\nb\nc\"d,a\nlast,c\n",
      FIRST_ROWS
      "! line 5, column 1: expected a separator after the quote that closes this field in line 7\n8|last|c\n"},
@@ -99,27 +99,27 @@ static const table_case astray[] = {
      FIRST_ROWS
      "! line 5, column 1: expected a separator after the quote that closes this field in line 6\n6|quoted, text|b\n"
      "! line 7, column 3: expected a separator after the quote that closes this field in line 8\n8|y|b\n9|last|c\n"},
-    /* In its own line. */
+    /* Closed in its own line. */
     {"x.csv", HEADER FIRST "\"quoted\" word,a\n" LATER,
      FIRST_ROWS "! line 5, column 9: expected a separator after a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
-    /* Behind a fault the rest of the line does not count, whatever quotes are in it. */
+    /* After an error the rest of the line is ignored, whatever quotes it has. */
     {"x.csv", HEADER FIRST "\"quoted\" word,\"a\n" LATER,
      FIRST_ROWS "! line 5, column 9: expected a separator after a closing quote\n6|four|a\n7|five|b\n8|six|c\n"},
-    /* Several. */
+    /* Several stray quotes. */
     {"x.csv", HEADER FIRST "\"un,a\nfour,b\n\"deux,c\nfive,a\n\"drei,b\nsix,c\n\"quoted, text\",a\n",
      FIRST_ROWS "! line 5, column 1: expected a separator after the quote that closes this field in line 7\n6|four|b\n"
                 "! line 7, column 1: expected a separator after the quote that closes this field in line 9\n8|five|a\n"
                 "! line 9, column 1: expected a separator after the quote that closes this field in line 11\n10|six|c\n"
                 "11|quoted, text|a\n"},
-    /* The number of fields does not fit, but the lines are rows. */
+    /* The number of fields does not match, but the lines are rows. */
     {"x.csv", HEADER FIRST "\"unclosed,a\n" LATER "15\",b,c\nlast,c\n",
      FIRST_ROWS
      "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 9\n"
      "6|four|a\n7|five|b\n8|six|c\n! line 9, column 1: expected 2 fields as in the header, found 3\n10|last|c\n"},
-    /* It does not fit, and they are none: one bad row. */
+    /* It does not match, and the lines are not rows: one bad row. */
     {"x.csv", HEADER FIRST "\"a letter\nof two lines\",b,c\nlast,c\n",
      FIRST_ROWS "! line 5, column 1: expected 2 fields as in the header, found 3\n7|last|c\n"},
-    /* Labels that no other row has, but many rows. */
+    /* Labels that occur in no other row, but many rows. */
     {"x.csv", HEADER "\"unclosed,l1\nt2,l2\nt3,l3\nt4,l4\nt5,l5\n15\",l6\nt7,l7\n",
      "! line 2, column 1: expected one field in quotes, found whole rows up to the next quote in line 7\n"
      "3|t2|l2\n4|t3|l3\n5|t4|l4\n6|t5|l5\n7|15\"|l6\n8|t7|l7\n"},
@@ -129,15 +129,15 @@ static const table_case astray[] = {
      "! line 5, column 1: expected one field in quotes, found whole rows up to the next quote in line 19\n"
      "6|four|a\n7|five|b\n8|six|c\n9|four|a\n10|five|b\n11|six|c\n12|four|a\n13|five|b\n14|six|c\n"
      "! line 15, column 1: expected 2 fields as in the header, found 1\n16|four|a\n17|five|b\n18|six|c\n19|15\"|b\n"},
-    /* A text of several lines stays whole, with commas and quotes of all sorts in it. */
+    /* A field of several lines stays whole, with commas and quotes of all kinds in it. */
     {"x.csv", HEADER FIRST "\"Dear team,\n\nI said \"\"no, thanks\"\", twice,\nand got it\",a\nlast,c\n",
      FIRST_ROWS "5|Dear team,\n\nI said \"no, thanks\", twice,\nand got it|a\n9|last|c\n"},
     {"x.csv", HEADER FIRST "\"Hello, help please\nmy order is late\",a\nlast,c\n",
      FIRST_ROWS "5|Hello, help please\nmy order is late|a\n7|last|c\n"},
     {"x.csv", HEADER FIRST "\"one line\nand another\",a\nlast,c\n", FIRST_ROWS "5|one line\nand another|a\n7|last|c\n"},
-    /* A second field of the same record. */
+    /* A second such field in the same record. */
     {"x.csv", "text,note,label\n\"two\nlines\",\"and\nthree,\nmore\",a\nb,c,d\n", "2|two\nlines|a\n6|b|d\n"},
-    /* Bad bytes in a record of several lines: it is bad as a whole. */
+    /* Bad bytes in a record of several lines: the whole record is bad. */
     {"x.csv", HEADER FIRST "\"two\nl\xE9nes\nx,a\",b\nlast,c\n",
      FIRST_ROWS "! line 6, column 2: expected UTF-8, found the byte \\xE9\n8|last|c\n"},
 };
@@ -149,7 +149,7 @@ START_TEST(a_stray_quote_loses_its_own_row_only) {
 }
 END_TEST
 
-/* What could be either is taken as the format has it, and said. */
+/* An ambiguous case is read as the format requires, and reported. */
 START_TEST(what_may_have_swallowed_rows_is_suspected) {
     job_table_notes notes =
         assert_table("x.csv", HEADER "\"I paid 1,000 euros\nand got nothing\",billing\nlast,login\n",
@@ -159,7 +159,7 @@ START_TEST(what_may_have_swallowed_rows_is_suspected) {
 }
 END_TEST
 
-/* ---- The same with rows and quotes drawn at random */
+/* ---- The same with random rows and quotes */
 
 static uint32_t draw_state;
 
@@ -168,10 +168,10 @@ static uint32_t draw(uint32_t below) {
     return (draw_state >> 8) % below;
 }
 
-/* Row i: as text of the file, and as it is read. */
+/* Makes row i: as text of the file, and as it should be read. */
 static void make_row(size_t i, bool stray, kit_buf *text, kit_buf *expected, unsigned long long *line) {
     static const char *const labels[] = {"billing", "login", "shipping", "refund"};
-    const char *label = labels[i < 8 ? i % 4 : draw(4)]; /* each of them is known before a quote goes astray */
+    const char *label = labels[i < 8 ? i % 4 : draw(4)]; /* all labels occur before a quote is stray */
     kit_buf field = {0}, read = {0};
     size_t lines = 1;
     switch (stray ? 0 : draw(8)) {
@@ -239,7 +239,7 @@ START_TEST(a_stray_quote_anywhere_loses_its_own_row_only) {
 }
 END_TEST
 
-/* Lines that are read again are not walked through again for each of them. */
+/* Lines that are read again are not scanned again for each stray quote. */
 START_TEST(very_many_stray_quotes_end_soon) {
     const size_t count = test_draws(50000, 1000);
     kit_buf text = {0}, out = {0};
@@ -284,7 +284,7 @@ static const table_case tsv[] = {
     {"x.tsv", TSV "a\tb\n\"c\"\td\n\"e \"\"f\"\"\"\tg\n", "2|a|b\n3|c|d\n4|e \"f\"|g\n"},
     {"x.tsv", TSV "a\tb\n\"c\nd\te\"\tf\n", "2|a|b\n3|c\nd\te|f\n"},
     {"x.tsv", "\"text\"\t\"label\"\n\"a\"\t\"b\"\n", "2|a|b\n"},
-    /* Anything that contradicts it, however late, and the file has no quotes at all. */
+    /* If anything contradicts the quoting, however late, the whole file is read without quotes. */
     {"x.tsv", TSV "\"c\"\td\n\"quoted\" word\tg\n", "2|\"c\"|d\n3|\"quoted\" word|g\n"},
     {"x.tsv", TSV "\"unclosed\tb\nc\td\n", "2|\"unclosed|b\n3|c|d\n"},
     {"x.tsv", TSV "\"unclosed\tb\nc\td\ne\tf\n15\"\tg\n", "2|\"unclosed|b\n3|c|d\n4|e|f\n5|15\"|g\n"},
@@ -307,7 +307,7 @@ START_TEST(tsv_is_quoted_throughout_or_not_at_all) {
 }
 END_TEST
 
-/* Through the spool: long lines, very many lines, and nothing left of it. */
+/* Through the spool: long lines, very many lines, and no file left afterwards. */
 START_TEST(tsv_is_put_aside_where_it_was_said) {
     job_test_place place;
     job_test_open(&place);
@@ -363,21 +363,21 @@ static const table_case headers[] = {
     {"x.csv", "text, label\na, b\n\"c, d\", \"e\"\n", "2|a|b\n3|c, d|e\n"},
     {"x.csv", " text ,label \na,b\n", "2|a|b\n"},
     {"x.csv", "\xEF\xBB\xBF\"text\",\"label\"\n\"a\",b\n", "2|a|b\n"},
-    /* Stray separators at the end of the header or of rows. */
+    /* Extra separators at the end of the header or of rows. */
     {"x.csv", "text,label,\na,b,\nc,d\ne,f,,\n", "2|a|b\n3|c|d\n4|e|f\n"},
     {"x.csv", "text,label,,,\na,b,,,\nc,d\n", "2|a|b\n3|c|d\n"},
     {"x.csv", "text,label\na,b,\nc,d,,\ne,f,g\n",
      "2|a|b\n3|c|d\n! line 4, column 1: expected 2 fields as in the header, found 3\n"},
     {"x.csv", "text,label,note\na,b\n", "! line 2, column 1: expected 3 fields as in the header, found 2\n"},
     {"x.csv", "text,label\na,b\n,\n , \nc,d\n", "2|a|b\n5|c|d\n"},
-    /* fastText's, long and short, with the separators that a text may have. */
+    /* fastText's format, long and short, also with separators in the text. */
     {"x.txt", "__label__a where is my parcel, please\n__label__b no\n",
      "# line 1, column 1: expected a first line with the names of the columns, "
      "found a row of fastText's: '__label__'\n"},
     {"x.txt", "__label__a hi\n",
      "# line 1, column 1: expected a first line with the names of the columns, "
      "found a row of fastText's: '__label__'\n"},
-    /* One name twice. */
+    /* A duplicate name. */
     {"x.csv", "text,text,label\na,b,c\n",
      "# line 1, column 1: expected one column with this name, found two: 'text'\n"},
     {"x.csv", "text,Label,label\na,b,c\n",
@@ -411,15 +411,15 @@ static const struct {
     {HEADER "a,b\n" HEADER "c,d\n", "2|a|b\n4|c|d\n", 1},
     {HEADER "a,b\n\xEF\xBB\xBF" HEADER "c,d\n\xEF\xBB\xBF" HEADER "e,f\n", "2|a|b\n4|c|d\n6|e|f\n", 2},
     {HEADER "a,b\n\"text\",\"label\"\nc,d\n", "2|a|b\n4|c|d\n", 1},
-    /* In another order, with other columns, with other names that are guessed. */
+    /* In another order, with other columns, with other recognized names. */
     {HEADER "a,b\nlabel,text\nd,c\n", "2|a|b\n4|c|d\n", 1},
     {HEADER "a,b\nid,Label,Text\n1,d,c\n", "2|a|b\n4|c|d\n", 1},
     {HEADER "a,b\nquestion,answer\nc,d\n", "2|a|b\n4|c|d\n", 1},
     {"id,text,label\n1,a,b\ntext,label\nc,d\n", "2|a|b\n4|c|d\n", 1},
-    /* Rows that only sound so. */
+    /* Rows that only look similar. */
     {HEADER "a,answer\nquestion,answer\nc,d\n", "2|a|answer\n3|question|answer\n4|c|d\n", 0},
     {HEADER "text,b\na,label\n", "2|text|b\n3|a|label\n", 0},
-    /* With Excel's line. */
+    /* With Excel's sep= line. */
     {"sep=;\ntext;label\na;b\nsep=;\ntext;label\nc;d\n", "3|a|b\n6|c|d\n", 1},
 };
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/data.md quotes kolm: every sentence in its tables is in the sources, and every place that refuses a row is quoted."""
+"""Checks that docs/data.md quotes kolm correctly: the sources have every sentence in its tables, and every error about a row is quoted."""
 import pathlib
 import re
 import sys
@@ -10,7 +10,7 @@ ROOT = pathlib.Path(sys.argv.pop(1))
 
 
 def strings_of(*folders):
-    """All text between quotes in C files, adjacent literals joined."""
+    """All string literals in C files, with adjacent literals joined."""
     found = []
     for folder in folders:
         for path in sorted((ROOT / folder).glob("*.c")):
@@ -24,7 +24,7 @@ class Words(unittest.TestCase):
         self.page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
 
     def quotes(self):
-        """The quoted sentences of the last column of each table."""
+        """Yields the quoted sentences in the last column of each table."""
         for line in self.page.splitlines():
             if line.startswith("| ") and "what kolm says" not in line:
                 yield from re.findall(r"`([^`]*\w [^`]*)`", line.rstrip("| ").rsplit(" | ", 1)[1])
@@ -34,7 +34,7 @@ class Words(unittest.TestCase):
         said += "\nNo such file or directory\nIs a directory\n"
         quotes = list(self.quotes())
         self.assertGreater(len(quotes), 30)
-        # What stands for something else, and words that are put together from parts.
+        # Placeholders, and texts that are composed of parts.
         holes = r'<\w+>(?:"?, "<key>")?|\'<\w+>\'(?:, \'<\w+>\')?|\bfound (?:a number|null|the end of the file)\b| in "|(?<=expected )the key|label has'
         for quote in quotes:
             for piece in re.split(holes, quote):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The child that the process tests start: answers one question about itself on standard output, or plays the
+/* The child program of the process tests: answers one question about itself on standard output, or acts as the
  * trainer. */
 #include <fcntl.h>
 #include <signal.h>

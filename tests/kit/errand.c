@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does a bit of everything that the kit offers, in a given directory, and ends with 5 and a sentence when something
- * fails. */
+/* Uses a bit of everything in the kit, in a given directory; exits with 5 and a sentence if something fails. */
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"
@@ -140,7 +139,7 @@ static kit_status files(const char *tree, kit_buf *out, kolm_error_t *err) {
     for (int i = 0; i < 200; i++)
         kit_buf_fmt(&rows, "%s%s\n", long_line, i % 50 == 0 ? long_line : "");
     for (int i = 0; i < 200; i++)
-        kit_buf_str(&rows, long_line); /* one line beyond the reader's first buffer */
+        kit_buf_str(&rows, long_line); /* one line longer than the reader's first buffer */
     kit_status status = kit_buf_ok(&rows, err);
     if (status == KOLM_OK) status = kit_write_file(path, 0600, rows.data, rows.length, err);
     kit_buf_free(&rows);
@@ -166,7 +165,7 @@ int main(int argc, char **argv) {
     if (status == KOLM_OK) status = built(&out, &err);
     if (status == KOLM_OK) status = spawn(&err);
     if (status == KOLM_OK) status = kit_buf_ok(&out, &err);
-    /* Past stdio, which has a buffer of its own to allocate. */
+    /* Without stdio, which would allocate a buffer. */
     if (status == KOLM_OK) status = kit_write_all(STDOUT_FILENO, out.data, out.length, &err);
     kit_buf_free(&out);
     if (status == KOLM_OK) return 0;

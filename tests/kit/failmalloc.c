@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* To be preloaded: makes allocation number KOLM_FAIL_AT fail, once, and writes to KOLM_FAIL_REPORT whether it
+/* A preloaded library that makes allocation number KOLM_FAIL_AT fail, once, and writes to KOLM_FAIL_REPORT whether it
  * happened. */
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* glibc's own names of what is replaced here. */
+/* glibc's internal names of the functions replaced here. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);
@@ -24,7 +24,7 @@ __attribute__((constructor)) static void begin(void) {
     __atomic_store_n(&count, 0, __ATOMIC_RELAXED);
 }
 
-/* True for the one allocation that is to fail. Nothing here allocates. */
+/* True for the one allocation that must fail. Nothing here allocates. */
 static int unlucky(void) {
     if (fail_at == 0 || __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) != fail_at) return 0;
     int fd = report != NULL ? open(report, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a program again and again, each time with another allocation failing, until every one of them has failed once.
+"""Runs a program repeatedly, each time with another failing allocation, until every allocation has failed once.
 
 usage: failmalloc.py [--codes 0,5] [--every K] [--any-output] [--timeout S] LIBRARY -- PROGRAM ARGUMENT...
 
-In ARGUMENT, {tmp} is a fresh directory of each run, and KOLM_HOME is {tmp}/home. Holds when no run dies of a signal or
-hangs, each ends with one of the codes, and a run that ends with 0 printed what the unharmed run prints: a failed
-allocation is either told or without effect, never a wrong answer. --every K fails only each K-th allocation.
+In ARGUMENT, {tmp} is a new directory per run; KOLM_HOME is {tmp}/home. The test passes if no run is killed by a signal or
+hangs, each exits with one of the codes, and a run that exits with 0 prints the same as the run without a failure: a failed
+allocation is either reported or has no effect, and never causes a wrong answer. --every K fails only each K-th allocation.
 """
 import argparse
 import os
@@ -51,7 +51,7 @@ def main():
             at += options.every
             continue
         if not failed and code == unharmed:
-            break  # there are fewer allocations than that
+            break  # there are no more allocations
         if code < 0:
             wrong.append(f"allocation {at}: dies of signal {-code}")
         elif code not in codes:

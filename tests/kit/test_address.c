@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Machines as people write them, and the edges of the private ranges. */
+/* Machines as users write them, and the edges of the private ranges. */
 #include "../suite.h"
 #include "kolm/kit/address.h"
 
@@ -100,7 +100,7 @@ START_TEST(private_texts) {
         ck_assert_msg(kit_host_is_private(private[i], strlen(private[i])), "%s", private[i]);
     for (size_t i = 0; i < sizeof open / sizeof *open; i++)
         ck_assert_msg(!kit_host_is_private(open[i], strlen(open[i])), "%s", open[i]);
-    ck_assert(kit_host_is_private("10.1.2.34", 8)); /* as long as it is said to be */
+    ck_assert(kit_host_is_private("10.1.2.34", 8)); /* only the given length is read */
     ck_assert(!kit_host_is_private("10.1.2.3", 4));
 }
 END_TEST

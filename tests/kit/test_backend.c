@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What backends share: visible devices, estimates that never run over, tokens that are never shown. */
+/* Helpers for backends: visible devices, estimates that never overflow, tokens that are never shown. */
 #include "../suite.h"
 #include "kolm/kit/backend.h"
 
@@ -18,10 +18,10 @@ START_TEST(visible_positions) {
         {"0", 0, NULL, 0},
         {"2,0", 0, NULL, 1},
         {"2,0", 1, NULL, -1},
-        {"0,x,1", 1, NULL, -1}, /* the list ends at the first entry that is neither */
+        {"0,x,1", 1, NULL, -1}, /* the list ends at the first entry that is neither an index nor an id */
         {"-1", 0, NULL, -1},
         {"GPU-ab", 7, "GPU-abcdef", 0},
-        {"gpu-ab", 7, "GPU-abcdef", -1}, /* what begins otherwise is no UUID */
+        {"gpu-ab", 7, "GPU-abcdef", -1}, /* with another prefix it is not a UUID */
         {"GPU-AB", 7, "GPU-abcdef", 0},
         {"GPU-abcdef0", 7, "GPU-abcdef", -1},
         {"1,GPU-abcdef", 0, "GPU-abcdef", 1},
@@ -63,7 +63,7 @@ START_TEST(more_never_costs_less) {
         kolm_cost_result_t r = estimate(rows, rows > UINT64_MAX / 200 ? UINT64_MAX : rows * 200, 2500000, 5500);
         ck_assert_uint_ge(r.duration_ms, duration);
         ck_assert_uint_ge(r.cost_micro_usd, cost);
-        ck_assert_uint_ne(r.duration_ms, UINT64_MAX); /* which would mean unknown */
+        ck_assert_uint_ne(r.duration_ms, UINT64_MAX); /* UINT64_MAX would mean unknown */
         duration = r.duration_ms;
         cost = r.cost_micro_usd;
     }
@@ -82,7 +82,7 @@ END_TEST
 
 /* ---- Tokens */
 
-static const char *token; /* what the host gives; NULL: not set */
+static const char *token; /* the value that the host returns; NULL: not set */
 
 static int32_t give(void *user, const char *name, char *buffer, uint64_t capacity, uint64_t *out_length) {
     (void)user;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs that are run to their end, and those that refuse to end. */
+/* Programs that are run until they end, and programs that do not end. */
 #include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/child.h"
@@ -15,7 +15,7 @@
 static kolm_error_t err;
 static kit_buf out, errors;
 static kit_child_end end;
-static kit_child_stop wish; /* what `stop` answers once something was printed */
+static kit_child_stop wish; /* what `stop` returns after the first output */
 
 static void take_out(void *user, const char *bytes, size_t length) {
     (void)user;
@@ -42,7 +42,7 @@ static void finish(void) {
     kit_buf_free(&errors);
 }
 
-/* Runs Python with this text; more: what differs from the usual. */
+/* Runs Python with this text; more: the differences from the usual options. */
 static void run(const char *text, const kit_child *more) {
     static const char *const environment[] = {"A=b", NULL};
     const char *argv[] = {PYTHON, "-S", "-E", "-c", text, NULL};
@@ -104,7 +104,7 @@ START_TEST(its_input_and_descriptors) {
 }
 END_TEST
 
-/* It prints something and then never ends by itself: the test's own limit is far away. */
+/* Prints something and then waits for ever; the time limit of the test is much longer. */
 #define WAITS "print('ready', flush=True)\nsignal.pause()\n"
 
 START_TEST(asked_to_stop) {
@@ -112,7 +112,7 @@ START_TEST(asked_to_stop) {
     run("import signal, sys\nsignal.signal(15, lambda *a: sys.exit(3))\n" WAITS, &usual);
     ck_assert_int_eq(end.stop, KIT_CHILD_CANCELLED);
     ck_assert_int_eq(end.exit_code, 3);
-    /* What it still prints is heard. */
+    /* What it prints after SIGTERM is still read. */
     kit_buf_clear(&out);
     run("import os, signal, sys\nsignal.signal(15, lambda *a: os.write(1, b'bye\\n') and sys.exit(0))\n" WAITS, &usual);
     ck_assert_str_eq(kit_buf_text(&out), "ready\nbye\n");
@@ -124,7 +124,7 @@ START_TEST(one_that_does_not_listen) {
     wish = KIT_CHILD_CANCELLED;
     run("import signal\nsignal.signal(15, signal.SIG_IGN)\n" WAITS WAITS WAITS, &(kit_child){.grace_ms = 1});
     ck_assert_int_eq(end.signal_number, SIGKILL);
-    /* No grace: it is not even asked. */
+    /* Without grace: it is killed without SIGTERM. */
     run("import signal, sys\nsignal.signal(15, lambda *a: sys.exit(3))\n" WAITS, &(kit_child){.grace_ms = 0});
     ck_assert_int_eq(end.signal_number, SIGKILL);
 }
@@ -144,7 +144,7 @@ static kit_child_stop linger_then_cancel(void *user, bool out_ended) {
     return (*asked)++ == 0 ? KIT_CHILD_LINGERS : KIT_CHILD_CANCELLED;
 }
 
-/* A lingering one may still be cancelled, and is signalled again then. */
+/* A child that lingers may still be cancelled, and is then signalled again. */
 START_TEST(lingering) {
     const char *argv[] = {
         PYTHON,
@@ -186,7 +186,7 @@ START_TEST(the_end_of_its_output) {
 }
 END_TEST
 
-/* A child of its own in its group would live on; it holds one end of a pipe as long as it does. */
+/* A grandchild in its group, which holds one end of a pipe while it lives, would otherwise continue to run. */
 START_TEST(what_it_leaves_behind) {
     int ends[2];
     char byte;
@@ -201,7 +201,7 @@ START_TEST(what_it_leaves_behind) {
 }
 END_TEST
 
-/* A process outside of its group holds its output, which is not waited for without end. */
+/* A process outside its group holds its output open; the wait for it is limited. */
 START_TEST(one_that_holds_its_output) {
     run("import os, signal\npid = os.fork()\nif pid == 0:\n    os.setsid(); signal.pause()\nprint(pid)", &usual);
     pid_t left = (pid_t)strtol(kit_buf_text(&out), NULL, 10);
@@ -212,7 +212,7 @@ START_TEST(one_that_holds_its_output) {
 END_TEST
 
 START_TEST(one_that_cannot_be_started) {
-    if (test_under_valgrind()) return; /* its vfork is a fork: what fails in the child is not seen */
+    if (test_under_valgrind()) return; /* its vfork is a fork: failures in the child are not reported */
     static const char *const argv[] = {"/nothing", NULL}, *const environment[] = {NULL};
     const kit_child child = {.path = "/nothing", .argv = argv, .envp = environment, .out = take_out, .tied = true};
     ck_assert_int_eq(kit_child_run(&child, &end, &err), KOLM_E_NOT_FOUND);
@@ -220,7 +220,7 @@ START_TEST(one_that_cannot_be_started) {
 }
 END_TEST
 
-/* The same life, by a caller with a loop of its own. */
+/* The same, step by step, for a caller with its own event loop. */
 START_TEST(in_steps) {
     char python[] = PYTHON, flags[] = "-SEc",
          text[] = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(flush=True)\nsignal.pause()";
@@ -232,20 +232,20 @@ START_TEST(in_steps) {
     const kit_spawn_fd fds[] = {{to, 1}};
     const kit_spawn_options options = {.path = PYTHON, .argv = argv, .envp = environment, .fds = fds, .fd_count = 1};
     ck_assert_int_eq(kit_spawn(&options, &pid, &err), KOLM_OK);
-    ck_assert_int_eq(read(from, &byte, 1), 1); /* it does not listen to SIGTERM from here on */
+    ck_assert_int_eq(read(from, &byte, 1), 1); /* it ignores SIGTERM from here on */
     const int64_t now = kit_now_ms();
     kit_child_life life = kit_child_born(pid, 0, 60000);
     ck_assert(life.deadline_ms == INT64_MAX && !kit_child_ended(&life, false));
-    kit_child_kill_late(&life, now, 500); /* it was not stopped */
+    kit_child_kill_late(&life, now, 500); /* no-op: it was not stopped */
     kit_child_stop_now(&life, KIT_CHILD_CANCELLED, now);
-    kit_child_stop_now(&life, KIT_CHILD_LINGERS, now + 1); /* no better reason */
+    kit_child_stop_now(&life, KIT_CHILD_LINGERS, now + 1); /* does not replace the first reason */
     ck_assert(life.stop == KIT_CHILD_CANCELLED && life.kill_ms == now + 60000);
     kit_child_kill_late(&life, now + 59999, 500);
     ck_assert(!kit_child_ended(&life, false) && life.kill_ms == now + 60000);
     kit_child_kill_late(&life, now + 60000, 500);
     ck_assert(life.kill_ms == now + 60500 && kit_child_ended(&life, true));
     ck_assert(life.code == CLD_KILLED && life.status == SIGKILL);
-    ck_assert_int_eq(kill(pid, 0), 0); /* its number is kept */
+    ck_assert_int_eq(kill(pid, 0), 0); /* its pid is not reaped yet */
     kit_child_bury(&life);
     ck_assert(kill(pid, 0) != 0 && errno == ESRCH);
     close(from);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The events of the job protocol: what a line must have to be one, what is reported of the others, and that what is
- * written is read back. */
+/* The events of the job protocol: what makes a line an event, what is reported about other lines, and that written
+ * events are read back. */
 #include "../suite.h"
 #include "kolm/kit/events.h"
 #include "kolm/kit/file.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static kit_buf told; /* what the host was told, a line each */
+static kit_buf told; /* what the host received, one per line */
 static kit_events events;
 
 static void on_log(void *user, uint32_t level, const char *text) {
@@ -54,7 +54,7 @@ static void is(const char *line, kit_event_kind kind, const char *expected) {
     ck_assert_str_eq(kit_buf_text(&told), expected);
 }
 
-/* Not an event; the count of those that were reported is taken back, so that each is shown. */
+/* The line is not an event; resets the count of those reported, so that it is logged. */
 static void is_none(const char *line) {
     char expected[400];
     events.strange = 0;
@@ -127,7 +127,7 @@ START_TEST(errors) {
 }
 END_TEST
 
-/* A reason is not lost because its code is not known here. */
+/* The text of an error is kept if its code is unknown. */
 START_TEST(errors_of_no_known_code) {
     static const char *const codes[] = {"0", "17", "99", "-3", "1.5", "\"8\"", "null"};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
@@ -211,7 +211,7 @@ START_TEST(long_lines) {
 }
 END_TEST
 
-/* As a pipe has it: pieces that end anywhere. */
+/* As from a pipe: pieces that end anywhere. */
 START_TEST(pieces) {
     static const char text[] = "{\"event\":\"log\",\"text\":\"a\"}\n\n{\"event\":\"log\",\"text\":\"b\"}\n{\"event\":"
                                "\"metric\",\"name\":\"n\",\"value\":1}";
@@ -264,7 +264,7 @@ START_TEST(a_file_that_grows) {
     append(rest, sizeof rest - 1);
     reads("log 1 b\n", 2 * line);
     unlink(path);
-    reads("", 2 * line); /* not there yet, or no longer */
+    reads("", 2 * line); /* it does not exist yet, or no longer */
     ck_assert_int_eq(kit_events_file(&events, "/", &at, NULL), KOLM_E_INVALID_ARGUMENT);
 }
 END_TEST

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that are whole or absent, trees removed without following links, digests, and what a full disk does. */
+/* Files that are complete or absent, trees removed without following links, digests, and a full disk. */
 #include "../suite.h"
 #include "kolm/kit/digest.h"
 #include "kolm/kit/file.h"
@@ -33,7 +33,7 @@ static void teardown(void) {
     ck_assert_int_ne(access(base, F_OK), 0);
 }
 
-/* BASE/name, in one of a few buffers. */
+/* Returns BASE/name in one of a few buffers. */
 static const char *in(const char *name) {
     static char paths[4][512];
     static int turn;
@@ -132,7 +132,7 @@ START_TEST(trees_are_removed_without_following) {
 }
 END_TEST
 
-/* As a program might leave them that wants to persist. */
+/* As from a program that resists removal. */
 START_TEST(trees_may_be_locked_and_very_deep) {
     char cwd[4096];
     ck_assert_int_eq(kit_mkdirs(in("locked/closed/inner"), 0700, &err), KOLM_OK);
@@ -183,7 +183,7 @@ START_TEST(reading_is_bounded) {
     ck_assert_int_eq(kit_read_file(base, 4, &out, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_int_eq(mkfifo(in("fifo"), 0600), 0);
     ck_assert_int_eq(kit_read_file(in("fifo"), 4, &out, &err),
-                     KOLM_E_INVALID_ARGUMENT); /* and does not wait for a writer */
+                     KOLM_E_INVALID_ARGUMENT); /* without waiting for a writer */
     ck_assert_int_eq(kit_read_file("/dev/zero", 4, &out, &err), KOLM_E_INVALID_ARGUMENT);
     kit_buf_free(&out);
 }
@@ -242,7 +242,7 @@ START_TEST(without_replace_the_first_wins) {
     kit_atomic_file a, b;
     ck_assert_int_eq(kit_atomic_open(in("f"), 0600, &a, &err), KOLM_OK);
     ck_assert_int_eq(kit_atomic_open(in("f"), 0600, &b, &err),
-                     KOLM_OK); /* the second does not take the first for dead */
+                     KOLM_OK); /* the second does not consider the first dead */
     ck_assert_int_eq(kit_write_all(a.fd, "a", 1, &err), KOLM_OK);
     ck_assert_int_eq(kit_write_all(b.fd, "b", 1, &err), KOLM_OK);
     ck_assert_int_eq(kit_atomic_commit(&b, false, &err), KOLM_OK);
@@ -303,7 +303,8 @@ START_TEST(the_dead_leave_nothing_for_long) {
     }
     char byte;
     ck_assert_int_eq(read(ends[0], &byte, 1), 1);
-    /* Alive, it keeps its file; killed, it loses it to the next writer of the same path and to no other. */
+    /* While the process runs its file is kept; once killed, the next writer of the same path removes it, and no other
+     * does. */
     make("f", "one");
     ck_assert_int_eq(entries(base), 2);
     ck_assert_int_eq(kill(child, SIGKILL), 0);
@@ -313,7 +314,7 @@ START_TEST(the_dead_leave_nothing_for_long) {
     make("f", "two");
     ck_assert_int_eq(entries(base), 2);
     holds("f", "two");
-    /* Lookalikes are not removed. */
+    /* Files with similar names are not removed. */
     int fd = open(in(".f.kolm-notours"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     close(fd);
     ck_assert_int_eq(symlink("g", in(".f.kolm-0123456789abcdef")), 0);
@@ -371,7 +372,7 @@ START_TEST(a_full_disk_loses_nothing) {
 END_TEST
 
 START_TEST(without_permission) {
-    if (geteuid() == 0) return; /* nothing is forbidden to root */
+    if (geteuid() == 0) return; /* root may do everything */
     ck_assert_int_eq(kit_mkdirs(in("locked"), 0500, &err), KOLM_OK);
     ck_assert_int_eq(kit_write_file(in("locked/f"), 0600, "x", 1, &err), KOLM_E_PERMISSION_DENIED);
     ck_assert(err.remedy[0] != '\0');
@@ -379,7 +380,7 @@ START_TEST(without_permission) {
 }
 END_TEST
 
-/* FIPS 180-4 examples, and a file of more than one chunk. */
+/* Examples of FIPS 180-4, and a file of more than one chunk. */
 START_TEST(digests) {
     char hex[KIT_SHA256_HEX];
     uint64_t size = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading job.json: a good one in full, and each way in which one can be wrong. */
+/* Reading job.json: a valid one, and every way in which it can be invalid. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/job.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strict JSON: what is accepted, what is refused and where, and what is written. */
+/* Strict JSON: what is accepted, what is rejected and where, and what is written. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/json.h"
@@ -23,7 +23,7 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
-/* A tree for reading must be what cJSON makes of the text, and its error that of the validator. */
+/* The parsed tree must equal cJSON's, and its error must equal that of the validator. */
 static void check_tree(const char *bytes, size_t length, kit_status validated) {
     kolm_error_t why = KIT_ERROR_INIT;
     kit_json_tree tree;
@@ -45,7 +45,7 @@ static void check_tree(const char *bytes, size_t length, kit_status validated) {
     kit_buf_free(&found);
 }
 
-/* In an allocation of exactly its size, so that a sanitizer sees a read after the end. */
+/* In an allocation of exactly its size, so that a sanitizer detects a read past the end. */
 static kit_status validate(const char *bytes, size_t length) {
     char *copy = malloc(length > 0 ? length : 1);
     ck_assert_ptr_nonnull(copy);
@@ -103,7 +103,7 @@ START_TEST(accepted) {
 }
 END_TEST
 
-/* The shapes of the public JSONTestSuite (Nicolas Seriot, 2016), and what kolm refuses beyond it. */
+/* The cases of the public JSONTestSuite (Nicolas Seriot, 2016), and further ones that kolm rejects. */
 static const char *const refusals[] = {
     "",
     " ",
@@ -237,7 +237,7 @@ START_TEST(every_truncation_is_refused) {
 }
 END_TEST
 
-/* A byte that matters, at each place of the eight that are looked at together. */
+/* A significant byte at each position of the eight that are read together. */
 START_TEST(every_alignment) {
     static const char *const stops[] = {"\x01", "\x1F", "\xFF", "\xC3", "\\q"};
     for (size_t before = 0; before < 20; before++) {
@@ -325,7 +325,7 @@ START_TEST(duplicates_among_many) {
         many_keys(&text, count, "\"ke\\u00797919\"");
         ck_assert_int_eq(validate(text.data, text.length), KOLM_E_INVALID_ARGUMENT);
     }
-    /* The first of several is named. */
+    /* The first of several duplicates is reported. */
     kit_buf_clear(&text);
     kit_buf_char(&text, '{');
     for (int i = 0; i < 60; i++)
@@ -333,7 +333,7 @@ START_TEST(duplicates_among_many) {
     kit_buf_str(&text, "\"z\":0}");
     ck_assert_int_eq(validate(text.data, text.length), KOLM_E_INVALID_ARGUMENT);
     ck_assert_msg(strncmp(err.text, "line 41, column 1:", 18) == 0, "%s", err.text);
-    /* Large objects are not quadratic: 10^5 keys took 25 ms; a quadratic check would take minutes. */
+    /* Time is not quadratic in the size of objects: 10^5 keys took 25 ms; a quadratic check would take minutes. */
     many_keys(&text, (int)test_draws(100000, 1), "\"other\"");
     int64_t start = kit_now_ms();
     ck_assert_int_eq(kit_json_validate(text.data, text.length, &err), KOLM_OK);
@@ -370,7 +370,7 @@ START_TEST(canonical_form) {
     canonical_is("[0,-0,1e3,1.0,9007199254740991,-9007199254740991]",
                  "[0,0,1000,1,9007199254740991,-9007199254740991]");
     canonical_is("{\"aa\":1,\"a\":2,\"\":3,\"ab\":4,\"B\":5}", "{\"\":3,\"B\":5,\"a\":2,\"aa\":1,\"ab\":4}");
-    /* Among supplementary characters, and a prefix of them. */
+    /* Supplementary characters, and a key that is a prefix of another. */
     canonical_is("{\"\\ud83d\\ude01\":1,\"\\ud83d\\ude00\":2,\"\\ud83d\\ude00a\":3,\"\\ud800\\udc00\":4,\"\\uffff\":5,"
                  "\"\\ue000\":6,\"\\ud7ff\":7}",
                  "{\"\xED\x9F\xBF\":7,\"\xF0\x90\x80\x80\":4,\"\xF0\x9F\x98\x80\":2,\"\xF0\x9F\x98\x80"
@@ -449,7 +449,7 @@ START_TEST(millionths) {
         size_t n = strlen(cases[i].text);
         ck_assert(out.length == 2 * n && memcmp(out.data, cases[i].text, n) == 0 &&
                   memcmp(out.data + n, cases[i].text, n) == 0);
-        /* ES6 prints the fewest digits that read back the same. */
+        /* ES6 prints the fewest digits that read back as the same number. */
         double read = strtod(cases[i].text, NULL);
         char shorter[40];
         ck_assert(!kit_format(shorter, sizeof shorter, "%.*g", (int)n - 2, read) || cases[i].micro < 10000000 ||
@@ -464,7 +464,7 @@ END_TEST
 
 START_TEST(decimals_that_were_read_are_written_again) {
     static const struct {
-        const char *in, *out; /* out NULL: refused */
+        const char *in, *out; /* out NULL: rejected */
     } cases[] = {
         {"{\"a\":[0.25,1,{\"b\":0.000001}],\"c\":\"0.5\"}", "{\"a\":[0.25,1,{\"b\":0.000001}],\"c\":\"0.5\"}"},
         {"0.917", "0.917"},

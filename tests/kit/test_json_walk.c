@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The walk over JSON text: members one by one, what is not read passed over, parts read strictly. */
+/* The walk over JSON text: members one by one; values that are not read are skipped, parts that are read are checked
+ * strictly. */
 #include "../suite.h"
 #include "kolm/kit/json.h"
 #include "kolm/kit/json_walk.h"
@@ -16,7 +17,7 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
-/* "key=kind:value;" for each member of text, or "!" and the error's text. In an allocation of exactly its size. */
+/* "key=kind:value;" for each member of text, or "!" and the text of the error. In an allocation of exactly its size. */
 static void walked(const char *text, size_t length, kit_buf *out) {
     kit_json_walk walk = {0};
     char *copy = malloc(length > 0 ? length : 1);
@@ -102,7 +103,7 @@ START_TEST(a_walk_goes_as_deep_as_the_text) {
     walked(text.data, text.length, &out);
     const char *end = strstr(kit_buf_text(&out), ";\"b\"=2:1;");
     ck_assert_ptr_nonnull(end);
-    /* One bracket of the other kind, in the depth, is found. */
+    /* One bracket of the wrong kind, deep inside, is detected. */
     text.data[text.length - strlen(",\"b\":1}") - depth / 2] ^= ']' ^ '}';
     kit_buf_clear(&out);
     walked(text.data, text.length, &out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines of files and streams: whatever their length, their ends and their source. */
+/* Lines of files and streams, of any length, with any line end and from any source. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/lines.h"
@@ -133,7 +133,7 @@ START_TEST(huge_lines_cost_no_memory) {
     ck_assert_int_eq(kit_lines_next(lines, &line, &length, &err), KOLM_OK);
     ck_assert_str_eq(line, "last");
     ck_assert_uint_eq(kit_lines_number(lines), 2);
-    /* The buffer for 1 MB lines, doubled while it grew; sanitizers keep what was freed. */
+    /* The buffer for 1 MB lines, doubled as it grows; sanitizers keep freed memory. */
     ck_assert_int_lt(peak_kib() - before, 32 << 10);
     kit_lines_close(lines);
     close(fd);
@@ -170,7 +170,7 @@ START_TEST(a_wait_ends_when_it_is_told_to) {
 }
 END_TEST
 
-/* Text without end and without a line end. */
+/* Endless text without a line end. */
 static kit_status endless(void *user, char *out, size_t capacity, size_t *out_got, kolm_error_t *error) {
     (void)error;
     size_t *given = user;

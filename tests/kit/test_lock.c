@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Locks: who gets one, who waits, and when one is worth nothing. */
+/* Locks: who gets one, who waits, and when one is void. */
 #include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/lock.h"
@@ -43,7 +43,7 @@ START_TEST(one_holder) {
     ck_assert_uint_eq(info.st_mode & 07777, 0600);
     ck_assert_int_ne(fcntl(first, F_GETFD) & FD_CLOEXEC, 0);
     ck_assert_int_eq(kit_lock_try(first, path, &err), KOLM_OK);
-    ck_assert_int_eq(kit_lock_try(first, path, &err), KOLM_OK); /* it has it */
+    ck_assert_int_eq(kit_lock_try(first, path, &err), KOLM_OK); /* it already holds the lock */
     ck_assert_int_eq(kit_lock_try(second, path, &err), KOLM_E_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(err.text, path));
     ck_assert_str_ne(err.remedy, "");
@@ -64,7 +64,7 @@ START_TEST(no_link_is_followed) {
 }
 END_TEST
 
-/* The child reports that it holds the lock, and holds it until it is killed. */
+/* Forks a child that reports that it holds the lock, and holds it until it is killed. */
 static pid_t holder(int (*take)(int fd)) {
     int ends[2];
     char byte;
@@ -111,7 +111,7 @@ static bool stop_at_once(void *user) {
     return true;
 }
 
-/* Not before one lookup has failed. */
+/* Called after the first failed attempt. */
 static bool free_it(void *user) {
     (void)user;
     if (looks++ == 0) kill_holder(waited_for);
@@ -135,7 +135,7 @@ static void on_alarm(int number) {
     (void)number;
 }
 
-/* The signal comes again and again, as the first may be there before the waiting. */
+/* The signal is sent repeatedly, because the first may arrive before the wait. */
 START_TEST(a_signal_while_waiting) {
     struct sigaction act = {.sa_handler = on_alarm};
     int fd = open_lock();
@@ -161,7 +161,7 @@ START_TEST(a_file_that_was_removed) {
     ck_assert_int_eq(unlink(path), 0);
     ck_assert(!kit_lock_is_linked(fd) && !kit_lock_names(fd, path));
     int next = open_lock();
-    ck_assert_int_eq(kit_lock_try(fd, path, &err), KOLM_OK); /* worth nothing: */
+    ck_assert_int_eq(kit_lock_try(fd, path, &err), KOLM_OK); /* succeeds, but the file has no name any more */
     ck_assert_int_eq(kit_lock_try(next, path, &err), KOLM_OK);
     ck_assert(kit_lock_names(next, path) && !kit_lock_names(fd, path));
     close(fd);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Children get the descriptors, the environment and the signals that were asked for, and nothing else. */
+/* Children get exactly the requested descriptors, environment and signals. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
@@ -20,7 +20,8 @@ static void setup(void) {
     err = (kolm_error_t)KIT_ERROR_INIT;
 }
 
-/* Spawns the child program with its standard output, as child number `number`, on a pipe; returns what it wrote. */
+/* Spawns the child program, with a pipe for the descriptors whose parent is negative; *out gets what is written to
+ * it. */
 static void ask(const char *question, kit_spawn_fd *fds, size_t fd_count, char *const *envp, kit_buf *out,
                 int *out_status) {
     int ends[2] = {-1, -1};
@@ -53,8 +54,8 @@ static void answer_is(const char *question, kit_spawn_fd *fds, size_t fd_count, 
 }
 
 START_TEST(only_chosen_descriptors) {
-    /* Something open that must not get through. */
-    int leak = open("/dev/null", O_RDONLY), high = fcntl(leak, F_DUPFD, 200); /* neither closes on exec */
+    /* An open descriptor that must not be inherited. */
+    int leak = open("/dev/null", O_RDONLY), high = fcntl(leak, F_DUPFD, 200); /* neither is close-on-exec */
     ck_assert(leak >= 0 && high >= 200);
     kit_spawn_fd one[] = {{-1, 1}};
     answer_is("descriptors", one, 1, NULL, "0:null 1:pipe 2:null ");
@@ -71,7 +72,7 @@ START_TEST(descriptors_may_swap) {
     ck_assert_int_eq(kit_pipe(&b[0], &b[1], &err), KOLM_OK);
     ck_assert_int_eq(kit_write_all(a[1], "A", 1, &err), KOLM_OK);
     ck_assert_int_eq(kit_write_all(b[1], "B", 1, &err), KOLM_OK);
-    /* Each child number is the other one's parent number. */
+    /* The descriptors are swapped between parent and child. */
     kit_spawn_fd fds[] = {{-1, 1}, {a[0], b[0]}, {b[0], a[0]}};
     char question[32], want[64];
     kit_format(question, sizeof question, "read %d", b[0]);
@@ -134,14 +135,15 @@ START_TEST(what_cannot_start) {
     char *argv[] = {name, NULL}, *envp[] = {NULL};
     kit_spawn_options options = {.path = "/nowhere/at/all", .argv = argv, .envp = envp};
     pid_t pid = -7;
-    /* valgrind makes a fork of posix_spawn's vfork, so that a failed exec looks like a child that exits with 127. */
+    /* valgrind turns the vfork of posix_spawn into a fork, so that a failed exec looks like a child that exits with
+     * 127. */
     if (!test_under_valgrind()) {
         ck_assert_int_eq(kit_spawn(&options, &pid, &err), KOLM_E_NOT_FOUND);
         ck_assert_ptr_nonnull(strstr(err.text, "/nowhere/at/all"));
         options.path = "/dev/null";
         ck_assert_int_eq(kit_spawn(&options, &pid, &err), KOLM_E_PERMISSION_DENIED);
     }
-    options.path = "true"; /* would be found in PATH */
+    options.path = "true"; /* would be found through PATH */
     ck_assert_int_eq(kit_spawn(&options, &pid, &err), KOLM_E_INVALID_ARGUMENT);
     options.path = CHILD;
     kit_spawn_fd fds[17] = {{-1, 1}};

@@ -25,7 +25,7 @@ START_TEST(errors_say_what_and_what_to_do) {
     ck_assert_int_eq(kit_fail_context(&err, "%s", "a.json"), KOLM_E_NOT_FOUND);
     ck_assert_str_eq(err.text, "a.json: no file in 3 places");
     ck_assert_str_eq(err.remedy, "look again");
-    /* Its own text as an argument, and no record at all. */
+    /* Its own text as an argument, and a NULL record. */
     ck_assert_int_eq(kit_fail(&err, KOLM_E_UNKNOWN, err.remedy, "again: %s", err.text), KOLM_E_UNKNOWN);
     ck_assert_str_eq(err.text, "again: a.json: no file in 3 places");
     ck_assert_int_eq(kit_fail(NULL, KOLM_E_ABORTED, "", "x"), KOLM_E_ABORTED);
@@ -120,7 +120,7 @@ END_TEST
 START_TEST(a_failed_buffer_stays_failed) {
     kit_buf buf = {0};
     kit_buf_str(&buf, "a");
-    kit_buf_add(&buf, "b", SIZE_MAX - 1); /* refused before a byte is read */
+    kit_buf_add(&buf, "b", SIZE_MAX - 1); /* rejected before a byte is read */
     ck_assert(buf.failed);
     kit_buf_str(&buf, "c");
     ck_assert_uint_eq(buf.length, 1);
@@ -202,7 +202,7 @@ END_TEST
 START_TEST(utf8_is_checked) {
     static const struct {
         const char *bytes;
-        size_t valid; /* of them */
+        size_t valid; /* the number of valid bytes */
     } cases[] = {
         {"abc", 3},
         {"\xC3\xA9", 2},
@@ -233,7 +233,7 @@ START_TEST(utf8_is_checked) {
 }
 END_TEST
 
-/* The UTF-8 of a code point; returns its length. */
+/* Encodes a code point as UTF-8; returns its length. */
 static size_t encode(uint32_t point, char bytes[4]) {
     static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
     size_t length = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
@@ -284,7 +284,7 @@ START_TEST(plain_is_what_is_shown_unescaped) {
 }
 END_TEST
 
-/* The vectors of RFC 4648, section 10. */
+/* The test vectors of RFC 4648, section 10. */
 START_TEST(base64_vectors) {
     static const char *const cases[][2] = {{"", ""},
                                            {"f", "Zg=="},
@@ -343,7 +343,7 @@ START_TEST(hexadecimal) {
 }
 END_TEST
 
-/* vectors.h of the authors' reference implementation: the key and the messages are the bytes 0, 1, 2, ... */
+/* From vectors.h of the authors' reference implementation: the key and the messages are the bytes 0, 1, 2, ... */
 START_TEST(the_hash_is_siphash) {
     static const struct {
         size_t length;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Python trainer as a child: fake trainers, one behaviour or one defect each. */
+/* The Python trainer as a child process: fake trainers, each with one behaviour or one defect. */
 #include "trainer_fixture.h"
 
-/* ---- Good ones */
+/* ---- Without defects */
 
 START_TEST(a_training) {
     kolm_train_result_t result;
@@ -103,14 +103,14 @@ START_TEST(an_error_event) {
           KOLM_E_RESOURCE_EXHAUSTED, "no memory at step 500");
     ck_assert_str_eq(err.remedy, "take a smaller base");
     ck_assert_uint_eq(seen.logs.length, 0);
-    /* Nobody expected this one: what was said about it is shown, the end of it at least. */
+    /* An unexpected error: the end of its standard error is shown. */
     fails("for n in range(900): sys.stderr.write('line %d\\n' % n)\n"
           "sys.stderr.write('\\x1b[1mthe last')\n"
           "say(event='error', code=13, text='the trainer failed: KeyError', remedy='report this')\n"
           "sys.exit(1)\n",
           KOLM_E_INTERNAL, "KeyError");
     ck_assert(logged("3 line 899\n3 \\x1B[1mthe last\n") && !logged("line 1\n"));
-    /* It counts, whatever comes after it. */
+    /* It is used, whatever follows it. */
     fails("say(event='error', code=15, text='the weights are cut off', remedy='get them again')\ndone()\n",
           KOLM_E_DATA_LOSS, "cut off");
 }
@@ -119,7 +119,7 @@ END_TEST
 START_TEST(a_signal) {
     fails("step(1)\nos.kill(os.getpid(), signal.SIGSEGV)\n", KOLM_E_INTERNAL, "signal 11");
     fails("os.kill(os.getpid(), signal.SIGKILL)\n", KOLM_E_RESOURCE_EXHAUSTED, "signal 9");
-    /* While it is taken down, after its last word: the work is done. */
+    /* A crash during shutdown, after the result: the work is complete. */
     ck_assert_int_eq(train("done()\nos.kill(os.getpid(), signal.SIGSEGV)\n"), KOLM_OK);
     ck_assert(logged("failed after it had reported its result"));
     fails("done()\nsys.exit(1)\n", KOLM_E_INTERNAL, "code 1");
@@ -141,7 +141,7 @@ END_TEST
 START_TEST(a_stop_that_is_ignored) {
     seen.cancel_after = 1;
     int64_t before = kit_now_ms();
-    /* Half a line is out, and a child of its own holds the pipes too. */
+    /* Half a line is written, and a forked child holds the pipes, too. */
     fails("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
           "os.fork()\n"
           "step(1)\nsys.stdout.write('{\"event\":'); sys.stdout.flush()\n"
@@ -153,7 +153,7 @@ START_TEST(a_stop_that_is_ignored) {
 END_TEST
 
 START_TEST(a_deadline) {
-    seen.time_left = 60000; /* and 0 once it has reported */
+    seen.time_left = 60000; /* and 0 after the first report */
     fails("step(1)\nwhile True: signal.pause()\n", KOLM_E_DEADLINE_EXCEEDED, "deadline");
     ck_assert_ptr_nonnull(strstr(err.remedy, "again"));
 }
@@ -168,7 +168,7 @@ END_TEST
 
 START_TEST(half_a_line) {
     fails("sys.stdout.write('{\"event\":\"result\"')\n", KOLM_E_INTERNAL, "no result");
-    /* The last line may lack its end. */
+    /* The last line may lack its line end. */
     ck_assert_int_eq(train("sys.stdout.write('{\"event\":\"result\"}')\n"), KOLM_OK);
 }
 END_TEST
@@ -184,7 +184,7 @@ START_TEST(words_on_standard_error_only) {
     fails("sys.stderr.write(('y' * 99 + '\\n') * 1000 + 'the end\\n')\nsys.exit(1)\n", KOLM_E_INTERNAL, "the end");
     ck_assert_uint_lt(strlen(err.text), 480);
     fails("sys.stderr.write('z' * 100000)\nsys.exit(1)\n", KOLM_E_INTERNAL, "zzzz");
-    /* They are shown, but have no effect. */
+    /* These texts are shown, but have no effect. */
     fails("import a_library_that_is_not_there\n", KOLM_E_INTERNAL, "No module named");
     ck_assert_ptr_nonnull(strstr(err.remedy, "kolm compute setup local-cpu"));
     fails("sys.stderr.write('ImportError: out of memory\\n')\nsys.exit(1)\n", KOLM_E_INTERNAL, "out of memory");

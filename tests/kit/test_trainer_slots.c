@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The other slots of a backend with the trainer: runtimes that are only names, infer, test. */
+/* The other slots of a backend with the trainer: runtimes that have only file names, infer, test. */
 #include "trainer_fixture.h"
 
 /* ---- Runtime */
@@ -43,7 +43,7 @@ START_TEST(versions) {
     put_file("env/bin/python", "#!/nothing\n");
     put_file("env/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n");
     kit_format(python, sizeof python, "%s/env/bin/python", dir);
-    /* No site-packages at all: a layout that is not known. */
+    /* No site-packages at all: an unknown layout. */
     ck_assert(runtime("cpu", text, missing));
     ck_assert_ptr_nonnull(strstr(text, "versions unknown"));
     make_dir("env/lib/python3.11/site-packages/torch-2.13.0+cpu.dist-info");
@@ -79,7 +79,7 @@ START_TEST(versions) {
     make_dir("env/lib/python3.11/site-packages/mlx_cpu-0.31.dist-info");
     ck_assert(runtime("mlx", text, missing));
     ck_assert_str_eq(text, "mlx 0.31, mlx-lm 0.29");
-    /* What a wider environment has cannot be seen from here: nothing is called missing. */
+    /* Packages of the system are not visible here, so none is reported as missing. */
     put_file("env/pyvenv.cfg", "include-system-site-packages = true\n");
     make_dir("env/lib/python3.11/site-packages/x-1.dist-info");
     char path[600];
@@ -106,7 +106,7 @@ END_TEST
 START_TEST(a_group) {
     static const kit_trainer with = {.device = "cuda", .processes = 2};
     kolm_train_result_t result;
-    /* An interpreter that shows how it was called, and is the trainer as well. */
+    /* An interpreter that checks its arguments and also acts as the trainer. */
     put_file("python", "#!" PYTHON "\n" PRELUDE "a = sys.argv[1:]\n"
                        "assert a[:4] == ['-I', '-B', '-m', 'torch.distributed.run'], a\n"
                        "assert '--nproc-per-node=2' in a and '--standalone' in a, a\n"

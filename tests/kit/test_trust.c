@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The policies of file trust: each against every owner that one process can see, and every permission. */
+/* The policies of file trust, each with every owner that one process can test and every permission. */
 #include "../suite.h"
 #include "kolm/kit/trust.h"
 
@@ -12,8 +12,8 @@
 typedef struct expectation {
     const char *name;
     kit_trust policy;
-    bool root;        /* root's is accepted, too */
-    unsigned refused; /* permissions, each of which is a fault */
+    bool root;        /* root is accepted, too */
+    unsigned refused; /* permissions that are refused */
 } expectation;
 
 static const expectation expected[] = {
@@ -22,7 +22,7 @@ static const expectation expected[] = {
     {"setting", KIT_TRUST_SETTING, true, 0022},  {"shared", KIT_TRUST_SHARED, true, 0002},
 };
 
-/* What is wrong, or NULL. */
+/* Returns what is wrong, or NULL. */
 static const char *judge(const expectation *e, uid_t owner, bool accepted) {
     for (unsigned mode = 0; mode <= ALL_PERMISSIONS; mode++) {
         const struct stat info = {.st_uid = owner, .st_mode = (mode_t)(S_IFREG | mode)};
@@ -43,7 +43,7 @@ static void is(const expectation *e, uid_t owner, bool accepted) {
     ck_assert_msg(wrong == NULL, "%s", wrong);
 }
 
-/* A user of no name, whom an incomplete user namespace would show with another number. */
+/* A user without a name, whom an incomplete user namespace would show with another id. */
 static uid_t somebody(uid_t self) {
     return self == 4711 ? 4712 : 4711;
 }
@@ -56,7 +56,7 @@ START_TEST(each_policy) {
 }
 END_TEST
 
-/* Not as root, for whom self and root are one. The next test may run in the same process. */
+/* Not as root, for whom "self" and "root" are the same. The next test may run in the same process. */
 START_TEST(each_policy_as_a_user) {
     if (geteuid() != 0 || seteuid(somebody(0)) != 0) return;
     const expectation *e = &expected[_i];
@@ -92,7 +92,7 @@ START_TEST(a_directory_in_a_place_of_many) {
     snprintf(path, sizeof path, "%s/ours", dir);
     snprintf(other, sizeof other, "%s/link", dir);
     ck_assert_int_eq(kit_trust_make_directory(path, &err), KOLM_OK);
-    ck_assert_int_eq(kit_trust_make_directory(path, &err), KOLM_OK); /* it is there */
+    ck_assert_int_eq(kit_trust_make_directory(path, &err), KOLM_OK); /* it already exists */
     ck_assert_int_eq(stat(path, &info), 0);
     ck_assert_uint_eq(info.st_mode & 07777, 0700);
     ck_assert_int_eq(symlink("ours", other), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A host that remembers what it was told, a job, and a trainer that is a few lines of Python. */
+/* A host that records what it receives, a job, and a trainer that consists of a few lines of Python. */
 #ifndef KOLM_TESTS_TRAINER_FIXTURE_H
 #define KOLM_TESTS_TRAINER_FIXTURE_H
 
@@ -21,11 +21,11 @@ static char dir[256], job[300], scratch[300], python[512];
 static kolm_error_t err;
 static const kit_trainer trainer = {.device = "cpu"};
 
-/* ---- A host that remembers */
+/* ---- A host that records */
 
 static struct {
     kit_buf logs, steps, metrics;
-    uint32_t progressed, cancel_after; /* cancelled once so many progress reports came; 0: never */
+    uint32_t progressed, cancel_after; /* cancelled after that many progress reports; 0: never */
     kolm_progress_t last;
     int64_t time_left;
     char trainer[320];
@@ -138,10 +138,10 @@ static inline void teardown(void) {
     kit_buf_free(&seen.steps);
     kit_buf_free(&seen.metrics);
     ck_assert_int_eq(kit_remove_tree(dir, &err), KOLM_OK);
-    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); /* no child was left */
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); /* no child was left behind */
 }
 
-/* What every fake begins with: say(x) prints an event. */
+/* The beginning of every fake trainer: say(x) prints an event. */
 #define PRELUDE                                                                                                        \
     "import json, os, signal, sys, time\n"                                                                             \
     "def say(**event):\n"                                                                                              \
