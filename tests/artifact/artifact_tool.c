@@ -2,9 +2,10 @@
 /* For tests in Python: writes artifacts, opens them, verifies them. */
 
 /*
- * usage: artifact_tool write DIR OUT NAME=PATH...   key in DIR/keys, chain DIR/receipts.jsonl; writes OUT and its
- * receipts artifact_tool open FILE                    structure and entry digests artifact_tool verify DIR FILE the
- * verdict, by DIR's keyring and chain
+ * usage: artifact_tool write DIR OUT NAME=PATH...   writes OUT and its receipts; key in DIR/keys, chain in
+ *                                                   DIR/receipts.jsonl
+ *        artifact_tool open FILE                    checks the structure and the digests of the entries
+ *        artifact_tool verify DIR FILE              prints the verdict, by DIR's keyring and chain
  *
  * Exit 0, or 1 with "CODE: sentence" on standard error.
  */

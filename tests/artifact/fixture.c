@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of artifacts and receipts share. */
+/* Helpers shared by the tests of artifacts and receipts. */
 #include "fixture.h"
 
 #include "../suite.h"

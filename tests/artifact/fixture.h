@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of artifacts and receipts share: a directory of their own, a known key, a small artifact. */
+/* Helpers shared by the tests of artifacts and receipts: a directory per test, a known key, a small artifact. */
 #ifndef KOLM_TESTS_ARTIFACT_FIXTURE_H
 #define KOLM_TESTS_ARTIFACT_FIXTURE_H
 
@@ -8,26 +8,26 @@
 
 #define FIXTURE_NOW 1767225600 /* 2026-01-01T00:00:00Z */
 
-/* A path below the directory of this test; four of them are good at a time. */
+/* Returns a path in the directory of this test. The last four results are valid. */
 const char *fixture_path(const char *name);
 void fixture_begin(void); /* makes the directory */
 void fixture_end(void);   /* removes it */
 void fixture_file(const char *name, const void *bytes, size_t length);
 void fixture_text(const char *name, kit_buf *out);
 
-/* Every field of a manifest but format and entries; the caller deletes it. */
+/* Every field of a manifest except format and entries; the caller must delete it. */
 cJSON *fixture_manifest(void);
-/* A signer that lends key. */
+/* A signer that uses key. */
 artifact_signer fixture_signer(receipt_key *key);
-/* Writes two payload files and packs them as NAME, which it closes. */
+/* Writes two payload files and packs them as the artifact NAME. */
 void fixture_artifact(const char *name, receipt_key *key, artifact_identity *out_identity);
-/* What a compile of that artifact would state. */
+/* The receipt of a compile that made the artifact. */
 receipt_compile fixture_compile(const char *file_sha256, const char *manifest_sha256, uint64_t size,
                                 const cJSON *manifest);
-/* Both files: NAME and NAME.intoto.jsonl, with the chain "receipts.jsonl". */
+/* Writes both files, NAME and NAME.intoto.jsonl, with the chain "receipts.jsonl". */
 void fixture_signed(const char *name, receipt_key *key, receipt_head *out_head);
-/* Opens, hashes and checks NAME as the verify command does. Returns the verdict, or -1 when it cannot even be opened;
- * the sentence goes into out_text (512 bytes). */
+/* Opens, hashes and checks NAME as the verify command does. Returns the verdict, or -1 if it cannot be opened; writes
+ * the sentence to out_text (512 bytes). */
 int fixture_verify(const char *name, const receipt_keyring *ring, const char *chain, int64_t now, char *out_text);
 
 #endif

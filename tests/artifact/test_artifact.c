@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Artifacts: the same bytes each time, every flipped byte noticed, entries found, read and extracted safely. */
+/* Artifacts: reproducible bytes; every flipped byte is detected; entries are found, read and extracted safely. */
 #include "../suite.h"
 #include "artifact/manifest.h"
 
@@ -19,7 +19,7 @@ static receipt_key *key;
 static receipt_keyring *ring;
 static kolm_error_t err;
 
-/* The known key, trusted. */
+/* Trusts the known key. */
 static void setup(void) {
     uint8_t seed[32];
     memset(seed, 7, sizeof seed);
@@ -106,7 +106,7 @@ START_TEST(entries_are_found_and_read) {
 }
 END_TEST
 
-/* Flips each byte of name; with what follows from the verdicts. */
+/* Flips each byte of name in turn: x.kolm must not be trusted then. */
 static void flip_all(const char *name) {
     kit_buf bytes = {0};
     char text[512];
@@ -216,7 +216,7 @@ START_TEST(a_changed_payload_is_not_extracted) {
 }
 END_TEST
 
-/* Writes one byte into the file without moving what a program can move of its times. */
+/* Overwrites one byte of the file and restores the times that a program can set. */
 static void change(const char *name, off_t at) {
     struct stat before;
     int fd = open(fixture_path(name), O_WRONLY | O_CLOEXEC);
@@ -240,12 +240,12 @@ START_TEST(what_was_hashed_is_kept) {
     ck_assert_int_eq(pread(artifact_descriptor(a), bytes, 9, at), 9);
     ck_assert_str_eq(bytes, "[\"a\",\"b\"]");
     ck_assert_int_eq(artifact_unchanged(a, &err), KOLM_OK);
-    /* The copy is sealed: no holder of it can change it. */
+    /* The copy is sealed: no one who has its descriptor can change it. */
     ck_assert_int_eq(pwrite(artifact_descriptor(a), "X", 1, at), -1);
     ck_assert_int_ne(ftruncate(artifact_descriptor(a), 0), 0);
     ck_assert_int_eq(artifact_hash(a, ARTIFACT_HASH_ENTRIES | ARTIFACT_KEEP, NULL, NULL, sha256, &err), KOLM_OK);
     artifact_close(a);
-    /* What was changed between opening and hashing is not kept. */
+    /* A file that changes between opening and hashing is rejected. */
     fixture_artifact("y.kolm", key, &id);
     ck_assert_int_eq(artifact_open(fixture_path("y.kolm"), &a, &err), KOLM_OK);
     change("y.kolm", at);
@@ -334,7 +334,7 @@ START_TEST(work_can_be_stopped) {
                           .stop_user = &asked};
     int fd = open(fixture_path("s.kolm"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     ck_assert_int_eq(artifact_write(&spec, fd, &id, &err), KOLM_E_CANCELLED);
-    ck_assert_int_eq(artifact_write(&spec, fd, &id, &err), KOLM_E_INVALID_ARGUMENT); /* not empty any more */
+    ck_assert_int_eq(artifact_write(&spec, fd, &id, &err), KOLM_E_INVALID_ARGUMENT); /* no longer empty */
     ck_assert_int_eq(ftruncate(fd, 0), 0);
     spec.stop = NULL;
     ck_assert_int_eq(artifact_write(&spec, fd, &id, &err), KOLM_OK);
@@ -409,7 +409,7 @@ START_TEST(scores_outside_their_range_are_refused) {
 }
 END_TEST
 
-/* Reads the manifest of x.kolm with `from` replaced by `to`. */
+/* Parses the manifest of x.kolm with `from` replaced by `to`. */
 static kit_status read_changed(const char *from, const char *to) {
     artifact *a = NULL;
     size_t length = 0;
@@ -484,7 +484,8 @@ START_TEST(places_beyond_four_gigabytes_use_zip64) {
         ck_assert_int_eq(local.data[4], i == 1 ? 45 : 10);
     }
     artifact_zip_tail(&zip, &tail);
-    /* a: none. b: sizes and offset. c: offset. Then the zip64 end, its locator, and the end. */
+    /* Zip64 fields of a: none; of b: sizes and offset; of c: offset. Then the zip64 end record, its locator, and the
+     * end record. */
     ck_assert_uint_eq(tail.length, 3 * (46 + 1) + 0 + 28 + 12 + 56 + 20 + 22);
     zip.entries[2].size = UINT64_MAX;
     ck_assert_int_eq(artifact_zip_place(&zip, &err), KOLM_E_OUT_OF_RANGE);

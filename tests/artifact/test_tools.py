@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Artifacts beside an independent writer of the same format, other people's unzippers, and hostile zips.
+"""Artifacts compared with an independent writer of the format and with other unzip programs, and hostile zips.
 
 usage: test_tools.py ARTIFACT_TOOL
 """
@@ -21,7 +21,7 @@ ENVELOPE, SIGNER, MANIFEST = b"META/manifest.dsse.json", b"META/signer.pub.pem",
 
 
 class Entry:
-    """One entry of a zip; every field can be made to lie."""
+    """One entry of a zip; every field can be given a false value."""
 
     def __init__(self, name, data, **lies):
         self.name, self.data = name, data
@@ -40,7 +40,7 @@ class Entry:
 
 
 def build(entries, stub=b"", tail=b"", comment=b"", count=None, central_gap=b"", end_offset=0):
-    """The canonical zip as core/artifact/zip.h describes it, written independently of it."""
+    """Builds the canonical zip that core/artifact/zip.h describes, independently of its implementation."""
     out, central = bytearray(stub), b""
     for e in entries:
         out += e.gap
@@ -317,7 +317,7 @@ class Hostile(Case):
         self.assertIn("tampered: the manifest is not the one that was signed", self.run_tool("verify", self.dir, path, fails=True))
 
     def test_own_key_put_in(self):
-        """An attacker who signs with a key of his own, and puts that key inside, is valid and unknown, not trusted."""
+        """A file signed by an attacker, with the attacker's key inside, is valid but by an unknown key; it is not trusted."""
         other = self.path("other")
         os.mkdir(other)
         self.run_tool("write", other, self.path("z.kolm"), "model/a=" + self.path("a"))

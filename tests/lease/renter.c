@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend that rents: the SDK's template on a machine of a provider that is a directory. Each file in it is a machine
- * that runs, and is billed; its name is the machine's. Tests stop it, kill it, and make it break rules by files beside
- * the directory. */
+/* A backend that rents: the SDK's template on a machine of a provider that is a directory. Each file in it is a
+ * running, billed machine with that name. Tests stop it, kill it, and make it break rules through files next to the
+ * directory. */
 #define kolm_backend_v1 template_v1
 #include "../../sdk/template/example.c"
 #undef kolm_backend_v1
@@ -27,8 +27,8 @@ typedef struct renter {
     kit_rent_host journal;
 } renter;
 
-/* ---- What the tests do to it: CONTROL/stop, CONTROL/die name a point, CONTROL/how a breach; CONTROL/slow: a while at
- * each point */
+/* ---- Control by the tests: CONTROL/stop and CONTROL/die name a point, CONTROL/how a breach; CONTROL/slow: it waits
+ * at each point */
 
 static bool control_has(const renter *r, const char *name, const char *word) {
     char path[4200], text[64] = "";
@@ -41,7 +41,7 @@ static bool control_has(const renter *r, const char *name, const char *word) {
     return word == NULL || strcmp(text, word) == 0;
 }
 
-/* CONTROL/points gets the names of all that it came by. */
+/* Appends the name of each point that is reached to CONTROL/points. */
 static void point(const renter *r, const char *name) {
     char path[4200];
     snprintf(path, sizeof path, "%s/points", r->control);
@@ -141,7 +141,7 @@ static const kit_rent_provider provider = {.name = RENTER_NAME,
                                            .list = list,
                                            .destroy = destroy};
 
-/* One whose lists may be a minute late. */
+/* A provider whose lists may be a minute late. */
 static const kit_rent_provider late = {.name = RENTER_NAME,
                                        .can = KIT_RENT_CAN_NAME,
                                        .settle_ms = 60000,
@@ -152,7 +152,7 @@ static const kit_rent_provider late = {.name = RENTER_NAME,
                                        .list = list,
                                        .destroy = destroy};
 
-/* ---- The record, with points around it */
+/* ---- The journal, with points around it */
 
 static kit_status on_intent(void *user, const char *name, const kit_rent_offer *offer, kolm_error_t *err) {
     renter *r = user;
@@ -241,7 +241,7 @@ static kit_rent_plan plan_of(renter *r, const char *prefix) {
                            .poll_ms = 10};
 }
 
-/* Breaches: what a backend does that does not use kolm/rent. */
+/* Breaches by a backend that does not use kolm/rent. */
 static kit_status misbehave(renter *r, kolm_error_t *err) {
     char handle[KIT_RENT_HANDLE_BYTES] = "";
     bool may_exist = false;
@@ -263,7 +263,7 @@ static kit_status misbehave(renter *r, kolm_error_t *err) {
     return KOLM_OK;
 }
 
-/* CONTROL/budgets gets what each call may cost. */
+/* Appends the budget of each call to CONTROL/budgets. */
 static void note_budget(const renter *r, const char *slot) {
     char path[4200], text[64] = "";
     snprintf(path, sizeof path, "%s/budgets", r->control);
@@ -318,14 +318,14 @@ static int32_t end_it(const kolm_host_v1_t *host, const kolm_reclaim_args_t *arg
         out_result->outcome = KOLM_RECLAIM_GONE;
         return KOLM_OK;
     }
-    if (control_has(&r, "reclaim", "once")) { /* not idempotent: what is gone is an error */
+    if (control_has(&r, "reclaim", "once")) { /* not idempotent: an error if the machine is gone */
         char path[4200];
         struct stat st;
         path_of(&r, args->name, path);
         if (stat(path, &st) != 0) return kit_fail(out_error, KOLM_E_NOT_FOUND, "", "there is no %s", args->name);
     }
     if (control_has(&r, "reclaim", "by-handle") && args->handle[0] == '\0') {
-        out_result->outcome = KOLM_RECLAIM_GONE; /* who has no handle is not there: wrong */
+        out_result->outcome = KOLM_RECLAIM_GONE; /* wrong: without a handle it reports GONE */
         return KOLM_OK;
     }
     const kit_rent_plan plan = plan_of(&r, RENTER_NAME);
@@ -337,7 +337,7 @@ static int32_t end_it(const kolm_host_v1_t *host, const kolm_reclaim_args_t *arg
     return KOLM_OK;
 }
 
-/* What runs there, in use as far as anyone knows. */
+/* Reports the running machines as in use, because it cannot know. */
 static int32_t report_machines(const kolm_host_v1_t *host, const kolm_status_args_t *args,
                                kolm_status_result_t *out_result, kolm_error_t *out_error) {
     renter r;

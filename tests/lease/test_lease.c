@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journals of leases: every way in which a line can be damaged, owners that live and die, and what is past. */
+/* The journals of leases: every possible damage of a line, owners that live and die, and the log of past leases. */
 #include "host/protocol.h"
 #include "kolm/kit/file.h"
 #include "lease/internal.h"
@@ -91,7 +91,7 @@ START_TEST(test_events) {
 }
 END_TEST
 
-/* text, and "STATE NAME;" of each entry. */
+/* text, and the expected "STATE NAME;" of each entry. */
 static void reads_as(const char *text, const char *expected) {
     static const char states[] = "OGD";
     char got[400] = "";
@@ -112,11 +112,11 @@ START_TEST(test_damage) {
     reads_as(HEAD INTENT("a") "rubbish\n" HANDLE("a") GONE("a", "1") INTENT("b"), "G a;D ?;O b;");
     reads_as(HEAD "{}\n" INTENT("a"), "D ?;O a;");
     reads_as(HEAD "\xff\xfe\n" INTENT("a"), "D ?;O a;");
-    reads_as(HEAD "{\"at\":\"1\n" INTENT("a"), "D ?;O a;");                   /* torn, and gone on behind */
-    reads_as(HEAD INTENT("a") "{\"at\":\"1", "O a;");                         /* torn, and the last */
+    reads_as(HEAD "{\"at\":\"1\n" INTENT("a"), "D ?;O a;");                   /* torn, with more after it */
+    reads_as(HEAD INTENT("a") "{\"at\":\"1", "O a;");                         /* torn, at the end */
     reads_as(HEAD INTENT("a") "{\"at\":\"3000\",\"event\":\"gone\"", "O a;"); /* an end that was never acknowledged */
-    reads_as("rubbish\n" INTENT("a"), "O a;");                                /* the head is no lease */
-    reads_as(INTENT("a"), "O a;");                                            /* nor must there be one */
+    reads_as("rubbish\n" INTENT("a"), "O a;");                                /* the head is not a lease */
+    reads_as(INTENT("a"), "O a;");                                            /* there need not be a head */
     reads_as(HEAD HANDLE("a"), "O a;");                                       /* its intent was damaged */
     reads_as(HEAD GONE("a", "1"), "G a;");
     reads_as(HEAD INTENT("a") GONE("a", "1") HANDLE("a"), "G a;");
@@ -127,7 +127,7 @@ START_TEST(test_damage) {
 }
 END_TEST
 
-/* Neither a clock that was set forward nor one that was set back makes it older than it is. */
+/* A clock that was set forward or back does not make a lease older. */
 START_TEST(test_age) {
     static const char head[] = "{\"journal\":1,\"backend\":\"vast\",\"job\":\"\",\"boot\":\"0b-1\"}\n";
     char text[1000], intent[] = INTENT("a");
@@ -140,14 +140,14 @@ START_TEST(test_age) {
     now.wall_ms = 1; /* back to 1970 */
     ck_assert_uint_eq(lease_age_ms(list.at, &now), 90000);
     now.wall_ms = 86400000;
-    kit_copy(now.boot, sizeof now.boot, "0b-2"); /* started again: at least so long ago */
+    kit_copy(now.boot, sizeof now.boot, "0b-2"); /* after a reboot: at least that old */
     ck_assert_uint_eq(lease_age_ms(list.at, &now), 90500);
     now.wall_ms = 31000;
     ck_assert_uint_eq(lease_age_ms(list.at, &now), 30000);
     ck_assert_uint_eq(lease_age_ms(old.at, &now), 30000);
-    now.boot[0] = list.at->boot[0] = '\0'; /* where the system does not say */
+    now.boot[0] = list.at->boot[0] = '\0'; /* if the system does not report it */
     ck_assert_uint_eq(lease_age_ms(list.at, &now), 30000);
-    /* What has a handle is as old as that: create() may have taken minutes. */
+    /* The age counts from the handle: create() may have taken minutes. */
     char handle[] = HANDLE("a");
     handle[strlen(handle) - 2] = '\0';
     kit_format(text, sizeof text, "%s%s,\"up\":\"500\"}\n%s,\"up\":\"80500\"}\n", head, intent, handle);
@@ -181,7 +181,7 @@ START_TEST(test_long_lines) {
 }
 END_TEST
 
-/* Cut anywhere, a journal of three events never says less than its whole lines do. */
+/* Cut anywhere, a journal of three events yields at least what its complete lines record. */
 START_TEST(test_cut_anywhere) {
     static const char text[] = HEAD INTENT("a") HANDLE("a") GONE("a", "1");
     size_t intent = strlen(HEAD INTENT("a")), gone = sizeof text - 1;
@@ -246,7 +246,7 @@ END_TEST
 START_TEST(test_settle) {
     lease_journal *journal = NULL;
     kit_status status = KOLM_OK;
-    if (fork() == 0) { /* killed before anything was rented */
+    if (fork() == 0) { /* killed before it rented anything */
         status = lease_journal_begin(home, "vast", "", &journal, &err);
         _exit(status == KOLM_OK ? 0 : 1);
     }
@@ -273,7 +273,7 @@ START_TEST(test_nothing_was_rented) {
 }
 END_TEST
 
-/* The owner lives as long as kolm or its child holds the file, and not a moment longer. */
+/* The journal is owned exactly while kolm or its child has the file open. */
 START_TEST(test_owner) {
     lease_journal *journal = NULL, *other = NULL;
     lease_list list;
@@ -287,7 +287,7 @@ START_TEST(test_owner) {
         if (lease_journal_begin(home, "vast", "j1", &journal, &err) != KOLM_OK) _exit(1);
         write_lines(journal, INTENT("a"));
         pid_t child = fork();
-        if (child == 0) { /* as kolm-host: outlives kolm */
+        if (child == 0) { /* like kolm-host: outlives kolm */
             (void)!write(ready[1], "r", 1);
             close(ready[1]);
             (void)!read(end[0], &byte, 1);
@@ -323,7 +323,7 @@ START_TEST(test_owner) {
 }
 END_TEST
 
-/* What is open stays, also what cannot be read; a torn line does not spoil the next one. */
+/* An open journal is kept, even if it cannot be read; a torn line does not corrupt the next one. */
 START_TEST(test_what_is_open_stays) {
     lease_journal *journal = NULL;
     lease_list list;
@@ -354,7 +354,7 @@ START_TEST(test_what_is_open_stays) {
 }
 END_TEST
 
-/* Rubbish without end is one entry, and hides neither what is named in the same journal nor other journals. */
+/* Endless rubbish is one entry, and hides neither named leases in the same journal nor other journals. */
 START_TEST(test_rubbish) {
     lease_journal *journal = NULL, *other = NULL;
     lease_list list;
@@ -372,7 +372,7 @@ START_TEST(test_rubbish) {
     must(lease_list_read(home, &list, &err));
     ck_assert_uint_eq(list.count, LEASE_ENTRIES_MAX + 1);
     ck_assert_str_eq(list.at[0].name, "b");
-    ck_assert_int_eq(list.at[list.count - 1].state, LEASE_GONE); /* "a", which began */
+    ck_assert_int_eq(list.at[list.count - 1].state, LEASE_GONE); /* "a", which was begun */
     lease_list_free(&list);
     must(lease_journal_forget(journal, 0, &err));
     write_lines(journal, INTENT("a"));
@@ -392,8 +392,7 @@ START_TEST(test_rubbish) {
 }
 END_TEST
 
-/* What is too large to be read is kept as it is by whoever adopts it or settles what is over: leases may be open in
- * it. */
+/* A journal that is too large to read is kept unchanged by adopting and by settling: it may contain open leases. */
 START_TEST(test_too_large) {
     lease_journal *journal = NULL;
     lease_list list;
@@ -419,7 +418,7 @@ START_TEST(test_too_large) {
 }
 END_TEST
 
-/* Killed while a journal was made: its file has no name, and is swept up. Others do not disturb who is making one. */
+/* Killed while it made a journal: the unnamed file is removed. This does not disturb another process that makes one. */
 START_TEST(test_unnamed) {
     lease_list list;
     lease_journal *journal = NULL;
@@ -431,13 +430,13 @@ START_TEST(test_unnamed) {
     lease_list_free(&list);
     ck_assert_uint_eq(files_in("leases"), 2);
     must(lease_journal_end(journal, NULL, &err));
-    ck_assert_uint_eq(files_in("leases"), 1); /* what is not ours stays */
+    ck_assert_uint_eq(files_in("leases"), 1); /* other files are kept */
     must(lease_list_read(home, &list, &err));
     ck_assert_uint_eq(list.count, 0);
 }
 END_TEST
 
-/* Many at once, each coming and going: the directory comes and goes under them. */
+/* Many processes at once, each making and ending journals: the directory is created and removed concurrently. */
 START_TEST(test_many) {
     enum { PROCESSES = 4 };
     const int rounds = (int)test_draws(40, 3);
@@ -470,7 +469,7 @@ START_TEST(test_many) {
 }
 END_TEST
 
-/* ---- The past */
+/* ---- Past leases */
 
 static lease_entry past(const char *journal, const char *name, uint64_t gone_ms) {
     lease_entry e = {.state = LEASE_GONE, .gone_ms = gone_ms, .billed_micro_usd = 3};
@@ -522,7 +521,7 @@ START_TEST(test_rotation) {
     ck_assert_int_eq(stat(in_home("leases.jsonl"), &st), 0);
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
     lease_list_free(&read);
-    /* Larger than the limit by what is younger: one more lease is appended, and nothing is written again. */
+    /* Above the limit only through recent leases: another one is appended, and the file is not rewritten. */
     ck_assert_int_gt(st.st_size, LEASE_PAST_MOST);
     list.count = 1;
     must(lease_past_add(home, &list, &err));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A backend that rents from a provider that is a directory, and kolm killed at every transition and at random instants: afterwards one
-more command, and the directory is empty or each machine in it is listed.
+"""A backend that rents from a provider that is a directory; kolm is killed at every transition and at random instants. After one
+more command, the directory is empty or each machine in it is listed.
 
 KOLM_RENTING_INSTANTS=N tries N random instants instead of a few."""
 import json
@@ -21,7 +21,7 @@ INSTANTS = int(os.environ.get("KOLM_RENTING_INSTANTS", "12"))
 PATIENCE = 60
 ROOT, NOBODY = os.geteuid() == 0, 65534
 RENTERS = os.path.join(harness.BUILD, "tests", "lease")
-# In the order in which a job that goes well comes by them.
+# In the order of a job that succeeds.
 POINTS = ["before-intent", "after-intent", "before-create", "after-create", "before-handle", "after-handle", "armed", "before-work",
           "after-work", "before-destroy", "after-destroy", "before-gone", "after-gone"]
 
@@ -31,7 +31,7 @@ def setUpModule():
 
 
 def children_of(pid):
-    """All processes below pid, itself last, as they stand now."""
+    """Returns the current descendants of pid, and pid itself as the last."""
     below = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -69,7 +69,7 @@ class Rented(harness.Case):
         os.chmod(os.path.join(self.plugins, "renter.so"), 0o755)
         self.write(os.path.join(self.plugins, "renter.json"), json.dumps(harness.manifest("renter", **fields)), 0o644)
 
-    # ---- the provider
+    # ---- The provider
 
     def control(self, name, text):
         path = os.path.join(self.provider, name)
@@ -110,7 +110,7 @@ class Rented(harness.Case):
         end = time.monotonic() + PATIENCE
         while not condition():
             self.assertLess(time.monotonic(), end, what)
-            time.sleep(0.005)  # between two looks at a condition
+            time.sleep(0.005)  # between two checks of a condition
 
     @staticmethod
     def signal(pid, number):
@@ -120,7 +120,7 @@ class Rented(harness.Case):
             pass
 
     def kill(self, process, everything):
-        """kolm alone, or with all that it started: as when the machine loses power, none of them sees another one die."""
+        """Kills kolm, or everything it started at once, as in a power failure, so that no process sees another one die."""
         if everything:
             self.signal(process.pid, signal.SIGSTOP)
             for pid in children_of(process.pid)[:-1]:
@@ -129,7 +129,7 @@ class Rented(harness.Case):
         process.communicate()
 
     def check_nothing_hidden(self, where):
-        """One more command: what still runs is listed; and soon nothing runs."""
+        """After one more command, everything that still runs is listed; soon nothing runs."""
         value = self.status()
         listed = {lease["name"] for lease in value["leases"]}
         self.assertLessEqual(set(self.running()), listed, where)
@@ -173,7 +173,7 @@ class Renting(Rented):
                 done = self.rent("--force", code=5)
                 self.control("die", None)
                 self.assertIn("crashed", done.err)
-                # It was ended by the command that had it rented, which says so.
+                # The command that rented it has ended it, and reports that.
                 if name not in ("before-intent", "after-gone"):
                     self.assertIn("ended what an earlier call had rented and left: renter renter-", done.err)
                 self.assertEqual((self.running(), self.journals()), ([], []))
@@ -210,14 +210,14 @@ class Renting(Rented):
         self.assertEqual(self.status()["days"][0]["leases"], 1)
 
     def leave_one(self):
-        """A machine that runs, and nothing of kolm that does."""
+        """Leaves a running machine, and no process of kolm."""
         self.control("stop", "before-work")
         process = self.start_rent()
         self.wait_for(lambda: "before-work" in self.points(), "it works")
         self.kill(process, True)
         self.control("stop", None)
         (name,) = self.running()
-        # what was killed takes a moment to let go of the journal
+        # it takes a moment until the killed processes have released the journal
         self.wait_for(lambda: self.json("compute", "reap")["open"] == 1, "it has no owner")
         return name
 
@@ -227,7 +227,7 @@ class Renting(Rented):
         (lease,) = value["leases"]
         self.assertEqual((lease["name"], lease["handle"], lease["state"], lease["backend"], lease["place"], lease["cost_per_hour_usd"], value["open"]),
                          (name, "h:" + name, "open", "renter", "the directory", 3.6, 1))
-        self.assertEqual(self.running(), [name])  # it only looked
+        self.assertEqual(self.running(), [name])  # it did not end anything
         self.assertIn("--yes` ends open leases", self.kolm("compute", "reap").out)
         (lease,) = self.json("compute", "reap", "--yes")["leases"]
         self.assertEqual((lease["name"], lease["state"]), (name, "ended"))
@@ -235,7 +235,7 @@ class Renting(Rented):
         self.assertIn("nothing is rented", self.kolm("compute", "reap").out)
 
     def test_reap_two_of_one_backend(self):
-        """They are asked at the same time, and neither gets in the other's way."""
+        """They are reclaimed at the same time, and do not interfere."""
         self.control("stop", "before-work")
         processes = []
         for number in (1, 2):
@@ -290,14 +290,14 @@ class Renting(Rented):
         self.assertEqual((self.running(), self.points()), ([name], []))
 
     def without_sockets(self, *words, code):
-        """As kolm() does; where it can be traced, neither kolm nor a child of it makes a socket that leads out."""
+        """Runs kolm; if it can be traced, neither kolm nor its children may create an internet socket."""
         tracer, log = shutil.which("strace"), os.path.join(self.dir, "strace")
-        if not tracer or harness.SANITIZED:  # which is not traced well
+        if not tracer or harness.SANITIZED:  # sanitized programs cannot be traced well
             return self.kolm(*words, code=code)
         done = harness.subprocess.run([tracer, "-f", "-o", log, "-e", "trace=socket,connect", harness.TREE.kolm, *words], env=self.full_env(None), cwd=self.work,
                                       stdin=harness.subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
         done.out, done.err = done.stdout.decode(), done.stderr.decode()
-        if "ptrace" in done.err:  # not allowed here
+        if "ptrace" in done.err:  # not permitted here
             return self.kolm(*words, code=code)
         self.assertEqual(done.returncode, code, (words, done.out, done.err))
         with open(log, encoding="utf-8", errors="replace") as file:
@@ -320,8 +320,8 @@ class Renting(Rented):
         self.assertEqual((day["leases"], day["unknown_billed"]), (1, 1))
 
     def test_what_stays_unknown(self):
-        """Soon after, the provider's lists may lag; later only the user can look, and is told how to end the warning, for each of them. What
-        counts is the age of the lease, which a clock that was set forward does not change."""
+        """The provider's lists may lag at first; later only the user can check, and each warning says how to end it. The age of the lease counts,
+        which a clock that was set forward does not change."""
         self.leave_one()
         self.control("reclaim", "does-not-know")
         self.assertNotIn("--forget", self.kolm("compute", "reap", "--yes", code=5).out)
@@ -334,7 +334,7 @@ class Renting(Rented):
         self.change(path, lambda text: re.sub('"up":"[0-9]+"', '"up":"1"', text))
         said = self.kolm("compute", "reap", "--yes", code=5).out
         with open("/proc/uptime", encoding="utf-8") as file:
-            if float(file.read().split()[0]) < 660:  # no lease is older than the machine is up
+            if float(file.read().split()[0]) < 660:  # no lease is older than the uptime of the machine
                 self.skipTest("this machine was started just now")
         for one in ("%s-1" % name, "%s-2" % name):
             self.assertIn("check at renter whether it is there, end it, and then run `kolm compute reap --forget %s`" % one, said)
@@ -347,7 +347,8 @@ class Renting(Rented):
             file.write(how(text))
 
     def test_a_clock_that_was_set_forward(self):
-        """What may have been created is not believed gone before the provider's list would have it: the clock on the wall does not count."""
+        """A lease that may have created something is not considered gone before the provider's list is up to date; wall time does not
+        count."""
         self.control("stop", "after-intent")
         process = self.start_rent()
         self.wait_for(lambda: "after-intent" in self.points(), "it is about to rent")
@@ -368,7 +369,7 @@ class Renting(Rented):
         self.assertEqual((lease["state"], self.journals()), ("ended", []))
 
     def test_a_journal_that_cannot_be_opened(self):
-        """It says so, and not that another kolm has it."""
+        """The error is reported, and not as a lock of another kolm."""
         self.leave_one()
         (journal,) = self.journals()
         path = os.path.join(self.home, "leases", journal)
@@ -382,7 +383,7 @@ class Renting(Rented):
         self.assertEqual((self.running(), self.journals()), ([], []))
 
     def give_away(self):
-        """To somebody who may read the home, and not write it: root may write everywhere."""
+        """Gives the files to a user who may read the home but not write it, because root may write everywhere."""
         places = [self.provider, self.home]
         for path in [os.path.join(at, name) for place in places for at, below, files in os.walk(place) for name in below + files] + places:
             if ROOT:
@@ -394,7 +395,7 @@ class Renting(Rented):
         return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if ROOT else {}
 
     def test_a_home_that_may_only_be_read(self):
-        """What can be ended is ended, and one sentence says that it cannot be put on record."""
+        """Everything possible is ended, and one sentence reports that this cannot be recorded."""
         name = self.leave_one()
         who = self.give_away()
         done = self.kolm("compute", "reap", "--yes", **who)
@@ -407,7 +408,7 @@ class Renting(Rented):
         self.assertEqual(len(self.journals()), 1)
 
     def test_a_past_that_cannot_be_written(self):
-        """The training is not lost for it; the next start tries again."""
+        """The training does not fail because of it; the next start tries again."""
         ledger = os.path.join(self.home, "leases.jsonl")
         os.mkdir(ledger)
         done = self.rent()
@@ -439,7 +440,7 @@ class Renting(Rented):
         self.assertEqual((self.status()["leases"], self.journals()), ([], []))
 
     def test_two_at_once(self):
-        """One's lease is in use for the other, and is let alone."""
+        """A lease of one process is in use for the other, which leaves it alone."""
         self.control("stop", "before-work")
         process = self.start_rent()
         self.wait_for(lambda: "before-work" in self.points(), "it works")
@@ -454,7 +455,7 @@ class Renting(Rented):
         self.assertEqual((process.returncode, self.running(), self.journals()), (0, [], []))
 
     def test_reapers_at_once(self):
-        """Each lease is ended by one of them."""
+        """Each lease is ended by exactly one of them."""
         name = self.leave_one()
         errors = [process.communicate(timeout=PATIENCE)[1].decode() for process in [self.start("compute", "pick") for _ in range(4)]]
         self.assertEqual(sum(e.count("ended what an earlier call had rented and left: renter " + name) for e in errors), 1, errors)
@@ -492,7 +493,7 @@ class Renting(Rented):
 
 
 class Conformance(Rented):
-    """What `kolm backend check` finds of a backend that rents."""
+    """The result of `kolm backend check` for a backend that rents."""
 
     def check(self, code, *words):
         env = {"RENTER_DIRECTORY": self.provider}
@@ -523,7 +524,7 @@ class Conformance(Rented):
     def test_bad(self):
         self.failing("how", "leaves", "lease.ends", "was not gone when it returned: end what it rents, and record GONE")
         self.failing("reclaim", "fails", "lease.killed", "killed between intent and handle: train: renter-", "the provider is away")
-        self.assertEqual(self.json("compute", "reap")["open"], 1)  # that stays on record
+        self.assertEqual(self.json("compute", "reap")["open"], 1)  # it stays recorded
         self.failing("reclaim", "lies", "lease.killed", "reclaim reports that renter-", "is gone, but status lists it")
         self.failing("reclaim", "by-handle", "lease.killed", "reclaim reports that renter-", "is gone, but status lists it")
         self.failing("reclaim", "once", "lease.killed", "was gone, and reclaim called again does not say so")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Questions and answers without a terminal: a real model, asked by a receiver that keeps what it gets. */
+/* Questions and answers without a terminal: a real model, and a receiver that keeps its answers. */
 #include "compile/compile.h"
 #include "model/export.h"
 #include "model/run.h"
@@ -68,7 +68,7 @@ static void end(void) {
 typedef struct receiver {
     char got[8][64]; /* "ID OUTPUT" */
     size_t count;
-    size_t gone_after, fails_after; /* so many; 0: never */
+    size_t gone_after, fails_after; /* after that many answers; 0: never */
 } receiver;
 
 static kit_status keep(void *user, const run_answer *answer, kolm_error_t *err) {

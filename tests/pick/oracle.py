@@ -57,7 +57,7 @@ def failed(c, k):
         private = c["airgap"] == "depends" and k["allow_private_remote"] and c["detection"]["private_target"]
         if not private:
             out.add("airgap")
-    if k["min_vram_gb"]:  # 0 asks for none
+    if k["min_vram_gb"]:  # 0: no minimum
         cap = c["vram_cap_gb"]
         if cap in ("own", "shared"):
             have = Decimal(c["detection"]["memory_bytes"])
@@ -175,7 +175,7 @@ def check_flips(question, record):
 
 
 def check_completeness(question, record):
-    """Whoever would win by merely being available is named, and so is the second when the winner's price decides."""
+    """Every candidate that would win if only it were available is named, and so is the second if the winner's price decides."""
     named = {(f["name"], f["change"]) for f in record["flips"]}
     for c in ranking(question):
         if c["detection"]["available"]:
@@ -232,7 +232,7 @@ def main():
         except AssertionError:
             print(json.dumps(question), line, sep="\n", file=sys.stderr)
             raise
-    # A record is a question too: asked again, it gives the same bytes.
+    # A record is also a question: it yields the same bytes again.
     assert run(program, [json.loads(line) for line in lines]) == lines
     print(f"{count} questions agree, {flips} flips proved")
 

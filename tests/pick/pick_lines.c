@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Picks once for every question (a pick record, one a line) on standard input and prints one record a line: for
+/* Picks once for every question (a pick record, one per line) on standard input and prints one record per line: for
  * oracle.py. */
 #include "pick/pick.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The picker's published numbers, filters, order, records and refusals. */
+/* The picker's published numbers, filters, order, records and errors. */
 #include "../suite.h"
 #include "pick/pick.h"
 
@@ -94,7 +94,7 @@ static const char *winner(const pick_constraints *constraints) {
     return name;
 }
 
-/* The sentence for the first filter that name fails, "" when it passes. */
+/* The sentence of the first filter that name fails, "" if it passes all. */
 static const char *why(const pick_constraints *constraints, const char *name) {
     static char text[320];
     pick_result *result = pick(constraints);
@@ -168,7 +168,7 @@ START_TEST(available_outranks_any_score) {
     lambda->offer.price_micro_usd_per_hour = 60000000;
     lambda->offer.cold_start_seconds = 600;
     lambda->offer.perf_units = 0;
-    ck_assert_str_eq(winner(&none), "lambda"); /* 0.44, under local-cuda's 0.65, which is not there */
+    ck_assert_str_eq(winner(&none), "lambda"); /* 0.44, below 0.65 of local-cuda, which is not available */
 }
 END_TEST
 
@@ -232,13 +232,13 @@ START_TEST(every_filter_says_why) {
     k = (pick_constraints){0};
     ck_assert_str_eq(why(&k, "fal"), "inference only: does not train");
     find("vast")->train_slot = PICK_SLOT_MISSING;
-    ck_assert_str_eq(why(&k, "vast"), ""); /* a promise is enough for a pick, not for a compile */
+    ck_assert_str_eq(why(&k, "vast"), ""); /* the manifest is enough for a pick, not for a compile */
     k.need_slot = true;
     ck_assert_str_eq(why(&k, "vast"), "detect only: training is not implemented yet in this version");
     k.infer = true;
     ck_assert_str_eq(why(&k, "fal"), "");
     k = (pick_constraints){.recipe = "linear"};
-    ck_assert_str_eq(why(&k, "vast"), ""); /* does not mention recipes */
+    ck_assert_str_eq(why(&k, "vast"), ""); /* it does not list recipes */
     find("vast")->offer.recipes = "lora, linear-2";
     ck_assert_str_eq(why(&k, "vast"), "makes lora, linear-2, not linear");
     find("vast")->offer.recipes = "lora, linear";
@@ -261,7 +261,7 @@ START_TEST(the_modal_threshold_is_known) {
     for (size_t i = 0; i < result->flip_count; i++) {
         if (result->flips[i].kind != PICK_FLIP_PRICE) continue;
         found = true;
-        ck_assert_uint_le(result->flips[i].value, 781250); /* $0.78/h: the figure of the guide */
+        ck_assert_uint_le(result->flips[i].value, 781250); /* $0.78/h: the figure in the guide */
         ck_assert_uint_ge(result->flips[i].value, 780000);
     }
     ck_assert(found);
@@ -278,7 +278,7 @@ static cJSON *record_of(const pick_constraints *constraints) {
     return record;
 }
 
-/* Through text and back, as a file would. */
+/* Writes the record as text and reads it back, as through a file. */
 static cJSON *reread(cJSON *record) {
     kolm_error_t err = KIT_ERROR_INIT;
     kit_buf text = {0};
@@ -341,7 +341,7 @@ START_TEST(the_record_is_canonical_json) {
 }
 END_TEST
 
-/* Takes every key of the question away, one at a time: each must be missed by name, none may crash. */
+/* Removes every key of the question, one at a time: each error must name the key, and none may crash. */
 static void without_each_key(const char *path) {
     pick_constraints k = {0};
     for (int i = 0;; i++) {

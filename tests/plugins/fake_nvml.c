@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A double of NVIDIA's management library: the FAKE_* variables set its cards and faults. */
+/* A fake of NVIDIA's management library: the FAKE_* macros define its cards and faults. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 #define FAKE_MEMORY 0 /* what nvmlDeviceGetMemoryInfo returns */
 #endif
 #ifndef FAKE_SLICES
-#define FAKE_SLICES -1 /* of card 0 in MIG mode; -1: MIG is off */
+#define FAKE_SLICES -1 /* slices of card 0 in MIG mode; -1: MIG is off */
 #endif
 
 #define PUBLIC __attribute__((visibility("default")))

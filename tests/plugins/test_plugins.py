@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped backends: their table, and what each detect says of recorded machines and of doubles of their drivers."""
+"""The shipped backends: their table, and the detections of recorded machines and of fakes of their drivers."""
 import json
 import os
 import shutil
@@ -13,7 +13,7 @@ from harness import Case  # noqa: E402
 
 DOUBLES = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "tests", "plugins")
 
-# name, kind, tier, trains, airgap, dollars an hour, cold start, vram, perf, auth: the table of the design.
+# name, kind, tier, trains, airgap, dollars per hour, cold start, vram, perf, auth: as in the design.
 TABLE = [
     ("local-cpu", "local", 1, True, "yes", 0, 0, None, 0.30, []),
     ("local-cuda", "local", 1, True, "yes", 0, 0, "own", 1.00, []),
@@ -21,8 +21,8 @@ TABLE = [
     ("local-mlx", "local", 2, True, "yes", 0, 0, "shared", 0.90, []),
     ("local-rocm", "local", 2, True, "yes", 0, 0, "own", 0.85, []),
     ("local-directml", "local", 2, True, "yes", 0, 0, "own", 0.70, []),
-    ("modal", "cloud-serverless", 1, True, "no", 2.50, 5, 192, 0.95, ["KOLM_MODAL_TOKEN"]),  # 80 when kolm began; a B200 has 192
-    ("runpod", "cloud-serverless", 1, True, "no", 1.20, 60, 192, 0.92, ["KOLM_RUNPOD_TOKEN"]),  # 80 when kolm began, as the two below
+    ("modal", "cloud-serverless", 1, True, "no", 2.50, 5, 192, 0.95, ["KOLM_MODAL_TOKEN"]),  # 80 in the design; a B200 has 192
+    ("runpod", "cloud-serverless", 1, True, "no", 1.20, 60, 192, 0.92, ["KOLM_RUNPOD_TOKEN"]),  # 80 in the design, as for the next two
     ("vast", "cloud-marketplace", 1, True, "no", 0.50, 60, 192, 0.88, ["KOLM_VAST_TOKEN"]),
     ("together", "cloud-managed", 1, True, "no", None, 0, None, 0.85, ["KOLM_TOGETHER_TOKEN"]),
     ("lambda", "cloud-marketplace", 2, True, "no", 2.00, 90, 180, 0.90, ["KOLM_LAMBDA_TOKEN"]),
@@ -50,12 +50,12 @@ class Plugins(Case):
                 for suffix in (".so", ".json"):
                     shutil.copy(os.path.join(folder, name + suffix), self.plugins)
                     os.chmod(os.path.join(self.plugins, name + suffix), 0o755)
-                self.kolm("backend", "grant", name)  # they are not where they would be installed
+                self.kolm("backend", "grant", name)  # they are not in the installed directory
                 return
         self.fail(name + " is not built")
 
     def interpreter(self, *packages, closed=True):
-        """A virtual environment of names only: an interpreter that is never started, and packages as NAME-VERSION."""
+        """Makes a virtual environment that has only names: an interpreter that is never started, and packages as NAME-VERSION."""
         root = os.path.join(self.dir, "venv")
         shutil.rmtree(root, True)
         for folder in ["bin"] + ["lib/python3.11/site-packages/%s.dist-info" % p for p in packages]:
@@ -72,8 +72,8 @@ class Plugins(Case):
     TORCH = ("torch-2.13.0", "transformers-5.23.0", "peft-0.21.2")
 
     def detect(self, name, settings=None, env=None, python="whole"):
-        """The detection of the backend with these settings: {"state", "reason", "remedy", "devices", ...}. Its runtime is whole,
-        unless another one, or None, is given."""
+        """The detection of the backend with these settings: {"state", "reason", "remedy", "devices", ...}. Its runtime is complete, unless
+        another one, or None, is passed."""
         if python == "whole":
             python = self.interpreter(*(self.TORCH + ("torch_directml-0.2.5", "mlx-0.31.0", "mlx_lm-0.29.0")))
         if not os.path.exists(os.path.join(self.plugins, name + ".so")):
@@ -105,7 +105,7 @@ class Tokens(Plugins):
                 self.assertEqual(self.detect(name)["state"], "absent")
                 with open(os.path.join(self.plugins, name + ".json"), encoding="utf-8") as file:
                     settings = [one["key"] for one in json.load(file)["settings"]]
-                if "api" in settings:  # it asks there, and nobody is there: no token of a test goes to a provider
+                if "api" in settings:  # requests go to this closed port: no token of a test is sent to a provider
                     self.write_home("config.json", json.dumps({"backends": {name: {"api": "http://127.0.0.1:9"}}}))
                 token = "tok-0123456789-%s:id-wxyz" % name
                 found = self.detect(name, env={variable: token})
@@ -210,7 +210,7 @@ class Nvidia(Plugins):
 
 class Amd(Plugins):
     def tree(self, *nodes, vram=True):
-        """A recorded tree of sysfs: node 0 is the processor, as on every machine."""
+        """Makes a recorded sysfs tree: node 0 is the CPU, as on every machine."""
         root = os.path.join(self.dir, "sys")
         shutil.rmtree(root, True)
         for number, properties in enumerate(({"cpu_cores_count": 16, "simd_count": 0},) + nodes):
@@ -270,7 +270,7 @@ class Amd(Plugins):
         settings = self.tree(self.card())
         node = os.path.join(settings["sysfs_root"], "class/kfd/kfd/topology/nodes/1/properties")
         os.remove(node)
-        os.mkfifo(node)  # nobody ever writes into it
+        os.mkfifo(node)  # it never gets a writer
         self.assertIn(self.detect("local-rocm", settings)["state"], ("absent", "timed out"))
 
     def test_a_torch_for_another_card(self):
@@ -296,7 +296,7 @@ class Amd(Plugins):
                 found = self.amd(*cards, env=env)
                 self.assertEqual(len(found["devices"]), ids, found)
         found = self.amd(*cards, env={"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "1"})
-        self.assertEqual(found["devices"][0]["id"], "03:00.2")  # the second of those that ROCr lists is node 2's
+        self.assertEqual(found["devices"][0]["id"], "03:00.2")  # the second of those that ROCr lists is node 2
 
 
 class Wsl(Plugins):
@@ -342,7 +342,7 @@ class Wsl(Plugins):
 
 
 class Runtimes(Plugins):
-    """What is missing is said, with the command that gets it; Python is never started."""
+    """Missing packages are reported with the command that installs them; Python is never started."""
 
     def card(self, python, name="local-cuda"):
         return self.detect(name, {"nvml_library": os.path.join(DOUBLES, "fake-nvml-one.so")}, python=python)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The six local backends, loaded as kolm-host loads them, with an interpreter that only notes how it was called. */
+/* The six local backends, loaded as kolm-host loads them, with an interpreter that only records how it was called. */
 #include "../suite.h"
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
@@ -92,7 +92,7 @@ static void put_file(const char *name, const char *text) {
     ck_assert_msg(kit_write_file(path, 0700, text, strlen(text), &err) == KOLM_OK, "%s", err.text);
 }
 
-/* Notes its arguments, a line each, and some of its environment in DIR/called; answers as the real one would. */
+/* Appends its arguments, one per line, and some environment variables to DIR/called; answers like the real one. */
 #define INTERPRETER                                                                                                    \
     "#!" PYTHON "\n"                                                                                                   \
     "import json, os, sys\n"                                                                                           \
@@ -171,7 +171,7 @@ static int32_t infer(int i) {
     return status;
 }
 
-/* True when a line, or a part of one, of what the interpreter noted is this. */
+/* True if a line that the interpreter recorded contains this. */
 static bool called(const char *part) {
     char path[600];
     kit_buf text = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A preloaded library that makes one call fail: the FAIL_NTH-th (from 1) of a kind, FAIL_WHAT: an allocation (memory),
- * a look at a file or a reading of one (input), or a change of one (output). With FAIL_COUNT=FILE it writes how many
- * such calls there were. */
+/* A preloaded library that makes one call fail: number FAIL_NTH (from 1) of the kind FAIL_WHAT: memory (an allocation),
+ * input (a status query or a read of a file) or output (a change of a file). With FAIL_COUNT=FILE it writes the number
+ * of such calls there. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,7 +42,7 @@ static bool fails(enum what what) {
     return atomic_fetch_add(&calls, 1) + 1 == nth;
 }
 
-/* glibc's own names for what is wrapped here: no dlsym, which allocates. */
+/* glibc's internal names for the functions wrapped here: no dlsym, which allocates. */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
@@ -65,7 +65,7 @@ void *realloc(void *old, size_t size) {
     return NULL;
 }
 
-/* Built with the same width of off_t as kolm, so that pread, open and fstat are the names that kolm calls. */
+/* Built with the same width of off_t as kolm, so that kolm calls pread, open and fstat by these names. */
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define WRAP(what, result, bad, name, arguments, values)                                                               \
     result name arguments {                                                                                            \
@@ -122,7 +122,7 @@ int openat(int fd, const char *path, int flags, ...) {
     return -1;
 }
 
-/* What fortified headers make of open and realpath. */
+/* Fortified headers replace open and realpath by these. */
 int __open64_2(const char *path, int flags);
 int __open64_2(const char *path, int flags) {
     return open(path, flags);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A directory of keys and a chain, and keys that are the same each time. */
+/* A directory of keys and a chain, and keys that are the same in each run. */
 #ifndef KOLM_TESTS_RECEIPT_FIXTURE_H
 #define KOLM_TESTS_RECEIPT_FIXTURE_H
 

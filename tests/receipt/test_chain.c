@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chain of receipts, whatever is done to it, and verdicts about files that carry receipts. */
+/* The chain of receipts with any modification, and verdicts on files with receipts. */
 #include "receipt_fixture.h"
 
 /* ---- The chain */
@@ -44,7 +44,7 @@ START_TEST(a_torn_last_line_is_passed_over_and_cut_off) {
     fixture_text("receipts.jsonl", &text);
     for (size_t cut = 1; cut < text.length; cut += 211) {
         ck_assert_int_eq(truncate(chain, (off_t)(text.length - cut)), 0);
-        forget_heads(); /* what was cut off here was never acknowledged */
+        forget_heads(); /* the part cut off here was never acknowledged */
         receipt_head now;
         bool found = false;
         ck_assert_int_eq(receipt_chain_head(chain, &now, &found, &err), KOLM_OK);
@@ -85,7 +85,7 @@ START_TEST(a_log_that_was_cut_says_so) {
     ck_assert_int_eq(unlink(chain), 0);
     ck_assert_int_eq(receipt_chain_check(chain, ring, &report, &err), KOLM_OK);
     ck_assert(report.broken_at == 1);
-    /* Moved away on purpose: the next one begins, and is held to its own head. */
+    /* Moved away on purpose: the next chain begins, and is compared with its own head. */
     ck_assert_int_eq(receipt_chain_ready(chain, &err), KOLM_OK);
     fixture_signed("x.kolm", key, &head);
     ck_assert_uint_eq(head.seq, 1);
@@ -110,7 +110,7 @@ START_TEST(changed_removed_and_moved_lines_break_the_chain) {
     for (size_t i = 0; i + 1 < text.length; i++) {
         if (text.data[i] == '\n') last = i + 1;
     }
-    /* The last line is protected by its signature and by the head that was printed, not by the chain. */
+    /* The last line is protected by its signature and by the printed head, not by the chain. */
     const size_t step = last / test_draws(last / 23, 1);
     for (size_t at = 0; at < last; at += step) {
         receipt_chain_report report;
@@ -186,7 +186,7 @@ START_TEST(many_writers_make_one_chain) {
             receipt_compile compile = fixture_compile(digest, digest, 1, manifest);
             good = receipt_write(&compile, key, chain, NULL, &head, &err) == KOLM_OK;
         }
-        cJSON_Delete(manifest); /* valgrind looks at children too */
+        cJSON_Delete(manifest); /* valgrind also checks child processes */
         receipt_key_free(key);
         _exit(good ? 0 : 1);
     }
@@ -201,7 +201,7 @@ START_TEST(many_writers_make_one_chain) {
 }
 END_TEST
 
-/* Receipts until the process is killed; the head of each that was acknowledged goes to fd. */
+/* Writes receipts until the process is killed, and the head of each acknowledged one to fd. */
 static void write_for_ever(const receipt_key *key, int fd) {
     cJSON *manifest = fixture_manifest();
     char digest[KIT_SHA256_HEX];
@@ -263,7 +263,7 @@ START_TEST(a_full_disk_leaves_the_chain_as_it_was) {
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &kept), 0);
     ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     limit = kept;
-    limit.rlim_cur = (rlim_t)before.length + 100; /* as much of the next line fits, and no more */
+    limit.rlim_cur = (rlim_t)before.length + 100; /* this much of the next line fits */
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_assert_int_ne(receipt_write(&compile, key, chain, NULL, &after, &err), KOLM_OK);
     ck_assert_ptr_nonnull(strstr(err.text, "receipts.jsonl"));
@@ -327,7 +327,7 @@ START_TEST(verdicts_about_the_key) {
     expect("x.kolm", RECEIPT_EXPIRED, "trusted only until 2026-01-01T00:00:00Z");
     ck_assert_int_eq(receipt_keys_trust(keys, public_key, "me", FIXTURE_NOW + 1, RECEIPT_NO_END, FIXTURE_NOW, &err),
                      KOLM_OK);
-    expect("x.kolm", RECEIPT_EXPIRED, "trusted only from"); /* it says it was made before that */
+    expect("x.kolm", RECEIPT_EXPIRED, "trusted only from"); /* it states an earlier date */
     ck_assert_int_eq(receipt_keys_trust(keys, public_key, "me", FIXTURE_NOW, FIXTURE_NOW + 1, FIXTURE_NOW, &err),
                      KOLM_OK);
     expect("x.kolm", RECEIPT_TRUSTED, "(me)");
@@ -417,7 +417,8 @@ START_TEST(verdicts_about_the_receipts) {
     expect("x.kolm", RECEIPT_MALFORMED, "line 1");
     fixture_file(sidecar, "", 0);
     expect("x.kolm", RECEIPT_MALFORMED, "cut off");
-    /* What others add, friends or strangers, is no harm; what others put instead is no receipt. */
+    /* Lines that others append, trusted or not, do no harm; a line of another in place of a receipt is not a
+     * receipt. */
     const char statement[] = "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[],\"predicateType\":\"https:/"
                              "/example.org/x\",\"predicate\":{}}";
     kit_buf_add(&changed, text.data, text.length);
@@ -454,10 +455,10 @@ START_TEST(verdicts_about_the_log_of_this_machine) {
     fixture_signed("y.kolm", key, &head);
     expect("x.kolm", RECEIPT_TRUSTED, "trusted");
     expect("y.kolm", RECEIPT_TRUSTED, "trusted");
-    fixture_file("receipts.jsonl", text.data, text.length); /* the log as it was before y */
+    fixture_file("receipts.jsonl", text.data, text.length); /* the log as before y */
     expect("x.kolm", RECEIPT_CHAIN_BROKEN, "was cut: it has 2 lines and had 4");
     expect("y.kolm", RECEIPT_CHAIN_BROKEN, "was cut: it has 2 lines and had 4");
-    forget_heads(); /* as on a machine that knows less */
+    forget_heads(); /* like a machine without these records */
     expect("x.kolm", RECEIPT_TRUSTED, "trusted");
     expect("y.kolm", RECEIPT_CHAIN_BROKEN, "ends before line 4");
     receipt_key *other = seeded(6); /* the same key would write the same line again */
@@ -471,13 +472,13 @@ START_TEST(verdicts_about_the_log_of_this_machine) {
     forget_heads();
     expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* the log of another machine */
     ck_assert_int_eq(unlink(chain), 0);
-    expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* no log, nothing to compare with */
+    expect("y.kolm", RECEIPT_TRUSTED, "trusted"); /* no log to compare with */
     kit_buf_free(&text);
     receipt_key_free(key);
 }
 END_TEST
 
-/* What matters is the place in the log, whatever date is written. */
+/* The position in the log counts, not the stated date. */
 START_TEST(what_a_replaced_key_signs_later_is_not_believed) {
     receipt_key *old = NULL, *new = NULL;
     receipt_public old_key, new_key;

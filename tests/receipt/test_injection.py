@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm verify while memory or the disk fails, once, at every place in turn: it never says what it does not know.
+"""Runs kolm verify with one failure of memory or disk, at every place in turn: it never reports anything that it has not checked.
 
 usage: test_injection.py KOLM FAIL_NTH ARTIFACT_TOOL
 """
@@ -38,7 +38,7 @@ class Injection(unittest.TestCase):
             return int(file.read())
 
     def every_place(self, what, truth):
-        """truth: exit code and verdict when nothing fails. Returns how often it could not be checked."""
+        """truth: the exit code and verdict without failures. Returns how often the check was impossible."""
         record, unjudged = self.verify(), 0
         self.assertEqual((record.returncode, json.loads(record.stdout)["verdict"]), truth)
         calls = self.count(what)
@@ -47,7 +47,7 @@ class Injection(unittest.TestCase):
             found = self.verify(FAIL_WHAT=what, FAIL_NTH=str(nth))
             said = f"{what} {nth} of {calls}: {found.returncode} {found.stdout} {found.stderr}"
             if found.returncode == truth[0]:
-                # What failed made no difference: then the record is the same, to the byte.
+                # The failure made no difference: then the record is identical.
                 self.assertEqual(found.stdout, record.stdout, said)
             elif found.returncode == 8:
                 unjudged += 1

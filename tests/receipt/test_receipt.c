@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keys, signatures and envelopes: known answers, roles, rotation, and files that are not what they should be. */
+/* Keys, signatures and envelopes: known answers, roles, rotation, and invalid files. */
 #include "receipt_fixture.h"
 
 /* ---- Known answers */
@@ -76,11 +76,11 @@ END_TEST
 
 START_TEST(keys_under_which_strangers_verify_are_refused) {
     receipt_public key;
-    uint8_t bytes[32] = {0}; /* order 4 */
+    uint8_t bytes[32] = {0}; /* a point of order 4 */
     ck_assert_int_eq(receipt_public_make(bytes, &key, &err), KOLM_E_INVALID_ARGUMENT);
     bytes[0] = 1; /* the neutral element */
     ck_assert_int_eq(receipt_public_make(bytes, &key, &err), KOLM_E_INVALID_ARGUMENT);
-    memset(bytes, 0xFF, sizeof bytes); /* no point */
+    memset(bytes, 0xFF, sizeof bytes); /* not a point */
     ck_assert_int_eq(receipt_public_make(bytes, &key, &err), KOLM_E_INVALID_ARGUMENT);
 }
 END_TEST
@@ -161,7 +161,7 @@ START_TEST(envelopes_come_back) {
         ck_assert_uint_eq(envelope.payload.length, length);
         ck_assert(signed_by(&envelope, receipt_key_public(key)));
         ck_assert(!signed_by(&envelope, receipt_key_public(other)));
-        envelope.type[0] = 'x'; /* the type is signed too */
+        envelope.type[0] = 'x'; /* the type is signed, too */
         ck_assert(!signed_by(&envelope, receipt_key_public(key)));
         receipt_envelope_free(&envelope);
     }
@@ -171,7 +171,7 @@ START_TEST(envelopes_come_back) {
 }
 END_TEST
 
-/* Signs PAE("t", bytes FB FF) and returns the signature in URL-safe or standard base64. */
+/* Signs PAE("t", bytes FB FF) and writes the signature as URL-safe or standard base64. */
 static void sign_two_bytes(const receipt_key *key, bool url_safe, char *out, size_t capacity) {
     kit_buf message = {0}, encoded = {0};
     uint8_t signature[64];
@@ -193,7 +193,7 @@ START_TEST(any_of_several_signatures_counts) {
     sign_two_bytes(one, false, first, sizeof first);
     sign_two_bytes(one, true, safe, sizeof safe);
     sign_two_bytes(two, true, second, sizeof second);
-    /* The same key twice, both alphabets, a wrong hint, no hint, unknown fields: all as the protocol allows. */
+    /* The same key twice, both alphabets, a wrong hint, no hint, unknown fields: the protocol allows all of them. */
     kit_buf_fmt(&text,
                 "{\"x\":[1],\"payloadType\":\"t\",\"payload\":\"-_8=\",\"signatures\":[{\"sig\":\"%s\",\"keyid\":"
                 "\"wrong\"},{\"sig\":\"%s\",\"y\":{}}]}",
@@ -268,7 +268,7 @@ START_TEST(the_first_use_makes_a_key_and_the_second_finds_it) {
     ck_assert(!created);
     ck_assert_str_eq(receipt_key_public(first)->keyid, receipt_key_public(second)->keyid);
     ck_assert_int_eq(access(fixture_path("keys/signing.pub.pem"), F_OK), 0);
-    /* A copy of another key, as a kill in the middle of a rotation leaves it, is replaced. */
+    /* A copy of another key, left by a kill during a rotation, is replaced. */
     receipt_public copy;
     receipt_key *other = seeded(9);
     fixture_file("keys/signing.pub.pem", receipt_key_pem(other), strlen(receipt_key_pem(other)));
@@ -297,7 +297,7 @@ START_TEST(two_first_uses_end_with_one_key) {
             bool created = false;
             char byte;
             close(gate[1]);
-            ssize_t got = read(gate[0], &byte, 1); /* all wait for the gate to close */
+            ssize_t got = read(gate[0], &byte, 1); /* all wait until the gate is closed */
             bool good = got == 0 && receipt_key_open(keys, &key, &created, &err) == KOLM_OK &&
                         write(ids[1], receipt_key_public(key)->keyid, 64) == 64;
             receipt_key_free(key);
@@ -338,7 +338,7 @@ START_TEST(loose_and_foreign_files_are_refused) {
     ck_assert_ptr_nonnull(strstr(err.remedy, "chmod go-w "));
     ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_PERMISSION_DENIED);
     ck_assert_int_eq(chmod(keys, 0700), 0);
-    if (geteuid() == 0) { /* only root can give files away */
+    if (geteuid() == 0) { /* only root can change the owner of files */
         ck_assert_int_eq(chown(fixture_path("keys/signing.pem"), 12345, 12345), 0);
         ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_PERMISSION_DENIED);
         ck_assert_ptr_nonnull(strstr(err.text, "another user"));
@@ -428,7 +428,7 @@ START_TEST(a_key_has_roles) {
     receipt_keyring *ring = ring_now();
     const receipt_trusted *item = receipt_keyring_find(ring, keyid);
     ck_assert_str_eq(item->label, "both");
-    ck_assert(item->valid_from == 300 && item->valid_to == 400); /* not widened in passing */
+    ck_assert(item->valid_from == 300 && item->valid_to == 400); /* this call does not extend them */
     receipt_keyring_free(ring);
     ck_assert_int_eq(receipt_keys_untrust_backends(keys, "01234567", FIXTURE_NOW, whole, &err), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(receipt_keys_untrust_backends(keys, keyid, FIXTURE_NOW, whole, &err), KOLM_OK);
@@ -459,7 +459,7 @@ START_TEST(a_key_has_roles) {
     kit_copy(beginning, sizeof beginning, keyid);
     ck_assert_int_eq(receipt_keys_untrust_backends(keys, beginning, FIXTURE_NOW, whole, &err), KOLM_OK);
     ck_assert_str_eq(whole, keyid);
-    expect_roles(keyid, false, false); /* the entry went with its last role */
+    expect_roles(keyid, false, false); /* removed with its last role */
     ck_assert_int_eq(receipt_keys_revoke(keys, keyid, "why", 5, whole, &err), KOLM_OK);
     ck_assert_int_eq(receipt_keys_trust_backends(keys, public_key, "", 1, 2, FIXTURE_NOW, &err),
                      KOLM_E_FAILED_PRECONDITION);
@@ -476,7 +476,7 @@ START_TEST(a_keyring_that_was_touched_is_refused) {
         KOLM_OK);
     kit_format(name, sizeof name, "keys/trusted/%s.pem", receipt_key_public(key)->keyid);
     receipt_public_pem(receipt_key_public(other), pem);
-    fixture_file(name, pem, strlen(pem)); /* another key under this name */
+    fixture_file(name, pem, strlen(pem)); /* another key with this name */
     ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_DATA_LOSS);
     ck_assert_ptr_null(ring);
     ck_assert_int_eq(chmod(fixture_path(name), 0666), 0);
@@ -487,7 +487,7 @@ START_TEST(a_keyring_that_was_touched_is_refused) {
     kit_format(name, sizeof name, "keys/trusted/%s.json", receipt_key_public(key)->keyid);
     fixture_file(name, "{\"label\":\"\",\"valid_to\":\"soon\"}", 30);
     ck_assert_int_eq(receipt_keyring_load(keys, &ring, &err), KOLM_E_DATA_LOSS);
-    ck_assert_int_eq(unlink(fixture_path(name)), 0); /* a key without its dates never counts */
+    ck_assert_int_eq(unlink(fixture_path(name)), 0); /* a key without its dates is rejected */
     ck_assert_int_ne(receipt_keyring_load(keys, &ring, &err), KOLM_OK);
     receipt_key_free(key);
     receipt_key_free(other);
@@ -520,7 +520,7 @@ START_TEST(rotation_is_signed_by_the_old_key) {
     ck_assert(receipt_keyring_at(ring, 0)->own && receipt_keyring_find(ring, old_key.keyid)->trusted);
     ck_assert_str_eq(receipt_keyring_find(ring, old_key.keyid)->label, "own, until 2026-01-01T00:00:00Z");
     receipt_keyring_free(ring);
-    /* Nothing new is signed with a revoked key, and a rotation makes a new one all the same. */
+    /* A revoked key signs nothing new, but a rotation still makes a new key. */
     ck_assert_int_eq(receipt_keys_revoke(keys, new_key.keyid, "test", FIXTURE_NOW, keyid, &err), KOLM_OK);
     ck_assert_int_eq(receipt_key_open(keys, &key, &created, &err), KOLM_E_FAILED_PRECONDITION);
     ck_assert_int_eq(receipt_key_rotate(keys, chain, FIXTURE_NOW, &old_key, &new_key, &line, &err), KOLM_OK);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One rule, two implementations: a table of sidecars and logs that `kolm verify --receipts` and docs/verify-without-kolm.sh must judge
-alike (core/receipt/receipt.h has the rule).
+"""Two implementations of one rule: a table of sidecars and logs for which `kolm verify --receipts` and docs/verify-without-kolm.sh must give
+the same verdict (the rule is in core/receipt/receipt.h).
 
 usage: test_rule.py KOLM SCRIPT ARTIFACT_TOOL
 """
@@ -18,12 +18,12 @@ import unittest
 KOLM, SCRIPT, TOOL = sys.argv[1:4]
 del sys.argv[1:4]
 with open(KOLM, "rb") as program:
-    SANITIZED = b"__asan_init" in program.read()  # tests kolm and not the script
+    SANITIZED = b"__asan_init" in program.read()  # tests only kolm, not the script
 SIDECAR, LOG = "x.kolm.intoto.jsonl", "receipts.jsonl"
 
 
 def edit(line, **fields):
-    """The line with fields of its envelope replaced, in kolm's spelling; the signature stays what it was."""
+    """Replaces fields of the envelope of line, in kolm's formatting; the signature stays the same."""
     envelope = json.loads(line)
     signature = envelope["signatures"][0]
     envelope["payload"] = fields.get("payload", envelope["payload"])
@@ -39,8 +39,8 @@ def repayload(line, old, new):
     return edit(line, payload=base64.b64encode(payload.replace(old, new)).decode())
 
 
-# name: (what is trusted, sidecar, log); each of the two is a function of (own lines, lines of another key, the log) to bytes,
-# or None: as it was.
+# name: (whether it is trusted, sidecar, log); each of the two is a function of (own lines, lines of another key, the log) that
+# returns bytes, or None for unchanged.
 def table():
     whole = lambda lines: b"".join(line + b"\n" for line in lines)
     rows = {}
@@ -166,7 +166,7 @@ class Rule(unittest.TestCase):
         return subprocess.run([KOLM, *words], capture_output=True, text=True, env=env, timeout=60)
 
     def judged(self):
-        """What both say of x.kolm, with their words."""
+        """Returns the verdicts of both on x.kolm, and their output."""
         verify = self.kolm("verify", "--receipts", self.path("x.kolm"))
         self.assertIn(verify.returncode, (0, 7), verify.stdout + verify.stderr)
         if SANITIZED:
@@ -190,7 +190,7 @@ class Rule(unittest.TestCase):
         self.assertGreater(len(rows), 70)
 
     def test_a_log_without_its_heads(self):
-        """Nothing shows any more that the end was cut off; the rest of the rule holds."""
+        """Without the heads a truncated end cannot be detected; the rest of the rule applies."""
         log = self.lines(LOG)
         os.unlink(self.path(LOG + ".heads"))
         for lines, trusted in ((log[:2], True), (log[:1], False), (log[:3], True)):
@@ -214,9 +214,9 @@ class Rule(unittest.TestCase):
             self.put(name, data)
 
     def test_rotated(self):
-        """The log goes on under the new key; the script follows it with either."""
+        """The log continues with the new key; the script accepts it with either key."""
         self.assertEqual(self.kolm("keys", "rotate").returncode, 0)
-        # The tool opens the key that signs now.
+        # The tool uses the current signing key.
         subprocess.run([TOOL, "write", self.dir, self.path("w.kolm"), "model/a=" + self.path("payload")], check=True)
         keyid = json.loads(self.lines(SIDECAR)[0])["signatures"][0]["keyid"]
         self.key = self.path(f"keys/trusted/{keyid}.pem")
@@ -225,7 +225,7 @@ class Rule(unittest.TestCase):
         self.assertIn("own, until", said)
 
     def test_interrupted_in_a_large_file(self):
-        """Whoever reads a file of any size heeds Ctrl-C in the middle of it."""
+        """Commands that read files of any size react to Ctrl-C while reading one."""
         size = 256 << 20
         pieces = {"kolm_trainer.json": b"{}", "adapter_config.json": b"{}"}
         for name, data in pieces.items():
@@ -238,7 +238,7 @@ class Rule(unittest.TestCase):
             child = subprocess.Popen([os.path.abspath(KOLM), *words], cwd=self.dir, env={"PATH": os.environ["PATH"], "KOLM_HOME": self.dir, "HOME": self.dir, "LC_ALL": "C.UTF-8"},
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             self.addCleanup(child.kill)
-            while True:  # until it has begun to read what is large, and no further
+            while True:  # until it has begun to read the large file
                 self.assertIsNone(child.poll(), words)
                 try:
                     with open("/proc/%d/io" % child.pid, encoding="ascii") as file:

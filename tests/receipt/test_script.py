@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/verify-without-kolm.sh on good and on changed files, and receipts read by somebody else's code.
+"""docs/verify-without-kolm.sh with valid and changed files, and receipts read by independent code.
 
 usage: test_script.py SCRIPT ARTIFACT_TOOL
 """
@@ -118,7 +118,7 @@ class Script(Case):
         self.bad("there are no receipts")
 
     def test_odd_names(self):
-        """A name is only a name: no option, no word of the shell."""
+        """A file name is never taken as an option or as shell syntax."""
         for name in ("-x.kolm", "a b;$(touch hit)`touch hit`'\".kolm"):
             shutil.copy(self.path("x.kolm"), self.path(name))
             shutil.copy(self.path("x.kolm.intoto.jsonl"), self.path(name + ".intoto.jsonl"))
@@ -159,7 +159,7 @@ class Script(Case):
 
 
 class Formats(Case):
-    """What others will read, read without kolm's code."""
+    """The formats that other programs read, read without kolm's code."""
 
     def statement(self, number):
         envelope = json.loads(self.lines("x.kolm.intoto.jsonl")[number])
@@ -194,7 +194,7 @@ class Formats(Case):
         self.assertEqual((compute["backend"], compute["cost_usd"], compute["wall_duration_ms"]), ("acme", 0, 12))
         self.assertEqual(compute["provenance"]["score"], 0.895)
         self.assertIsNone(compute["provenance"]["quoted_cost_usd"])
-        self.assertEqual(compute["provenance"]["stated_by_plugin"], [])  # it said nothing
+        self.assertEqual(compute["provenance"]["stated_by_plugin"], [])  # it reported nothing
         self.assertEqual(predicate["metrics"]["kscore"]["k"], 0.9)
         self.assertEqual(set(predicate["airgap"]), {"requested", "enforced", "profile", "mechanisms"})
         self.assertEqual(predicate["chain"]["prev"], hashlib.sha256(self.lines("x.kolm.intoto.jsonl")[0]).hexdigest())

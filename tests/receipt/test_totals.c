@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the receipts of a chain come to: sums, dates, costs that are unknown, lines that are no receipt. */
+/* The totals of the receipts in a chain: sums, dates, unknown costs, lines that are not receipts. */
 #include "../suite.h"
 #include "receipt/totals.h"
 
@@ -32,7 +32,7 @@ static void finish(void) {
     ck_assert_int_eq(kit_remove_tree(root, &err), KOLM_OK);
 }
 
-/* One line: an envelope around a statement with this predicate. */
+/* Adds one line: an envelope around a statement with this predicate. */
 static void add(const char *predicate) {
     kit_buf statement = {0};
     kit_buf_fmt(&statement, "{\"predicate\":%s}", predicate);
@@ -54,7 +54,7 @@ START_TEST(jobs_are_added_up) {
     add(JOB("2026-01-31T12:00:00Z", "{\"cost_usd\":1.25,\"wall_duration_ms\":1000}"));
     add(JOB("2026-02-01T12:00:00Z", "{\"cost_usd\":0.000001,\"wall_duration_ms\":5}"));
     add(JOB("2026-02-02T12:00:00Z", "{\"cost_micro_usd\":7}"));
-    add("{\"buildDefinition\":{}}"); /* the provenance is a line of its own */
+    add("{\"buildDefinition\":{}}"); /* the provenance is a separate line */
     ck_assert_int_eq(read_since(INT64_MIN), KOLM_OK);
     ck_assert_uint_eq(sums.jobs, 3);
     ck_assert_uint_eq(sums.wall_ms, 1005);
@@ -83,7 +83,7 @@ START_TEST(only_those_since_then_count) {
     add(JOB("2026-01-31T23:59:59Z", "{\"cost_usd\":1}"));
     add(JOB("2026-02-01T00:00:00Z", "{\"cost_usd\":2}"));
     add("{\"metrics\":{\"compute\":{\"cost_usd\":4,\"finished_at\":\"2026-03-01T00:00:00Z\"}}}");
-    add("{\"metrics\":{\"compute\":{\"cost_usd\":8}}}"); /* it has no date */
+    add("{\"metrics\":{\"compute\":{\"cost_usd\":8}}}"); /* without a date */
     ck_assert_int_eq(read_since(FEBRUARY), KOLM_OK);
     ck_assert_uint_eq(sums.jobs, 2);
     ck_assert_uint_eq(sums.cost_micro_usd, 6000000);
@@ -101,7 +101,7 @@ START_TEST(lines_that_are_no_receipt_are_counted) {
                                       "{\"payload\":\"e30=\"\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         kit_buf_str(&chain, bad[i]);
-    kit_buf_str(&chain, "\n"); /* an empty line is none */
+    kit_buf_str(&chain, "\n"); /* an empty line is ignored */
     add(JOB("2026-01-31T12:00:00Z", "{\"cost_usd\":1}"));
     ck_assert_int_eq(read_since(INT64_MIN), KOLM_OK);
     ck_assert_uint_eq(sums.unreadable, sizeof bad / sizeof *bad);
@@ -113,7 +113,7 @@ START_TEST(no_chain_is_no_receipts) {
     ck_assert_int_eq(receipt_totals_read(path, INT64_MIN, &stop, &sums, &err), KOLM_OK);
     ck_assert_uint_eq(sums.jobs, 0);
     ck_assert_int_eq(receipt_totals_read(root, INT64_MIN, &stop, &sums, &err), KOLM_E_INVALID_ARGUMENT);
-    ck_assert_int_eq(mkfifo(path, 0600), 0); /* it has no writer, and is not waited for */
+    ck_assert_int_eq(mkfifo(path, 0600), 0); /* without a writer; it does not wait for one */
     ck_assert_int_eq(receipt_totals_read(path, INT64_MIN, &stop, &sums, &err), KOLM_E_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, path));
     ck_assert_int_eq(unlink(path), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A strict reader of the pages of core/report: only what the room itself writes may be markup in them. */
+/* A strict parser for the pages of core/report: they may contain only markup that the room itself writes. */
 #ifndef KOLM_TESTS_REPORT_MARKUP_H
 #define KOLM_TESTS_REPORT_MARKUP_H
 
@@ -26,7 +26,7 @@ static inline bool markup_fail(markup *m, const char *fault) {
     return false;
 }
 
-/* [a-z0-9-]+ in any case, into word. */
+/* Reads [a-z0-9-]+ in any case into word. */
 static inline bool markup_word(markup *m, char *word, size_t capacity) {
     size_t length = 0;
     while (m->p < m->end && (isalnum((unsigned char)*m->p) || *m->p == '-') && length + 1 < capacity)
@@ -73,7 +73,7 @@ static inline bool markup_tag(markup *m) {
     const bool closing = m->p < m->end && *m->p == '/';
     if (closing) m->p++;
     if (!markup_word(m, name, sizeof name)) return false;
-    m->tags += strcmp(name, "wbr") != 0; /* a place where a line may end is the text's affair */
+    m->tags += strcmp(name, "wbr") != 0; /* possible line breaks depend on the text */
     if (closing) {
         if (m->p == m->end || *m->p++ != '>') return markup_fail(m, "an end tag that does not end");
         return (m->depth > 0 && strcmp(m->open[--m->depth], name) == 0) ||
@@ -100,7 +100,8 @@ static inline bool markup_entity(markup *m) {
     return markup_fail(m, "an '&' that begins no entity");
 }
 
-/* NULL when the page is in order, else what is not; *out_tags: how many tags it has, which no text may change. */
+/* Returns NULL if the page is valid, otherwise what is wrong; *out_tags: the number of its tags, which no text may
+ * change. */
 static inline const char *markup_fault(const char *page, size_t length, size_t *out_tags) {
     static const char doctype[] = "<!DOCTYPE html>\n", style[] = "<style>", style_end[] = "</style>";
     markup m = {.p = page, .end = page + length};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a page makes of texts, numbers and sizes that somebody else chose; and what reads alike. */
+/* Pages with untrusted texts, numbers and sizes; and similar rows. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "markup.h"
@@ -125,7 +125,7 @@ START_TEST(a_page_of_nothing) {
 }
 END_TEST
 
-/* Facts with COUNT labels, each of them taken for the next one, and every text being text. */
+/* Facts with COUNT labels, each mistaken for the next one, with `text` for every text. */
 typedef struct sample {
     report_facts facts;
     report_label *labels;
@@ -214,7 +214,7 @@ static void sample_free(sample *s) {
     free(s);
 }
 
-/* No text, whatever it is, makes a tag more or less than a harmless one. */
+/* Any text yields exactly as many tags as a harmless one. */
 START_TEST(texts_make_no_markup) {
     static const char *const hostile[] = {"<script>alert(1)</script>",
                                           "\"><img src=x onerror=alert(1)>",
@@ -268,15 +268,15 @@ START_TEST(sizes_are_bounded) {
 }
 END_TEST
 
-/* The others' row and column are what is left: the table has every row once. */
+/* The row and column of the other labels have the rest: the table counts every row once. */
 START_TEST(the_table_folds) {
     size_t tags = 0;
     sample *s = sample_new(REPORT_MATRIX_MAX + 2, "l");
     for (size_t i = 0; i < s->facts.label_count; i++)
         s->labels[i].correct = 1000;
     s->confusions[0] = (report_confusion){0, 1, 7};
-    s->confusions[1] = (report_confusion){99, 1, 5000}; /* of no label */
-    s->confusions[2] = (report_confusion){2, 2, 5000};  /* no confusion */
+    s->confusions[1] = (report_confusion){99, 1, 5000}; /* not a label */
+    s->confusions[2] = (report_confusion){2, 2, 5000};  /* not a confusion */
     char *page = page_of(&s->facts, &tags);
     assert_has(page, "2 others");
     ck_assert_ptr_null(strstr(page, "5,000"));
@@ -296,7 +296,7 @@ START_TEST(the_same_facts_make_the_same_bytes) {
 }
 END_TEST
 
-/* ---- Near */
+/* ---- Similar rows */
 
 START_TEST(near_is_what_reads_alike) {
     static const char rows[] = "{\"id\":\"1\",\"input\":\"the weather is nice today\",\"output\":\"weather\"}\n"
@@ -313,16 +313,16 @@ START_TEST(near_is_what_reads_alike) {
     const char *const texts[] = {"Where is my parcel?", "zzzz", "", "\xc3\xa9\xc3\xa9\xc3\xa9"};
     near_found found[4][REPORT_NEAR_MAX] = {0};
     ck_assert_msg(near_find(path, texts, 4, NULL, found, &err) == KOLM_OK, "%s", err.text);
-    ck_assert_str_eq(found[0][0].label, "shipping"); /* capitals and punctuation are nothing */
+    ck_assert_str_eq(found[0][0].label, "shipping"); /* capitals and punctuation are ignored */
     ck_assert_double_eq_tol(found[0][0].likeness, 1, 1e-9);
-    ck_assert_str_eq(found[0][1].label, "first"); /* as near as "second", and before it */
+    ck_assert_str_eq(found[0][1].label, "first"); /* as similar as "second", and before it */
     ck_assert_str_eq(found[0][2].label, "second");
     ck_assert(found[0][1].likeness == found[0][2].likeness && found[0][1].likeness < 1);
     for (size_t i = 1; i < 4; i++)
         ck_assert_ptr_null(found[i][0].text);
     ck_assert_uint_eq(found[0][1].row, 3);
     near_free(found, 4);
-    /* For a model: all rows, or those that read most like the texts; and what it found by their numbers. */
+    /* For a model: all rows, or those most similar to the texts; and the rows that it found, by number. */
     static const struct {
         uint64_t most;
         const char *lines;
@@ -379,14 +379,14 @@ START_TEST(contradictions_are_found) {
     ck_assert(f->pair_count == 2 && f->pairs_in_all == 2);
     assert_pair(&f->pairs[0], "first", "a", "z", "line 2", "line 8");
     assert_pair(&f->pairs[1], "second", "a", "b", "line 3", "line 5");
-    /* The same file twice is the same rows twice; without labels blanks make another output. */
+    /* The same file twice has the same rows twice; as texts, outputs with other blanks differ. */
     sources[1] = (job_source){.fd = open(path, O_RDONLY | O_CLOEXEC), .path = "again.csv"};
     asked.count = 2;
     asked.labels = false;
     ck_assert_int_eq(report_gather_pairs(g, &asked, &err), KOLM_OK);
     f = report_gather_facts(g);
     assert_pair(&f->pairs[0], "first", "a", " a ", "rows.csv, line 2", "rows.csv, line 4");
-    /* A pipe is read once: no pairs, and no error. */
+    /* A pipe can be read only once: no pairs, and no error. */
     int ends[2];
     ck_assert_int_eq(pipe(ends), 0);
     close(sources[0].fd);

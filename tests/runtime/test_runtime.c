@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a lock says of itself, what of an index is shown, and a Python of the user's own. */
+/* What a lock states about itself, what is shown of an index, and a Python provided by the user. */
 #include "runtime/pip.h"
 #include "runtime/setup.h"
 
@@ -72,7 +72,7 @@ START_TEST(why_pip_failed) {
 }
 END_TEST
 
-/* A setup of backend "acme" from beginning to end; the caller frees *done. */
+/* Runs the complete setup of backend "acme"; the caller must free *done. */
 static kit_status set_up(setup s, setup_done *done, session_reason *reason, kolm_error_t *err) {
     kolm_session session;
     session_init(&session, NULL, (session_sink){0});

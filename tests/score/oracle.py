@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The scores, counted again another way: fractions for K, the roots of Wilson's equation, plain tallies for the report."""
+"""A second implementation of the scores: fractions for K, the roots of Wilson's equation, plain counts for the report."""
 import collections
 import decimal
 import json
@@ -21,12 +21,12 @@ Z = Decimal("1.959963984540054")
 
 
 def half_up(value):
-    """A fraction or decimal of at least zero, to the nearest integer."""
+    """Rounds a fraction or decimal that is not negative to the nearest integer."""
     return int((Fraction(value) + Fraction(1, 2)).__floor__())
 
 
 def wilson(hits, n):
-    """The two p at which (hits/n - p)^2 = z^2 p (1 - p) / n, by bisection: the equation itself, not its solved form."""
+    """The two p with (hits/n - p)^2 = z^2 p (1 - p) / n, by bisection: the equation itself, not its closed form."""
     if n == 0:
         return 0, MICRO
     with decimal.localcontext() as context:
@@ -51,12 +51,12 @@ def wilson(hits, n):
 
 
 def lost(share):
-    """What is left of a term of which share is lost, rounded down in what it loses."""
+    """The rest of a term after subtracting share, which is rounded down."""
     return max(0, MICRO - int(share * MICRO))
 
 
 def terms(payload):
-    """S, L and C from their definitions: 80 GB, 1240 ms at 50 GB/s, $0.018 a call at $2.50 an hour."""
+    """S, L and C by their definitions: 80 GB, 1240 ms at 50 GB/s, $0.018 per call at $2.50 per hour."""
     with decimal.localcontext() as context:
         context.prec = 60
         size = lost((Decimal(payload) / Decimal(80 * 10**9)).sqrt())
@@ -114,7 +114,7 @@ class KScore(unittest.TestCase):
 
 class Report(unittest.TestCase):
     def made(self, seed, rows):
-        """Held-out rows and answers to them; labels with every kind of character."""
+        """Makes held-out rows and their answers; labels with all kinds of characters."""
         r = random.Random(seed)
         labels = ["billing", "login", "a,b", "quote\"s", "new\nline", "\u00e4\U0001f600", "\x1b[31m", "zz"]
         truths, answers = [], []
@@ -151,7 +151,7 @@ class Report(unittest.TestCase):
         self.check_tables(found, truths, pairs)
 
     def check_baseline(self, found, truths, pairs):
-        """Whether the model is better than its commonest answered label; None: nobody can tell."""
+        """Returns whether the model is better than always answering its most frequent label; None: unknown."""
         said = collections.Counter(t for t, _, _ in pairs)
         most = max(said.values(), default=0)
         if most < 2:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows that were put aside and answers to them, as files of a directory of their own. */
+/* Held-out rows and their answers, as files in a temporary directory. */
 #ifndef KOLM_TESTS_SCORE_FIXTURE_H
 #define KOLM_TESTS_SCORE_FIXTURE_H
 
@@ -42,7 +42,7 @@ static inline void put(const char *path, const void *bytes, size_t length) {
     ck_assert_int_eq(kit_write_file(path, 0600, bytes, length, &err), KOLM_OK);
 }
 
-/* The rows in heldout and the answers in predictions. */
+/* Reads the rows in heldout and the answers in predictions. */
 static inline kit_status read_as(const score_question *asked, score_answers **out) {
     int fd = open(heldout, O_RDONLY | O_CLOEXEC);
     ck_assert_int_ge(fd, 0);
@@ -78,7 +78,7 @@ static inline score_answers *read_texts(const char *rows, const char *answers) {
 
 static const char three_rows[] = TRUTH("1", "a") TRUTH("2", "b") TRUTH("7", "a");
 
-/* Labels with what a terminal, a table or a spreadsheet would take for something else. */
+/* Labels that a terminal, a table or a spreadsheet would misinterpret. */
 static const char odd_rows[] =
     TRUTH("1", "b") TRUTH("2", "b") TRUTH("3", "a\\n\\u001b[1m") TRUTH("4", "q\\\"u, ote") TRUTH("5", "b");
 static const char odd_answers[] = SAID("1", "b", "0.95") SAID("2", "a\\n\\u001b[1m", "0.5")

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The scorer as a filter, for a second implementation to compare with. */
+/* The scorer as a filter, to compare it with a second implementation. */
 
 /*
- * usage: score_lines k          "rows answered correct bytes" a line -> "k accuracy size latency cost coverage", the
- * interval of the accuracy and that of k, all in millionths score_lines report HELDOUT PREDICTIONS BYTES -> the report
- * as JSON
+ * usage: score_lines k          "rows answered correct bytes" per line -> "k accuracy size latency cost coverage", the
+ *                               interval of the accuracy and that of k, all in millionths
+ *        score_lines report HELDOUT PREDICTIONS BYTES -> the report as JSON
  */
 #include "score/score.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers good and bad, gates and limits of the scores. */
+/* Valid and invalid answers, gates, and the limits of scores. */
 #include "score_fixture.h"
 
 START_TEST(answers_are_counted) {
@@ -11,14 +11,14 @@ START_TEST(answers_are_counted) {
     char hex[KIT_SHA256_HEX];
     ck_assert_int_eq(kit_sha256_bytes(said, sizeof said - 1, hex, &err), KOLM_OK);
     ck_assert_str_eq(score_predictions_sha256(a), hex);
-    /* Two answers in two bins: |1 - 0.9| and |0 - 1|, half each. */
+    /* Two answers in two bins: |1 - 0.9| and |0 - 1|, weighted by half each. */
     ck_assert_uint_eq(score_ece_micro(a), 550000);
     score_answers_free(a);
     score_answers_free(NULL);
 }
 END_TEST
 
-/* ---- Told one by one */
+/* ---- Reported one by one */
 
 typedef struct told {
     kit_buf lines;
@@ -66,7 +66,7 @@ START_TEST(line_ends_and_other_keys_do_not_matter) {
     ck_assert_uint_eq(score_answered(a), 3);
     ck_assert_uint_eq(score_correct(a), 2);
     score_answers_free(a);
-    /* Nothing asked, nothing said. */
+    /* No inputs, no answers. */
     a = read_texts("", "");
     ck_assert_uint_eq(score_rows(a), 0);
     ck_assert_uint_eq(score_ece_micro(a), 0);
@@ -93,7 +93,7 @@ static const bad_answers bad[] = {
     {BYTES(FIRST THIRD SECOND), "answer 2 of the backend: expected the id 2, found 7"},
     {BYTES(SECOND FIRST THIRD), "answer 1 of the backend: expected the id 1, found 2"},
     {BYTES(FIRST SAID("2 ", "b", "1")), "expected the id 2, found 2 "},
-    /* No answer. */
+    /* Lines that are not answers. */
     {BYTES(FIRST "\n" SECOND THIRD), "answer 2 of the backend: "},
     {BYTES(FIRST "no json\n"), "answer 2 of the backend: "},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":\"b\",\"confidence\":1\n"), "answer 2 of the backend: "},
@@ -105,12 +105,12 @@ static const bad_answers bad[] = {
     {BYTES(FIRST "{\"id\":\"2\",\"output\":\"\xFF\",\"confidence\":1}\n"), "answer 2 of the backend: "},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":\"\0\",\"confidence\":1}\n"), "answer 2 of the backend: "},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":\"\\u0000\",\"confidence\":1}\n"), "answer 2 of the backend: "},
-    /* No output. */
+    /* Without an output. */
     {BYTES(FIRST "{\"id\":\"2\",\"confidence\":1}\n"), "expected text or null in \"output\""},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":1,\"confidence\":1}\n"), "expected text or null in \"output\""},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":false,\"confidence\":1}\n"), "expected text or null in \"output\""},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":[\"b\"],\"confidence\":1}\n"), "expected text or null in \"output\""},
-    /* No confidence. */
+    /* Without a confidence. */
     {BYTES(FIRST "{\"id\":\"2\",\"output\":\"b\"}\n"), "expected a \"confidence\" from 0 to 1"},
     {BYTES(FIRST "{\"id\":\"2\",\"output\":null}\n"), "expected a \"confidence\" from 0 to 1"},
     {BYTES(FIRST SAID("2", "b", "\"0.5\"")), "expected a \"confidence\" from 0 to 1"},
@@ -173,8 +173,7 @@ START_TEST(reading_ends_when_it_is_told_to) {
 }
 END_TEST
 
-/* A file of a terabyte, most of it a hole: NULs without an end, read to the longest line that there may be and no
- * further. */
+/* A file of a terabyte, most of it a hole: endless NULs, of which only the maximum line length is read. */
 START_TEST(answers_without_end_are_not_read_to_the_end) {
     score_answers *out = NULL;
     put(heldout, three_rows, sizeof three_rows - 1);
@@ -182,7 +181,7 @@ START_TEST(answers_without_end_are_not_read_to_the_end) {
     ck_assert_int_eq(truncate(predictions, (off_t)1 << (test_slowed() ? 16 : 40)), 0);
     ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "answer 4 of the backend: there are more answers than inputs");
-    if (test_under_valgrind()) return; /* the longest line alone is half of this program there */
+    if (test_under_valgrind()) return; /* the longest line alone takes half of the time of this program there */
     put(predictions, BYTES(FIRST));
     ck_assert_int_eq(truncate(predictions, (off_t)1 << 40), 0);
     ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
@@ -217,13 +216,13 @@ START_TEST(answers_that_are_no_file_are_refused) {
     ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "is not a regular file");
     ck_assert_int_eq(rmdir(predictions), 0);
-    /* Nobody writes into this pipe: waiting for it would be for ever. */
+    /* A pipe without a writer: it must not wait for one. */
     ck_assert_int_eq(mkfifo(predictions, 0600), 0);
     ck_assert_int_eq(read_answers(&out), KOLM_E_DATA_LOSS);
     assert_says(err.text, "is not a regular file");
     assert_says(err.remedy, "fault of the backend");
     ck_assert_int_eq(unlink(predictions), 0);
-    /* A link would let a backend have another file read in the place of its answers: the held-out outputs, say. */
+    /* With a link a backend could have another file read in place of its answers, for example the held-out outputs. */
     ck_assert_int_eq(symlink(heldout, predictions), 0);
     ck_assert_int_ne(read_answers(&out), KOLM_OK);
     assert_says(err.text, predictions);
@@ -255,14 +254,14 @@ START_TEST(the_score_at_its_ends) {
     score_compute(10, 0, 0, 0, &k);
     ck_assert_uint_eq(k.accuracy, 0);
     ck_assert_uint_eq(k.coverage, 0);
-    ck_assert_uint_eq(k.k, 450000); /* small, fast, free and silent */
+    ck_assert_uint_eq(k.k, 450000); /* small, fast, free, but without answers */
     score_compute(0, 0, 0, UINT64_MAX, &k);
     ck_assert_uint_eq(k.k, 0);
     score_compute(1, 1, 0, 80000000000ull, &k);
     ck_assert_uint_eq(k.size, 0);
     ck_assert_uint_eq(k.latency, 0); /* 1.6 s */
     ck_assert_uint_eq(k.cost, 938272);
-    /* 20 GB: half of the root is lost, 400 ms of 1240, and 1/3600 of 1 $ of 0.018. */
+    /* 20 GB: minus half by the square root, minus 400 of 1240 ms, and minus 1/3600 of $1 of $0.018. */
     score_compute(2, 1, 1, 20000000000ull, &k);
     ck_assert_uint_eq(k.size, 500000);
     ck_assert_uint_eq(k.latency, 677420);
@@ -302,7 +301,7 @@ START_TEST(both_gates_must_be_reached) {
     ck_assert(score_reaches(&k, &(score_gates){0}));
     ck_assert(score_reaches(&(score_k){.k = 1000000, .accuracy = 1000000},
                             &(score_gates){.k_micro = 1000000, .accuracy_micro = 1000000}));
-    /* Small, fast, free and wrong. */
+    /* Small, fast, free, but wrong. */
     score_k wrong;
     score_compute(100, 100, 79, 1000, &wrong);
     ck_assert_uint_gt(wrong.k, 850000);
@@ -335,7 +334,7 @@ END_TEST
 
 /* ---- The baseline */
 
-/* rows of each label, those of them that are answered rightly; the others are given the next label, or withheld. */
+/* The rows of each label and how many of them are answered correctly; the others get the next label, or no answer. */
 typedef struct standing_case {
     struct {
         uint32_t rows, right, withheld;
@@ -344,32 +343,32 @@ typedef struct standing_case {
 } standing_case;
 
 static const standing_case standings[] = {
-    /* A classifier that knows one answer, with few and with many rows. */
+    /* A classifier that always gives the same answer, with few and with many rows. */
     {{{390, 390, 0}, {10, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
     {{{50000, 50000, 0}, {1, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
     {{{4, 4, 0}, {1, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
     {{{34, 34, 0}, {33, 0, 0}, {33, 0, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
-    /* It finds most of what is rare. */
+    /* It finds most rows of the rare label. */
     {{{390, 390, 0}, {10, 9, 0}}, SCORE_BETTER, SCORE_BETTER},
-    /* It finds half of it, at the cost of the common label: better only where labels count alike. */
+    /* It finds most of them at the cost of the common label: better only if labels have equal weight. */
     {{{390, 370, 0}, {10, 9, 0}}, SCORE_NOT_BETTER, SCORE_BETTER},
-    /* One of ten is no evidence for accuracy; where labels count alike, never to say it wrongly is some. */
+    /* One of ten is not significant for accuracy; with equal weights it is, unless the label is also given wrongly. */
     {{{390, 390, 0}, {10, 1, 0}}, SCORE_NOT_BETTER, SCORE_BETTER},
     {{{390, 370, 0}, {10, 1, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
-    /* Few rows: faultless is enough, also where no interval could show it. */
+    /* Few rows: no errors are enough, even if an interval cannot show it. */
     {{{2, 2, 0}, {2, 2, 0}}, SCORE_BETTER, SCORE_BETTER},
     {{{3, 3, 0}, {1, 1, 0}}, SCORE_TOO_FEW, SCORE_BETTER},
     {{{18, 18, 0}, {2, 2, 0}}, SCORE_TOO_FEW, SCORE_BETTER},
     {{{18, 18, 0}, {2, 1, 0}}, SCORE_NOT_BETTER, SCORE_BETTER},
     {{{5, 5, 0}, {5, 4, 0}}, SCORE_BETTER, SCORE_BETTER},
     {{{2, 2, 0}, {1, 1, 0}, {1, 1, 0}}, SCORE_BETTER, SCORE_BETTER},
-    /* One label: nothing is shown, however many rows. */
+    /* One label: nothing can be shown, with any number of rows. */
     {{{400, 400, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
     {{{2, 2, 0}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
-    /* No output twice. */
+    /* No output occurs twice. */
     {{{1, 1, 0}, {1, 1, 0}, {1, 0, 0}}, SCORE_NO_BASELINE, SCORE_NO_BASELINE},
     {{{1, 1, 0}}, SCORE_NO_BASELINE, SCORE_NO_BASELINE},
-    /* Who withholds all but one label answers one label. */
+    /* A model that withholds all but one label only answers one label. */
     {{{100, 100, 0}, {100, 0, 100}, {100, 0, 100}}, SCORE_NOT_BETTER, SCORE_NOT_BETTER},
     {{{100, 90, 10}, {100, 85, 10}, {100, 80, 10}}, SCORE_BETTER, SCORE_BETTER},
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reports of answers, and that neither labels nor rows can make them slow or large. */
+/* Reports of answers; neither labels nor rows can make them slow or large. */
 #include "score_fixture.h"
 
 /* ---- Reports */
@@ -128,7 +128,7 @@ START_TEST(the_report_for_programs_can_be_read_back) {
     cJSON_Delete(object);
     cJSON_Delete(again);
     kit_buf_free(&line);
-    /* The manifest's part is canonical: the same bytes for the same counts. */
+    /* The part in the manifest is canonical: the same bytes for the same counts. */
     object = score_manifest_object(&k, a, true);
     ck_assert_int_eq(kit_json_canonical(object, &line, &err), KOLM_OK);
     ck_assert_str_eq(line.data,
@@ -165,7 +165,7 @@ START_TEST(of_very_many_confusions_the_commonest_are_shown) {
         ck_assert(kit_json_get_u64(item, "rows", &count) && count <= last);
         last = count;
     }
-    ck_assert_uint_eq(last, 2); /* a hundred of three, a hundred of two */
+    ck_assert_uint_eq(last, 2); /* 100 with three rows, 100 with two */
     cJSON_Delete(object);
     char *text = text_of(a, NULL);
     const char *table = strstr(text, "\nrows  expected");
@@ -173,7 +173,7 @@ START_TEST(of_very_many_confusions_the_commonest_are_shown) {
     size_t lines = 0;
     for (const char *p = table + 1; *p != '\0'; p++)
         lines += *p == '\n';
-    ck_assert_uint_eq(lines, 202); /* the heading, 200, and how many more there are */
+    ck_assert_uint_eq(lines, 202); /* the heading, 200, and the number of further ones */
     free(text);
     score_answers_free(a);
     kit_buf_free(&rows);
@@ -190,7 +190,7 @@ static char *content_of(const char *directory, const char *name) {
     return kit_buf_take(&text);
 }
 
-/* What a spreadsheet would run is text there. */
+/* A text that a spreadsheet would run as a formula gets a quote in front. */
 START_TEST(a_formula_is_text_in_confusions) {
     static const char *const labels[] = {"=1+1", "+1", "-1", "@SUM(1)", "a=1"};
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
@@ -246,7 +246,7 @@ START_TEST(a_missed_gate_leaves_four_files) {
     free(json);
     free(copy);
     free(same);
-    /* Answers that are gone, or that have become a link, are not copied. */
+    /* Answers that were removed or replaced by a link are not copied. */
     ck_assert_int_eq(unlink(predictions), 0);
     ck_assert_int_eq(score_write_failed(directory, &k, a, &usual, NULL, predictions, &err), KOLM_E_NOT_FOUND);
     ck_assert_int_eq(symlink(heldout, predictions), 0);
@@ -255,10 +255,10 @@ START_TEST(a_missed_gate_leaves_four_files) {
 }
 END_TEST
 
-/* ---- Labels that were chosen to be slow */
+/* ---- Labels chosen to be slow */
 
-/* Either of two parts leads FNV-1a, by which labels were once found, to the same place of a table, and so 2^15 labels
- * made of fifteen such parts did. */
+/* Either of two parts leads FNV-1a, which the label table once used, to the same slot, and so do the 2^15 labels that
+ * consist of fifteen such parts. */
 #define PARTS 15
 static const char *const parts[PARTS][2] = {{"2lq1kgo02a", "qysj41catd"},
                                             {"g4czzsuxvf", "dnsmln4nqm"},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events reach the sink whole, a session without one is silent, and small formats. */
+/* Events reach the sink complete, a session without a sink is silent, and small formats. */
 #include "session/log.h"
 #include "session/session.h"
 
@@ -64,7 +64,7 @@ START_TEST(lines_are_shown_by_level_and_name) {
     ck_assert(session_log_shows(&log, "acme", KOLM_LOG_DEBUG, "b"));
     ck_assert(session_log_shows(&log, "other", KOLM_LOG_WARNING, "b"));
     ck_assert(!session_log_shows(&log, "third", KOLM_LOG_WARNING, "b"));
-    ck_assert(session_log_shows(&log, "third", 17, "b")); /* counts as an error */
+    ck_assert(session_log_shows(&log, "third", 17, "b")); /* an unknown level counts as an error */
     log.verbose = 1;
     ck_assert(session_log_shows(&log, "third", KOLM_LOG_INFO, "b"));
     ck_assert(!session_log_shows(&log, "third", KOLM_LOG_DEBUG, "b"));
@@ -124,7 +124,7 @@ END_TEST
 START_TEST(spans_are_read) {
     static const struct {
         const char *text;
-        int64_t seconds; /* -1: no span */
+        int64_t seconds; /* -1: not a duration */
     } cases[] = {{"90s", 90},     {"30m", 1800},
                  {"24h", 86400},  {"7d", 604800},
                  {"2w", 1209600}, {"1000000s", 1000000},

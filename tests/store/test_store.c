@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The home directory: what is found, what is kept, what is refused, and what a broken file or disk does. */
+/* The home directory: what is found, kept and refused, and the effects of a damaged file or a full disk. */
 #include "../suite.h"
 #include "kolm/kit/file.h"
 #include "store/store.h"
@@ -69,7 +69,7 @@ START_TEST(home_is_found_in_order) {
 }
 END_TEST
 
-/* The layout is what is on people's disks: a name that changes here loses what they have. */
+/* The layout exists on users' disks: with a changed name they would lose their files. */
 START_TEST(places_in_the_home) {
     static const char *const names[] = {
         "config.json",      "credentials",  "grants.json",    "policy.json", "keys",
@@ -174,7 +174,7 @@ END_TEST
 
 #define WRITERS 8
 static const struct {
-    const char *text, *says; /* says: NULL when it is right */
+    const char *text, *says; /* says: NULL if it is valid */
 } checked[] = {
     {"{}", NULL},
     {"{\"backend\":null,\"backends\":{},\"runtimes\":{\"a\":\"/bin/python\",\"x-b\":7},\"x-mine\":[1]}", NULL},
@@ -230,7 +230,7 @@ START_TEST(two_writers_lose_nothing) {
 }
 END_TEST
 
-/* A file where the directory should be: no user, root included, can make anything below it. */
+/* A file in place of the directory: no user, not even root, can make anything in it. */
 static void block_home(void) {
     FILE *file = fopen(store_home_path(home), "w");
     ck_assert_ptr_nonnull(file);
@@ -357,7 +357,7 @@ START_TEST(the_cache_forgives_everything) {
 }
 END_TEST
 
-/* A file is replaced by another one, so its inode tells whether it was. */
+/* A file is replaced by a new one, so its inode shows whether it was. */
 static ino_t inode_of(const char *name) {
     struct stat st;
     kit_buf path = {0};
