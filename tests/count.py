@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the single tests behind meson's test logs: Check's and unittest's own totals where a program printed them, else one.
+"""Counts the single tests in meson's test logs: the totals of Check or unittest if a program printed them, otherwise one.
 
-usage: count.py FAILED_RUNS LOG...: how many of the runs that wrote them ended with a failure. Exits with 1 if anything failed, or nothing passed.
+usage: count.py FAILED_RUNS LOG...: FAILED_RUNS is the number of test runs that failed. Exits with 1 if anything failed, or nothing passed.
 """
 import json
 import re
@@ -15,7 +15,7 @@ def count(entry):
     if result == "SKIP":
         return 0, 0, 1
     ok = result in ("OK", "EXPECTEDFAIL")
-    # Check: "100%: Checks: 12, Failures: 0, Errors: 0", once a suite runner.
+    # Check: "100%: Checks: 12, Failures: 0, Errors: 0", once per suite runner.
     checks = [tuple(map(int, m)) for m in re.findall(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)", text)]
     if checks:
         bad = sum(f + e for _, f, e in checks)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How much a test draws in a run that is slower than the released program: in a sanitized build, and under valgrind. */
+/* How much a test draws in a run that is slower than the released program: in a sanitized build or under valgrind. */
 #ifndef KOLM_TESTS_DRAWS_H
 #define KOLM_TESTS_DRAWS_H
 
@@ -19,7 +19,7 @@
 #endif
 
 static inline bool test_under_valgrind(void) {
-    static _Atomic int known; /* asked for each assertion: 0 not yet, 1 no, 2 yes */
+    static _Atomic int known; /* queried for each assertion: 0 unknown, 1 no, 2 yes */
     if (known == 0) known = getenv("KOLM_UNDER_VALGRIND") != NULL ? 2 : 1;
     return known == 2;
 }
@@ -29,9 +29,9 @@ static inline bool test_slowed(void) {
     return TEST_SANITIZED || test_under_valgrind();
 }
 
-/* How many of `full` draws, rounds or rows a test takes: all of them as released, a tenth in a sanitized build, a
- * hundredth under valgrind, but not fewer than `least`. What the program does is tested as released; the other two runs
- * look for wrong reads and writes, which are in the same lines in each round. */
+/* How many of `full` draws, rounds or rows a test takes: all of them in a release build, a tenth in a sanitized build,
+ * a hundredth under valgrind, but at least `least`. The release build tests what the program does; the other two look
+ * for invalid reads and writes, which occur in the same lines in each round. */
 static inline size_t test_draws(size_t full, size_t least) {
     const size_t part = test_under_valgrind() ? full / 100 : TEST_SANITIZED ? full / 10 : full;
     return part > least ? part : least < full ? least : full;

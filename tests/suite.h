@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What main of each test program ends with. */
+/* The end of main in each test program. */
 #ifndef KOLM_TESTS_SUITE_H
 #define KOLM_TESTS_SUITE_H
 
@@ -7,12 +7,12 @@
 
 #include <check.h>
 
-/* Check writes a line for each assertion that holds, to know the last one before a crash. That is most of the time of a
- * slower run, which prints a stack instead. */
+/* Check writes a line for each assertion that holds, to know the last one before a crash. This is most of the time of a
+ * slower run, which prints a stack trace instead. */
 #define _mark_point(file, line) (test_slowed() ? (void)0 : (_mark_point)(file, line))
 
-/* Runs suite, which it takes, and returns what main is to return. CK_VERBOSITY says how much is printed, normally the
- * failures. */
+/* Runs suite and frees it; returns the exit status for main. CK_VERBOSITY sets how much is printed; the default is only
+ * the failures. */
 static inline int run_suite(Suite *suite) {
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

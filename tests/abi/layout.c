@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every field of the ABI pinned to the place it has had since, in numbers, on 64-bit machines. It has to compile. */
+/* The offset and size, in numbers, of every field of the ABI on 64-bit machines. The test is that this compiles. */
 
 /*
- * Lines are only ever added here, when a minor version appends fields; a line that has to change is an ABI break.
- * Compiled with the header of today, and with each frozen copy: ABI_FROZEN is the minor version of that.
+ * Lines are only added here, when a minor version appends fields; a change to an existing line is an ABI break.
+ * Compiled with the current header and with each frozen copy, whose minor version is ABI_FROZEN.
  */
 #if !defined(ABI_FROZEN)
 #define ABI_MINOR 2
@@ -224,7 +224,7 @@ VALUE(KOLM_HOST_SIZE_1_0, 104);
 
 VALUE(KOLM_ABI_MINOR, ABI_MINOR);
 
-/* What 1.1 brought. */
+/* Added in 1.1. */
 #if ABI_MINOR >= 1
 AT(kolm_holding_t, struct_size, 0, 4);
 AT(kolm_holding_t, state, 4, 4);
@@ -260,7 +260,7 @@ VALUE(KOLM_HOLDING_IN_USE, 1);
 VALUE(KOLM_HOLDING_REMOVED, 2);
 #endif
 
-/* What 1.2 brought. */
+/* Added in 1.2. */
 #if ABI_MINOR >= 2
 AT(kolm_lease_t, struct_size, 0, 4);
 AT(kolm_lease_t, event, 4, 4);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house that no compiler checks: who may include whom, which functions nobody calls, how files open.
+"""Checks the project's rules that a compiler does not: who may include what, which functions are banned, how files begin.
 
 usage: lint.py SOURCE_ROOT
 """
@@ -18,15 +18,15 @@ BANNED = {
     "execlp": "kit_spawn", "execvp": "kit_spawn", "posix_spawnp": "kit_spawn", "rand": "a generator of your own", "srand": "a generator of your own",
     "alloca": "malloc", "setjmp": "a status", "longjmp": "a status",
 }
-# Environment that decides what is loaded or trusted is read with secure_getenv; tests may read theirs freely, and how
-# text looks is nobody's secret.
+# Environment variables that decide what is loaded or trusted must be read with secure_getenv. Tests may read any, and
+# those that affect only how text looks are harmless.
 HARMLESS_ENVIRONMENT = r'(?<![\w.>])getenv\("(NO_COLOR|TERM|COLORTERM|COLUMNS|LINES|LANG|LC_\w+)"\)'
 BANNED_OUTSIDE_TESTS = {"getenv": "secure_getenv"}
-# A test that sleeps is slow on a fast machine and wrong on a slow one.
+# A test that sleeps is slow on a fast machine and fails on a slow one.
 BANNED_IN_TESTS = {"sleep": "a condition to wait for", "usleep": "a condition to wait for", "nanosleep": "a condition to wait for",
                    "srunner_create": "run_suite of tests/suite.h"}
-# The rooms of core, floor by floor, and what each may include besides the SDK and itself: rooms of lower floors only, so that there is
-# no circle. The command sees them all.
+# The rooms of core by floor, and what each may include besides the SDK and itself: only rooms of lower floors, so there are no cycles.
+# cli may include all of them.
 FLOORS = (
     {"artifact": "", "job": "", "pick": "", "receipt": "", "score": "", "store": ""},
     {"host": "pick"},
@@ -37,26 +37,26 @@ FLOORS = (
     {"compile": "artifact fleet host job lease model pick receipt report runtime score session store"},
     {"cli": "artifact compile conform fleet host job lease model pick receipt report runtime score session store"},
 )
-# What is decided, or spelled, in one file outside the tests: where it would be looked for, the file (and the rooms that may as well),
-# and the header that others ask.
+# What may occur in only one file outside the tests: a pattern, the directory it applies to, the file (and any rooms that may use it
+# too), and the header that others must use.
 ONE_FILE = {
     r"\bhost_(detect|cost|train|infer|test|status|reclaim)(_all)?\s*\(": (
         "core/", "core/fleet/call.c core/host/ core/conform/", "fleet/call.h"),
     r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
     r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
-    # The host has children of children, and one for each of many calls: it waits for them itself.
+    # The host has children of children, and one per concurrent call, so it waits for them itself.
     r"\b(waitpid|waitid|wait[34]|v?fork|posix_spawnp?)\s*\(": ("", "sdk/kit/src/child.c sdk/kit/src/process.c core/host/", "kolm/kit/child.h"),
-    # of an error: its code and its fields decide, not its words. One kolm has nothing but the words of a plugin's error for.
+    # Decisions on an error must use its code and fields, not its text. In one place kolm has only the text of a plugin's error.
     r"\b(str(n|case|ncase)?(str|cmp|chr|rchr|spn|cspn|pbrk)|memcmp|memmem)\s*\([^;]*\b(err|error|why|inner|told|stuck\[\w+\])(->|\.)(text|remedy)\b": (
         "", "core/host/answer.c", "the code of the error, or a field beside it"),
     r'"(credentials|grants\.json|policy\.json|backend-keys)"': ("core/", "core/store/home.c", "store/store.h"),
     r'"out of memory"': ("", "sdk/kit/src/status.c sdk/http/src/failure.c", "kit_no_memory of kolm/kit/status.h"),
-    # of private addresses: those of RFC 1918 and RFC 3927, and of RFC 4193
+    # Private addresses: RFC 1918, RFC 3927 and RFC 4193.
     r"(?i)==\s*(192|0xC0)\b.*==\s*(168|0xA8)\b|==\s*(169|0xA9)\b.*==\s*(254|0xFE)\b|&\s*0xFE\)\s*==\s*0xFC\b": (
         "", "sdk/kit/src/address.c", "kolm/kit/address.h"),
 }
-# Where a text is searched for a text, and in what: in a format, a name, a protocol. In the words of another program only where it has no
-# status, code or field that says the same, and then in one file, which gives them a kind.
+# Files that may search text, and what they search: a format, a name, a protocol. The output of another program may be searched only if
+# it has no status, code or field with the same information, and then in one file, which maps it to a kind.
 SEARCH = r"(?<![\w.>])(strstr|strcasestr|memmem|strnstr)\s*\("
 SEARCHES = {
     "core/conform/manners.c": "the value of a secret, in all that a plugin said",
@@ -100,21 +100,21 @@ SEARCHES = {
     "sdk/ssh/src/rsa.c": "PEM",
     "sdk/trainer/src/runtime.c": "pyvenv.cfg, and the version of torch",
 }
-# How long a file of C or Python may be; tables that a program wrote may be longer.
+# The longest C or Python file; generated tables may be longer.
 LINES_MOST = 600
-COLUMNS_MOST = 150  # of documents, tables aside
-FUNCTION_LINES = 60  # and how long no function of C may be
+COLUMNS_MOST = 150  # documents, except tables
+FUNCTION_LINES = 60  # a C function must have fewer lines
 LONGER = {"plugins/local-cpu/unicode_table.h": 10000, "plugins/local-cpu/encoder/token_tables.h": 10000}
-# A library that one room speaks to: what it takes to use it rightly is there, once.
+# Libraries that only one room may call, so that the knowledge of how to use them correctly is in one place.
 ONE_ROOM = {"curl": (r"(?<![\w.>])curl_\w+\s*\(", "sdk/http/", "kolm/http/http.h")}
-# The rooms of the SDK, each with what it may include of the others: rooms above it in this table only.
+# The rooms of the SDK, and the other rooms that each may include: only rooms above it in this table.
 SDK_FLOORS = {"kit": "", "http": "kit", "ssh": "kit", "trainer": "kit", "template": "kit", "remote": "kit ssh",
               "rent": "kit http ssh remote"}
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SKIPPED = {".git", "subprojects", "__pycache__"}
 
 
-# Phrases that a native reader stumbles over, how often they may occur, and what to write: the numbers may only become smaller.
+# Phrases that a native speaker finds odd: a pattern, how often it may occur, and what to write instead. The numbers may only decrease.
 PHRASES = {
     r"\banew\b": (0, "again"),
     r"\bin vain\b": (0, "has no effect, or always fails"),
@@ -148,7 +148,7 @@ PHRASES = {
 
 
 def strip_c(text, keep_strings=False):
-    """Blanks comments (and literals), keeping every line where it is."""
+    """Blanks comments (and literals), keeping the line numbers."""
     def blank(match):
         found = match.group(0)
         if found.startswith("/"):
@@ -169,7 +169,7 @@ class Lint:
         self.rooms = sorted(d for d in os.listdir(core) if os.path.isdir(os.path.join(core, d))) if os.path.isdir(core) else []
 
     def floors(self):
-        """What each room sees; a room sees the rooms of lower floors, and nothing else is a table of floors."""
+        """Maps each room to the rooms it may include, which must be on lower floors."""
         sees, below = {}, set()
         for floor in FLOORS:
             for room, names in floor.items():
@@ -198,7 +198,7 @@ class Lint:
 
     def files(self):
         for directory, inner, names in os.walk(self.root):
-            # A build directory inside the tree is no source, whatever its name.
+            # A build directory inside the tree is not source, whatever its name.
             inner[:] = sorted(d for d in inner if d not in SKIPPED and not os.path.exists(os.path.join(directory, d, "meson-private"))
                               and not (directory == self.root and d.startswith("build")))
             for name in sorted(names):
@@ -282,14 +282,14 @@ class Lint:
                 self.complain(path, number, "one source a line")
 
     def lengths(self, path, text):
-        """Of functions, by the layout that clang-format gives: the brace that closes one stands alone at the left."""
+        """Lengths of functions. Relies on the layout of clang-format: a function's closing brace is in the first column."""
         begun, head = None, ""
         for number, line in enumerate(text.split("\n"), 1):
             line = line.rstrip()
             if begun is None:
                 head = line if re.match(r"[A-Za-z_]", line) else head + line
                 if line.endswith("{"):
-                    begun = number if re.match(r"[^={]*\(", head) else 0  # 0: a record, a table
+                    begun = number if re.match(r"[^={]*\(", head) else 0  # 0: a record or a table
             elif line.startswith("}"):
                 if begun and number - begun - 1 >= FUNCTION_LINES:
                     self.complain(path, begun, f"a function of {number - begun - 1} lines: those of less than {FUNCTION_LINES} can be read at once")
@@ -359,23 +359,24 @@ class Lint:
         return None
 
     def externs(self, path, text):
-        """What another file has is declared in that file's header; only the C library, the linker and Apple's frameworks have none."""
+        """What another file defines must be declared in that file's header; only the C library, the linker and Apple's frameworks have
+        none."""
         if not path.startswith(("core/", "sdk/", "plugins/")) or not path.endswith(".c"):
             return
         for match in re.finditer(r"^[ \t]*extern\b[^;\n]*", text, re.M):
             if not re.search(r"\b(environ|__\w+|MTL\w+)\b", match.group(0)):
                 self.complain(path, text.count("\n", 0, match.start()) + 1, "extern in a source: include the header that declares it")
-        # A prototype needs no extern to be one.
+        # A prototype without extern is the same.
         for match in re.finditer(r"^(?!static\b|extern\b|typedef\b|return\b|else\b|goto\b|case\b)[A-Za-z_][\w ]*[\s*]+\w+\([^;{}()]*\)(\s*KIT_\w+)?\s*;", text, re.M):
             self.complain(path, text.count("\n", 0, match.start()) + 1, "prototype in a source: include the header that declares it, or make it static")
 
     def sdk_room_of(self, name):
-        """The room of the SDK that a public header belongs to; None where it is no such header."""
+        """Returns the room of the SDK that a public header belongs to, or None if it is not a public header."""
         found = glob.glob(os.path.join(self.root, "sdk", "*", "include", name)) if name.startswith("kolm/") else []
         return os.path.relpath(found[0], os.path.join(self.root, "sdk")).split("/")[0] if found else None
 
     def prints(self, path, text):
-        """The command prints; rooms tell the session's sink. The child of the host is a program of its own."""
+        """Only the command prints; rooms send events to the session's sink. The child of the host is a separate program."""
         if not path.startswith("core/") or path.startswith(("core/cli/", "core/host/child/")):
             return
         for number, line in enumerate(text.split("\n"), 1):
@@ -389,14 +390,14 @@ class Lint:
         for number, line in enumerate(text.split("\n"), 1):
             for literal in re.findall(r'"((?:\\.|[^"\\])*)"', line):
                 for name in self.plugins:
-                    # "together" is an English word too: a plugin is named when the literal is its name, alone or in a list.
+                    # "together" is also an English word, so only a literal that equals a plugin's name, alone or in a list, counts.
                     named = re.search(rf"(?<![\w-]){name}(?![\w-])", literal) if "-" in name else literal == name
                     if named:
                         self.complain(path, number, f'{house} may not name the plugin "{name}"')
 
     def protocol(self, path, text):
-        """A name of the private protocol that one side spells by itself can be changed on that side alone. What the two sides
-        read of other files' JSON (job.json, config.json) is not of it."""
+        """A name of the private protocol that one side writes as a literal could be changed on that side alone. Names of JSON in other
+        files (job.json, config.json), which both sides read, are not part of it."""
         if not re.match(r"core/host/(child/(?!model\.c)\w+|answer|ask|call|run|allow)\.c$", path):
             return
         for number, line in enumerate(text.split("\n"), 1):
@@ -408,8 +409,8 @@ class Lint:
                 self.complain(path, number, "protocol.h has the names of the protocol, protocol.c those of its members")
 
     def fields(self, path, text):
-        """Of records in the headers that are installed: one a line, so that each has its comment. Everywhere: type and name on one line, which
-        clang-format parts where a comment behind them does not fit."""
+        """In records of installed headers: one field a line, so that each has its comment. Everywhere: type and name on one line, which
+        clang-format splits if the comment after them does not fit."""
         for match in re.finditer(r"\n +(const )?(struct )?[a-z]\w+(\n +\*?\w+(\[\w+\])?| \w+\n +\[\w+\]);", text):
             self.complain(path, text.count("\n", 0, match.start()) + 2, "a type alone on its line: put the comment of the field above it")
         if not re.match(r"sdk/(\w+/)?include/", path):
@@ -424,8 +425,8 @@ class Lint:
                 self.complain(path, number, "one field a line")
 
     def headers(self):
-        """A header has a source of its name in its folder, or in src/ of its room of the SDK, or it names the sources that have what it
-        declares; kolm/kit/ssh_x.h is of x.c. Records, inline functions and tables have none."""
+        """A header has a source of the same name in its directory, or in src/ of its room of the SDK, or it names the sources that define what
+        it declares; kolm/kit/ssh_x.h belongs to x.c. Headers with only records, inline functions and tables have none."""
         sources = {}
         for path, text in self.texts.items():
             if path.endswith((".c", ".m")):
@@ -446,7 +447,7 @@ class Lint:
                     self.complain(path, 1, f"declares what {source} has: name a source as the header, or the sources in it")
 
     def phrases(self):
-        """Of the whole tree: guides, public headers and what a user reads in messages."""
+        """Phrases in the guides, the public headers and the messages that users read."""
         counts = dict.fromkeys(PHRASES, 0)
         for path in self.files():
             full = os.path.join(self.root, path)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole backend as its author compiled it against the 1.0 header, or with ABI_1_1 that of 1.1: every later host must
+/* A complete backend, compiled against the 1.0 header, or with ABI_1_1 against the 1.1 header: every later host must
  * load it and call its slots. */
 #if defined(ABI_1_1)
 #include "backend-1.1.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The smallest object from which every record of the ABI can be reached: what abidiff compares with the baseline. */
+/* The smallest object from which every record of the ABI is reachable; abidiff compares it with the baseline. */
 #include <kolm/backend.h>
 
 static int32_t stub_detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args, kolm_detect_result_t *out_result,

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Growth guards of kolm/backend.h: it stands alone in strict C11 and C++17, and abidiff finds it unchanged since 1.2.
+"""Compatibility checks of kolm/backend.h: it compiles by itself in strict C11 and C++17, and abidiff finds it unchanged since 1.2.
 
 usage: test_abi.py header|abidiff|symbols SDK_INCLUDE [FILE]      (SDK_INCLUDE: the directory that holds kolm/backend.h)
-       test_abi.py renew SDK_INCLUDE                              (writes the baseline anew, for a new minor version)
+       test_abi.py renew SDK_INCLUDE                              (rewrites the baseline, for a new minor version)
 
 The baseline is compared without any suppression: abidiff's usual "a member was appended" suppression also hides a
-reorder. So an intended growth is one too: read what abidiff says, then renew the baseline in the same commit.
+reorder. So an intended addition is reported too: read the report, then renew the baseline in the same commit.
 """
 import os
 import re
@@ -75,7 +75,7 @@ class Header(unittest.TestCase):
 
 
 class Abidiff(unittest.TestCase):
-    """The baseline against the header of today, and proof that each kind of break would be seen."""
+    """Compares the current header with the baseline, and shows that each kind of break would be found."""
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
@@ -127,13 +127,13 @@ class Symbols(unittest.TestCase):
     def test_exactly_one_is_exported(self):
         done = run(first("nm", "llvm-nm"), "-D", "--defined-only", file)
         names = [line.split()[-1] for line in done.stdout.splitlines() if line.strip()]
-        # What instrumented builds add is no part of the plugin.
+        # Symbols that instrumentation adds are not part of the plugin.
         names = [n for n in names if not re.match(r"(__asan|__ubsan|__sanitizer|__odr_asan|__start_|__stop_|_?_llvm|__gcov)", n)]
         self.assertEqual(names, ["kolm_backend_v1"])
 
 
 def build_stub(inc, there):
-    # Fixed flags: the comparison is about the header, not about how this tree happens to be built.
+    # Fixed flags: the comparison is of the header, not of how this tree is built.
     out = os.path.join(there, "stub.so")
     done = run(first("gcc", "cc", "clang"), "-std=c11", "-g", "-gdwarf-4", "-O0", "-fPIC", "-shared", "-fvisibility=hidden",
                "-fdebug-prefix-map=" + HERE + "=.", "-I", inc, os.path.join(HERE, "stub_backend.c"), "-o", out)

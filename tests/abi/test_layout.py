@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The layout of all C sources is what clang-format makes of them with .clang-format. usage: test_layout.py SOURCE_ROOT"""
+"""All C sources are formatted as clang-format does with .clang-format. usage: test_layout.py SOURCE_ROOT"""
 import os
 import re
 import subprocess
@@ -9,9 +9,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lint  # noqa: E402
 
-VERSION = 14  # of Debian 12: others break some lines elsewhere
+VERSION = 14  # the version in Debian 12; others break some lines differently
 GENERATED = {"plugins/local-cpu/unicode_table.h", "plugins/local-cpu/encoder/token_tables.h"}
-FROZEN = {"tests/abi/backend-1.0.h"}  # as it was published
+FROZEN = {"tests/abi/backend-1.0.h"}  # as published
 
 
 def main():

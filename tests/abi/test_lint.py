@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Each rule of lint.py, kept and broken."""
+"""Each rule of lint.py: accepts code that follows it and rejects code that breaks it."""
 import json
 import os
 import sys
@@ -12,7 +12,7 @@ from lint import FUNCTION_LINES, LINES_MOST, SPDX, Lint  # noqa: E402  the path 
 
 
 class SelfTest(unittest.TestCase):
-    """Each rule sees its breach and leaves the lawful neighbour alone."""
+    """Each rule reports a violation and accepts similar code that is allowed."""
     HEAD = f"/* {SPDX} */\n/* What it is for. */\n"
 
     def lint(self, **files):

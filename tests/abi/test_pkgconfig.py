@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What pkg-config says of the SDK follows another prefix and a sysroot, and so does what the template installs.
+"""What pkg-config reports about the SDK respects another prefix and a sysroot, and so does the installation of the template.
 
 usage: test_pkgconfig.py KOLM PC_DIR PREFIX BACKEND_DIR
 """

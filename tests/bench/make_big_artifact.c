@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes a signed artifact with one large entry and its receipts: make-big-artifact OUT.kolm BYTES, with KOLM_HOME. */
+/* Writes a signed artifact with one large entry, and its receipts: make-big-artifact OUT.kolm BYTES, with KOLM_HOME. */
 #include "artifact/artifact.h"
 
 #include "kolm/kit/digest.h"

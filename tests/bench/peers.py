@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One peer, one data set, one line of JSON with accuracy, seconds and peak memory; run by bench.py in a fresh process."""
+"""Measures one peer on one data set; prints one line of JSON with accuracy, seconds and peak memory. bench.py runs it in a new process."""
 import json
 import os
 import re
@@ -36,7 +36,7 @@ def sklearn(directory, work):
 
 
 def liblinear(kind, directory, work):
-    """-s 1 and -s 4 on words and characters; -s 6 (L1 logistic regression) on words, its best on long noisy text."""
+    """-s 1 and -s 4 on words and characters; -s 6 (L1 logistic regression) on words, which is its best on long noisy texts."""
     from sklearn.datasets import dump_svmlight_file
     from sklearn.feature_extraction.text import TfidfVectorizer
     (x, y), (tx, ty) = load(directory, "train"), load(directory, "test")

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Recipe encoder as its users run it: accuracy, calibration and time of a compile, beside the linear recipe, and of one answer.
+"""Recipe encoder as its users run it: accuracy, calibration and time of a compile, compared with recipe linear, and time of one answer.
 
     tests/bench/recipe_encoder.py --kolm build/release/core/cli/kolm --base DIR --data DATASET [--few 5 10 0] [--test-rows N]
         [--answers 40] [--recipes encoder linear]
 
-DATASET has train.jsonl and test.jsonl; --few: rows a label that are learned from, the first of each in a fixed order, 0 for all.
-Processor seconds stand beside the clock's, since a machine is seldom quiet; both are of the whole command, in which the rows of
-test.jsonl are answered too. ECE is over 15 bins of the confidences of those answers."""
+DATASET has train.jsonl and test.jsonl; --few: training rows per label, the first of each in a fixed order; 0 for all.
+CPU seconds are shown next to wall seconds, because a machine is rarely idle; both are of the whole command, which also answers the
+rows of test.jsonl. ECE is over 15 bins of the confidences of those answers."""
 import argparse
 import json
 import os
@@ -56,7 +56,7 @@ class Bench:
         return done.stdout.decode(), wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def compile(self, recipe, train, test):
-        """Accuracy, ECE, wall and processor seconds."""
+        """Returns accuracy, ECE, wall seconds and CPU seconds."""
         gates = ["--gate", "0", "--min-accuracy", "0", "--allow-baseline"]
         words = ["compile", "-t", recipe, "-d", train, "--eval", test, "--force", "--quiet", *gates]
         _, wall, cpu = self.kolm(*words, *(["--base", self.args.base] if recipe == "encoder" else []))
@@ -64,7 +64,7 @@ class Bench:
         return score["accuracy"], score["ece"], wall, cpu
 
     def answers(self, text):
-        """Median and best of single answers, cold and warm, in ms, and processor ms of a cold one."""
+        """Returns median and best of single answers, cold and warm, in ms, and the CPU ms of a cold one."""
         words = ("run", "encoder-1.0.0.kolm", text)
         cold = [self.kolm(*words)[1:] for _ in range(self.args.answers)]
         with subprocess.Popen([self.args.kolm, "run", "encoder-1.0.0.kolm", "--serve"], env=self.env, cwd=self.work, stdout=subprocess.PIPE) as server:

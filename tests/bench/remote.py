@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the jobs of remote-ssh beside OpenSSH's sftp and scp and rsync: one sshd of this user on loopback, as it is and 50 ms away.
+"""Compares the jobs of remote-ssh with OpenSSH's sftp and scp and with rsync: one sshd of this user on loopback, with and without 50 ms of latency.
 
     remote.py --job BUILD/tests/remote/remote-job [--megabytes 128] [--files 40] [--rounds 3]
 
-Every figure is a whole command, from its start to its end, the best of the rounds, which take turns. kolm's is a whole job: connect, send,
-check the SHA-256 there, start, run a program that does nothing, and fetch what it made. The peers only copy. Nothing that is
-sent is there already. The far end's files lie in memory, so that no disk is measured.
+Every figure is the time of a whole command, the best of the rounds, which take turns. kolm runs a whole job: it connects, sends,
+checks the SHA-256 there, runs a program that does nothing, and fetches its results. The peers only copy. No file that is
+sent exists there already. The files of the far end are in memory, so that no disk is measured.
 
-The distance is added by a program between the two that passes on every byte so much later: it shows what waiting costs, not what
-a lossy line does.
+The latency is added by a program between the two that delays every byte: it shows the cost of waiting, not that of
+packet loss.
 """
 import argparse
 import json
@@ -28,7 +28,7 @@ import box as boxes  # noqa: E402
 from line import Distance  # noqa: E402
 from bench import best_in_turns, child, table  # noqa: E402
 
-# The program of the job. What it is to make lies beside it, and is linked: making it takes no time.
+# The program of the job. Its results already exist next to it and are hard-linked, so making them takes no time.
 PROGRAM = """#!/usr/bin/python3
 import os, sys
 if sys.argv[1:] == ["--version"]:
@@ -75,7 +75,7 @@ class Bench:
         with open(os.path.join(self.job, "train.jsonl"), "w") as file:
             file.write("{}\n")
 
-    # ---- What is measured
+    # ---- Measurements
 
     def words(self):
         return [self.args.job, "train", self.job, "/nonexistent", "-"]
@@ -89,7 +89,7 @@ class Bench:
         return child(self.words(), self.env())[0]
 
     def first_word(self):
-        """Seconds until the first progress of the program that runs there."""
+        """Seconds until the first progress event of the remote program."""
         self.fresh()
         start = time.perf_counter()
         process = subprocess.Popen(self.words(), env=self.env(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Recipe encoder beside SetFit: the same few rows, the same base, the same questions; accuracy and processor time of the whole process.
+"""Compares recipe encoder with SetFit: the same few rows, base and questions; accuracy and CPU time of the whole process.
 
     tests/bench/setfit.py --kolm build/release/core/cli/kolm --python VENV/bin/python --base DIR --data DATASET
         [--labels 20] [--few 5] [--iterations 20] [--rounds 1]
 
-VENV holds requirements-setfit.txt. Of the labels, in the order of their names, each round takes the next --labels, the first --few
-rows of each in a fixed order, and of test.jsonl the rows of these labels. SetFit gets its defaults (one epoch, batches of 16, a
-logistic regression on the tuned embeddings) with --iterations pairs of each kind a row, 20 as in its paper: left out, it makes all
-pairs. Both processes learn and answer the test rows; kolm checks, scores, signs and writes an artifact as well. Both may use two
+VENV has requirements-setfit.txt. Each round takes the next --labels labels in the order of their names, the first --few training
+rows of each in a fixed order, and the rows of test.jsonl with these labels. SetFit gets its defaults (one epoch, batches of 16, a
+logistic regression on the tuned embeddings) with --iterations pairs of each kind per row, 20 as in its paper; without it, SetFit uses all
+pairs. Both processes train and answer the test rows; kolm also checks, scores, signs and writes an artifact. Both may use two
 threads."""
 import argparse
 import json
@@ -25,7 +25,7 @@ THREADS = "2"
 
 
 def peer(base, train, test, iterations):
-    """In the venv: prints how many test rows were right."""
+    """Runs in the venv; prints the number of correct test rows."""
     sys.path.pop(0)  # this file has the name of the package
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
@@ -40,7 +40,7 @@ def peer(base, train, test, iterations):
 
 
 def measured(words, env, cwd):
-    """Output, wall and processor seconds of a process with its children."""
+    """Returns the output, and the wall and CPU seconds of a process with its children."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(words, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""kolm's trainer beside a plain PEFT + transformers script, and beside the bare loop: same model, rows and hyper-parameters, in
-turns, as ratios of medians. The machine may be busy, so processor seconds stand beside the clock's.
+"""Compares kolm's trainer with a plain PEFT + transformers script and with the bare loop: same model, rows and hyper-parameters, in
+turns, as ratios of medians. The machine may be busy, so CPU seconds are shown next to wall seconds.
 
     tests/bench/trainer.py --python VENV/bin/python --base DIR --data rows.jsonl [--rows 600] [--rounds 3]
 
---base DIR: an encoder such as all-MiniLM-L6-v2. A small causal model with random weights is made by the bench itself."""
+--base DIR: an encoder such as all-MiniLM-L6-v2. The bench itself makes a small causal model with random weights."""
 import argparse
 import json
 import os
@@ -80,7 +80,7 @@ def write_job(directory, rows, base, options):
 
 
 def timed(words):
-    """Standard output, and what the child used."""
+    """Returns the standard output of a child and the resources it used."""
     began = time.monotonic()
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     lines, first = [], None
@@ -122,7 +122,7 @@ def compare(name, python, rows, base, rounds, more):
         write_job(job, rows, base, {"epochs": str(epochs), "batch": str(BATCH), "learning_rate": str(rate), "valid": "0", "warmup": "0", **more})
         ours, theirs = [], []
         for number in range(rounds):
-            for first in (True, False) if number % 2 else (False, True):  # no side always meets a cold cache
+            for first in (True, False) if number % 2 else (False, True):  # neither side always gets a cold cache
                 if first:
                     theirs.append(plain(python, job, base, epochs, rate))
                 else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The script that a competent user would write: PEFT and the Trainer of transformers, on a job directory's rows. The peer of
+"""The script that a competent user would write, with PEFT and the Trainer of transformers, for the rows of a job directory. The peer in
 trainer.py. Prints one JSON object."""
 import json
 import os
@@ -40,7 +40,7 @@ class First(TrainerCallback):
 
     def on_step_end(self, *_arguments, **_more):
         if not First.told:
-            print('{"phase":"training"}', flush=True)  # what the bench waits for, of both
+            print('{"phase":"training"}', flush=True)  # the bench waits for this line from both
         First.told = True
 
 

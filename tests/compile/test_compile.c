@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole compile without a terminal: what happens is heard through the sink, and nothing is printed. */
+/* A whole compile without a terminal: all events reach the sink, and nothing is printed. */
 #include "../suite.h"
 #include "compile/compile.h"
 #include "compile/report.h"
@@ -19,14 +19,14 @@
 static char place[] = "/tmp/kolm-compile-XXXXXX", data[64], out[64], printed[64];
 static volatile sig_atomic_t stop;
 
-/* What the sink heard, progress left out. */
+/* What the sink has received. */
 typedef struct heard {
     session_event_kind kinds[EVENTS_MAX];
     size_t count;
-    bool progress;                /* came */
-    session_event_kind stop_at;   /* 0: nowhere; else the flag is set when this one comes */
-    uint64_t rows;                /* of the data */
-    char backend[64], asked[128]; /* that was chosen; about what file it was asked */
+    bool progress;                /* received a progress event */
+    session_event_kind stop_at;   /* 0: none; otherwise the event at which to set the flag */
+    uint64_t rows;                /* rows of the data */
+    char backend[64], asked[128]; /* the chosen backend; the file that a question was about */
 } heard;
 
 static void hear(void *user, const session_event *event) {
@@ -76,7 +76,7 @@ static void end(void) {
     memcpy(place + strlen(place) - 6, "XXXXXX", 6);
 }
 
-/* One compile. Standard output and error go to a file meanwhile, which must stay empty. */
+/* Runs one compile. Standard output and error are redirected to a file, which must stay empty. */
 static kit_status make(heard *h, const compile_request *more, session_reason *out_reason, kolm_error_t *err) {
     kolm_session session;
     compile *c = NULL;
@@ -127,7 +127,7 @@ START_TEST(the_course_of_a_compile_is_heard) {
     kit_format(model, sizeof model, "%s/desk-1.0.0.kolm", out);
     ck_assert_int_eq(access(model, R_OK), 0);
 
-    /* The file is there now: who cannot ask gets no for an answer, and nothing is lost. */
+    /* The file exists now. A session that cannot ask takes the answer as no, and the file is kept. */
     heard again = {0};
     ck_assert_int_eq(make(&again, &(compile_request){0}, &reason, &err), KOLM_E_ALREADY_EXISTS);
     ck_assert_int_eq(reason, SESSION_REASON_USAGE);
@@ -165,7 +165,7 @@ START_TEST(the_flag_stops_it_anywhere) {
 }
 END_TEST
 
-/* A checkpoint is another version's business. */
+/* A checkpoint must not be continued by another version of the backend. */
 START_TEST(work_is_known_by_the_version_of_its_backend) {
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_detection *detection = fleet_detection_new(FLEET_AVAILABLE, "", "");
@@ -184,7 +184,7 @@ START_TEST(work_is_known_by_the_version_of_its_backend) {
 }
 END_TEST
 
-/* ---- A model that is there, looked at again */
+/* ---- An existing model, scored again */
 
 static const char *compiled(void) {
     static char model[96];
@@ -220,7 +220,7 @@ START_TEST(a_model_is_measured_again) {
     ck_assert_uint_eq(score_correct(result.answers), 120);
     rescore_free(&result);
 
-    /* A gate that cannot be reached is no failure: the result says that it does not ship. */
+    /* A gate that cannot be reached is not a failure: the result reports that the model does not ship. */
     const rescore_request strict = {.model = model, .gate = {.set = true, .value = 1000000}};
     ck_assert_int_eq(measure(&h, strict, data, &result, &reason, &err), KOLM_OK);
     ck_assert(!result.ships);
@@ -250,7 +250,7 @@ START_TEST(rows_of_other_labels_are_said) {
     ck_assert(came(&h, SESSION_WARNING));
     rescore_free(&result);
 
-    /* The wrong way round: the rows for the model, the model for the rows. */
+    /* Swapped by mistake: the rows as the model, the model as the rows. */
     char swapped[96];
     kit_copy(swapped, sizeof swapped, model);
     ck_assert_int_ne(measure(&h, (rescore_request){.model = data}, swapped, &result, &reason, &err), KOLM_OK);
@@ -284,7 +284,8 @@ START_TEST(a_report_is_made) {
     ck_assert_uint_eq((size_t)info.st_size, made.bytes);
     report_made_free(&made);
 
-    /* What is there stays, unless it may be replaced; with rows of the data only its maker reads it. */
+    /* An existing file is kept unless it may be replaced; a report with rows of the data is readable only by its
+     * owner. */
     ck_assert_int_eq(report(&r, &made, &reason, &err), KOLM_E_ALREADY_EXISTS);
     ck_assert_int_eq(reason, SESSION_REASON_USAGE);
     report_made_free(&made);
@@ -296,7 +297,7 @@ START_TEST(a_report_is_made) {
     ck_assert_int_eq(info.st_mode & 0777, 0600);
     report_made_free(&made);
 
-    /* Rows that it was not made from are noticed. */
+    /* Rows that it was not made from are detected. */
     char rows[96];
     const char other[] = "{\"input\": \"pay the invoice\", \"output\": \"billing\"}\n";
     kit_format(rows, sizeof rows, "%s/other.jsonl", place);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A plugin checked without a terminal, the report as JUnit XML, and the template that an author begins with. */
+/* A plugin checked without a terminal, the report as JUnit XML, and the template for new backends. */
 #include "conform/author.h"
 #include "conform/conform.h"
 #include "conform/junit.h"
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static char place[] = "/tmp/kolm-conform-XXXXXX";
-static const char *plugin; /* local-cpu of this build */
+static const char *plugin; /* local-cpu from this build */
 
 static void begin(void) {
     ck_assert_ptr_nonnull(mkdtemp(place));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The documents, as they are installed and as they lie in the sources: paths and commands that they name exist, the limits and
-variables of the author's guide are those of the code, and its skeletons are a backend that `kolm backend check` finds good.
+"""The documents, installed and in the source tree: paths and commands that they name exist, the limits and
+variables of the author's guide are those of the code, and its skeletons are a backend that passes `kolm backend check`.
 
 usage: test_docs.py BUILD_DIR SOURCE_DIR
 """
@@ -31,7 +31,7 @@ def read(*path):
 
 
 def blocks(text):
-    """Each paragraph with its neighbours: what a path is about may stand before or behind an indented block."""
+    """Yields each paragraph, alone and with its neighbours: the subject of a path may be before or after an indented block."""
     parts = text.split("\n\n")
     for i, part in enumerate(parts):
         yield part, "\n".join(parts[max(0, i - 1):i + 2])
@@ -164,13 +164,13 @@ class Sources(unittest.TestCase):
 
 
 def constant(path, name):
-    """What a #define of the sources comes to."""
+    """Evaluates a #define of the sources."""
     value = re.search(r"(?m)^#define %s +([^/\n]+)" % name, read(SOURCE, path)).group(1)
     return eval(re.sub(r"(?<=[0-9a-fA-F])[uUlL]+\b", "", value.replace("(off_t)", "")), {"__builtins__": {}})
 
 
 GIB, MIB = 1 << 30, 1 << 20
-LIMITS = [  # row of the table in the guide, what it says, and the constant that must agree
+LIMITS = [  # the row of the table in the guide, its text, and the constant that must agree
     ("`detect`, `cost`: time", lambda: "%d seconds, up to %d times that" % (constant("core/host/call.c", "LIGHT_TIMEOUT_MS") / 1000, constant("core/host/internal.h", "HOST_BUSY_TIMES"))),
     ("`detect`, `cost`: processor time", lambda: "%d seconds: %d more than the time limit" % (
         constant("core/host/ask.c", "LIGHT_CPU_MORE") + constant("core/host/call.c", "LIGHT_TIMEOUT_MS") / 1000, constant("core/host/ask.c", "LIGHT_CPU_MORE"))),
@@ -201,7 +201,7 @@ class Promises(unittest.TestCase):
         return self.guide.split("### %s\n" % title, 1)[1].split("\n### ", 1)[0]
 
     def test_rooms_of_the_sdk(self):
-        """sdk.md has a section for each room, with all of its public headers and tests that are there; remote.md has each file once."""
+        """sdk.md has a section for each room that lists exactly its public headers and names its tests; remote.md lists each file once."""
         sections = dict(re.findall(r"(?ms)^## (sdk/\w+)\n(.*?)(?=^## |\Z)", read(SOURCE, "docs", "rooms", "sdk.md")))
         rooms = {os.path.relpath(path, SOURCE) for path in glob.glob(os.path.join(SOURCE, "sdk", "*", "include"))}
         self.assertEqual(set(sections), {os.path.dirname(room) for room in rooms})
@@ -212,7 +212,8 @@ class Promises(unittest.TestCase):
                 self.assertRegex(section, r"Tests: `tests/\w+`")
 
     def test_files_without_their_folder(self):
-        """`call.c` alone: on a room's page one of that room in the first column of a table, elsewhere the end of some path."""
+        """`call.c` without a directory: on a room's page, in the first column of a table, it is a file of that room; elsewhere, the end
+        of any path."""
         files = []
         for folder, below, names in os.walk(SOURCE):
             below[:] = [name for name in below if not name.startswith((".", "build"))]

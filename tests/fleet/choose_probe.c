@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints what fleet_choose decides, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
+/* Prints the decision of fleet_choose, for test_choose.py: choose_probe [--backend NAME] [--airgap] [--budget USD]
  * [--infer]. */
 #include "cli/cli.h"
 #include "cli/options.h"

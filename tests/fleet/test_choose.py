@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Who decides which backend does a job: flag, environment, configuration, picker; and that a named one is never replaced."""
+"""What decides which backend does a job (flag, environment, configuration, picker), and that a named one is never replaced."""
 import json
 import os
 import shutil
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-os.umask(0o022)  # kolm believes no home that the group may change
+os.umask(0o022)  # kolm does not trust a home that the group may change
 
 PROBE, HOST, FAKES = (os.path.abspath(word) for word in sys.argv[1:4])
 LIBEXEC, BACKENDS = sys.argv[4:6]

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record of a detection: as it is written it is read again, and nothing else is read as one. */
+/* The record of a detection: it is read back as it was written, and nothing else is accepted as one. */
 #include "fleet/detection.h"
 
 #include "../suite.h"
@@ -103,7 +103,7 @@ START_TEST(states_follow_the_verdict) {
 }
 END_TEST
 
-/* The value of a secret was withheld: "absent" says nothing then. */
+/* If the value of a secret was withheld, "absent" has no meaning. */
 START_TEST(a_withheld_secret_leaves_it_available) {
     host_result result = answer;
     result.detect.state = KOLM_DETECT_ABSENT;
@@ -115,7 +115,7 @@ START_TEST(a_withheld_secret_leaves_it_available) {
 }
 END_TEST
 
-/* Each with one thing wrong, as a damaged file or a hand would have it. */
+/* Each has one error, as in a file that was damaged or edited by hand. */
 START_TEST(what_is_damaged_is_no_detection) {
     static const char *const wrong[][2] = {
         {"\"state\":\"available\"", "\"state\":\"hungry\""},

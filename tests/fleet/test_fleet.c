@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which targets are of the user's own. */
+/* Which targets are private addresses. */
 #include "fleet/registry.h"
 #include "fleet/repro.h"
 
@@ -27,7 +27,7 @@ START_TEST(private_targets) {
         ck_assert_msg(fleet_target_is_private(yes[i]), "%s", yes[i]);
     for (size_t i = 0; i < sizeof no / sizeof *no; i++)
         ck_assert_msg(!fleet_target_is_private(no[i]), "%s", no[i]);
-    ck_assert(!fleet_target_is_private("[::1")); /* the SSH client refuses it */
+    ck_assert(!fleet_target_is_private("[::1")); /* the SSH client rejects it */
 }
 END_TEST
 
@@ -44,7 +44,7 @@ START_TEST(reproducibility_is_of_a_recipe) {
     ck_assert_str_eq(all.at[2].recipe, "");
     ck_assert_int_eq(fleet_repro_least(&all), FLEET_REPRO_SAME);
     fleet_repro_note(&all, "test.reproducible.acme_nb", 0);
-    fleet_repro_note(&all, "test.reproducible.acme_nb", 1); /* of several the least counts */
+    fleet_repro_note(&all, "test.reproducible.acme_nb", 1); /* the lowest of several values counts */
     ck_assert_int_eq(all.at[0].found, FLEET_REPRO_SAME);
     ck_assert_int_eq(all.at[1].found, FLEET_REPRO_DIFFERENT);
     ck_assert_int_eq(fleet_repro_least(&all), FLEET_REPRO_DIFFERENT);

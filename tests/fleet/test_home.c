@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the verbs of a home are made of, without the verbs: keys, the default, the picker, quotes, the overview. */
+/* The functions behind the verbs that manage a home: keys, the default, the picker, quotes, the overview. */
 #include "fleet/job_here.h"
 #include "fleet/keys.h"
 #include "fleet/named.h"
@@ -56,7 +56,7 @@ static void end(void) {
 
 /* ---- Keys */
 
-/* The entry of a key, which is there. */
+/* Returns the entry of a key, which must exist. */
 static receipt_trusted entry(receipt_keyring *ring, const char *keyid) {
     size_t i = 0;
     while (i < receipt_keyring_count(ring) && strcmp(receipt_keyring_at(ring, i)->key.keyid, keyid) != 0)
@@ -84,7 +84,7 @@ START_TEST(a_key_is_believed_for_one_thing_at_a_time) {
     ck_assert(entry(ring, key.keyid).trusted && entry(ring, key.keyid).backends);
     receipt_keyring_free(ring);
 
-    /* A beginning of the id is enough, and what else it is trusted for stays. */
+    /* A prefix of the id is enough; its other trusted uses are kept. */
     char start[13];
     kit_format(start, sizeof start, "%.12s", key.keyid);
     GOOD(fleet_key_untrust(&session, start, keyid, &backends, &revoked, &err));
@@ -195,7 +195,7 @@ START_TEST(a_record_gives_its_answer_again) {
     ck_assert_int_eq(picked.result->winner != NULL, again.result->winner != NULL);
     fleet_picked_free(&again);
 
-    /* One with another winner than the question's. */
+    /* A record with a different winner than its question yields. */
     cJSON_DeleteItemFromObjectCaseSensitive(picked.record, "ranking");
     ck_assert(kit_json_put(picked.record, "ranking", cJSON_CreateArray()));
     kit_buf_clear(&text);
@@ -220,7 +220,7 @@ END_TEST
 START_TEST(rows_are_counted_and_blank_lines_are_not) {
     static const struct {
         const char *text;
-        uint64_t rows; /* 0: refused */
+        uint64_t rows; /* 0: rejected */
     } cases[] = {{"a\nb\n", 2}, {"a\n\n \t\r\nb", 2}, {"a", 1}, {"", 0}, {"\n\n", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fleet_quotes quotes;
