@@ -24,7 +24,7 @@ import architectures  # noqa: E402
 import peft  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import AutoModelForCausalLM  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from transformers.pytorch_utils import Conv1D  # noqa: E402
 
 LABELS = ("billing", "shipping", "technical")
@@ -40,6 +40,9 @@ SAME = ("cohere deepseek_v3 deepseek_v32 ernie4_5 ernie4_5_moe gemma gemma2 gemm
         "gpt_bigcode gpt_neox gptj granite granitemoe helium hunyuan_v1_dense internlm3 jamba laguna llama mamba mellum ministral3 "
         "mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 stablelm "
         "starcoder2").split()
+# Of each structure one: latent attention, windows, no attention, parts of a layer in one tensor, experts. These are loaded by plain
+# transformers and PEFT too, without kolm.
+ALONE = "deepseek_v3 gemma3_text gpt2 gpt_neox llama mamba phi3 qwen3_moe".split()
 # {family: what is said}. mlx-lm ends the process, raises whatever comes up, or lacks what transformers' files have.
 REFUSED = {"olmo": "mlx-lm cannot load the olmo base", "recurrent_gemma": "mlx-lm cannot load the recurrent_gemma base",
            "gpt_oss": "mlx-lm cannot load the gpt_oss base", "cohere2": "mlx-lm cannot load the cohere2 base",
@@ -113,8 +116,9 @@ class Families(unittest.TestCase):
                 said.append(json.load(file))
         return said
 
-    def compare(self, job):
-        """The adapter in plain PEFT: every tensor of it finds its layer, it changes what the base says, and MLX said the same."""
+    def compare(self, job, base=None):
+        """The adapter in plain PEFT: every tensor of it finds its layer, it changes what the base says, and MLX said the same. base: loads that without
+        kolm too."""
         ours = real.read_rows(job.path("said.jsonl"))
         real.write_json(job.path("job.json"), {**job.raw, "kind": "infer", "model_files": job.model_files()})
         answerer = self.answerer(job)
@@ -129,10 +133,23 @@ class Families(unittest.TestCase):
             layer = model.get_submodule(name.rsplit(".lora_", 1)[0])
             self.assertIsInstance(layer.base_layer, (torch.nn.Linear, Conv1D), name)
         with torch.inference_mode():
-            self.assertGreater(float((model(input_ids=row).logits - before).abs().max()), 1e-2)
+            after = model(input_ids=row).logits
+        self.assertGreater(float((after - before).abs().max()), 1e-2)
+        if base:
+            self.compare_alone(job, base, before, after)
         theirs = answerer.answer(TEXTS)
         self.assertEqual([a["output"] for a in ours], [output for output, _ in theirs])
         self.assertLess(max(abs(a["confidence"] - share) for a, (_, share) in zip(ours, theirs)), 5e-3)
+
+    def compare_alone(self, job, base, *said):
+        """What the base, and then the adapter on it, say to the first text: the same without kolm."""
+        row = torch.tensor([AutoTokenizer.from_pretrained(job.path("model"))(TEXTS[0] + "\n")["input_ids"]])
+        plain = AutoModelForCausalLM.from_pretrained(base).eval()
+        with torch.inference_mode():
+            found = [plain(input_ids=row).logits]
+            found.append(peft.PeftModel.from_pretrained(plain, job.path("model")).eval()(input_ids=row).logits)
+        for one, other in zip(found, said):
+            self.assertLess(float((one - other).abs().max()), 1e-4)
 
     def answerer(self, job):
         """The base in transformers, with the adapter as PEFT loads it."""
@@ -184,12 +201,13 @@ class Families(unittest.TestCase):
         self.assertEqual(mlx_base.TRIED, set(SAME))
         began = time.monotonic()
         families = os.environ.get("KOLM_TEST_FAMILIES", "").split() or SAME
-        jobs = [self.job(self.base(family)) for family in families]
-        for family, job, said in zip(families, jobs, self.run_all(jobs)):
+        bases = [self.base(family) for family in families]
+        jobs = [self.job(base) for base in bases]
+        for family, base, job, said in zip(families, bases, jobs, self.run_all(jobs)):
             with self.subTest(family):
                 self.assertNotIn("crashed", said)
                 self.assertNotIn("refused", said)
-                self.compare(job)
+                self.compare(job, base if family in ALONE else None)
                 print(f"{family:20} the same in PEFT; {said['logs'] or 'all layers'}", flush=True)
         print(f"{len(families)} families, {time.monotonic() - began:.0f} s")
 
