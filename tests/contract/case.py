@@ -30,8 +30,8 @@ class CloudCase(unittest.TestCase):
     @classmethod
     def drawn(cls, cases, stride=1, kind_of=None):
         """Every so many of them, and one of each kind; of a program with sanitizers, whose starts take five times as long, every fourth at most: what those
-        find hardly depends on the request. KOLM_TEST_ALL_FAULTS: all."""
-        if os.environ.get("KOLM_TEST_ALL_FAULTS"):
+        find hardly depends on the request. KOLM_TEST_ALL: all."""
+        if os.environ.get("KOLM_TEST_ALL"):
             return list(cases)
         with open(cls.kolm, "rb") as program:
             stride = max(stride, 4) if b"__asan_init" in program.read() else stride

@@ -7,9 +7,9 @@ import unittest
 
 
 def stride_of(program, released, sanitized):
-    """Returns n if every n-th fault is to be tried. With sanitizers each request takes twice as long, and what they find hardly depends on
-    the request. KOLM_TEST_ALL_FAULTS: all."""
-    if os.environ.get("KOLM_TEST_ALL_FAULTS"):
+    """Returns n if every n-th fault is to be tried. With sanitizers each request takes twice as long, and what they find depends on the fault and
+    hardly on the request. KOLM_TEST_ALL: all."""
+    if os.environ.get("KOLM_TEST_ALL"):
         return 1
     with open(program, "rb") as file:
         return sanitized if b"__asan_init" in file.read() else released
