@@ -28,19 +28,23 @@ class CloudCase(unittest.TestCase):
     kolm = folder = source = name = variable = None
 
     @classmethod
-    def drawn(cls, cases, stride=1, kind_of=None):
-        """Every so many of them, and one of each kind; of a program with sanitizers, whose starts take five times as long, every fourth at most: what those
-        find hardly depends on the request. KOLM_TEST_ALL: all."""
+    def is_sanitized(cls):
+        with open(cls.kolm, "rb") as program:
+            return b"__asan_init" in program.read()
+
+    @classmethod
+    def drawn(cls, cases, stride=1, features_of=lambda case: ()):
+        """Every so many of them, and one with each feature; of a program with sanitizers, whose starts take five times as long, every fourth at most: what
+        those find hardly depends on the request. KOLM_TEST_ALL: all."""
         if os.environ.get("KOLM_TEST_ALL"):
             return list(cases)
-        with open(cls.kolm, "rb") as program:
-            stride = max(stride, 4) if b"__asan_init" in program.read() else stride
-        drawn, kinds = [], set()
+        stride = max(stride, 4) if cls.is_sanitized() else stride
+        drawn, seen = [], set()
         for number, case in enumerate(cases):
-            kind = kind_of(case) if kind_of else None
-            if number % stride == 0 or (kind_of and kind not in kinds):
+            features = set(features_of(case))
+            if number % stride == 0 or features - seen:
                 drawn.append(case)
-                kinds.add(kind)
+                seen |= features
         return drawn
 
     def set_up(self, provider, **settings):
