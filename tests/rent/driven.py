@@ -11,14 +11,21 @@ def stride_of(program, released, sanitized):
     hardly on the request. KOLM_TEST_ALL: all."""
     if os.environ.get("KOLM_TEST_ALL"):
         return 1
+    return sanitized if is_sanitized(program) else released
+
+
+def is_sanitized(program):
     with open(program, "rb") as file:
-        return sanitized if b"__asan_init" in file.read() else released
+        return b"__asan_init" in file.read()
 
 
-def drawn(requests, kinds, stride):
-    """Returns (number, kind) of one fault in `stride`, so that each kind and each request occurs."""
-    stride = min(stride, len(kinds), requests)
-    return [(number, kind) for number in range(requests) for kind in kinds[number % stride::stride]]
+def drawn(requests, kinds, stride, each=1, whole=None):
+    """Returns (number, kind) of one fault in `stride` at one request in `each`, so that each kind and each of those requests occurs; and of every
+    kind at the request `whole`."""
+    numbers = range(0, requests, each)
+    stride = min(stride, len(kinds), len(numbers))
+    some = [(number, kind) for place, number in enumerate(numbers) for kind in kinds[place % stride::stride]]
+    return some + [(whole, kind) for kind in kinds if whole is not None and (whole, kind) not in some]
 
 
 class Run:
@@ -109,7 +116,7 @@ def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, se
     kill_at: kill -9 before that step."""
     run = run or Run()
     driver = Driver.of(program)
-    over, steps = False, 0
+    over, killed, steps = False, False, 0
     try:
         driver.say("\t".join(["run", cloud.api(), "secret.%s=%s" % (variable, token), *("%s=%s" % pair for pair in options.items()),
                               *("set." + setting for setting in settings)]))
@@ -130,14 +137,15 @@ def drive(program, cloud, variable, token, each=None, kill_at=None, run=None, se
             if each:
                 each(state, steps)
             if kill_at is not None and steps >= kill_at:
+                killed = True
                 break
             driver.say("go")
     except BaseException:
         driver.end(kill=True)
         raise
     if not over:
-        ended = driver.end(kill=kill_at is not None)
-        assert kill_at is not None, ended
+        ended = driver.end(kill=killed)
+        assert killed, ended
     run.time = int(cloud.clock.now() * 1000)
     run.steps = steps
     return run

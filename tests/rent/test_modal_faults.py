@@ -72,7 +72,7 @@ class Statuses(Case):
 
 class Wire(Case):
     def test_streams_and_messages_that_break(self):
-        for number, kind in drawn(self.requests(), ("break", "break-done", "goaway", "compressed", "two", "none", "status-text", "no-status"), STRIDE_OF_WIRE):
+        for number, kind in drawn(self.requests(), ("break", "break-done", "goaway", "compressed", "two", "none", "status-text", "no-status"), STRIDE_OF_WIRE, whole=machines.LAUNCH):
             self.suffers("%s at request %d" % (kind, number), (number, Fault(kind)))
 
 
