@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A home with one backend of a cloud in it, which speaks to a contract server: what the tests of providers share."""
+"""Shared by the tests of providers: a home with one cloud backend that talks to a contract server."""
 import json
 import os
 import random
@@ -12,19 +12,19 @@ import unittest
 
 os.umask(0o022)
 LABELS = ("billing", "login", "shipping", "refund")
-NOWHERE = "https://%s.example" % ("n" * 64)  # no resolver asks anybody for a label of 64 letters
+NOWHERE = "https://%s.example" % ("n" * 64)  # resolvers reject a label of 64 letters without a query
 FILLER = ("please", "help", "the", "invoice", "today", "again", "my", "order", "is", "wrong", "since", "monday", "cannot", "why")
 
 
 def tickets(rows, seed=1):
-    """Rows whose label is in their words, so that a model that looks for like rows is right."""
+    """Returns rows whose text contains the label, so that a model that looks for similar rows is right."""
     draw = random.Random(seed)
     return [{"input": " ".join([label, label + "s", "about", label] + draw.choices(FILLER, k=draw.randint(2, 5)) + [str(number)]), "output": label}
             for number in range(rows) for label in [draw.choice(LABELS)]]
 
 
 class CloudCase(unittest.TestCase):
-    """kolm: the built program; folder: of the built plugin; source: of its manifest."""
+    """kolm: the program that was built; folder: the directory of the plugin that was built; source: the directory of its manifest."""
     kolm = folder = source = name = variable = None
 
     @classmethod
@@ -34,8 +34,8 @@ class CloudCase(unittest.TestCase):
 
     @classmethod
     def drawn(cls, cases, stride=1, features_of=lambda case: ()):
-        """Every so many of them, and one with each feature; of a program with sanitizers, whose starts take five times as long, every fourth at most: what
-        those find hardly depends on the request. KOLM_TEST_ALL: all."""
+        """Returns every stride-th case, and one with each feature. With sanitizers, where a start takes five times as long, at most every fourth:
+        what they find hardly depends on the request. KOLM_TEST_ALL: all."""
         if os.environ.get("KOLM_TEST_ALL"):
             return list(cases)
         stride = max(stride, 4) if cls.is_sanitized() else stride
@@ -89,7 +89,7 @@ class CloudCase(unittest.TestCase):
         return self.run_kolm("compile", "-t", "router", "-d", "rows.jsonl", "--backend", self.name, "--recipe", "hosted-lora", "--force", *words, **more)
 
     def open_leases(self):
-        """What kolm lists as still there, or unknown."""
+        """Returns the leases that kolm lists as still there, or as unknown."""
         return json.dumps(self.json("compute", "status")["leases"])
 
     # ---- asserting
@@ -101,7 +101,7 @@ class CloudCase(unittest.TestCase):
         self.assertEqual(self.provider.strangers, [], "the token was sent to an address that must not get it")
 
     def assert_sentence(self, done, *pieces):
-        """One sentence of what happened, and one of what to do."""
+        """Asserts that it failed with one sentence about what happened, and one about what to do."""
         self.assertNotEqual(done.returncode, 0, done.stdout)
         self.assertEqual(len(re.findall(r"^kolm: (?!warning: |info: )", done.stdout, re.M)), 1, done.stdout)
         self.assertIn("\n  -> ", done.stdout)
@@ -109,7 +109,7 @@ class CloudCase(unittest.TestCase):
             self.assertIn(piece, done.stdout)
 
     def assert_no_canary(self):
-        """The token is in no file below the home or the working directory."""
+        """Asserts that no file below the home or the working directory contains the token."""
         for root in (self.home, self.work):
             for folder, _, names in os.walk(root):
                 for name in names:
@@ -118,6 +118,6 @@ class CloudCase(unittest.TestCase):
 
 
 def main():
-    """PROGRAM KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY [TEST]"""
+    """Runs the tests of a program: PROGRAM KOLM PLUGIN_DIRECTORY SOURCE_DIRECTORY [TEST]"""
     CloudCase.kolm, CloudCase.folder, CloudCase.source = (os.path.abspath(word) for word in sys.argv[1:4])
     unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
