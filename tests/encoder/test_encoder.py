@@ -102,6 +102,15 @@ class Families(Case):
             mixed = self.embed(self.path(name), [ids[i] for i in shuffled], threads=2)
             self.assertEqual([mixed[shuffled.index(i)] for i in range(len(ids))], first)
 
+    def test_threads_that_share_several_texts(self):
+        """The bytes of one thread, each time: texts that share a panel are not written by two threads at once."""
+        ids = texts()
+        for name in ("bert", "mpnet, halves"):
+            MODELS[name].write(self.path(name))
+            first = self.embed(self.path(name), ids, batch=7)
+            for _ in range(20):
+                self.assertEqual(self.embed(self.path(name), ids, threads=3, batch=7), first)
+
     def test_bytes_never_change(self):
         """The encoder that an artifact was made with must give the same answers years later: these are the bytes of this version."""
         seen = {}

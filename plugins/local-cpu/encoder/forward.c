@@ -177,8 +177,10 @@ static enc_product product(const enc_linear *by, enc_panels x, enc_panels y) {
     return (enc_product){.w = &by->w, .rows = by->w.rows, .columns = by->w.columns, .x = x, .y = y, .bias = by->bias};
 }
 
+/* Only the heads of a single text are shared: a text that begins within a panel is written with whole vectors, which
+ * may reach into the first row of the next head and write back what they read there. */
 static uint32_t attention_units(const chunk *c) {
-    return c->space->threads > 1 ? c->e->is.heads : 1;
+    return c->space->threads > 1 && c->count == 1 ? c->e->is.heads : 1;
 }
 
 static void attend(void *user, uint32_t number) {
