@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real sshd of this user on loopback, with its own home directory, whose connections can be cut, stopped and altered."""
+import contextlib
 import os
 import pwd
 import shutil
@@ -51,6 +52,16 @@ def kill_all(process):
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass  # it ended by itself, or with its PID namespace, whose first process was killed before it
+    remove_clocks(found)
+
+
+def remove_clocks(pids):
+    """Removes what faketime 0.9.10 leaves of killed processes: a semaphore and shared memory, named after their process numbers. Without
+    this, faketime would fail for the next process that gets such a number."""
+    for pid in pids:
+        for name in ("sem.faketime_sem_%d", "faketime_shm_%d"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink("/dev/shm/" + name % pid)
 
 
 class Box:

@@ -349,20 +349,16 @@ class Clocks(Case):
     """A machine whose clock is years off but agrees with its own files, and is corrected while it has files of kolm."""
 
     def setUp(self):
-        self.addCleanup(self.clean_after_faketime, set(self.left_by_faketime()))
+        self.addCleanup(self.remove_clocks, self.pids_of_clocks())
         super().setUp()
 
     @staticmethod
-    def left_by_faketime():
-        return glob.glob("/dev/shm/*faketime_s*_*")
+    def pids_of_clocks():
+        return {int(path.rpartition("_")[2]) for path in glob.glob("/dev/shm/faketime_shm_*")}
 
-    def clean_after_faketime(self, before):
-        """A killed process leaves faketime's shared memory, which has its process number in the name."""
-        running = boxes.processes()
-        for path in set(self.left_by_faketime()) - before:
-            if int(path.rpartition("_")[2]) not in running:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+    def remove_clocks(self, before):
+        """Of killed processes of the box, which the test does not know."""
+        boxes.remove_clocks(self.pids_of_clocks() - before - set(boxes.processes()))
 
     def clock(self, offset):
         library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
