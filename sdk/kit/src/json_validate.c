@@ -107,33 +107,6 @@ static kit_status scan_unicode_escape(scanner *s) {
     return KOLM_OK;
 }
 
-/* False for bytes that need a closer look: quote, backslash, control characters, anything beyond ASCII. */
-static bool plain(unsigned char c) {
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
-}
-
-#define EACH_BYTE 0x0101010101010101ull
-#define HIGH_BITS 0x8080808080808080ull
-
-/* True if all eight bytes are plain. (w ^ c) - 1 borrows into the high bit exactly where a byte equals c, or below such
- * a byte; so a zero result is a proof, and anything else is checked byte by byte. */
-static bool plain_word(const char *p) {
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    uint64_t quote = (w ^ (EACH_BYTE * '"')) - EACH_BYTE;
-    uint64_t backslash = (w ^ (EACH_BYTE * '\\')) - EACH_BYTE;
-    uint64_t control = w - EACH_BYTE * 0x20;
-    return ((w | quote | backslash | control) & HIGH_BITS) == 0;
-}
-
-/* Advances s->p to the first byte that is not plain, or the end. */
-static void skip_plain(scanner *s) {
-    while (s->end - s->p >= 8 && plain_word(s->p))
-        s->p += 8;
-    while (s->p < s->end && plain((unsigned char)*s->p))
-        s->p++;
-}
-
 /* Length of the two-byte or three-byte sequence at p if it is obviously valid, else 0: the common ones, inline. */
 static size_t common_sequence(const char *p, size_t n) {
     const unsigned char *u = (const unsigned char *)p;
@@ -147,7 +120,7 @@ static kit_status scan_string(scanner *s, key_slice *out_slice) {
     const char *open = s->p++;
     bool escaped = false;
     for (;;) {
-        skip_plain(s);
+        s->p = json_find_special(s->p, s->end, JSON_HIGH_BITS);
         if (s->p >= s->end) return fail_at(s, s->end, "a closing quote");
         unsigned char c = (unsigned char)*s->p;
         if (c == '"') break;

@@ -18,20 +18,6 @@ static void skip_blanks(kit_json_walk *w) {
 
 /* ---- Strings */
 
-#define EACH_BYTE 0x0101010101010101ull
-#define HIGH_BITS 0x8080808080808080ull
-
-/* True if none of eight bytes is a quote, a backslash or a control character. A byte below n borrows in w - n, and had
- * no high bit of its own; beyond the first such byte the mask may have false positives, never false negatives. */
-static bool plain_word(const char *p) {
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    uint64_t quote = w ^ (EACH_BYTE * '"'), backslash = w ^ (EACH_BYTE * '\\');
-    uint64_t found =
-        ((quote - EACH_BYTE) & ~quote) | ((backslash - EACH_BYTE) & ~backslash) | ((w - EACH_BYTE * 0x20) & ~w);
-    return (found & HIGH_BITS) == 0;
-}
-
 static bool is_hex(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
@@ -52,10 +38,7 @@ static kit_status skip_escape(kit_json_walk *w, kolm_error_t *err) {
 static kit_status skip_string(kit_json_walk *w, bool *out_escaped, kolm_error_t *err) {
     w->p++;
     for (;;) {
-        while (w->end - w->p >= 8 && plain_word(w->p))
-            w->p += 8;
-        while (w->p < w->end && *w->p != '"' && *w->p != '\\' && (unsigned char)*w->p >= 0x20)
-            w->p++;
+        w->p = json_find_special(w->p, w->end, 0);
         if (w->p >= w->end) return fail_at(w, w->end, "a closing quote", err);
         if (*w->p == '"') break;
         if (*w->p != '\\') return fail_at(w, w->p, "no raw control character in text", err);

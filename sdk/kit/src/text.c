@@ -110,7 +110,13 @@ static bool turns_direction(const unsigned char *p) {
 
 /* Number of leading bytes that stay unchanged whatever follows. */
 static size_t plain_length(const char *bytes, size_t length) {
+    const uint64_t each = 0x0101010101010101ull;
     size_t n = 0;
+    for (uint64_t word; length - n >= 8; n += 8) {
+        memcpy(&word, bytes + n, sizeof word);
+        /* Zero is a proof: without high bits a sum does not carry and a difference does not borrow. */
+        if ((word | (word + each) | (word - each * 0x20)) & (each << 7)) break;
+    }
     while (n < length && bytes[n] >= 0x20 && bytes[n] < 0x7F)
         n++;
     return n;
