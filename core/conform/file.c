@@ -2,11 +2,10 @@
 /* What a plugin exports, read from its dynamic symbol table by libelf. */
 #include "conform/conform.h"
 #include "host/host.h"
+#include "lazy/lazy.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <gelf.h>
-#include <libelf.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -54,16 +53,16 @@ static const char *name_of_type(unsigned type) {
     }
 }
 
-static bool read_symbols(Elf *elf, exports *found) {
+static bool read_symbols(const lazy_table *lazy, Elf *elf, exports *found) {
     Elf_Scn *section = NULL;
     GElf_Shdr header;
-    while ((section = elf_nextscn(elf, section)) != NULL) {
-        if (!gelf_getshdr(section, &header) || header.sh_type != SHT_DYNSYM || header.sh_entsize == 0) continue;
-        Elf_Data *data = elf_getdata(section, NULL);
+    while ((section = lazy->elf_nextscn(elf, section)) != NULL) {
+        if (!lazy->elf_header(section, &header) || header.sh_type != SHT_DYNSYM || header.sh_entsize == 0) continue;
+        Elf_Data *data = lazy->elf_data(section, NULL);
         int count = data ? (int)(header.sh_size / header.sh_entsize) : 0;
         GElf_Sym symbol;
-        for (int i = 0; i < count && gelf_getsym(data, i, &symbol); i++)
-            add_symbol(found, &symbol, elf_strptr(elf, header.sh_link, symbol.st_name));
+        for (int i = 0; i < count && lazy->elf_symbol(data, i, &symbol); i++)
+            add_symbol(found, &symbol, lazy->elf_string(elf, header.sh_link, symbol.st_name));
         return data != NULL;
     }
     return false;
@@ -80,13 +79,16 @@ static bool is_read(check *c, int reason) {
 void check_exports(check *c) {
     exports found = {0};
     struct stat info;
+    const lazy_table *lazy = NULL;
+    kolm_error_t err = KIT_ERROR_INIT;
+    if (!check_called(c, lazy_get(&lazy, &err), &err)) return;
     errno = 0;
     /* Non-blocking: it may be a pipe, which no earlier rule has excluded. */
     int fd = open(c->options->plugin, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    Elf *elf = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && elf_version(EV_CURRENT) != EV_NONE
-                   ? elf_begin(fd, ELF_C_READ, NULL)
+    Elf *elf = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && lazy->elf_version(EV_CURRENT) != EV_NONE
+                   ? lazy->elf_begin(fd, ELF_C_READ, NULL)
                    : NULL;
-    bool is_elf = elf && elf_kind(elf) == ELF_K_ELF, has_symbols = is_elf && read_symbols(elf, &found);
+    bool is_elf = elf && lazy->elf_kind(elf) == ELF_K_ELF, has_symbols = is_elf && read_symbols(lazy, elf, &found);
     if (!is_read(c, errno))
         check_skip(c, "it could not be read");
     else if (!is_elf)
@@ -99,6 +101,6 @@ void check_exports(check *c) {
         check_fail(c, "%s is %s, and not a data object", KOLM_BACKEND_SYMBOL, name_of_type(found.type));
     else if (found.count > 1)
         check_fail(c, "it also exports %s: build with -fvisibility=hidden", found.others);
-    if (elf) elf_end(elf);
+    if (elf) lazy->elf_end(elf);
     if (fd >= 0) close(fd);
 }

@@ -122,11 +122,16 @@ static kit_status find_build(host_places *places, const char *self, kolm_error_t
     return status;
 }
 
+/* self: the directory of this executable, "" if unknown. */
+static void prefix_of(const char *self, char prefix[PATH_MAX]) {
+    kit_copy(prefix, PATH_MAX, self);
+    if (!cut_suffix(prefix, HOST_BINDIR)) kit_copy(prefix, PATH_MAX, HOST_PREFIX);
+}
+
 static kit_status find_installed(host_places *places, const char *self, kolm_error_t *err) {
     char prefix[PATH_MAX];
     char *backends = NULL;
-    kit_copy(prefix, sizeof prefix, self);
-    if (!cut_suffix(prefix, HOST_BINDIR)) kit_copy(prefix, sizeof prefix, HOST_PREFIX);
+    prefix_of(self, prefix);
     KIT_TRY(under(prefix, HOST_LIBEXECDIR "/kolm-host", &places->program, err));
     KIT_TRY(under(prefix, HOST_TRAINERDIR, &places->trainer, err));
     KIT_TRY(under(prefix, HOST_BACKENDDIR, &backends, err));
@@ -149,6 +154,26 @@ kit_status host_places_own(host_places *places, kolm_error_t *err) {
     own_directory(self);
     if (self[0]) KIT_TRY(find_build(places, self, err));
     return places->program ? KOLM_OK : find_installed(places, self, err);
+}
+
+kit_status host_own_file(const char *room, const char *name, char **out_path, kolm_error_t *err) {
+    char self[PATH_MAX], root[PATH_MAX], build[80];
+    char *directory = NULL, *path = NULL;
+    kit_status status;
+    own_directory(self);
+    kit_copy(root, sizeof root, self);
+    if (cut_build(root)) {
+        kit_format(build, sizeof build, "core/%s", room);
+        status = kit_path_join(root, build, &directory, err);
+    } else {
+        prefix_of(self, root);
+        status = under(root, HOST_LIBEXECDIR, &directory, err);
+    }
+    if (status == KOLM_OK) status = kit_path_join(directory, name, &path, err);
+    if (status == KOLM_OK) status = host_trust_file(path, out_path, NULL, NULL, err);
+    free(directory);
+    free(path);
+    return status;
 }
 
 void host_places_free(host_places *places) {

@@ -200,6 +200,9 @@ kit_status host_plugin_digest(const host_backend *row, char out_sha256[KIT_SHA25
  * out_fd (may be NULL) the open descriptor (close-on-exec); out_identity may be NULL. */
 kit_status host_trust_file(const char *path, char **out_real, int *out_fd, host_file_identity *out_identity,
                            kolm_error_t *err) KIT_MUST_USE;
+/* The real path of a file that was installed with kolm in its own directory, LIBEXEC/kolm/NAME; in a build tree
+ * BUILD/core/ROOM/NAME. The rule above applies. For the caller to free. */
+kit_status host_own_file(const char *room, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 kit_status host_trust_directory(const char *path, char **out_real, kolm_error_t *err) KIT_MUST_USE;
 /* The same rule for other files than backends. otherwise ends the remedy: "chmod go-w '/x', or set KOLM_HOME to another
  * directory". */

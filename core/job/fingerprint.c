@@ -4,9 +4,9 @@
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/text.h"
+#include "lazy/lazy.h"
 
 #include <string.h>
-#include <utf8proc.h>
 
 #define SHINGLE_BYTES 5u
 #define SHINGLE_MASK ((1ull << (8 * SHINGLE_BYTES)) - 1)
@@ -92,9 +92,9 @@ unsigned job_sketch_likeness(const uint8_t a[JOB_SKETCH_BYTES], const uint8_t b[
 typedef enum kind { KEEP, BLANK, LEAVE_OUT } kind;
 
 /* The kind of a character after folding and decomposition. */
-static kind kind_of(uint32_t point, bool punctuation) {
+static kind kind_of(uint32_t point, utf8proc_category_t category, bool punctuation) {
     if (point == '\'' || point == 0x2018 || point == 0x2019 || point == 0x02BC) return punctuation ? KEEP : LEAVE_OUT;
-    switch (utf8proc_category((utf8proc_int32_t)point)) {
+    switch (category) {
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
@@ -136,6 +136,7 @@ static const char *ascii_table(bool punctuation) {
 }
 
 typedef struct normaliser {
+    const lazy_table *lazy; /* NULL before the first character that is not ASCII */
     kit_sha256 *sha;
     sketcher *sketch; /* NULL: not needed */
     kolm_error_t *err;
@@ -165,26 +166,26 @@ static kit_status emit(normaliser *n, const char *bytes, size_t length) {
 }
 
 static kit_status emit_point(normaliser *n, uint32_t point) {
-    kind what = kind_of(point, n->punctuation);
+    utf8proc_category_t category = n->lazy->utf8_category((utf8proc_int32_t)point);
+    kind what = kind_of(point, category, n->punctuation);
     /* Decomposing a standalone accent gives a mark without a letter. */
-    bool loose =
-        (n->blank || n->bytes + n->used == 0) && utf8proc_category((utf8proc_int32_t)point) == UTF8PROC_CATEGORY_MN;
+    bool loose = (n->blank || n->bytes + n->used == 0) && category == UTF8PROC_CATEGORY_MN;
     if (what == BLANK) n->blank = true;
     if (what != KEEP || loose) return KOLM_OK;
     utf8proc_uint8_t bytes[4];
-    utf8proc_ssize_t length = utf8proc_encode_char((utf8proc_int32_t)point, bytes);
+    utf8proc_ssize_t length = n->lazy->utf8_encode((utf8proc_int32_t)point, bytes);
     return emit(n, (const char *)bytes, (size_t)length);
 }
 
 /* Length of the run of non-ASCII characters at text to decompose at once: up to the next ASCII character, which begins
  * a new unit. A longer run is cut to what fits, not between a letter and its marks if possible. */
-static size_t wide_run(const char *text, size_t length) {
+static size_t wide_run(const lazy_table *lazy, const char *text, size_t length) {
     size_t end = 0, good = 0;
     while (end < length && (text[end] & 0x80) != 0) {
         size_t bytes = 1;
         uint32_t point = kit_utf8_next(text + end, length - end, &bytes);
         if (end + bytes > WIDE_RUN) return good > 0 ? good : end;
-        if (utf8proc_get_property((utf8proc_int32_t)point)->combining_class == 0) good = end;
+        if (lazy->utf8_property((utf8proc_int32_t)point)->combining_class == 0) good = end;
         end += bytes;
     }
     return end;
@@ -193,8 +194,8 @@ static size_t wide_run(const char *text, size_t length) {
 static kit_status normalise_wide(normaliser *n, const char *text, size_t length) {
     utf8proc_int32_t points[WIDE_POINTS];
     utf8proc_ssize_t count =
-        utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, points, WIDE_POINTS,
-                           UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
+        n->lazy->utf8_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, points, WIDE_POINTS,
+                                UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
     if (count < 0 || count > (utf8proc_ssize_t)WIDE_POINTS) /* cannot happen: the text is valid, and there is room */
         return kit_fail(n->err, KOLM_E_INTERNAL, "report this", "a text could not be normalised");
     for (utf8proc_ssize_t i = 0; i < count; i++)
@@ -206,7 +207,8 @@ static kit_status normalise(normaliser *n, const char *text, size_t length) {
     const char *table = ascii_table(n->punctuation);
     for (size_t i = 0; i < length;) {
         if ((text[i] & 0x80) != 0) {
-            size_t run = wide_run(text + i, length - i);
+            if (n->lazy == NULL) KIT_TRY(lazy_get(&n->lazy, n->err));
+            size_t run = wide_run(n->lazy, text + i, length - i);
             KIT_TRY(normalise_wide(n, text + i, run));
             i += run;
             continue;
@@ -282,13 +284,12 @@ kit_status job_label_key(kit_sha256 *sha, const char *text, size_t length, const
 
 /* ---- Spaces around a label */
 
-/* White space, and invisible characters like it: a zero width space, a byte order mark. Other control characters are
- * not blanks.
- */
+/* White space (the property White_Space of Unicode 15, which is the same in all versions since 6.3), and invisible
+ * characters like it: a zero width space, a byte order mark. Other control characters are not blanks. */
 static bool is_blank(uint32_t point) {
-    if ((point >= 9 && point <= 13) || point == 0x85 || point == 0x200B || point == 0xFEFF) return true;
-    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)point);
-    return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
+    return (point >= 9 && point <= 13) || point == ' ' || point == 0x85 || point == 0xA0 || point == 0x1680 ||
+           (point >= 0x2000 && point <= 0x200B) || point == 0x2028 || point == 0x2029 || point == 0x202F ||
+           point == 0x205F || point == 0x3000 || point == 0xFEFF;
 }
 
 void job_label_trim(const char **text, size_t *length) {

@@ -2,13 +2,12 @@
 /* Detects formats by their first bytes; decompresses gzip and zstd as a stream. */
 #include "job/source.h"
 
+#include "lazy/lazy.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
-#include <zstd_errors.h>
 
 #define CHUNK (64u * 1024)
 #define WINDOW_LOG_MAX 27 /* zstd: 128 MiB, the default limit of the zstd program */
@@ -19,6 +18,7 @@ struct job_bytes {
     int fd;
     const volatile sig_atomic_t *cancel;
     packing packing;
+    const lazy_table *lazy; /* NULL: PLAIN */
     z_stream gzip;
     ZSTD_DStream *zstd;
     bool open;  /* inside a member or frame */
@@ -141,7 +141,8 @@ static kit_status next_member(job_bytes *bytes, bool *out_end, kolm_error_t *err
     if ((unsigned char)bytes->data[bytes->at] != 0x1F)
         return damaged("gzip", "other bytes follow the last member", err);
     bytes->open = true;
-    return inflateReset(&bytes->gzip) == Z_OK ? KOLM_OK : damaged("gzip", "no further member can be read", err);
+    return bytes->lazy->inflate_reset(&bytes->gzip) == Z_OK ? KOLM_OK
+                                                            : damaged("gzip", "no further member can be read", err);
 }
 
 static kit_status inflate_some(job_bytes *bytes, char *out, size_t capacity, size_t *out_got, kolm_error_t *err) {
@@ -150,7 +151,7 @@ static kit_status inflate_some(job_bytes *bytes, char *out, size_t capacity, siz
     z->avail_out = (uInt)capacity;
     z->next_in = (unsigned char *)bytes->data + bytes->at;
     z->avail_in = (uInt)(bytes->end - bytes->at);
-    int result = inflate(z, Z_NO_FLUSH);
+    int result = bytes->lazy->inflate(z, Z_NO_FLUSH);
     bytes->at = bytes->end - z->avail_in;
     *out_got = capacity - z->avail_out;
     if (result == Z_STREAM_END) bytes->open = false;
@@ -161,16 +162,16 @@ static kit_status inflate_some(job_bytes *bytes, char *out, size_t capacity, siz
 static kit_status decompress_some(job_bytes *bytes, char *out, size_t capacity, size_t *out_got, kolm_error_t *err) {
     ZSTD_inBuffer in = {.src = bytes->data, .size = bytes->end, .pos = bytes->at};
     ZSTD_outBuffer room = {.dst = out, .size = capacity};
-    size_t result = ZSTD_decompressStream(bytes->zstd, &room, &in);
+    size_t result = bytes->lazy->zstd_decompress(bytes->zstd, &room, &in);
     bytes->at = in.pos;
     *out_got = room.pos;
     bytes->open = result != 0;
-    if (!ZSTD_isError(result)) return KOLM_OK;
-    if (ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge)
+    if (!bytes->lazy->zstd_is_error(result)) return KOLM_OK;
+    if (bytes->lazy->zstd_error_code(result) == ZSTD_error_frameParameter_windowTooLarge)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "unpack it on the way: zstd -dc --long=31 FILE | kolm ... with - as the file",
                         "the zstd data need more than 128 MiB of memory to be unpacked");
-    return damaged("zstd", ZSTD_getErrorName(result), err);
+    return damaged("zstd", bytes->lazy->zstd_error_name(result), err);
 }
 
 /* Both libraries may consume input without producing output, and vice versa. */
@@ -227,17 +228,20 @@ static kit_status sniff(job_bytes *bytes, const char *path, kolm_error_t *err) {
 }
 
 static kit_status start(job_bytes *bytes, kolm_error_t *err) {
-    bytes->packing = packing_of(bytes);
+    const packing found = packing_of(bytes);
     bytes->open = true;
-    bool good = true;
-    if (bytes->packing == GZIP) good = inflateInit2(&bytes->gzip, 16 + MAX_WBITS) == Z_OK;
-    if (bytes->packing == ZSTD) {
-        bytes->zstd = ZSTD_createDStream();
+    if (found == PLAIN) return KOLM_OK;
+    KIT_TRY(lazy_get(&bytes->lazy, err));
+    bool good;
+    if (found == GZIP) {
+        good = bytes->lazy->inflate_init2(&bytes->gzip, 16 + MAX_WBITS, ZLIB_VERSION, (int)sizeof bytes->gzip) == Z_OK;
+    } else {
+        bytes->zstd = bytes->lazy->zstd_create();
         good = bytes->zstd != NULL &&
-               !ZSTD_isError(ZSTD_DCtx_setParameter(bytes->zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX));
+               !bytes->lazy->zstd_is_error(bytes->lazy->zstd_set(bytes->zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX));
     }
+    if (good) bytes->packing = found;
     if (good) return KOLM_OK;
-    if (bytes->packing == GZIP) bytes->packing = PLAIN; /* nothing to free */
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                     "out of memory while unpacking data");
 }
@@ -262,7 +266,7 @@ kit_status job_bytes_open(int fd, const char *path, const volatile sig_atomic_t 
 
 void job_bytes_close(job_bytes *bytes) {
     if (bytes == NULL) return;
-    if (bytes->packing == GZIP) inflateEnd(&bytes->gzip);
-    ZSTD_freeDStream(bytes->zstd);
+    if (bytes->packing == GZIP) bytes->lazy->inflate_end(&bytes->gzip);
+    if (bytes->zstd != NULL) bytes->lazy->zstd_free(bytes->zstd);
     free(bytes);
 }

@@ -6,6 +6,7 @@
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
+#include "lazy/lazy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <utf8proc.h>
 
 #define LINE_MAX_BYTES (64u << 20)
 #define BINS 1000                           /* of likeness */
@@ -24,6 +24,7 @@
 _Static_assert(REPORT_MISTAKES_MAX < 32, "a bit of asked for each text");
 
 typedef struct finder {
+    const lazy_table *lazy;
     uint32_t *rows;  /* rows with a feature in this bucket */
     uint32_t *asked; /* the texts that have it, one bit each */
     uint32_t *features;
@@ -58,8 +59,8 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static bool is_letter(utf8proc_int32_t c) {
-    switch (utf8proc_category(c)) {
+static bool is_letter(const finder *f, utf8proc_int32_t c) {
+    switch (f->lazy->utf8_category(c)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
@@ -82,7 +83,7 @@ static void put_characters(finder *f, const utf8proc_int32_t *at, size_t count) 
     uint64_t word = 0;
     uint64_t last[2] = {' ', ' '};
     for (size_t i = 0; i <= count; i++) {
-        const bool inside = i < count && is_letter(at[i]);
+        const bool inside = i < count && is_letter(f, at[i]);
         const uint64_t c = inside ? (uint64_t)at[i] : ' ';
         if (inside)
             word = (word ^ c) * prime + 1;
@@ -105,15 +106,16 @@ static kit_status take_features(finder *f, const char *text, kolm_error_t *err) 
     size_t length = strnlen(text, NEAR_TEXT_BYTES);
     length = kit_utf8_valid(text, length); /* may have been cut inside a character */
     f->feature_count = 0;
+    KIT_TRY(lazy_get(&f->lazy, err));
     utf8proc_ssize_t room =
-        utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, NULL, 0, options);
+        f->lazy->utf8_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, NULL, 0, options);
     if (room <= 0)
         return room == 0 ? KOLM_OK
-                         : kit_fail(err, KOLM_E_INTERNAL, "", "cannot normalise a text: %s", utf8proc_errmsg(room));
+                         : kit_fail(err, KOLM_E_INTERNAL, "", "cannot normalise a text: %s", f->lazy->utf8_error(room));
     utf8proc_int32_t *characters = malloc(((size_t)room + 1) * sizeof *characters);
     if (characters == NULL) return kit_no_memory(err);
-    room = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, characters, room, options);
-    if (room > 0) room = utf8proc_normalize_utf32(characters, room, options);
+    room = f->lazy->utf8_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, characters, room, options);
+    if (room > 0) room = f->lazy->utf8_normalize(characters, room, options);
     if (room > 0) put_characters(f, characters, (size_t)room);
     free(characters);
     qsort(f->features, f->feature_count, sizeof *f->features, by_value);

@@ -21,7 +21,9 @@ def setUpModule():
     prefix = tempfile.mkdtemp(prefix="kolm-prefix-")
     unittest.addModuleCleanup(shutil.rmtree, prefix, True)
     KOLM = os.path.join(prefix, "bin", "kolm")
-    for source, target in ((BUILT_KOLM, KOLM), (BUILT_HOST, os.path.join(prefix, LIBEXEC, "kolm-host"))):
+    own = os.path.join(prefix, LIBEXEC)
+    lazy = os.path.join(os.path.dirname(BUILT_HOST), "..", "lazy", "kolm-lazy.so")
+    for source, target in ((BUILT_KOLM, KOLM), (BUILT_HOST, os.path.join(own, "kolm-host")), (lazy, os.path.join(own, "kolm-lazy.so"))):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copy(source, target)
         os.chmod(target, 0o755)

@@ -27,7 +27,9 @@ class Tree:
     def __init__(self):
         self.prefix = tempfile.mkdtemp(prefix="kolm-prefix-")
         self.kolm = os.path.join(self.prefix, "bin", "kolm")
-        for source, target in ((BUILT_KOLM, self.kolm), (BUILT_HOST, os.path.join(self.prefix, LIBEXEC, "kolm-host"))):
+        own = os.path.join(self.prefix, LIBEXEC)
+        self.lazy = os.path.join(own, "kolm-lazy.so")
+        for source, target in ((BUILT_KOLM, self.kolm), (BUILT_HOST, os.path.join(own, "kolm-host")), (os.path.join(BUILD, "core", "lazy", "kolm-lazy.so"), self.lazy)):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy(source, target)
             os.chmod(target, 0o755)

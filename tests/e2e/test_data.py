@@ -127,6 +127,25 @@ class Archives(Case):
         self.assert_error(self.compile(data="rows.xlsx", code=6), "rows.xlsx is a spreadsheet")
         self.assertEqual(self.jobs(), [])
 
+    def test_a_part_of_kolm_that_is_missing_or_old(self):
+        """kolm-lazy.so, which unpacks: what does not need it works without it."""
+        self.write("rows.gz", gzip.compress(jsonl(tickets(300))))
+        self.addCleanup(os.rename, harness.TREE.lazy + ".kept", harness.TREE.lazy)
+        os.rename(harness.TREE.lazy, harness.TREE.lazy + ".kept")
+        self.assert_error(self.compile("--force", data="rows.gz", code=6), "kolm-lazy.so is missing", "install kolm again")
+        self.write("rows.jsonl", jsonl(tickets(300)))
+        self.compile("--force", data="rows.jsonl")
+        with open(harness.TREE.lazy + ".kept", "rb") as file:
+            content = file.read()
+        version = self.kolm("--version").out.split()[1].encode()
+        self.assertEqual(content.count(b"\0" + version + b"\0"), 1)
+        with open(harness.TREE.lazy, "wb") as file:
+            file.write(content.replace(b"\0" + version + b"\0", b"\0" + b"9" + version[1:] + b"\0"))
+        self.assert_error(self.compile("--force", data="rows.gz", code=6), "is not of kolm " + version.decode(), "start kolm again")
+        with open(harness.TREE.lazy, "w") as file:
+            file.write("x")
+        self.assert_error(self.compile("--force", data="rows.gz", code=6), "cannot load a part of kolm", "install kolm again")
+
     def test_a_line_without_end_ends_soon(self):
         self.assert_error(self.compile(data="/dev/zero", code=6), "/dev/zero")
         self.assert_nothing_left()

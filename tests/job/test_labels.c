@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is excluded before a training: leaks into the evaluation, contradictions, labels that look alike. */
 #include "groups_fixture.h"
+#include "job/fingerprint.h"
+
+#include <utf8proc.h>
 
 /* ---- An evaluation file */
 
@@ -127,6 +130,24 @@ END_TEST
 
 /* ---- Labels */
 
+/* Our list of blanks is the separators of Unicode, as in utf8proc, and some control characters. */
+START_TEST(every_separator_is_trimmed) {
+    for (uint32_t point = 1; point < 0x110000; point++) {
+        if (point == 0xD800) point = 0xE000;
+        utf8proc_uint8_t bytes[8];
+        size_t width = (size_t)utf8proc_encode_char((utf8proc_int32_t)point, bytes);
+        bytes[width] = 'x';
+        const char *text = (const char *)bytes;
+        size_t length = width + 1;
+        job_label_trim(&text, &length);
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)point);
+        bool separator = category >= UTF8PROC_CATEGORY_ZS && category <= UTF8PROC_CATEGORY_ZP;
+        bool control = (point >= 9 && point <= 13) || point == 0x85 || point == 0x200B || point == 0xFEFF;
+        ck_assert_msg(length == (separator || control ? 1 : width + 1), "U+%04X", point);
+    }
+}
+END_TEST
+
 START_TEST(blanks_are_no_part_of_a_label) {
     static const char data[] =
         ROW("1", "a") ROW("2", " a") ROW("3", "a\\t") ROW("4", "\\u00a0a") ROW("5", "b") ROW("6", "b ") ROW("7", "b\\n")
@@ -229,6 +250,7 @@ int main(void) {
     tcase_add_test(tests, contradictions_follow_the_rule);
     tcase_add_test(tests, the_majority_is_what_is_learned);
     tcase_add_test(tests, contradictions_can_be_refused);
+    tcase_add_test(tests, every_separator_is_trimmed);
     tcase_add_test(tests, blanks_are_no_part_of_a_label);
     tcase_add_test(tests, labels_that_look_alike_are_named);
     suite_add_tcase(suite, tests);

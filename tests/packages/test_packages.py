@@ -62,7 +62,7 @@ class Tags(unittest.TestCase):
             # the embedded engine for machines without kolm, and the worker of an endpoint
             more = {"local-cpu": ["kolm-linear"], "runpod": ["kolm_worker.py"]}.get(name, [])
             self.assertEqual(sorted(os.path.basename(f) for f in parts["backend-" + name]), sorted([name + ".json", name + ".so"] + more))
-        self.assertEqual([os.path.basename(f) for f in parts["runtime"]], ["kolm", "kolm-host"])
+        self.assertEqual([os.path.basename(f) for f in parts["runtime"]], ["kolm", "kolm-host", "kolm-lazy.so"])
 
 
 class Spec(unittest.TestCase):
