@@ -37,8 +37,10 @@ typedef struct fake_queue {
     queue_record records[QUEUE_ITEMS];
     size_t record_count;
     bool fetched;
-    int64_t send_ms;                          /* how long an upload or submission takes before it has its effect */
-    bool never_starts, strange_word, endless; /* what happens to a job */
+    int64_t send_ms;                 /* how long an upload or submission takes before it has its effect */
+    size_t check_parts, fetch_parts; /* calls that succeed before the one that completes the check or the fetch */
+    int64_t part_ms;                 /* how long each of these takes */
+    bool never_starts, strange_word, endless;                 /* what happens to a job */
     int64_t find_back, cancel_back, remove_back, record_back; /* until then these fail; record: the ends */
     size_t calls, dies_at;                                    /* kolm is killed in that call; 0: never */
     bool dies_after, dead;

@@ -256,6 +256,29 @@ START_TEST(test_calls_that_take_long) {
 }
 END_TEST
 
+/* Uploads and results in parts, each of which takes most of the time for which kolm is patient: that is not waiting. */
+START_TEST(test_parts_that_take_long) {
+    for (int check = 0; check < 2; check++) {
+        fake_queue f = {.check_parts = check ? 5 : 0, .fetch_parts = check ? 0 : 5, .part_ms = 200000};
+        kit_queue q = run(&f, (run_options){0});
+        ck_assert_msg(q.state == KIT_QUEUE_GONE && q.error.code == KOLM_OK && f.fetched, "%s", q.error.text);
+    }
+}
+END_TEST
+
+/* Calls that succeed, one after the other, and nothing is ever done. */
+START_TEST(test_parts_without_end) {
+    for (int check = 0; check < 2; check++) {
+        fake_queue f = {.check_parts = check ? SIZE_MAX : 0, .fetch_parts = check ? 0 : SIZE_MAX, .part_ms = 100};
+        kit_queue q = run(&f, (run_options){0});
+        ck_assert(q.state == KIT_QUEUE_GONE && q.error.code == KOLM_E_DEADLINE_EXCEEDED && !f.fetched);
+        ck_assert_ptr_nonnull(
+            strstr(q.error.text, check ? "did not accept the uploaded rows" : "did not return the results"));
+        ck_assert_int_lt(f.now, 1000000 + 2 * 300000);
+    }
+}
+END_TEST
+
 /* The list fails for a minute, longer than a new job may stay invisible: the job does not count as absent. */
 START_TEST(test_find_is_away) {
     fake_queue f = {.find_back = 1000000 + 60000};
@@ -394,6 +417,8 @@ int main(void) {
     tcase_add_test(machine, test_price_and_permission);
     tcase_add_test(machine, test_lost_answer_that_submitted);
     tcase_add_test(machine, test_calls_that_take_long);
+    tcase_add_test(machine, test_parts_that_take_long);
+    tcase_add_test(machine, test_parts_without_end);
     tcase_add_test(machine, test_find_is_away);
     tcase_add_test(machine, test_cancel_that_does_not_take);
     tcase_add_test(machine, test_starts_and_words);

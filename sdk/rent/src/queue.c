@@ -60,7 +60,7 @@ static void remember(kit_queue *q, const kit_queue_look *seen) {
     q->found = true;
 }
 
-/* Since the last call that brought something, or since the state began. */
+/* Since the last call that brought something, or since the state began; without the time of calls that did a part. */
 static bool out_of_patience(const kit_queue *q, int64_t now) {
     return passed(now, q->good_ms, or_else(q->plan->give_up_ms, 1800000));
 }
@@ -226,6 +226,7 @@ static kit_queue_state step_uploading(kit_queue *q, int64_t now, kolm_error_t *e
     if (got && p->journal->handle(p->journal_user, q->files_name, q->files, err) != KOLM_OK) return fail(q, now, err);
     if (status == KOLM_OK && done) return enter(q, KIT_QUEUE_UPLOADED, now);
     if (status != KOLM_OK && !(may_pass(status) && q->files[0] != '\0')) return fail(q, now, err);
+    q->did_part = status == KOLM_OK;
     if (got) return q->state; /* the next call may come at once */
     if (!out_of_patience(q, now)) return later(q, now);
     if (status == KOLM_OK)
@@ -417,6 +418,7 @@ static kit_queue_state step_done(kit_queue *q, int64_t now, bool cancel, kolm_er
         (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "fetch it at the provider", "%s did not return the results of %s",
                        q->plan->provider->name, q->handle);
     if (out_of_patience(q, now) || !(status == KOLM_OK || may_pass(status))) return ended_badly(q, now, err);
+    q->did_part = status == KOLM_OK;
     return later(q, now);
 }
 
@@ -500,7 +502,9 @@ void kit_queue_step(kit_queue *queue, int64_t now_ms, bool cancel) {
     /* these calls may have taken minutes: what they created may be newer than their start, and not visible yet */
     if (queue->uploading) queue->sent_ms = now_ms;
     if (queue->submitting) queue->asked_ms = now_ms;
-    queue->uploading = queue->submitting = false;
+    /* to send much takes long, and is not waiting */
+    if (queue->did_part && now_ms > queue->due_ms) queue->good_ms += now_ms - queue->due_ms;
+    queue->uploading = queue->submitting = queue->did_part = false;
     queue->due_ms = now_ms;
     (void)step(queue, now_ms, cancel, &err);
     if (err.code == KOLM_E_UNAUTHENTICATED || err.code == KOLM_E_PERMISSION_DENIED)

@@ -152,7 +152,8 @@ typedef struct kit_queue_plan {
     uint64_t deadline_ms;      /* from the first step; 0: none */
     uint64_t start_ms;         /* from submission until it runs; 0: 2 h */
     uint64_t unknown_ms;       /* longest time with an unknown status or without an answer; 0: 30 min */
-    uint64_t give_up_ms;       /* for uploading, fetching, cancelling, removing, finding; 0: 30 min */
+    uint64_t give_up_ms;       /* for uploading and fetching, not counting calls that succeed, and for cancelling,
+                                  removing, finding; 0: 30 min */
     uint64_t poll_ms;          /* mean polling interval of the first minute, four times that later; 0: 5 s */
     uint64_t settle_ms;        /* overrides the provider's; 0: no override */
 } kit_queue_plan;
@@ -183,6 +184,7 @@ typedef struct kit_queue {
     bool log_next;
     bool uploading;
     bool submitting;
+    bool did_part;
     int64_t begun_ms;
     int64_t since_ms;
     int64_t asked_ms;
