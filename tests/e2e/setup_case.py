@@ -6,7 +6,10 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import unittest
 import zipfile
 
@@ -14,12 +17,55 @@ import harness
 
 NAME = "test-word"
 PYTHON = os.path.realpath(sys.executable)
+# In place of PYTHON, for tests that are not about pip: environments of this one find pip in a directory, compiled. In its wheel, pip is
+# compiled each time that it starts, which takes three quarters of a setup.
+QUICK = None
+QUICK_PYTHON = """#!%s -IB
+import os, sys
+driver, sys.argv[:] = sys.argv[4], ["-c", *sys.argv[5:]]
+sys.executable = os.path.abspath(__file__)
+exec(driver)
+if sys.argv[1] == "venv":
+    (packages,) = (path for path, _, _ in os.walk(os.path.join(sys.argv[2], "lib")) if path.endswith("/site-packages"))
+    with open(os.path.join(packages, "quick.pth"), "w") as file:
+        file.write(%r)
+"""
 
 
 def setUpModule():
+    global QUICK
     if not importlib.util.find_spec("ensurepip") or not importlib.util.find_spec("venv"):
         raise unittest.SkipTest("python3-venv is not installed")
     harness.set_up_tree()
+    QUICK = make_quick()
+
+
+def bundled_pip():
+    """The wheel of pip that this Python brings; None if there is none."""
+    for place in (os.path.join(os.path.dirname(importlib.util.find_spec("ensurepip").origin), "_bundled"), "/usr/share/python-wheels"):
+        for name in os.listdir(place) if os.path.isdir(place) else ():
+            if name.startswith("pip-"):
+                return os.path.join(place, name)
+    return None
+
+
+def make_quick():
+    wheel = bundled_pip()
+    if wheel is None:
+        return PYTHON
+    made = tempfile.mkdtemp(prefix="kolm-quick-")
+    unittest.addModuleCleanup(shutil.rmtree, made, True)
+    packages, path = os.path.join(made, "packages"), os.path.join(made, "python3")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(packages, [name for name in file.namelist() if name.startswith("pip/")])
+    # An installation compiles what an installation imports.
+    words = ["install", "--no-index", "--no-cache-dir", "--no-compile", "--target", os.path.join(made, "installed"), wheel]
+    subprocess.run([PYTHON, "-I", "-c", "import runpy, sys; sys.path.insert(0, %r); runpy.run_module('pip', run_name='__main__', alter_sys=True)" % packages, *words],
+                   check=True, capture_output=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(QUICK_PYTHON % (PYTHON, packages + "\n"))
+    os.chmod(path, 0o755)
+    return path
 
 
 def sha256(path):
@@ -63,12 +109,14 @@ class Case(harness.Case):
             lines.append("%s==%s \\\n    --hash=sha256:%s\n" % (name, version, (hashes or {}).get(name) or sha256(path_of)))
         return self.write(path or os.path.join(self.plugins, NAME + ".lock.txt"), "".join(lines), mode)
 
-    def setup(self, *words, python=PYTHON, code=0, offline=True, **more):
+    def setup(self, *words, python="", code=0, offline=True, **more):
+        """python: QUICK if empty; None leaves the choice to kolm."""
+        python = QUICK if python == "" else python
         return self.kolm("compute", "setup", NAME, "--yes", *(("--from", self.wheels) if offline else ()),
                          *(("--python", python) if python else ()), *words, code=code, **more)
 
     def begin(self, *words):
-        return self.start("compute", "setup", NAME, "--yes", "--python", PYTHON, *words)
+        return self.start("compute", "setup", NAME, "--yes", "--python", QUICK, *words)
 
     def about(self):
         with open(os.path.join(self.runtime, "runtime.json"), encoding="utf-8") as file:

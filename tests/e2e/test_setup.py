@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """kolm compute setup: environments made from locks, with wheels made here. Needs no network."""
-import importlib.util
 import json
 import os
 import pty
@@ -11,7 +10,8 @@ import subprocess
 import sys
 
 import harness
-from setup_case import Case, NAME, PYTHON, setUpModule, sha256  # noqa: F401
+import setup_case
+from setup_case import Case, NAME, PYTHON, bundled_pip, setUpModule, sha256  # noqa: F401
 
 
 class Making(Case):
@@ -20,7 +20,7 @@ class Making(Case):
     def test_made_shown_kept_removed(self):
         self.lock(self.wheel(script=True), self.wheel("torch", "9.9"), head="# kolm: summary tiny things\n# kolm: python >=3.6,<4.0\n# kolm: note a word of care\n"
                   "# kolm: download-bytes 1500000\n# kolm: disk-bytes 2500000\n# kolm: index-url https://pypi.org/simple\n# kolm: of-a-later-kolm 1\n")
-        out = self.setup().out
+        out = self.setup(python=PYTHON).out
         for piece in ("tiny things", "2 packages", "about 2.5 MB", "a word of care", self.wheels, "is ready", "kolm compute test " + NAME):
             self.assertIn(piece, out)
         about = self.about()
@@ -52,18 +52,17 @@ class Making(Case):
         self.assertIn("nothing to remove", self.kolm("compute", "setup", NAME, "--remove").out)
 
     def test_pip_of_the_lock_comes_first(self):
-        bundled = [path for place in (os.path.join(os.path.dirname(importlib.util.find_spec("ensurepip").origin), "_bundled"), "/usr/share/python-wheels")
-                   if os.path.isdir(place) for path in (os.path.join(place, name) for name in os.listdir(place)) if os.path.basename(path).startswith("pip-")]
+        bundled = bundled_pip()
         if not bundled:
             self.skipTest("this Python brings no wheel of pip")
-        self.lock(shutil.copy(bundled[0], self.wheels), self.wheel(), hashes={"pip": "0" * 64})
+        self.lock(shutil.copy(bundled, self.wheels), self.wheel(), hashes={"pip": "0" * 64})
         self.fails(7, "pip", "is not the one that was pinned")
         log = self.read(os.path.join(self.partial, "pip.txt"))
         self.assertTrue(log.startswith(b"pip=="))
         self.assertEqual(log.count(b"\n"), 2)
-        self.lock(os.path.join(self.wheels, os.path.basename(bundled[0])), self.wheel())
-        self.setup()
-        self.assertEqual(self.about()["packages"]["pip"], os.path.basename(bundled[0]).split("-")[1])
+        self.lock(os.path.join(self.wheels, os.path.basename(bundled)), self.wheel())
+        self.setup(python=PYTHON)
+        self.assertEqual(self.about()["packages"]["pip"], os.path.basename(bundled).split("-")[1])
 
     def test_another_lock_replaces(self):
         self.lock(self.wheel())
@@ -99,7 +98,7 @@ class Making(Case):
         lock = self.lock(first)
         digest = sha256(lock)
         # The lock is read before Python is asked for its version.
-        python = self.write(os.path.join(self.dir, "python3"), "#!/bin/sh\ncp '%s' '%s'\nexec '%s' \"$@\"\n" % (other, lock, PYTHON), 0o755)
+        python = self.write(os.path.join(self.dir, "python3"), "#!/bin/sh\ncp '%s' '%s'\nexec '%s' \"$@\"\n" % (other, lock, setup_case.QUICK), 0o755)
         self.setup(python=python, env={"PATH": "/usr/bin:/bin"})
         self.assertNotEqual(sha256(lock), digest)
         self.assertEqual((self.about()["packages"]["tiny"], self.about()["lock_sha256"]), ("1.0", digest))
@@ -110,7 +109,7 @@ class Making(Case):
         name = "test-nb"
         self.add_backend(name, recipes=[{"name": "acme-nb", "base": "none", "outputs": "labels"}], formats=["acme-nb"])
         self.lock(self.wheel(script=True), path=os.path.join(self.plugins, name + ".lock.txt"))
-        words = ("compute", "setup", name, "--yes", "--from", self.wheels, "--python", PYTHON)
+        words = ("compute", "setup", name, "--yes", "--from", self.wheels, "--python", setup_case.QUICK)
         self.assertIn("is ready", self.kolm(*words).out)
         runtime = os.path.join(self.home, "runtimes", name)
         self.write_tickets(rows=60)
@@ -229,7 +228,7 @@ class Making(Case):
         # The first python3 is too old for the lock; a newer one with its version in its name is next to it.
         self.write(os.path.join(directory, "python3"), "#!%s\nprint('kolm-answer {\"version\": \"3.2.0\", \"major\": 3, \"minor\": 2, \"venv\": true}')\n" % PYTHON, 0o755)
         self.fails(2, "is Python 3.2.0", python=None, env={"PATH": directory})
-        os.symlink(PYTHON, os.path.join(directory, "python3.%d" % sys.version_info[1]))
+        os.symlink(setup_case.QUICK, os.path.join(directory, "python3.%d" % sys.version_info[1]))
         self.setup(python=None, env={"PATH": "relative:" + directory})
         self.assertEqual(self.about()["python"], "%d.%d.%d" % sys.version_info[:3])
 
