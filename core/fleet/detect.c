@@ -299,7 +299,7 @@ static void recall_all(kolm_session *session, fleet_registry *registry) {
     if (session_home(session, &home, &err) != KOLM_OK) return;
     fleet_detections_read(registry, home);
     /* Without a cache there is nothing to recall, and nothing (not even the random key) may be created. */
-    if (!registry->cache || !store_cache_key(home, random_key)) return;
+    if (!registry->cache.root || !store_cache_key(home, random_key)) return;
     if (!registry->credentials && store_credentials_read(home, &registry->credentials, &err) != KOLM_OK)
         registry->credentials = NULL;
     for (size_t i = 0; i < registry->count; i++) {

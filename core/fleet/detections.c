@@ -3,14 +3,13 @@
 #include "fleet/detections.h"
 #include "host/host.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 static void add_identity(kit_buf *text, const char *path, const host_file_identity *id) {
-    kit_buf_fmt(text, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n", path, id->device, id->inode,
-                id->size, id->modified_ns, id->changed_ns);
+    kit_buf_add(text, path, strlen(path) + 1);
+    kit_buf_add(text, (const char *)id, sizeof *id); /* five integers of 64 bits */
 }
 
 /* Adds a path under requires: a device node or a library may appear or disappear. */
@@ -97,7 +96,7 @@ static int by_name(const void *a, const void *b) {
 
 /* Sorts the entries by name for binary search. If out of memory, there is no cache, which only costs time. */
 static void index_cache(fleet_registry *registry) {
-    const cJSON *entries = kit_json_get(registry->cache, "entries"), *one;
+    const cJSON *entries = kit_json_get(registry->cache.root, "entries"), *one;
     size_t count = cJSON_IsObject(entries) ? (size_t)cJSON_GetArraySize(entries) : 0;
     registry->entries = calloc(count + 1, sizeof *registry->entries);
     if (!registry->entries) return;
@@ -107,9 +106,9 @@ static void index_cache(fleet_registry *registry) {
 }
 
 void fleet_detections_read(fleet_registry *registry, const store_home *home) {
-    if (registry->cache) return;
-    registry->cache = store_cache_read(home, FLEET_DETECTION_CACHE);
-    if (registry->cache) index_cache(registry);
+    if (registry->cache.root) return;
+    registry->cache = store_cache_tree(home, FLEET_DETECTION_CACHE);
+    if (registry->cache.root) index_cache(registry);
 }
 
 static const cJSON *entry_of(const fleet_registry *registry, const char *name) {

@@ -112,7 +112,7 @@ void fleet_registry_free(fleet_registry *registry) {
     free(registry->shadowed);
     free(registry->notes);
     free(registry->entries);
-    cJSON_Delete(registry->cache);
+    kit_json_tree_free(&registry->cache);
     store_credentials_free(registry->credentials);
     host_registry_free(registry->found);
     free(registry);

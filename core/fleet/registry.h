@@ -63,8 +63,8 @@ typedef struct fleet_registry {
     size_t count;
     fleet_shadowed *shadowed; /* plugins hidden by another one of the same name */
     size_t shadowed_count;
-    char *notes;  /* directories that could not be searched; may be NULL */
-    cJSON *cache; /* the detection cache as read; its entries by name: */
+    char *notes;         /* directories that could not be searched; may be NULL */
+    kit_json_tree cache; /* the detection cache as read; its entries by name: */
     const cJSON **entries;
     size_t entry_count;
     int64_t now;             /* seconds since 1970; the same for the whole command */

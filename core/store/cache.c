@@ -42,6 +42,19 @@ cJSON *store_cache_read(const store_home *home, const char *name) {
     return value;
 }
 
+kit_json_tree store_cache_tree(const store_home *home, const char *name) {
+    kit_buf path = {0}, text = {0};
+    kolm_error_t err = KIT_ERROR_INIT;
+    kit_json_tree tree = {0};
+    if (entry_path(home, name, ".json", &path) &&
+        kit_read_file(kit_buf_text(&path), STORE_CACHE_MAX, &text, &err) == KOLM_OK &&
+        kit_json_tree_read(kit_buf_text(&text), text.length, &tree, &err) == KOLM_OK && !cJSON_IsObject(tree.root))
+        kit_json_tree_free(&tree);
+    kit_buf_free(&path);
+    kit_buf_free(&text);
+    return tree;
+}
+
 static bool make_directory(const store_home *home) {
     kit_buf path = {0};
     kolm_error_t err = KIT_ERROR_INIT;

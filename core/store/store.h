@@ -103,6 +103,9 @@ const char *store_secret_tail(const char *secret);
 kit_status store_cache_path(const store_home *home, const char *name, char **out_path, kolm_error_t *err) KIT_MUST_USE;
 /* The parsed entry; NULL if there is none, or if it is unreadable, too large or not a JSON object. */
 cJSON *store_cache_read(const store_home *home, const char *name);
+/* The same as a tree that is read only; with a root of NULL instead. The caller must free it with
+ * kit_json_tree_free. */
+kit_json_tree store_cache_tree(const store_home *home, const char *name);
 /* Replaces the entry atomically, unless it is the same already; false on failure. */
 bool store_cache_write(const store_home *home, const char *name, const cJSON *value);
 bool store_cache_remove(const store_home *home, const char *name);

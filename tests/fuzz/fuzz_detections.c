@@ -36,10 +36,10 @@ static void check_kept(fleet_registry *registry, const store_home *home) {
     cJSON *before = fleet_detection_json(backend->detection), *after;
     fuzz_put_any("cache/" FLEET_DETECTION_CACHE ".json", NULL, 0);
     fleet_detections_keep(registry, home, keys);
-    cJSON_Delete(registry->cache);
-    registry->cache = store_cache_read(home, FLEET_DETECTION_CACHE);
+    kit_json_tree_free(&registry->cache);
+    registry->cache = store_cache_tree(home, FLEET_DETECTION_CACHE);
     forget(backend);
-    must(registry->cache != NULL && fleet_detection_recall(registry, backend, KEY));
+    must(registry->cache.root != NULL && fleet_detection_recall(registry, backend, KEY));
     after = fleet_detection_json(backend->detection);
     must(before != NULL && after != NULL && cJSON_Compare(before, after, true));
     cJSON_Delete(before);
@@ -55,10 +55,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         must(store_home_at(fuzz_directory(), &home, &err) == KOLM_OK && mkdir(fuzz_path("cache"), 0700) == 0);
     }
     fuzz_put("cache/" FLEET_DETECTION_CACHE ".json", data, size);
-    registry.cache = store_cache_read(home, FLEET_DETECTION_CACHE);
-    must(registry.cache == NULL || cJSON_IsObject(registry.cache));
-    if (registry.cache != NULL && fleet_detection_recall(&registry, &backend, KEY)) {
-        const cJSON *entry = kit_json_get(kit_json_get(registry.cache, "entries"), "acme");
+    registry.cache = store_cache_tree(home, FLEET_DETECTION_CACHE);
+    must(registry.cache.root == NULL || cJSON_IsObject(registry.cache.root));
+    if (registry.cache.root != NULL && fleet_detection_recall(&registry, &backend, KEY)) {
+        const cJSON *entry = kit_json_get(kit_json_get(registry.cache.root, "entries"), "acme");
         const char *key = NULL;
         uint64_t at = 0;
         must(kit_json_get_string(entry, "key", &key) && strcmp(key, KEY) == 0);
@@ -70,6 +70,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         must(backend.detection == NULL && !backend.from_cache);
     }
     forget(&backend);
-    cJSON_Delete(registry.cache);
+    kit_json_tree_free(&registry.cache);
     return 0;
 }

@@ -232,15 +232,16 @@ kit_status kit_json_pretty(const cJSON *value, kit_buf *out, kolm_error_t *err) 
 
 cJSON *kit_json_micro(uint64_t micro) {
     if (micro >= KIT_JSON_MICRO_LIMIT) return NULL;
-    char text[40];
-    kit_format(text, sizeof text, "%llu.%06llu", (unsigned long long)(micro / 1000000),
-               (unsigned long long)(micro % 1000000));
-    size_t end = strlen(text);
-    while (text[end - 1] == '0')
-        end--;
-    if (text[end - 1] == '.') end--;
-    text[end] = '\0';
-    return cJSON_CreateRaw(text);
+    char text[40], *p = text + sizeof text - 1; /* from the end, without trailing zeros */
+    uint64_t whole = micro / 1000000, fraction = micro % 1000000;
+    *p = '\0';
+    for (int i = 0; i < 6; i++, fraction /= 10)
+        if (*p != '\0' || fraction % 10 != 0) *--p = (char)('0' + fraction % 10);
+    if (*p != '\0') *--p = '.';
+    do
+        *--p = (char)('0' + whole % 10);
+    while ((whole /= 10) > 0);
+    return cJSON_CreateRaw(p);
 }
 
 static kit_status exact_number(cJSON *item, kolm_error_t *err) {
