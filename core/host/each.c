@@ -2,8 +2,8 @@
 /* Threads that take the next item until none is left. */
 #include "host/each.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "kolm/kit/thread.h"
+
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -29,18 +29,13 @@ static void *do_pieces(void *user) {
 void host_each(size_t count, void (*work)(void *user, size_t i), void *user) {
     job j = {.work = work, .user = user, .count = count, .next = 0};
     pthread_t threads[THREADS_MAX];
-    sigset_t all, before;
     size_t wanted = count / WORTH_A_THREAD, started = 0;
     const long processors = wanted > 0 ? sysconf(_SC_NPROCESSORS_ONLN) : 1;
     if (wanted > THREADS_MAX) wanted = THREADS_MAX;
     if (processors < 2) wanted = 0;
     if (wanted > 0 && wanted > (size_t)processors - 1) wanted = (size_t)processors - 1; /* beside the caller's */
-    sigfillset(&all);
-    if (wanted > 0 && pthread_sigmask(SIG_SETMASK, &all, &before) == 0) {
-        while (started < wanted && pthread_create(&threads[started], NULL, do_pieces, &j) == 0)
-            started++;
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
+    while (started < wanted && kit_thread_start(&threads[started], 0, do_pieces, &j) == 0)
+        started++;
     (void)do_pieces(&j);
     while (started > 0)
         (void)pthread_join(threads[--started], NULL);

@@ -5,11 +5,11 @@
 #include "kolm/kit/digest.h"
 #include "kolm/kit/mark.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -219,13 +219,9 @@ static void *read_for_call(void *user) {
 
 void host_plugin_read_ahead(const host_backend *row) {
     host_plugin *plugin = row->bytes;
-    sigset_t all, before;
-    sigfillset(&all);
     pthread_mutex_lock(&plugin->lock);
-    pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for the thread that waits */
     if (!plugin->read_ahead)
-        plugin->read_ahead = pthread_create(&plugin->reader, NULL, read_for_call, (void *)(uintptr_t)row) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+        plugin->read_ahead = kit_thread_start(&plugin->reader, 0, read_for_call, (void *)(uintptr_t)row) == 0;
     pthread_mutex_unlock(&plugin->lock);
 }
 

@@ -3,6 +3,7 @@
 #include "model/answers_limit.h"
 
 #include "kolm/kit/file.h"
+#include "kolm/kit/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,16 +36,6 @@ static void *look(void *user) {
     return NULL;
 }
 
-/* Signals are for the thread that waits for the backend. */
-static int start(model_answers_limit *limit) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failed = pthread_create(&limit->thread, NULL, look, limit);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed;
-}
-
 static void free_limit(model_answers_limit *limit) {
     pthread_cond_destroy(&limit->end);
     pthread_mutex_destroy(&limit->lock);
@@ -62,7 +53,7 @@ kit_status model_answers_limit_begin(const char *job_dir, uint64_t rows, model_a
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&limit->end, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (start(limit) == 0) return KOLM_OK;
+    if (kit_thread_start(&limit->thread, 0, look, limit) == 0) return KOLM_OK;
     free_limit(limit);
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit", "cannot start a thread");
 }

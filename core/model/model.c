@@ -4,6 +4,7 @@
 
 #include "kolm/kit/digest.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/thread.h"
 #include "kolm/kit/trust.h"
 #include "runtime/files.h"
 
@@ -13,8 +14,6 @@
 #include "model/path.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -92,18 +91,11 @@ static void drop_registry(model_handle *model) {
  * and an error of the scan is reported only when the backends are needed. */
 static kit_status hash_aside(hashing *h) {
     pthread_t thread;
-    sigset_t all, before;
     kolm_error_t ignored = KIT_ERROR_INIT;
     fleet_registry **registry = &h->model->registry;
     bool aside =
         (h->what & ARTIFACT_KEEP) != 0 && *registry == NULL && artifact_size(h->model->artifact) >= HASHED_ASIDE;
-    if (aside) {
-        sigfillset(&all);
-        pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for this thread */
-        aside = pthread_create(&thread, NULL, hash, h) == 0;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-    if (!aside) {
+    if (!aside || kit_thread_start(&thread, 0, hash, h) != 0) {
         hash(h);
         return h->status;
     }

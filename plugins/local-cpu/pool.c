@@ -2,26 +2,13 @@
 /* Threads that take the next task until none is left, and those that go through phases together. */
 #include "pool.h"
 
-#include <signal.h>
-#include <stdlib.h>
+#include "kolm/kit/thread.h"
 
 #define THREADS_MAX 256u
 #define STACK_BYTES (512u * 1024) /* no task recurses deeply; the default of 8 MiB or more counts as used memory */
 
 bool pool_start(pthread_t *out_thread, void *(*run)(void *argument), void *argument) {
-    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL}; /* of a fault of the thread itself */
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    if (pthread_attr_init(&attributes) != 0) return false;
-    (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        sigdelset(&all, own[i]);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    const bool started = pthread_create(out_thread, &attributes, run, argument) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return started;
+    return kit_thread_start(out_thread, STACK_BYTES, run, argument) == 0;
 }
 
 typedef struct pool {

@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* Starts a thread with a small stack that blocks all signals but those of its own faults. Returns false if it could not
- * be started; otherwise the caller must join it. */
+/* kit_thread_start with a small stack. Returns false if the thread could not be started; otherwise the caller must join
+ * it. */
 bool pool_start(pthread_t *out_thread, void *(*run)(void *argument), void *argument);
 
 typedef kit_status (*pool_task)(void *user, uint32_t number, kolm_error_t *err);

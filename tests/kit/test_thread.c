@@ -56,26 +56,32 @@ static void note(int number) {
 }
 
 static atomic_bool over;
+static atomic_uint rounds;
 
-static void *wait_until_over(void *unused) {
+/* Calls the system in each round, after which a thread takes the signals that are for it. */
+static void *go_round(void *unused) {
     (void)unused;
-    while (!atomic_load(&over))
+    while (!atomic_load(&over)) {
         sched_yield();
+        atomic_fetch_add(&rounds, 1);
+    }
     return NULL;
 }
 
-/* The caller blocks the signal while it is sent: it must wait for the caller, though another thread runs. */
+/* The caller blocks the signal while it is sent: it must wait for the caller, though another thread could take it. */
 START_TEST(a_signal_waits_for_the_caller) {
     pthread_t thread;
     sigset_t term, before;
     const struct sigaction action = {.sa_handler = note};
     caller = pthread_self();
     ck_assert_int_eq(sigaction(SIGTERM, &action, NULL), 0);
-    ck_assert_int_eq(kit_thread_start(&thread, 0, wait_until_over, NULL), 0);
+    ck_assert_int_eq(kit_thread_start(&thread, 0, go_round, NULL), 0);
     sigemptyset(&term);
     sigaddset(&term, SIGTERM);
     ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, &term, &before), 0);
     ck_assert_int_eq(kill(getpid(), SIGTERM), 0);
+    for (const unsigned sent = atomic_load(&rounds); atomic_load(&rounds) - sent < 3;)
+        sched_yield();
     ck_assert_int_eq(atomic_load(&at_caller), 0);
     ck_assert_int_eq(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
     atomic_store(&over, true);
@@ -112,7 +118,7 @@ END_TEST
 START_TEST(what_cannot_start) {
     pthread_t thread;
     const sigset_t before = mask_here();
-    ck_assert_int_eq(kit_thread_start(&thread, 1, wait_until_over, NULL), EINVAL); /* a stack of one byte */
+    ck_assert_int_eq(kit_thread_start(&thread, 1, go_round, NULL), EINVAL); /* a stack of one byte */
     const sigset_t after = mask_here();
     same_mask(&after, &before);
 }

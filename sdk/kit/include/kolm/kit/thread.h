@@ -24,7 +24,7 @@ extern "C" {
  * without the report of a sanitizer.
  *
  * A thread inherits the mask of the one that starts it, so it is set before: the new thread never runs without it. What
- * the caller blocks is unchanged afterwards. kit_spawn and kit_child_start give a child an empty mask, whichever thread
+ * the caller blocks is unchanged afterwards. kit_spawn and kit_child_run give a child an empty mask, whichever thread
  * calls them.
  */
 int kit_thread_start(pthread_t *out_thread, size_t stack_bytes, void *(*run)(void *argument),
