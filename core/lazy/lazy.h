@@ -9,7 +9,7 @@
  * table is first needed. Packaging tools see the libraries that it needs as they do for any shared object.
  *
  * The other floors use lazy_get and never the libraries directly. There are two implementations: direct.c, for
- * programs that are linked with the libraries, such as tests; and core/cli/lazy_load.c, which takes its place in kolm.
+ * programs that are linked with the libraries, such as tests; and core/host/lazy_load.c, which takes its place in kolm.
  */
 
 #include "kolm/kit/status.h"

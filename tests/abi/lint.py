@@ -30,7 +30,7 @@ BANNED_IN_TESTS = {"sleep": "a condition to wait for", "usleep": "a condition to
 FLOORS = (
     {"lazy": ""},
     {"artifact": "", "job": "lazy", "pick": "", "receipt": "", "score": "", "store": ""},
-    {"host": "pick"},
+    {"host": "lazy pick"},
     {"session": "host store", "lease": "host store"},
     {"conform": "host job lazy lease score store", "runtime": "host session store", "report": "artifact job lazy receipt score session store"},
     {"fleet": "host lease pick receipt runtime session store"},
