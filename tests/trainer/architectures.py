@@ -38,7 +38,7 @@ class Refused(str):
     """The error for a base that kolm does not train."""
 
 
-WRITES = Refused("has an encoder and a decoder")
+WRITES = Refused("is an encoder-decoder model")
 
 # {model type: what its configuration needs beyond SIZES, or why it is not tested}
 MODELS = {
@@ -75,7 +75,7 @@ MODELS = {
               "num_key_value_heads": 4},
     "zamba2": {"layers_block_type": ["mamba", "hybrid", "hybrid"], "num_hidden_layers": 3, "use_mamba_kernels": False,
                "mamba_ngroups": 1, "mamba_headdim": 8, "chunk_size": 16},
-    "ibert": Refused("LoRA cannot be put on this base"),  # it has its own quantized layers; method=full trains them
+    "ibert": Refused("LoRA cannot be added to this base"),  # it has its own quantized layers; method=full trains them
     "mra": KERNEL,
     "reformer": Refused("cannot be trained on texts of these lengths"),  # it needs multiples of its chunk size
     "tapas": TABLES,

@@ -156,8 +156,8 @@ class Rendering(Case):
     def test_a_longer_limit_is_advised_where_there_is_one(self):
         rendering = self.choose(Words("x"), "plain")
         rows = [("1", "a " * 20, "b"), ("2", "a " * 30, "b")]
-        for most, words in ((None, "reads no more than 8 tokens, and the longest row has 32"), (8, "reads no more than 8 tokens"),
-                            (32, "--set max_length=32 takes them all"), (31, "--set max_length=31 takes all that the base can read")):
+        for most, words in ((None, "the context of the base is 8 tokens, and the longest row has 32"), (8, "the context of the base is 8 tokens"),
+                            (32, "--set max_length=32 includes all of them"), (31, "--set max_length=31 includes all that fit the context of the base")):
             with self.subTest(most):
                 told = self.refused(INVALID_ARGUMENT, "all 2 are longer than 8", encode.encode_causal, rows, rendering, 8, None, most)
                 self.assertIn(words, told.remedy)
@@ -264,12 +264,12 @@ class Structure(Case):
     def test_a_template_that_leaves_out_is_found(self):
         without = lambda *roles: Talker(lambda messages, tools: all_of_it([m for m in messages if m["role"] not in roles], None))
         tools = [{"type": "function", "function": {"name": "track"}}]
-        for roles, question, words in ((("system",), self.question(), "leaves out the system message"),
-                                       (("assistant",), self.question(), "leaves out the assistant message"),
-                                       ((), self.question(tools=tools), "leaves out the tool track")):
+        for roles, question, words in ((("system",), self.question(), "omits the system message"),
+                                       (("assistant",), self.question(), "omits the assistant message"),
+                                       ((), self.question(tools=tools), "omits the tool track")):
             with self.subTest(words):
                 self.refused(INVALID_ARGUMENT, words, self.choose(without(*roles)).completions, [question], ["shipping"])
-        self.refused(INVALID_ARGUMENT, "leaves out the system", self.choose(without("system"), "Be brief.").completions,
+        self.refused(INVALID_ARGUMENT, "omits the system", self.choose(without("system"), "Be brief.").completions,
                      ["plain"], ["shipping"])
 
     def test_what_templates_do_to_texts_is_no_leaving_out(self):

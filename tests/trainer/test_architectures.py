@@ -138,7 +138,7 @@ class Architectures(unittest.TestCase):
         long = [{"id": "63", "input": words(63), "output": LABELS[0]}, {"id": "64", "input": words(64), "output": LABELS[1]}]
         job = self.train(base, "long", [*ROWS, *long])
         self.assertEqual((job.report()["rows"], job.report()["rows_too_long"]), (25, 1))
-        self.assertIn("1 rows are longer than 63 tokens and are left out; the base reads no more than 63 tokens", job.said)
+        self.assertIn("1 rows are longer than 63 tokens and are left out; the context of the base is 63 tokens", job.said)
         self.assertNotIn("max_length=", job.said)
         answerer = self.answerer(job)
         self.assertIn(answerer.answer([words(200)])[0][0], LABELS)

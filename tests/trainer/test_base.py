@@ -99,15 +99,15 @@ class Base(Case):
         for what, content, words in (
                 ("empty", b"", "it has 0 bytes"),
                 ("seven bytes", bytes(7), "it has 7 bytes"),
-                ("cut in the data", WHOLE[:-1], "were promised"),
+                ("cut in the data", WHOLE[:-1], "bytes of tensors, and it contains"),
                 ("cut in the header", WHOLE[:40], "header is longer than the file"),
-                ("longer than promised", WHOLE + b"x", "were promised"),
+                ("longer than promised", WHOLE + b"x", "bytes of tensors, and it contains"),
                 ("huge header", struct.pack("<Q", 1 << 62) + WHOLE[8:], "header is longer"),
                 ("header of garbage", safetensors({}, header=b"\xff\xfe"), "cannot be read"),
                 ("header of a list", safetensors({}, header=b"[]"), "cannot be read"),
                 ("deep header", safetensors({}, header=b"[" * 200_000), "cannot be read"),
-                ("no tensors", safetensors({}, header=b"{}"), "holds no tensors"),
-                ("only metadata", safetensors({}, header=b'{"__metadata__":{}}'), "holds no tensors"),
+                ("no tensors", safetensors({}, header=b"{}"), "contains no tensors"),
+                ("only metadata", safetensors({}, header=b'{"__metadata__":{}}'), "contains no tensors"),
                 ("shape and bytes differ", safetensors({"a": ("F32", [2, 3], bytes(20))}), "has 20 bytes for the shape [2, 3]"),
                 ("backwards", safetensors({}, header=header(data_offsets=[4, 0])), "has -4 bytes"),
                 ("before the data", safetensors({}, header=header(data_offsets=[-4, 0])), "has 4 bytes"),
@@ -134,7 +134,7 @@ class Base(Case):
         self.write("base/model-2.safetensors", WHOLE[:-3])
         self.bad(DATA_LOSS, "model-2.safetensors is damaged")
         os.remove(os.path.join(self.base, "model-2.safetensors"))
-        self.bad(NOT_FOUND, "lacks model-2.safetensors")
+        self.bad(NOT_FOUND, "is missing model-2.safetensors")
 
     def test_a_stale_index_beside_whole_weights(self):
         """As in transformers, model.safetensors is loaded, whatever an index or shards next to it contain."""
@@ -181,9 +181,9 @@ class Base(Case):
         self.assertEqual(task("bert"), "classify")
         self.assertEqual(task("llama"), "causal")
         self.assertEqual(task("llama", "classify"), "classify")
-        self.refused(INVALID_ARGUMENT, "cannot write", task, "bert", "causal")
+        self.refused(INVALID_ARGUMENT, "cannot generate text", task, "bert", "causal")
         self.refused(INVALID_ARGUMENT, "closed set", task, "bert", "auto", 0)
-        self.refused(INVALID_ARGUMENT, "a decoder", lambda: task("t5", is_encoder_decoder=True))
+        self.refused(INVALID_ARGUMENT, "encoder-decoder", lambda: task("t5", is_encoder_decoder=True))
 
 
 class Contexts(Case):

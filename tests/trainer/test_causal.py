@@ -168,7 +168,7 @@ class Repeats(real.Case):
             self.assertTrue(os.path.exists(job.path("checkpoint", "state.safetensors")))
             self.assertFalse(os.path.exists(job.path("result.json")))
         done = self.good(job.train())
-        self.assertTrue(any("going on from step" in text for text in done.logs()), done.logs())
+        self.assertTrue(any("continuing from step" in text for text in done.logs()), done.logs())
         self.same_as_whole(job)
 
     def test_a_stopped_run_goes_on(self):
@@ -288,7 +288,7 @@ class Memory(real.Case):
         for step in (1, 7):
             with self.subTest(step=step):
                 job = self.trained(TEAMS, hook=out_of_memory_from(step, 60), **QUICK)
-                self.assertTrue(any("memory ran out: going on" in text for text in job.done.logs()), job.done.logs())
+                self.assertTrue(any("memory ran out: continuing" in text for text in job.done.logs()), job.done.logs())
                 self.assertEqual(len(job.done.losses), len(plain.done.losses))
                 self.assertLess(max(abs(a - b) for a, b in zip(plain.done.losses, job.done.losses)), 1e-4)
 
@@ -324,7 +324,7 @@ class Memory(real.Case):
         rows = [{**row, "input": " ".join([row["input"]] * 4)} for row in tinybase.rows(512, 31, tinybase.team)]
         done = self.job(rows, epochs="0.01", batch="512", valid="0", gradient_checkpointing="off").train(hook)
         if done.status == 0:
-            self.assertTrue(any("memory ran out: going on" in text for text in done.logs()), done.logs())
+            self.assertTrue(any("memory ran out: continuing" in text for text in done.logs()), done.logs())
         else:
             self.refused(done, 8, "too little memory")
 
@@ -337,7 +337,7 @@ class Memory(real.Case):
 
             model.load_base = load
 
-        self.refused(self.job(TEAMS, **QUICK).train(hook), 8, "memory ran out")
+        self.refused(self.job(TEAMS, **QUICK).train(hook), 8, "out of memory")
 
 
 class Serving(real.Case):
@@ -384,7 +384,7 @@ class Serving(real.Case):
         for template, words in (("{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}",
                                  "a conversation of system, user: System role not supported"),
                                 ("{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}<end>{% endif %}{% endfor %}",
-                                 "leaves out the system message")):
+                                 "omits the system message")):
             with self.subTest(words):
                 shutil.copytree(self.base, base)
                 with open(os.path.join(base, "chat_template.jinja"), "w", encoding="utf-8") as file:

@@ -39,10 +39,10 @@ class Refusals(real.Case):
         self.assertEqual(job.done.metrics("trainer.rows_too_long"), [1])
         # A higher limit is suggested only if the base allows more than the limit that was exceeded.
         (said,) = [text for text in job.done.logs() if "1 rows are longer than 128 tokens" in text]
-        self.assertIn("the base reads no more than 128 tokens", said)
+        self.assertIn("the context of the base is 128 tokens", said)
         self.assertNotIn("max_length=", said)
         said = "; ".join(self.trained(rows, max_length="64", **QUICK).done.logs())
-        self.assertIn("--set max_length=128 takes all that the base can read", said)
+        self.assertIn("--set max_length=128 includes all that fit the context of the base", said)
         done = self.refused(self.job(rows[-1:] * 5, labels=0, **QUICK).train(), 3, "all 5 are longer than 128 tokens")
         self.assertNotIn("max_length=", done.error["remedy"])
         self.refused(self.job(rows, max_length="129").train(), 3, "more than the 128 tokens of the base")
@@ -116,7 +116,7 @@ class Refusals(real.Case):
             config = json.load(file)
         real.write_json(path, {**config, "base_model_name_or_path": "somewhere/else"})
         job = self.trained(TEAMS, base=base, **QUICK)
-        self.assertTrue(any("an adapter beside the base" in text for text in job.done.logs()), job.done.logs())
+        self.assertTrue(any("also contains an adapter" in text for text in job.done.logs()), job.done.logs())
         self.assertEqual(job.model(), plain.model())
         self.assertEqual(job.infer(["refund please"])[1], plain.infer(["refund please"])[1])
         wholes = []
@@ -140,12 +140,12 @@ class Refusals(real.Case):
 
     def test_weights_that_do_not_fit(self):
         base = self.changed_base(intermediate_size=192)
-        self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "do not fit its config.json")
+        self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "do not match its config.json")
         base = self.changed_base()
         path = os.path.join(base, "model.safetensors")
         tensors = {n: t.clone() for n, t in load_file(path).items() if n != "model.layers.1.mlp.up_proj.weight"}
         save_file(tensors, path, metadata={"format": "pt"})
-        self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "lacks 1 of its tensors, the first is model.layers.1.mlp.up_proj.weight")
+        self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "lacks 1 of its tensors; the first is model.layers.1.mlp.up_proj.weight")
 
     def test_damaged_weights_are_refused_before_torch_is_loaded(self):
         base = self.changed_base()
@@ -178,7 +178,7 @@ class Refusals(real.Case):
         self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "tokenizer")
 
     def test_targets_that_are_not_there(self):
-        self.refused(self.job(TEAMS, targets="q_projection", **QUICK).train(), 3, "LoRA cannot be put on this base")
+        self.refused(self.job(TEAMS, targets="q_projection", **QUICK).train(), 3, "LoRA cannot be added to this base")
         self.trained(TEAMS, targets="q_proj, v_proj", **QUICK)
 
     def test_a_package_that_is_missing(self):
@@ -194,8 +194,8 @@ class Refusals(real.Case):
     def test_a_device_that_torch_does_not_see(self):
         for device in ("cuda", "rocm", "mps", "directml"):
             with self.subTest(device):
-                self.refused(self.job(TEAMS, device=device, **QUICK).train(), 9, f"does not see the {device} device")
-        self.refused(real.Running(["probe", "--device", "cuda"]).wait(), 9, "does not see the cuda device")
+                self.refused(self.job(TEAMS, device=device, **QUICK).train(), 9, f"cannot use the {device} device")
+        self.refused(real.Running(["probe", "--device", "cuda"]).wait(), 9, "cannot use the cuda device")
 
     def test_directml_without_the_libraries_of_windows(self):
         def hook():
@@ -208,15 +208,15 @@ class Refusals(real.Case):
             sys.meta_path.insert(0, Finder)
 
         done = self.refused(self.job(TEAMS, device="directml", **QUICK).train(hook), 9, "libd3d12.so")
-        self.assertIn("does not see the directml device", done.error["text"])
+        self.assertIn("cannot use the directml device", done.error["text"])
         self.assertIn("update WSL", done.error["remedy"])
 
     def test_four_bits_on_a_processor(self):
-        self.refused(self.job(TEAMS, method="qlora", **QUICK).train(), 9, "no 4-bit arithmetic")
+        self.refused(self.job(TEAMS, method="qlora", **QUICK).train(), 9, "4-bit arithmetic is not available")
 
     def test_a_loss_that_is_no_number(self):
         self.refused(self.job(TEAMS, method="full", learning_rate="1", max_grad_norm="0", epochs="40", schedule="constant",
-                              warmup="0", patience="0", valid="0").train(self.infinite), 3, "no longer a number")
+                              warmup="0", patience="0", valid="0").train(self.infinite), 3, "the loss is not finite")
 
     @staticmethod
     def infinite():

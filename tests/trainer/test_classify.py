@@ -95,7 +95,7 @@ class Banking(real.Case):
         running.signal(signal.SIGKILL)
         self.assertEqual(running.wait().status, -signal.SIGKILL)
         done = self.good(job.train())
-        self.assertTrue(any("going on from step" in text for text in done.logs()), done.logs())
+        self.assertTrue(any("continuing from step" in text for text in done.logs()), done.logs())
         self.assertEqual(job.model(), whole.model())
 
     def test_two_runs_have_the_same_bytes(self):
@@ -107,7 +107,7 @@ class Banking(real.Case):
 
     def test_outputs_that_are_no_labels(self):
         self.refused(self.job(FEW, labels=0, **QUICK).train(), 3, "closed set")
-        self.refused(self.job(FEW, task="causal", **QUICK).train(), 3, "cannot write them")
+        self.refused(self.job(FEW, task="causal", **QUICK).train(), 3, "cannot generate text")
         self.refused(self.job([{**row, "output": "x"} for row in FEW], **QUICK).train(), 3, "same output")
 
     def test_a_base_with_a_head_or_a_hole(self):

@@ -122,7 +122,7 @@ class Mlx(real.Case):
         self.assertEqual(self.forks.run(killed.words("train"), kill=5).status, -signal.SIGKILL)
         self.assertTrue(os.path.exists(killed.path("checkpoint", "state.safetensors")))
         done = self.good(killed.train())
-        self.assertTrue(any("going on from step" in text for text in done.logs()), done.logs())
+        self.assertTrue(any("continuing from step" in text for text in done.logs()), done.logs())
         self.assertEqual(self.adapter(killed), self.adapter(whole))
         self.assertFalse(os.path.exists(killed.path("checkpoint")))
 

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kolm_trainer: fine-tunes a language model as a job directory asks, and answers with it (docs/trainer.md)."""
+"""kolm_trainer: fine-tunes a language model as described by a job directory, and runs it (docs/trainer.md)."""
 
-VERSION = "1"  # of what the trainer makes of the same job: part of the toolchain in every manifest
+VERSION = "1"  # changes when the same job gives another result; part of the toolchain in every manifest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""verb infer: questions in, answers out, in order, each as soon as the next question is not there yet."""
+"""The verb infer: reads questions and writes answers in the same order, without waiting for questions that have not arrived yet."""
 
 import json
 import math
@@ -14,12 +14,12 @@ from .errors import DATA_LOSS, INVALID_ARGUMENT, TrainerError, cancelled
 from .context import context_of
 from .steps import choices, padded
 
-_BATCH = 64           # rows that are answered together
+_BATCH = 64           # rows answered together
 _BATCH_TOKENS = 16384
 
 
 class Lines:
-    """Lines of a file or pipe, and whether the next one is there already."""
+    """The lines of a file or pipe, in batches of those that are already available."""
 
     def __init__(self, path):
         self.fd = os.open(path, os.O_RDONLY)
@@ -28,7 +28,7 @@ class Lines:
         self.poll.register(self.fd, select.POLLIN | select.POLLHUP)
 
     def _fill(self, timeout):
-        """Reads what is there; True when something was read or the end was seen."""
+        """Reads what is available. Returns True if something was read, or the end was reached."""
         if self.ended or not self.poll.poll(timeout):
             return False
         block = os.read(self.fd, 1 << 20)
@@ -37,8 +37,8 @@ class Lines:
         return True
 
     def batch(self, most):
-        """Up to `most` lines: waits for the first, takes others only as far as they are there. [] at the end only: lines
-        that are empty are none."""
+        """Returns up to `most` lines: waits for the first, and adds others only if they are already available. Skips empty
+        lines; [] means the end."""
         while self.rest or not self.ended:
             if lines := self._take(most):
                 return lines
@@ -61,7 +61,7 @@ class Lines:
 
 
 class Trie:
-    """The label set as token sequences: what may come next. depth: tokens of the longest."""
+    """The labels as token sequences: which tokens may come next. depth: the number of tokens of the longest."""
 
     def __init__(self, sequences):
         self.root, self.depth = {}, 0
@@ -74,7 +74,7 @@ class Trie:
 
     @staticmethod
     def forced(node):
-        """The label when only one is left below node, else None."""
+        """Returns the label if only one is left below node, else None."""
         while True:
             if len(node) != 1:
                 return None
@@ -84,13 +84,13 @@ class Trie:
 
 
 class Ids(list):
-    """The tokens of a text, and their types where those are not all zero."""
+    """The tokens of a text, and their types unless all are zero."""
 
     types = None
 
 
 class Answerer:
-    """A loaded model. answer(inputs) gives (output, confidence) for each."""
+    """A loaded model. answer(inputs) returns (output, confidence) for each."""
 
     def __init__(self, job, meta, unit, scratch):
         self.unit, self.meta = unit, meta
@@ -104,7 +104,7 @@ class Answerer:
         model, _ = models.load_base(source, self.meta["task"], unit, self.tokenizer.pad_token_id, len(self.labels),
                                     self.meta["four_bit"])
         self.model = model if full else models.load_adapter(model, scratch)
-        # Room for the answer is part of the context.
+        # The answer must fit in the context, too.
         self.limit = self.meta.get("context") or context_of(base.config, self.tokenizer)
         self.cut = 0
         if self.meta["task"] == "causal":
@@ -129,7 +129,7 @@ class Answerer:
         return rows
 
     def prompts(self, inputs):
-        """Token ids; an input that does not fit loses its end, which is counted."""
+        """Returns token ids. Inputs that do not fit are truncated, and counted."""
         out = self._ids(inputs)
         for at, ids in enumerate(out):
             text = inputs[at]
@@ -144,7 +144,7 @@ class Answerer:
     # ---- Answers
 
     def answer(self, inputs):
-        """Rows of like length are answered together; the order is that of the inputs."""
+        """Returns the answers, in the order of the inputs. Rows of similar length are answered together."""
         prompts = self.prompts(inputs)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [None] * len(prompts)
@@ -172,14 +172,14 @@ class Answerer:
         return [(self.labels[i], float(p)) for i, p in zip(best.indices.tolist(), best.values.tolist())]
 
     def _write(self, prompts):
-        """Greedy decoding; among labels, the probability of each token is its share of the tokens that may follow."""
+        """Decodes greedily. With labels, the probability of a token is relative to that of all tokens that may follow."""
         import torch
 
         ids, mask = (t.to(self.unit.torch) for t in padded(prompts, self.tokenizer.pad_token_id or 0, left=True))
         texts = [Text(self.trie.root if self.trie else None, self.tokenizer.eos_token_id) for _ in prompts]
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         past = None
-        for _ in range(self.trie.depth if self.trie else self.meta["max_new_tokens"]):  # a label is never half of one
+        for _ in range(self.trie.depth if self.trie else self.meta["max_new_tokens"]):  # labels are never truncated
             arguments = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": True}
             out = self.model(**arguments, past_key_values=past, logits_to_keep=1)
             past, logits = out.past_key_values, out.logits[:, -1].float()
@@ -200,14 +200,14 @@ class Answerer:
 
 
 class Text:
-    """One answer being written. node: where in the trie of labels, or None when any text may follow."""
+    """An answer while it is decoded. node: its position in the trie of labels, or None if any token may follow."""
 
     def __init__(self, node, end):
         self.node, self.end, self.ids, self.log_probability = node, end, [], 0.0
         self.done, self.label = False, None
 
     def add(self, token, log_probability):
-        """The most likely token, when any may follow. What to feed next."""
+        """Appends the most likely token, if any may follow. Returns the token to feed next."""
         if self.done:
             return self.end
         self.log_probability += log_probability
@@ -217,7 +217,8 @@ class Text:
         return token
 
     def choose(self, logit):
-        """The most likely of the tokens that lead to a label; logit(token) gives its score. What to feed next."""
+        """Appends the most likely of the tokens that lead to a label; logit(token) returns its score. Returns the token to
+        feed next."""
         if self.done:
             return self.end
         allowed = sorted(t for t in self.node if t is not None)
@@ -234,7 +235,8 @@ class Text:
         return chosen
 
     def finish(self, tokenizer):
-        """(output, confidence): of a label its probability among the labels, of a text the mean of its tokens'."""
+        """Returns (output, confidence): for a label its probability among the labels, for a text the geometric mean of its
+        tokens' probabilities."""
         if self.label is not None:
             return self.label, math.exp(self.log_probability)
         words = max(1, len(self.ids))
@@ -249,7 +251,7 @@ def _question(line, number):
         return row["id"], question_of(row, False)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TrainerError(DATA_LOSS, f"input line {number} is not a question",
-                           "each line is {\"id\",\"input\"}, with \"messages\" and \"tools\" where there are any") from None
+                           "each line must be {\"id\",\"input\"}, optionally with \"messages\" and \"tools\"") from None
 
 
 def _row(identity, output, confidence, abstain):
@@ -262,12 +264,12 @@ def _row(identity, output, confidence, abstain):
 def read_meta(job):
     meta = models.read_meta(job)
     if meta.get("format") != 1:
-        raise TrainerError(INVALID_ARGUMENT, "the artifact was made by a newer trainer", "get a newer kolm")
+        raise TrainerError(INVALID_ARGUMENT, "the artifact was made by a newer trainer", "install a newer kolm")
     return meta
 
 
 def stream(answerer, meta, input_path, output_path):
-    """Answers everything of input_path; the number of answers."""
+    """Answers all questions in input_path. Returns the number of answers."""
     lines, count = Lines(input_path), 0
     with open(output_path, "w", encoding="utf-8", newline="\n") as out:
         while batch := lines.batch(_BATCH):
@@ -281,7 +283,7 @@ def stream(answerer, meta, input_path, output_path):
             count += len(batch)
             events.progress("answering", count, None)
     if answerer.cut:
-        events.log("warning", f"{answerer.cut} inputs are longer than the base can read: their ends were cut off")
+        events.log("warning", f"{answerer.cut} inputs are longer than the context of the base and were truncated")
     return count
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base model as files: whether it is one, what it is made for, and what is wrong with it, before torch is loaded."""
+"""The files of a base model: validates them, and determines what kind of model it is, before torch is loaded."""
 
 import contextlib
 import json
@@ -12,14 +12,14 @@ import tempfile
 from . import events
 from .errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError
 
-# Encoders read a text and say nothing: with a head they classify. All other bases continue a text.
+# Encoders cannot generate text: with a head they classify. All other bases continue a text.
 ENCODERS = {"albert", "bert", "big_bird", "camembert", "canine", "cohere_compass_text", "convbert", "data2vec-text", "deberta",
             "deberta-v2", "distilbert", "electra", "ernie", "esm", "esmc", "eurobert", "flaubert", "fnet", "funnel", "gte",
             "ibert", "jina_embeddings_v3", "layoutlm", "lilt", "longformer", "luke", "markuplm", "megatron-bert", "mobilebert",
             "modernbert", "mpnet", "mra", "nomic_bert", "nystromformer", "perceiver", "rembert", "roberta",
             "roberta-prelayernorm", "roc_bert", "roformer", "squeezebert", "tapas", "ultrabert", "xlm", "xlm-roberta",
             "xlm-roberta-xl", "xlnet", "xmod", "yoso"}
-# What PEFT leaves: a base that a person trained before may have it still, and transformers loads it without a word.
+# Files that PEFT writes. A base that was fine-tuned in place may still have them, and transformers loads them silently.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HEADER_MAX = 100 << 20  # what the safetensors library itself accepts
@@ -28,8 +28,8 @@ _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2
 
 
 class Base:
-    """path, config (of config.json), weights (file names), weight_bytes, pickled, encoder, quantised, adapter (whether one
-    lies beside the base), unused (safetensors that are no part of it)."""
+    """path, config (of config.json), weights (file names), weight_bytes, pickled, encoder, quantised, adapter (whether its
+    directory also contains one), unused (safetensors that are not part of it)."""
 
     def __init__(self, path):
         self.path = path
@@ -42,7 +42,7 @@ class Base:
 
     @contextlib.contextmanager
     def alone(self):
-        """The path of a directory with this base and without an adapter, or weights of another time, that lie in its own."""
+        """Yields the path of a directory with only this base: without an adapter or stale weights that are in its own."""
         if not self.adapter and not self.unused:
             yield self.path
             return
@@ -53,10 +53,10 @@ class Base:
             yield beside
 
     def tell(self):
-        """Says what a person may not expect of this base."""
+        """Warns of what the user may not expect of this base."""
         if self.adapter:
-            events.log("warning", f"{self.path} has an adapter beside the base (adapter_config.json): it is left out, and only the "
-                                  "base is used; merge it first if it is meant to be a part of the base")
+            events.log("warning", f"{self.path} also contains an adapter (adapter_config.json), which is ignored: only the base "
+                                  "is used; merge the adapter first if it is meant to be part of the base")
 
     @property
     def encoder(self):
@@ -72,7 +72,7 @@ def look(path, allow_pickle=False):
     base = Base(path)
     if not os.path.isdir(path):
         raise TrainerError(NOT_FOUND, f"there is no base model at {path}",
-                           "give --base a directory in Hugging Face layout, or a name in the local cache")
+                           "pass a directory in Hugging Face layout, or a name in the local cache, with --base")
     base.config = _config(path)
     names = sorted(os.listdir(path))
     base.adapter = "adapter_config.json" in names
@@ -85,15 +85,15 @@ def look(path, allow_pickle=False):
             raise TrainerError(NOT_FOUND, f"{path} has no weights", "expected model.safetensors, or its parts with an index")
         if not allow_pickle:
             raise TrainerError(INVALID_ARGUMENT, f"the weights in {path} are pickles ({pickles[0]}), which can run any program",
-                               "convert them to safetensors; or, for files that you made yourself, --set allow_pickle=true with "
-                               "`kolm compile`, --allow-pickle where the model is used")
+                               "convert them to safetensors; or, only if you made them yourself, pass --set allow_pickle=true to "
+                               "`kolm compile`, and --allow-pickle to commands that use the model")
         base.weights, base.pickled = pickles, True
     else:
         for name in base.weights:
             _check_safetensors(os.path.join(path, name))
     base.weight_bytes = sum(os.path.getsize(os.path.join(path, n)) for n in base.weights)
     if not any(n in names for n in ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")):
-        raise TrainerError(NOT_FOUND, f"{path} has no tokenizer", "expected tokenizer.json beside the weights")
+        raise TrainerError(NOT_FOUND, f"{path} has no tokenizer", "expected tokenizer.json next to the weights")
     return base
 
 
@@ -105,18 +105,18 @@ def _config(path):
     except FileNotFoundError:
         if os.path.exists(os.path.join(path, "adapter_config.json")):
             raise TrainerError(INVALID_ARGUMENT, f"{path} is an adapter, not a base model",
-                               "give the model that it was made for, or a directory written by `kolm export --merge`") from None
+                               "pass the model that it was trained on, or a directory written by `kolm export --merge`") from None
         raise TrainerError(NOT_FOUND, f"{path} is not a model: it has no config.json",
-                           "give --base a directory in Hugging Face layout") from None
+                           "pass a directory in Hugging Face layout with --base") from None
     except (OSError, ValueError, RecursionError) as e:
-        raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "get the base again") from None
+        raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "download the base again") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise TrainerError(INVALID_ARGUMENT, f"{file} names no model_type", "give a base that transformers can load")
+        raise TrainerError(INVALID_ARGUMENT, f"{file} has no model_type", "use a base that transformers can load")
     return config
 
 
 def _safetensors(path, names):
-    """The files that transformers loads: model.safetensors before the parts of an index, which may be left of another time."""
+    """Returns the files that transformers loads. It prefers model.safetensors to the parts of an index, which may be stale."""
     index = os.path.join(path, "model.safetensors.index.json")
     if "model.safetensors" in names:
         return ["model.safetensors"]
@@ -126,18 +126,18 @@ def _safetensors(path, names):
         with open(index, encoding="utf-8") as stream:
             parts = sorted(set(json.load(stream)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise TrainerError(DATA_LOSS, f"{index} cannot be read: {e}", "get the base again") from None
+        raise TrainerError(DATA_LOSS, f"{index} cannot be read: {e}", "download the base again") from None
     for part in parts:
         if not isinstance(part, str) or os.path.basename(part) != part:
             raise TrainerError(DATA_LOSS, f"{index} names a file outside its directory", "do not use this base")
         if part not in names:
-            raise TrainerError(NOT_FOUND, f"{path} lacks {part}, a part of its weights", "get the base again")
+            raise TrainerError(NOT_FOUND, f"{path} is missing {part}, a part of its weights", "download the base again")
     return parts
 
 
 def _check_safetensors(file):
-    """The header and the length agree: 8 bytes of length, JSON of {name: {dtype, shape, data_offsets}}, the data."""
-    broken = lambda why: TrainerError(DATA_LOSS, f"{file} is damaged: {why}", "get the base again")
+    """Checks that header and size agree: 8 bytes of header length, JSON of {name: {dtype, shape, data_offsets}}, the data."""
+    broken = lambda why: TrainerError(DATA_LOSS, f"{file} is damaged: {why}", "download the base again")
     size = os.path.getsize(file)
     with open(file, "rb") as stream:
         first = stream.read(8)
@@ -160,21 +160,21 @@ def _check_safetensors(file):
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise broken(f"its header cannot be read ({e})") from None
     if not tensors:
-        raise broken("it holds no tensors")
+        raise broken("it contains no tensors")
     if max(ends) != size - 8 - length:
-        raise broken(f"{max(ends)} bytes of tensors were promised and {size - 8 - length} are there")
+        raise broken(f"its header describes {max(ends)} bytes of tensors, and it contains {size - 8 - length}")
 
 
 def task_of(base, asked, labels):
-    """causal or classify, or an error when base and task do not fit."""
+    """Returns "causal" or "classify". Raises if the base is not suitable for the task."""
     task = ("classify" if base.encoder else "causal") if asked == "auto" else asked
     if task == "causal" and base.encoder:
-        raise TrainerError(INVALID_ARGUMENT, f"a {base.config['model_type']} base reads texts and cannot write them",
-                           "leave task to auto, or give a base that writes (a causal language model)")
+        raise TrainerError(INVALID_ARGUMENT, f"a {base.config['model_type']} base cannot generate text",
+                           "leave task at auto, or use a causal language model as base")
     if task == "classify" and labels == 0:
-        raise TrainerError(INVALID_ARGUMENT, "the outputs do not form a closed set of labels, and this base can only choose",
-                           "give a base that writes (a causal language model), or fewer different outputs")
+        raise TrainerError(INVALID_ARGUMENT, "the outputs do not form a closed set of labels, and this base can only classify",
+                           "use a causal language model as base, or data with fewer different outputs")
     if base.config.get("is_encoder_decoder"):
-        raise TrainerError(INVALID_ARGUMENT, f"a {base.config['model_type']} base has an encoder and a decoder",
-                           "give a causal language model or an encoder")
+        raise TrainerError(INVALID_ARGUMENT, f"a {base.config['model_type']} base is an encoder-decoder model, which is not supported",
+                           "use a causal language model or an encoder")
     return task

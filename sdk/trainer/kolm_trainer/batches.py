@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rows make a step, and how a step is cut into parts that fit the memory. Pure, so that a run can be resumed."""
+"""Which rows form a step, and how a step is split into parts that fit in memory. Pure functions, so that a run can be resumed."""
 
 import random
 
-_POOL = 64  # batches that are sorted by length together: padding all but vanishes, and the order stays random
+_POOL = 64  # batches sorted by length together: little padding is needed, and the order stays random
 
 
 def epoch_batches(lengths, indices, batch, seed, epoch):
-    """Lists of row numbers: shuffled, rows of like length together, every row once. The same for the same arguments."""
+    """Returns lists of row numbers: shuffled, rows of similar length together, each row once. Depends on the arguments only."""
     chance = random.Random(f"{seed}/{epoch}")
     order = list(indices)
     chance.shuffle(order)
@@ -20,7 +20,7 @@ def epoch_batches(lengths, indices, batch, seed, epoch):
 
 
 def cut(rows, lengths, token_limit, parts=None):
-    """A step as parts of at most token_limit padded tokens (a single longer row is a part), or of `parts` equal shares."""
+    """Splits a step into parts of at most token_limit padded tokens (a longer row is a part by itself), or `parts` equal parts."""
     rows = sorted(rows, key=lambda i: lengths[i])
     if parts is not None:
         size = -(-len(rows) // parts)
@@ -35,7 +35,7 @@ def cut(rows, lengths, token_limit, parts=None):
 
 
 def split_valid(count, share, seed, most=512):
-    """(training rows, validation rows): a random share, at most `most`, none when there are few rows."""
+    """Returns (training rows, validation rows). The latter are a random share, at most `most`, and none if there are few rows."""
     wanted = min(int(count * share), most)
     if wanted < 8:
         return list(range(count)), []

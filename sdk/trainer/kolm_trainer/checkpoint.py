@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint is one safetensors file, replaced as a whole: no pickle, and never half of one."""
+"""Checkpoints. Each is one safetensors file, replaced atomically."""
 
 import json
 import os
@@ -9,7 +9,7 @@ _NAME = "state.safetensors"
 
 
 def save(directory, fingerprint, state, tensors):
-    """state: what JSON holds. tensors: {name: tensor}."""
+    """state: a JSON value. tensors: {name: tensor}."""
     from safetensors.torch import save_file
 
     os.makedirs(directory, exist_ok=True)
@@ -22,7 +22,7 @@ def save(directory, fingerprint, state, tensors):
 
 
 def load(directory, fingerprint):
-    """(state, tensors), or None when there is none of this job; one that cannot be read is none."""
+    """Returns (state, tensors), or None if there is no readable checkpoint of this job."""
     from safetensors import SafetensorError, safe_open
 
     path = os.path.join(directory, _NAME)
@@ -39,5 +39,5 @@ def load(directory, fingerprint):
 
 
 def remove(directory):
-    """All of it: a writer that was killed may have left a file of another name."""
+    """Removes the directory, because a writer that was killed may have left a temporary file in it."""
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of the trainer, and how each failure becomes an event that a person can act on."""
+"""The verbs of the trainer, and the mapping of exceptions to error events with a remedy."""
 
 import argparse
 import os
@@ -9,11 +9,11 @@ from . import devices, events
 from .errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, TrainerError
 from .job import Job
 
-# Nothing is fetched and nobody is told: everything is on this disk already, or it is an error that says so.
+# Libraries must not download anything or send telemetry. What is not on this disk is an error.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
                 "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "WANDB_DISABLED": "true", "WANDB_MODE": "disabled",
                 "UNSLOTH_DISABLE_STATISTICS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error",
-                # The workspace that cuBLAS needs to repeat its sums; must be there before CUDA is first used.
+                # The workspace that cuBLAS needs for deterministic results; must be set before CUDA is first used.
                 "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 
@@ -74,26 +74,26 @@ def _do(arguments):
 
 
 def _explain(failure):
-    """Any exception as one of ours."""
+    """Converts any exception to a TrainerError."""
     if isinstance(failure, TrainerError):
         return failure
     if devices.out_of_memory(failure):
-        return TrainerError(RESOURCE_EXHAUSTED, "memory ran out while the base was loaded",
-                            "a smaller base, --set method=qlora, or a backend with more memory (kolm compute pick --min-vram)")
+        return TrainerError(RESOURCE_EXHAUSTED, "out of memory while loading the base",
+                            "use a smaller base, --set method=qlora, or a backend with more memory (kolm compute pick --min-vram)")
     if isinstance(failure, ModuleNotFoundError):
         return TrainerError(FAILED_PRECONDITION, f"the runtime has no package {failure.name}",
-                            "kolm compute setup makes a whole one; or install it in yours")
+                            "run `kolm compute setup`, which makes a complete runtime; or install the package in yours")
     if isinstance(failure, ImportError):
         return TrainerError(FAILED_PRECONDITION, f"the runtime's package {failure.name or 'of an unknown name'} cannot be loaded: "
-                            f"{str(failure).splitlines()[0] if str(failure) else ''}", "kolm compute setup makes a whole runtime; or repair yours")
+                            f"{str(failure).splitlines()[0] if str(failure) else ''}", "run `kolm compute setup`, which makes a complete runtime; or repair yours")
     if isinstance(failure, OSError) and failure.filename is not None:
         code = RESOURCE_EXHAUSTED if failure.errno in (28, 122) else INVALID_ARGUMENT
-        return TrainerError(code, f"{failure.filename}: {failure.strerror}", "make room, or the file readable")
+        return TrainerError(code, f"{failure.filename}: {failure.strerror}", "free disk space, or make the file accessible")
     import traceback
 
     traceback.print_exc()
     return TrainerError(INTERNAL, f"the trainer failed: {type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}",
-                        "the lines above say where; report them with the versions of `kolm compute info`")
+                        "please report it with the traceback above and the versions that `kolm compute info` shows")
 
 
 def main(words):
@@ -105,7 +105,7 @@ def main(words):
         return 0
     except KeyboardInterrupt:
         return 1
-    except Exception as e:  # every way to fail ends in an event
+    except Exception as e:  # every failure must become an event
         events.error(_explain(e))
         return 1
     finally:

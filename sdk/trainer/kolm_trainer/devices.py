@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One table of what differs between devices: what torch calls them, their arithmetic, their memory, what repeats bit for bit."""
+"""One table of what differs between devices: their names in torch, data types, memory, and whether results are reproducible."""
 
 import os
 
@@ -7,9 +7,9 @@ from .errors import FAILED_PRECONDITION, INVALID_ARGUMENT, TrainerError
 
 
 class Device:
-    """name: kolm's word. torch: the argument of torch.device(). auto_dtypes: tried in order, the last always works.
+    """name: that of kolm. torch: the argument of torch.device(). auto_dtypes: tried in order, the last always works.
     four_bit: bitsandbytes has kernels for it. repeats: torch documents a mode in which two runs give the same bits.
-    missing: the remedy when torch does not see it."""
+    missing: the remedy if torch does not find the device."""
 
     def __init__(self, name, torch, auto_dtypes, four_bit, repeats, missing):
         self.name, self.torch, self.auto_dtypes = name, torch, auto_dtypes
@@ -22,21 +22,21 @@ TABLE = {
     "cuda": Device("cuda", "cuda", ("bf16", "fp16"), True, True,
                    "install a torch that was built for CUDA and is not newer than the driver (kolm compute setup)"),
     "rocm": Device("rocm", "cuda", ("bf16", "fp16"), False, False,
-                   "install a torch that was built for ROCm, and be in the groups render and video"),
+                   "install a torch that was built for ROCm, and add your user to the groups render and video"),
     "mps": Device("mps", "mps", ("fp32",), False, False, "use macOS 13 or later with torch for arm64"),
-    "directml": Device("directml", None, ("fp32",), False, False, "install torch-directml, with the torch that it needs; under WSL2, update WSL"),
+    "directml": Device("directml", None, ("fp32",), False, False, "install torch-directml with the torch that it requires; under WSL2, update WSL"),
     "mlx": Device("mlx", None, ("base",), False, False, "install mlx and mlx-lm: on Linux mlx[cpu] or mlx[cuda12]"),
 }
 
 
 def find(name):
     if name not in TABLE:
-        raise TrainerError(INVALID_ARGUMENT, f"the trainer knows no device '{name}'", "use one of " + ", ".join(TABLE))
+        raise TrainerError(INVALID_ARGUMENT, f"the trainer has no device '{name}'", "use one of " + ", ".join(TABLE))
     return TABLE[name]
 
 
 class Unit:
-    """A device in use: a torch.device, its dtype, and how much memory is left on it."""
+    """A device in use: a torch.device, the dtype, and how much of its memory is free."""
 
     def __init__(self, device, dtype_name, deterministic, threads, rank=0):
         import torch
@@ -57,7 +57,7 @@ class Unit:
         if name == "directml":
             try:
                 import torch_directml
-            except (ImportError, OSError) as e:  # OSError: it is installed, and Windows's libraries are not there
+            except (ImportError, OSError) as e:  # OSError: it is installed, but Windows's libraries are missing
                 raise self._absent(str(e)) from None
             return torch_directml.device()
         if name == "mps":
@@ -75,7 +75,7 @@ class Unit:
         return torch.device("cuda", index)
 
     def _absent(self, why):
-        return TrainerError(FAILED_PRECONDITION, f"the runtime's torch does not see the {self.device.name} device: {why}",
+        return TrainerError(FAILED_PRECONDITION, f"the runtime's torch cannot use the {self.device.name} device: {why}",
                             self.device.missing)
 
     def _dtype(self, torch, asked):
@@ -87,7 +87,7 @@ class Unit:
         return self.device.auto_dtypes[-1]
 
     def _be_deterministic(self, torch):
-        """As PyTorch's notes on reproducibility have it. Where a device has no such mode nothing is claimed (repeats)."""
+        """Follows PyTorch's notes on reproducibility. Nothing is promised for devices without such a mode (repeats)."""
         torch.use_deterministic_algorithms(True, warn_only=not self.device.repeats)
         torch.utils.deterministic.fill_uninitialized_memory = True
         torch.backends.cudnn.deterministic = True
@@ -95,7 +95,7 @@ class Unit:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         if self.device.name in ("cuda", "rocm"):
-            # cuDNN's attention has no deterministic backward pass; on ROCm only the plain one is sure (pytorch#197771).
+            # cuDNN's attention has no deterministic backward pass; on ROCm only the math kernel has one for certain (pytorch#197771).
             torch.backends.cuda.enable_cudnn_sdp(False)
             if self.device.name == "rocm":
                 torch.backends.cuda.enable_flash_sdp(False)
@@ -111,13 +111,13 @@ class Unit:
         return {"mps": "Apple GPU through Metal", "directml": "DirectX 12 device"}[self.device.name]
 
     def without_gradients(self):
-        """The context of what only answers. Tensors of torch-directml fail in inference mode (microsoft/DirectML#602)."""
+        """The context manager for inference. Tensors of torch-directml fail in inference mode (microsoft/DirectML#602)."""
         import torch
 
         return torch.no_grad() if self.device.name == "directml" else torch.inference_mode()
 
     def toolchain_words(self):
-        """What the bits of a result depend on besides versions."""
+        """What the bits of a result depend on apart from versions."""
         if self.device.name == "cpu":
             import torch
 
@@ -145,7 +145,7 @@ class Unit:
         return peak if os.uname().sysname == "Darwin" else peak * 1024
 
     def give_back(self):
-        """After memory ran out: what the allocator keeps goes back, so that a smaller try has all of it."""
+        """Frees what the allocator caches, so that a retry with less has all memory available."""
         import gc
         import torch
 
@@ -157,7 +157,7 @@ class Unit:
 
 
 def out_of_memory(failure):
-    """Whether an exception means that the device, or the machine, has no memory left."""
+    """True if the exception means that the device, or the machine, is out of memory."""
     if isinstance(failure, MemoryError):
         return True
     name = type(failure).__name__
@@ -180,7 +180,8 @@ def processor():
 
 
 def free_memory():
-    """What this process may still take: the machine's available memory, or what its control group leaves, if less."""
+    """Returns the memory that this process may still allocate: what the machine has available, less if its cgroup or rlimit
+    allows less."""
     free = 1 << 62
     try:
         with open("/proc/meminfo", encoding="ascii") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows as token ids: prompts rendered by the base's own chat template, targets marked, long rows counted."""
+"""Rows as token ids: renders prompts with the chat template of the base, marks the targets, counts rows that are too long."""
 
 import array
 import json
@@ -8,8 +8,8 @@ from .errors import INVALID_ARGUMENT, TrainerError
 
 
 class Question(str):
-    """An input that is more than a text: the messages before the answer, and the tools. As a str it is the text that
-    stands for all of it where there is no chat template."""
+    """An input with more than a text: the messages before the answer, and the tools. As a str it is the text that is used
+    instead if there is no chat template."""
 
     def __new__(cls, text, messages, tools=None):
         question = super().__new__(cls, text)
@@ -17,23 +17,23 @@ class Question(str):
         return question
 
     def shortened(self, share):
-        """With less of its longest message."""
+        """Returns a copy with its longest message truncated to that share."""
         longest = max(range(len(self.messages)), key=lambda i: len(self.messages[i]["content"]))
         messages = list(self.messages)
         content = messages[longest]["content"]
         messages[longest] = {**messages[longest], "content": content[:int(len(content) * share)]}
-        # As a text it is over when nothing is left to shorten.
+        # An empty text tells the caller that nothing is left to shorten.
         return Question(self if any(m["content"] for m in messages) else "", messages, self.tools)
 
 
 def shortened(text, share):
-    """The beginning of an input: about this share of it."""
+    """Returns about this share of an input, from its beginning."""
     return text.shortened(share) if isinstance(text, Question) else text[:int(len(text) * share)]
 
 
 def question_of(row, answered):
-    """The input of a row of a job: a str, or a Question. ValueError when it is none. answered: the last message is the
-    answer, and no part of it."""
+    """Returns the input of a row of a job: a str, or a Question. Raises ValueError if it is neither. answered: the last
+    message is the answer, which is not part of the input."""
     text, messages, tools = row["input"], row.get("messages"), row.get("tools")
     if not isinstance(text, str):
         raise ValueError
@@ -48,7 +48,7 @@ def question_of(row, answered):
 
 
 def _with_objects(call):
-    """A call of a tool as templates expect it: its arguments as an object, not as the text of one (which OpenAI has)."""
+    """Returns a tool call as templates expect it: with its arguments as an object, not as the JSON text that OpenAI uses."""
     if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
         return call
     arguments = call["function"].get("arguments")
@@ -60,13 +60,13 @@ def _with_objects(call):
 
 
 def _is_in(text, rendered):
-    """Whether a template wrote a text: as it stands, without spaces around it, or as JSON."""
+    """True if a template wrote the text: verbatim, without surrounding white space, or as JSON."""
     text = text.strip()
     return text in rendered or json.dumps(text, ensure_ascii=False)[1:-1] in rendered or json.dumps(text)[1:-1] in rendered
 
 
 class Rendering:
-    """How an input becomes a prompt. Stored in the artifact, so that serving renders as training did."""
+    """How an input becomes a prompt. Stored in the artifact, so that inference renders inputs as training did."""
 
     def __init__(self, tokenizer, template, system):
         """template: "chat" or "plain"."""
@@ -76,24 +76,25 @@ class Rendering:
     def choose(cls, tokenizer, asked, system):
         if asked == "plain":
             if system:
-                raise TrainerError(INVALID_ARGUMENT, "a system message needs a chat template", "leave out system, or template=plain")
+                raise TrainerError(INVALID_ARGUMENT, "a system message needs a chat template", "omit system, or template=plain")
             return cls(tokenizer, "plain", "")
         if not tokenizer.chat_template:
             raise TrainerError(INVALID_ARGUMENT, "the tokenizer of the base has no chat template",
-                               "give the chat (instruct) version of the base; or --set template=plain, for the input, a line end and the output")
+                               "use the chat (instruct) version of the base; or --set template=plain, for the input, a newline and "
+                               "the output")
         if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
-            raise TrainerError(INVALID_ARGUMENT, "the tokenizer of the base has several chat templates and none is its default: "
-                               + ", ".join(sorted(tokenizer.chat_template)), "leave the one to use in chat_template.jinja")
+            raise TrainerError(INVALID_ARGUMENT, "the tokenizer of the base has several chat templates and no default: "
+                               + ", ".join(sorted(tokenizer.chat_template)), "keep only the one to use, in chat_template.jinja")
         return cls(tokenizer, "chat", system)
 
     def _messages(self, text):
-        """The whole conversation before the answer, as the template of the base wants it."""
+        """Returns the conversation before the answer, in the form that the template of the base expects."""
         if not isinstance(text, Question):
             return ([{"role": "system", "content": self.system}] if self.system else []) + [{"role": "user", "content": text}]
         messages = [dict(m) for m in text.messages]
         for message in messages:
             if message["role"] == "developer" and "developer" not in self.tokenizer.chat_template:
-                message["role"] = "system"  # the same by its older name
+                message["role"] = "system"  # its older name
             if isinstance(message.get("tool_calls"), list):
                 message["tool_calls"] = [_with_objects(call) for call in message["tool_calls"]]
         if self.system and messages[0]["role"] not in ("system", "developer"):
@@ -101,7 +102,7 @@ class Rendering:
         return messages
 
     def _render(self, text, answer=None):
-        """The prompt, or with an answer all of it, as text."""
+        """Returns the prompt as text, or, with an answer, the whole conversation."""
         messages = self._messages(text)
         more = {"tools": text.tools} if isinstance(text, Question) and text.tools else {}
         if answer is None:
@@ -110,38 +111,39 @@ class Rendering:
             messages.append({"role": "assistant", "content": answer})
         try:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, **more)
-        except Exception as e:  # whatever a template's author thought of, and what he did not
+        except Exception as e:  # templates raise exceptions of their own, and fail in any other way
             roles = ", ".join(m["role"] for m in messages)
             why = (str(e).strip() or type(e).__name__).splitlines()[0]
-            raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base refuses a conversation of {roles}: {why}",
-                               "give a base whose template knows these roles; or --set template=plain, for the text alone") from None
+            raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base rejects a conversation of {roles}: {why}",
+                               "use a base whose template supports these roles; or --set template=plain, for the text alone") from None
 
     def _check_whole(self, text, rendered):
-        """A template may leave out what it does not know, without a word; nobody would learn from it then."""
+        """Raises if the template left something out: templates silently omit what they do not support, and then the model
+        would not be trained on it."""
         messages = self._messages(text)
         for message in messages if len(messages) > 1 else []:
             content = message["content"]
-            if message["role"] == "assistant":  # some leave out what was thought before an earlier answer
+            if message["role"] == "assistant":  # some omit the reasoning before an earlier answer
                 content = content.split("</think>")[-1]
             if not _is_in(content, rendered):
-                raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base leaves out the {message['role']} message",
-                                   "give a base whose template knows that role; or --set template=plain, for the text alone")
+                raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base omits the {message['role']} message",
+                                   "use a base whose template supports that role; or --set template=plain, for the text alone")
         for tool in (text.tools or []) if isinstance(text, Question) else []:
             named = tool.get("function", tool) if isinstance(tool, dict) else {}
             name = named.get("name") if isinstance(named, dict) else None
             if isinstance(name, str) and not _is_in(name, rendered):
-                raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base leaves out the tool {name}",
-                                   "give a base whose template knows tools, or rows without them")
+                raise TrainerError(INVALID_ARGUMENT, f"the chat template of the base omits the tool {name}",
+                                   "use a base whose template supports tools, or rows without tools")
 
     def prompts(self, inputs):
-        """Token ids of what comes before the answers; the same for training and for answering."""
+        """Returns the token ids of the prompts; the same for training and for inference."""
         if self.template == "plain":
             return self.tokenizer([text + "\n" for text in inputs], add_special_tokens=True, verbose=False)["input_ids"]
         texts = [self._render(t) for t in inputs]
         return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
     def completions(self, inputs, outputs):
-        """Token ids of the answers, with whatever the template closes a turn with."""
+        """Returns the token ids of the answers, including what the template ends a turn with."""
         if self.template == "plain":
             texts = list(outputs)
         else:
@@ -151,7 +153,7 @@ class Rendering:
         return [row if row and row[-1] == end else row + [end] for row in ids]
 
     def _closed(self, text, output):
-        """The answer as the template writes it after the prompt, up to the end of the turn."""
+        """Returns the answer as the template writes it after the prompt, up to the end of the turn."""
         before = self._render(text)
         self._check_whole(text, before)
         whole = self._render(text, output)
@@ -159,12 +161,12 @@ class Rendering:
 
 
 class Rows:
-    """Encoded rows in two flat arrays: a row costs its tokens, four bytes each, and little more.
+    """Encoded rows in flat arrays: each takes four bytes for a token, and little more.
 
-    ids: prompt and completion of all rows. starts[i]..starts[i+1]: row i. prompts[i]: where its targets begin, counted in
-    tokens from its start. labels[i]: its label's number, -1 where outputs are no labels. types: token type ids, parallel to
-    ids, where the tokenizer gives other ones than zeros. too_long, empty: rows that were left out; longest: tokens of the
-    longest row, left out or not."""
+    ids: prompts and completions of all rows. starts[i]..starts[i+1]: row i. prompts[i]: where its targets begin, in tokens
+    from its start. labels[i]: the number of its label, -1 if outputs are not labels. types: token type ids, parallel to
+    ids, or None if all are zero. too_long, empty: how many rows were left out; longest: tokens of the longest row, left out
+    or not."""
 
     def __init__(self):
         self.ids, self.starts = array.array("i"), array.array("q", [0])
@@ -192,7 +194,7 @@ class Rows:
         return self.ids[self.starts[i]:self.starts[i + 1]]
 
     def add_types(self, types):
-        """The token types of the row that was added last; zeros are what a model takes anyway."""
+        """Sets the token types of the row that was added last; zeros, which are the default of a model, need not be stored."""
         if self.types is None and any(types):
             self.types = array.array("b", bytes(self.starts[-2]))
         if self.types is not None:
@@ -202,7 +204,7 @@ class Rows:
         return self.types[self.starts[i]:self.starts[i + 1]]
 
     def fits(self, length, max_length):
-        """Whether a row of so many tokens is taken; counts the one that is not."""
+        """True if a row of that length is not too long; counts those that are."""
         self.longest = max(self.longest, length)
         self.too_long += length > max_length
         return length <= max_length
@@ -220,8 +222,8 @@ def _blocks(rows, size=512):
 
 
 def encode_causal(rows, rendering, max_length, labels=None, most=None):
-    """rows: (id, input, output). labels: {output: number}, where outputs are labels. most: tokens that the base can attend
-    to, for the remedy. Rows that do not fit are left out and counted, never cut."""
+    """rows: (id, input, output). labels: {output: number}, if outputs are labels. most: tokens that the base can attend
+    to, for the remedy. Rows that are too long are left out and counted, never truncated."""
     out = Rows()
     for block in _blocks(rows):
         inputs, outputs = [r[1] for r in block], [r[2] for r in block]
@@ -252,17 +254,18 @@ def encode_classify(rows, tokenizer, labels, max_length, most=None):
 
 
 def longer_remedy(longest, max_length, most):
-    """What to do about rows that are left out: longest tokens in the longest, most is what the base can attend to."""
-    shorten = "shorten the texts, split them into rows of their own, or give a base with a longer context"
+    """Returns the remedy for rows that are left out. longest: tokens of the longest; most: tokens that the base can attend to."""
+    shorten = "shorten the texts, split them into several rows, or use a base with a longer context"
     if max_length >= most:
-        return f"the base reads no more than {most} tokens, and the longest row has {longest}: {shorten}"
+        return f"the context of the base is {most} tokens, and the longest row has {longest}: {shorten}"
     if longest <= most:
-        return f"--set max_length={longest} takes them all"
-    return f"--set max_length={most} takes all that the base can read; the longest row has {longest} tokens: for such rows, {shorten}"
+        return f"--set max_length={longest} includes all of them"
+    return (f"--set max_length={most} includes all that fit the context of the base; the longest row has {longest} tokens: "
+            f"for such rows, {shorten}")
 
 
 def _refuse_nothing(rows, max_length, most):
-    """A run in which every target was masked away ends with a loss of 0.0 and a useless model; here it does not begin."""
+    """Raises if no target is left. Training without any would end with a loss of 0.0 and a useless model."""
     if rows.targets > 0:
         return
     if rows.too_long:

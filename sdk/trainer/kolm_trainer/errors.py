@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way in which the trainer fails: a code of the backend ABI, what happened, and what to do next."""
+"""The exception for all failures of the trainer: a code of the backend ABI, what happened, and what to do next."""
 
 CANCELLED = 1
 UNKNOWN = 2
@@ -13,7 +13,7 @@ DATA_LOSS = 15
 
 
 class TrainerError(Exception):
-    """code: one of the above, the numbers of kolm/backend.h. text: what happened, to what. remedy: what to do."""
+    """code: one of the above, the numbers of kolm/backend.h. text: what happened, and to what. remedy: what to do."""
 
     def __init__(self, code, text, remedy=""):
         super().__init__(text)
@@ -21,4 +21,4 @@ class TrainerError(Exception):
 
 
 def cancelled():
-    return TrainerError(CANCELLED, "training was stopped", "start the same job again: it continues where it stopped")
+    return TrainerError(CANCELLED, "training was stopped", "run the same command again: it continues where it stopped")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events as JSON lines on what was standard output; libraries that print get standard error instead."""
+"""Sends events as JSON lines to standard output; what libraries print goes to standard error instead."""
 
 import json
 import math
@@ -11,12 +11,12 @@ import time
 _out = None
 _muted = False
 _stop = False
-_PROGRESS_SECONDS = 0.1  # no reader shows more than ten a second
+_PROGRESS_SECONDS = 0.1  # users do not need more than ten a second
 _last_progress = 0.0
 
 
 def open_stream(muted=False):
-    """Takes descriptor 1 for events alone. muted: a process beside the first of a group, which tells errors only."""
+    """Reserves descriptor 1 for events. muted: send only errors, in a process of a group other than the first."""
     global _out, _muted
     _muted = muted
     sys.stdout.flush()
@@ -32,7 +32,7 @@ def _on_stop(_number, _frame):
 
 
 def stopping():
-    """True once somebody asked to stop."""
+    """True once SIGTERM or SIGINT has arrived."""
     return _stop
 
 
@@ -53,7 +53,7 @@ def metric(name, value):
 
 
 def progress(phase, step, total, loss=None, tokens_per_second=None):
-    """The last step of a phase is always told, others at most every tenth of a second."""
+    """Always sends the last step of a phase, others at most ten times a second."""
     global _last_progress
     now = time.monotonic()
     if step != total and now - _last_progress < _PROGRESS_SECONDS:
@@ -69,5 +69,5 @@ def result(value):
 
 
 def error(failure):
-    """Also from a muted process: the one that fails may not be the first."""
+    """Sent from muted processes, too: the one that fails need not be the first."""
     _say({"event": "error", "code": failure.code, "text": failure.text, "remedy": failure.remedy}, always=True)

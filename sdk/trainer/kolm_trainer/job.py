@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The job directory: job.json, the rows, and the files that are whole or absent (docs/job-protocol.md)."""
+"""The job directory: job.json, the rows, and files that are written atomically (docs/job-protocol.md)."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from .encode import question_of
 from .errors import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND, TrainerError
 from .options import Options
 
-# What job.json may hold: kind of each value, and the values themselves where they are few.
+# What job.json may contain: the type of each value, and the allowed values where there are only a few.
 _KINDS = {"format": int, "kind": str, "task": str, "recipe": str, "seed": int, "effort": str, "labels": int, "options": dict,
           "model_files": list}
 _VALUES = {"format": (1,), "effort": ("quick", "normal", "high")}
@@ -39,22 +39,22 @@ class Job:
         self.balanced = options.get("class_weight", "none") == "balanced"
         self.options = Options(options.get("trainer", {}))
         if not self.base_path:
-            raise TrainerError(INVALID_ARGUMENT, "job.json names no base model", "pass --base DIR")
+            raise TrainerError(INVALID_ARGUMENT, "job.json has no base model", "pass --base DIR")
 
     def _read(self, name):
         try:
             with open(self.path(name), encoding="utf-8") as file:
                 value = json.load(file)
         except OSError as e:
-            raise TrainerError(NOT_FOUND, f"cannot read {self.path(name)}: {e.strerror}", "start the job again") from None
+            raise TrainerError(NOT_FOUND, f"cannot read {self.path(name)}: {e.strerror}", "run the same command again") from None
         except (ValueError, RecursionError) as e:
-            raise TrainerError(DATA_LOSS, f"{self.path(name)}: {e}", "start the job again") from None
+            raise TrainerError(DATA_LOSS, f"{self.path(name)}: {e}", "run the same command again") from None
         if not isinstance(value, dict):
-            raise TrainerError(DATA_LOSS, f"{self.path(name)} is not an object", "start the job again")
+            raise TrainerError(DATA_LOSS, f"{self.path(name)} is not an object", "run the same command again")
         return value
 
     def _check(self):
-        """Every value that is there is of its kind, so that nobody else has to look."""
+        """Checks the types of all values that are present, so that no other code has to."""
         self._kinds(self.raw, _KINDS, "")
         options = self.raw.get("options", {})
         self._kinds(options, _OPTION_KINDS, "options.")
@@ -76,14 +76,14 @@ class Job:
                 raise self._defect(where + key)
 
     def _defect(self, where):
-        return TrainerError(DATA_LOSS, f"{self.path('job.json')}: {where} is not what this trainer knows",
-                            "start the job again with the kolm that this trainer came with")
+        return TrainerError(DATA_LOSS, f"{self.path('job.json')}: {where} is not supported by this trainer",
+                            "use kolm and the trainer of the same release")
 
     def path(self, *names):
         return os.path.join(self.directory, *names)
 
     def rows(self):
-        """(id, input, output) of train.jsonl, one at a time; the input is a Question where there is more than a text."""
+        """Yields (id, input, output) of the rows of train.jsonl; the input is a Question if it is more than a text."""
         with open(self.path("train.jsonl"), "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
@@ -93,23 +93,24 @@ class Job:
                         raise TypeError
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     raise TrainerError(DATA_LOSS, f"{self.path('train.jsonl')}, line {number} is not a row",
-                                       "start the job again") from None
+                                       "run the same command again") from None
                 yield values
 
     def model_file(self, name):
-        """The bytes of a model file of an infer job."""
+        """Returns the bytes of a model file of an infer job."""
         for file in self.raw.get("model_files", []):
             if file["name"] == name:
                 with open(file["path"], "rb") as stream:
                     stream.seek(file["offset"])
                     data = stream.read(file["size"])
                 if len(data) != file["size"]:
-                    raise TrainerError(DATA_LOSS, f"{file['path']} ends inside {name}", "get the artifact again")
+                    raise TrainerError(DATA_LOSS, f"{file['path']} ends inside {name}", "download the artifact again")
                 return data
-        raise TrainerError(NOT_FOUND, f"the artifact has no {name}", "get the artifact again, or compile it again")
+        raise TrainerError(NOT_FOUND, f"the artifact has no {name}", "download the artifact again, or compile it again")
 
     def fingerprint(self, *more):
-        """Tells jobs apart: two with the same fingerprint make the same model, so one may go on from the other's checkpoint."""
+        """Identifies a job by its result: two with the same fingerprint make the same model, so that one may continue from the
+        checkpoint of the other."""
         digest = hashlib.sha256()
         with open(self.path("train.jsonl"), "rb") as file:
             while block := file.read(1 << 20):
@@ -122,7 +123,7 @@ class Job:
 
 
 def write_json(path, value):
-    """Whole or absent, keys sorted: the same value is the same bytes."""
+    """Writes a JSON file atomically, with sorted keys, so that equal values give equal bytes."""
     write_bytes(path, (json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode())
 
 

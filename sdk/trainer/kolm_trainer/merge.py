@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""verb merge: a model as a directory that transformers loads, the adapter added into the weights of its base."""
+"""The verb merge: adds an adapter to the weights of its base, and writes the result as a directory that transformers loads."""
 
 import tempfile
 
@@ -9,13 +9,13 @@ from .errors import UNIMPLEMENTED, TrainerError
 
 
 def run(job, device_name, threads, target):
-    """target: an empty directory that is there."""
+    """target: an existing empty directory."""
     import torch
 
     meta = models.read_meta(job)
     if meta["four_bit"]:
-        raise TrainerError(UNIMPLEMENTED, "an adapter that was trained on a base in 4 bits is not merged: the sum would be "
-                           "another model than the one that was scored", "export it without --merge")
+        raise TrainerError(UNIMPLEMENTED, "an adapter that was trained on a base in 4 bits cannot be merged: the sum would not be "
+                           "the model that was scored", "export it without --merge")
     base = look(job.base_path, job.options.allow_pickle)
     base.tell()
     models.quiet()
@@ -26,7 +26,7 @@ def run(job, device_name, threads, target):
         whole, _ = models.load_base(base, meta["task"], unit, tokenizer.pad_token_id, len(meta["labels"]))
         merged = models.load_adapter(whole, adapter).merge_and_unload()
     if meta["task"] == "classify":
-        # A pipeline of transformers then answers with the labels and not with LABEL_7.
+        # So that a transformers pipeline answers with the labels instead of LABEL_7.
         merged.config.id2label = dict(enumerate(meta["labels"]))
         merged.config.label2id = {label: i for i, label in enumerate(meta["labels"])}
     kept = str(base.config.get("dtype") or base.config.get("torch_dtype") or "").removeprefix("torch.")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A base in MLX: loading it as transformers would, LoRA on it, and what its layers are called in transformers.
+"""A base in MLX: loads it as transformers would, adds LoRA, and maps its layers to their names in transformers.
 
-mlx-lm renames some layers and transposes the weights of others while it loads them, and has experts in one tensor where
-transformers has another. PEFT knows transformers' names only, and passes over what it does not know without a word. So
-only layers are adapted whose weights are found in the base's files, by name and by content, and the adapter is stored
-under the names that they have there."""
+mlx-lm renames some layers and transposes the weights of others when it loads them, and stores experts in other tensors
+than transformers. PEFT knows only the names of transformers, and silently ignores all others. So only layers whose weights
+are found in the files of the base, by name and by content, are adapted, and the adapter is stored under the names that
+they have there."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from .model import first_line
 
 
 def _filled(raw, known):
-    """What mlx-lm expects in a config.json and this one lacks. known: what transformers makes of it.
+    """Returns what mlx-lm expects in a config.json and this one lacks. known: the configuration that transformers derives.
 
-    transformers leaves out what is its own default, and since version 5 writes rope_parameters, which most of mlx-lm does
-    not read: a base would be loaded with the wheels of another."""
+    transformers omits values that are its own defaults, and since version 5 writes rope_parameters, which most of mlx-lm
+    does not read: the base would be loaded with wrong rotary embeddings."""
     more = {key: value for key, value in known.items() if raw.get(key) is None and value is not None and not isinstance(value, dict)}
     rope = known.get("rope_parameters")
     if not isinstance(rope, dict):
@@ -34,7 +34,7 @@ def _filled(raw, known):
 
 
 def _needed(config, known):
-    """What mlx-lm has no default for, under the names that transformers knows it by too, or from what it follows from."""
+    """Returns what mlx-lm has no default for: from the attributes of the same names in transformers, or derived from others."""
     import inspect
 
     from mlx_lm.utils import _get_classes
@@ -54,13 +54,13 @@ def _needed(config, known):
 
 
 def _config_for(base):
-    """A config.json's missing parts, of its text half too; {} for a type that transformers does not know."""
+    """Returns what a config.json lacks, in its text_config, too; {} for a type that transformers does not know."""
     from transformers import AutoConfig
 
     with base.alone() as path:
         try:
             known = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        except Exception:  # mlx-lm may know the type, and says so itself if not
+        except Exception:  # mlx-lm may know the type, and reports it if not
             return {}
     parts = known.to_dict()
     more = _filled(base.config, parts)
@@ -71,7 +71,7 @@ def _config_for(base):
 
 
 def load(base):
-    """The base, frozen, and known to answer."""
+    """Returns the base, frozen, after a trial run."""
     from pathlib import Path
 
     import mlx.core as mx
@@ -84,25 +84,25 @@ def load(base):
         mx.eval(model(mx.array([[0, 1]])))
     except MemoryError:
         raise
-    except (Exception, SystemExit) as e:  # it leaves by whatever way its model's file takes
+    except (Exception, SystemExit) as e:  # each model's file in mlx-lm fails in its own way
         kind = base.config.get("model_type")
         raise TrainerError(INVALID_ARGUMENT, f"mlx-lm cannot load the {kind} base in {base.path}: {type(e).__name__}: {first_line(e)}",
-                           "give a base of an architecture and a configuration that mlx-lm knows, or use another backend, as with "
-                           "--backend local-cpu") from None
+                           "use a base with an architecture and configuration that mlx-lm supports, or another backend, for "
+                           "example --backend local-cpu") from None
     return model
 
 
 # ---- Names
 
 class Layer:
-    """A linear layer of transformers. name: its path there; transposed: its weight is [in, out] in the files (Conv1D)."""
+    """A linear layer in transformers. name: its path; transposed: its weight is [in, out] in the files (Conv1D)."""
 
     def __init__(self, name, transposed):
         self.name, self.transposed = name, transposed
 
 
 def headers(base):
-    """{tensor: (file, shape)} of the base's weights."""
+    """Returns {tensor: (file, shape)} of the base's weights."""
     import struct
 
     found = {}
@@ -115,14 +115,14 @@ def headers(base):
 
 
 def _tail(path):
-    """From the number of the block on: what mlx-lm and transformers call alike, or not at all."""
+    """Returns the path from the number of the block on: this part is the same in mlx-lm and transformers, or the layers differ."""
     parts = path.split(".")
     at = next((i for i, part in enumerate(parts) if part.isdigit()), None)
     return ".".join(parts[at:]) if at else path
 
 
 def _blocks(model):
-    """(path, module) of all that mlx-lm would adapt in the blocks of a model: plain layers, and those with no like."""
+    """Returns what mlx-lm would adapt in the blocks of a model: [(path, module)] of linear layers, and the paths of other ones."""
     import mlx.nn as nn
     from mlx_lm.models import switch_layers
 
@@ -134,7 +134,7 @@ def _blocks(model):
 
 
 def _same(mx, module, tensor, transposed):
-    """Whether a layer's weight is this tensor, by its first row."""
+    """True if the weight of a layer is this tensor, judging by the first row."""
     mine, stored = module.weight[0], tensor[:, 0] if transposed else tensor[0]
     if mine.shape != stored.shape:
         return False
@@ -143,20 +143,20 @@ def _same(mx, module, tensor, transposed):
     return bool(mx.array_equal(mine, stored))
 
 
-# Since version 5 transformers has the experts of these types in one tensor, and PEFT takes every layer with a name that the
-# experts' had for a part of it: those of dense blocks and of shared experts too, which are then lost. As of transformers
-# 5.24 and PEFT 0.21 (peft.utils.transformers_weight_conversion).
+# Since version 5 transformers has the experts of these types in one tensor, and PEFT converts every layer that has a former
+# name of an expert: also those of dense blocks and shared experts, which are then lost. As of transformers 5.24 and
+# PEFT 0.21 (peft.utils.transformers_weight_conversion).
 FUSED = {"afmoe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "exaone_moe", "glm4_moe", "glm4_moe_lite",
          "glm_moe_dsa", "hunyuan_v1_moe", "longcat_flash", "mellum", "minimax", "minimax_m2", "mixtral", "olmoe", "qwen3_moe",
          "qwen3_next", "solar_open"}
 _EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
-# Layers that PEFT adapts in no model of these types.
+# Types with layers that PEFT never adapts.
 _MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
-# What transformers calls otherwise than its files do: {type: a part of the names in the files}.
+# Types with layers whose names in transformers differ from those in the files: {type: a part of the names in the files}.
 _ELSEWHERE = {"laguna": ".shared_expert.", "nemotron_h": "backbone."}
 
 
-# Types of which an adapter that MLX trained was loaded by PEFT and gave the same answers (tests/trainer/test_mlx_families.py).
+# Types for which PEFT was found to load an adapter trained with MLX and to give the same answers (tests/trainer/test_mlx_families.py).
 TRIED = set(("cohere deepseek_v3 deepseek_v32 ernie4_5 ernie4_5_moe gemma gemma2 gemma3_text glm glm4 glm4_moe glm4_moe_lite "
              "gpt2 gpt_bigcode gpt_neox gptj granite granitemoe helium hunyuan_v1_dense internlm3 jamba laguna llama mamba "
              "mellum ministral3 mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe seed_oss "
@@ -164,19 +164,19 @@ TRIED = set(("cohere deepseek_v3 deepseek_v32 ernie4_5 ernie4_5_moe gemma gemma2
 
 
 def _storable(path, kind, experts):
-    """Whether PEFT would put an adapter of this layer where it was trained. experts: whether the base has some."""
+    """True if PEFT would apply an adapter of this layer to the same layer. experts: whether the base has any."""
     parts = path.split(".")
-    router = experts and (parts[-1] in ("gate", "router") or "router" in parts)  # no linear layer in transformers
+    router = experts and (parts[-1] in ("gate", "router") or "router" in parts)  # not a linear layer in transformers
     return not (router or (kind in FUSED and parts[-1] in _EXPERTS) or (kind in _MAMBA and parts[-1] == "out_proj"))
 
 
 def _in_transformers(stored):
-    """transformers' path of a layer from the path in a file: the files of a GPT-2 lack the root."""
+    """Converts the path of a layer in a file to that in transformers: the files of GPT-2 omit the root."""
     return "transformer." + stored if stored.startswith("h.") else stored
 
 
 def names(mx, model, base):
-    """{path in mlx-lm: Layer} of the layers that transformers has too, and the paths of those that it has not."""
+    """Returns {path in mlx-lm: Layer} of the layers that transformers has, too, and the paths of those that it has not."""
     stored_as, tensors, tails = headers(base), {}, {}
     for name, (_, shape) in stored_as.items():
         if name.endswith(".weight") and len(shape) == 2:
@@ -207,26 +207,27 @@ def names(mx, model, base):
 # ---- LoRA
 
 def chosen(known, strange, targets, kind):
-    """The paths that get LoRA. targets: "all-linear", which is what transformers has too, or names joined by commas."""
-    where = "give a base whose layers have transformers' names in its files, or another backend for this one"
+    """Returns the paths of the layers to adapt. targets: "all-linear" (all that transformers has, too), or names joined by
+    commas."""
+    where = "use a base whose files have the layer names of transformers, or use another backend for this one"
     if targets == "all-linear":
         if not known:
             first = f", the first is {strange[0]}" if strange else ""
-            raise TrainerError(INVALID_ARGUMENT, f"no layer of this {kind} base is in mlx-lm what it is in transformers{first}: "
-                               "an adapter could not be stored so that PEFT loads it", where)
+            raise TrainerError(INVALID_ARGUMENT, f"no layer of this {kind} base is the same in mlx-lm and in transformers{first}: "
+                               "PEFT could not load an adapter", where)
         return sorted(known)
     wanted = {target.strip() for target in targets.split(",")}
     fits = lambda paths: [p for p in paths if any(p == t or p.endswith("." + t) for t in wanted)]
     if lost := fits(strange):
-        raise TrainerError(INVALID_ARGUMENT, f"an adapter of {lost[0]} could not be stored so that PEFT loads it: transformers has no "
-                           "such layer, or PEFT does not adapt it", "leave targets to all-linear, which passes over such layers")
+        raise TrainerError(INVALID_ARGUMENT, f"PEFT could not load an adapter of {lost[0]}: transformers has no such layer, or PEFT "
+                           "does not adapt it", "leave targets at all-linear, which skips such layers")
     if not (taken := fits(known)):
-        raise TrainerError(INVALID_ARGUMENT, f"the base has no modules {targets}", "leave targets to all-linear")
+        raise TrainerError(INVALID_ARGUMENT, f"the base has no modules {targets}", "leave targets at all-linear")
     return sorted(taken)
 
 
 def add_lora(model, paths, rank, scale, dropout):
-    """LoRA on the modules at these paths."""
+    """Adds LoRA to the modules at these paths."""
     from mlx.utils import tree_unflatten
     from mlx_lm.tuner.lora import LoRALinear
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same job on MLX through mlx-lm: causal LoRA on Apple's GPUs, and on Linux where the user installed mlx for it."""
+"""The same job on MLX with mlx-lm: causal LoRA on Apple GPUs, and on Linux if the user installed mlx for it."""
 
 
 import os
@@ -45,7 +45,7 @@ def _flat(model):
 
 
 def _targets(layers, headers):
-    """target_modules for PEFT: the last parts of the names where those mean these layers and no other, else whole names."""
+    """Returns target_modules for PEFT: the last parts of the names if they match exactly these layers, else the full names."""
     adapted = {layer.name for layer in layers.values()}
     ends = {name.rsplit(".", 1)[-1] for name in adapted}
     stored = [name.removesuffix(".weight") for name, (_, shape) in headers.items() if name.endswith(".weight") and len(shape) == 2]
@@ -54,8 +54,8 @@ def _targets(layers, headers):
 
 
 def _write_peft(mx, weights, layers, config, directory):
-    """PEFT's file format: lora_A [rank, in] and lora_B [out, rank] are the transposes of mlx-lm's lora_a and lora_b, and
-    the scale is alpha / rank. layers: {path in mlx-lm: its Layer}."""
+    """Writes PEFT's file format: lora_A [rank, in] and lora_B [out, rank] are the transposes of mlx-lm's lora_a and lora_b,
+    and the scale is alpha / rank. layers: {path in mlx-lm: its Layer}."""
     tensors = {}
     for name, value in weights.items():
         path, kind = name.rsplit(".", 1)
@@ -70,31 +70,31 @@ def _write_peft(mx, weights, layers, config, directory):
 
 
 def _read_peft(mx, model, layers, path):
-    """The adapter's tensors under their names in MLX, or an error when one is of no layer here."""
+    """Returns the tensors of an adapter under their names in MLX. Raises if one belongs to no layer of the model."""
     known, by_name, out = _flat(model), {layer.name: path for path, layer in layers.items()}, []
     for name, value in mx.load(path).items():
         layer, kind = name.removeprefix(_PEFT_ROOT).removesuffix(".weight").rsplit(".", 1)
         mine = f"{by_name.get(layer, layer)}.{'lora_a' if kind == 'lora_A' else 'lora_b'}"
         if mine not in known or known[mine].shape != value.T.shape:
-            raise TrainerError(DATA_LOSS, f"the adapter does not fit the base: {layer}", "give the base that it was trained on")
+            raise TrainerError(DATA_LOSS, f"the adapter does not fit the base: {layer}", "use the base that it was trained on")
         out.append((mine, value.T))
     return out
 
 
 class MlxTraining(Training):
-    """Training on MLX; the plan, the batches and the artifact are those of torch."""
+    """Training on MLX, with the same plan, batches and artifact as with torch."""
 
-    padding, weights = "right", None  # as steps.Work has them
+    padding, weights = "right", None  # as in steps.Work
 
     def prepare(self):
         self.base.tell()
         self._check_target()
         self.mx = _mlx()
         if self.task != "causal":
-            raise TrainerError(UNIMPLEMENTED, "mlx-lm trains models that write, and this base can only choose",
-                               "give a causal language model as base, or another backend for this one")
+            raise TrainerError(UNIMPLEMENTED, "mlx-lm trains causal language models, and this base can only classify",
+                               "use a causal language model as base, or another backend for this one")
         if self.method == "full":
-            raise TrainerError(UNIMPLEMENTED, "the mlx engine trains LoRA adapters only", "leave method to lora")
+            raise TrainerError(UNIMPLEMENTED, "the mlx engine trains LoRA adapters only", "leave method at lora")
         models.quiet()
         self.tokenizer = models.load_tokenizer(self.base.path)
         self.labels = label_set(self.job)
@@ -117,17 +117,18 @@ class MlxTraining(Training):
         known, strange = mlx_base.names(mx, self.model, self.base)
         paths = mlx_base.chosen(known, strange, o.targets, self.base.config["model_type"])
         if strange and o.targets == "all-linear":
-            events.log("info", f"{len(strange)} layers of this base are not adapted: PEFT could not load what was trained of them ({strange[0]})")
+            events.log("info", f"{len(strange)} layers of this base are not adapted: PEFT could not load an adapter of them "
+                               f"({strange[0]})")
         if (kind := self.base.config["model_type"]) not in mlx_base.TRIED and not self.base.quantised:
-            events.log("warning", f"adapters of {kind} bases that MLX trained have not been compared with PEFT: compare before you use "
-                                  "this one elsewhere")
+            events.log("warning", f"adapters of {kind} bases trained with MLX have not been compared with PEFT: compare the answers before "
+                                  "you use this one elsewhere")
         self.layers = {path: known[path] for path in paths}
         mlx_base.add_lora(self.model, paths, o.rank, self.alpha / o.rank, o.dropout)
         self.parameters = _flat(self.model)
         self.lengths = [self.rows.length(i) for i in range(len(self.rows))]
 
     def _check_vocabulary(self):
-        """MLX reads beyond the end of a table of embeddings without a word."""
+        """Raises for tokens without an embedding: MLX silently reads beyond the end of the table."""
         config = self.base.config
         rows = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 1 << 30
         if (largest := max(self.rows.ids)) >= rows:
@@ -139,8 +140,8 @@ class MlxTraining(Training):
     # ---- Steps
 
     def _tensors(self, part):
-        """Padded on the right: what follows a text cannot be seen by it. The weight of a target is that of its row's label, of
-        all else 0."""
+        """Pads on the right, because a text does not attend to what follows it. The weight of a target is that of its row's
+        label, that of all other tokens 0."""
         mx, width = self.mx, max(self.lengths[i] for i in part)
         ids = [list(self.rows.tokens(i)) + [0] * (width - self.lengths[i]) for i in part]
         share = lambda i: 1.0 if self.weights is None else self.weights[self.rows.labels[i]]
@@ -196,7 +197,7 @@ class MlxTraining(Training):
         else:
             self.since_best += 1
 
-    # ---- Going on
+    # ---- Checkpoints
 
     def start(self):
         import mlx.nn as nn
@@ -252,9 +253,9 @@ class MlxTraining(Training):
         self.best = part("best.") or None
         self.step, self.best_step, self.since_best = state["step"], state["best_step"], state["since_best"]
         self.best_loss, self.evaluated = state["best_loss"], state["evaluated"]
-        events.log("info", f"going on from step {self.step} of {self.total}")
+        events.log("info", f"continuing from step {self.step} of {self.total}")
 
-    # ---- Leaving it
+    # ---- The result
 
     def keep(self, early):
         self.abstain = self.job.abstain
@@ -276,8 +277,8 @@ class MlxTraining(Training):
         checkpoint.remove(self.job.path("checkpoint"))
 
     def _check_what_was_kept(self, directory):
-        """The adapter as it was stored, on the base loaded again, says what the trained model says; in PEFT too, where
-        torch is at hand."""
+        """Checks that the stored adapter, on the base loaded again, gives the same logits as the trained model; with PEFT,
+        too, if torch is installed."""
         self.model.eval()
         row = self.rows.tokens(min(range(len(self.rows)), key=lambda i: self.lengths[i])).tolist()
         wanted = self.model(self.mx.array([row]))[0].astype(self.mx.float32)
@@ -288,8 +289,8 @@ class MlxTraining(Training):
         for reader, logits in found.items():
             off = float(self.mx.abs(wanted - logits).max())
             if not off <= (0.01 if self.base.config.get("dtype", "float32") == "float32" else 0.1) * spread + 1e-3:
-                raise TrainerError(INTERNAL, f"the adapter is another one when {reader} loads it: the logits of a row differ by {off:.3g}",
-                                   "use another backend for this base, and report its config.json")
+                raise TrainerError(INTERNAL, f"the adapter gives other answers when {reader} loads it: the logits of a row differ by {off:.3g}",
+                                   "use another backend for this base, and please report its config.json")
 
     def toolchain(self):
         import mlx_lm
@@ -298,7 +299,7 @@ class MlxTraining(Training):
 
 
 class _Unit:
-    """What the plan and the report ask of a device."""
+    """The part of devices.Unit that the plan and the report use."""
 
     dtype_name = "base"
 
@@ -326,7 +327,7 @@ def train(job, _device_name, threads):
 
 
 def _adapted(mx, base, directory):
-    """The base with the adapter that lies in directory."""
+    """Returns the base with the adapter in directory."""
     import json
 
     with open(os.path.join(directory, "adapter_config.json"), encoding="utf-8") as file:
@@ -344,7 +345,7 @@ def _adapted(mx, base, directory):
 
 
 def _by_peft(base, directory, row):
-    """The logits of a row by transformers and PEFT, as lists; None where there is no torch, or the base is MLX's own."""
+    """Returns the logits of a row with transformers and PEFT, as lists; None if there is no torch, or the base has MLX's format."""
     import importlib.util
 
     if base.quantised or any(importlib.util.find_spec(name) is None for name in ("torch", "peft")):
@@ -361,7 +362,7 @@ def _by_peft(base, directory, row):
 
 
 class MlxAnswerer:
-    """Greedy answers, one row at a time, with a cache of its prompt."""
+    """Answers rows greedily, one at a time, with a cache of the prompt."""
 
     def __init__(self, job, meta, base, scratch):
         self.mx, self.meta, self.cut = _mlx(), meta, 0

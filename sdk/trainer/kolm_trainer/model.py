@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bases and adapters in memory: loading, what is trained of them, and the files that an artifact carries."""
+"""Bases and adapters in memory: loads them, selects what is trained, and writes the files of an artifact."""
 
 import inspect
 import json
@@ -13,12 +13,12 @@ from .base import PICKLES
 from .errors import DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED, TrainerError
 
 META = "kolm_trainer.json"
-_PEFTS = ("classifier", "score")  # PEFT adds them to modules_to_save whenever a task chooses
+_PEFTS = ("classifier", "score")  # PEFT adds them to modules_to_save for every classification task
 _PEFT_ROOT = "base_model.model."
 
 
 def quiet():
-    """Libraries that talk, talk of nothing that a person could use here."""
+    """Silences libraries whose messages are not useful to the user."""
     warnings.filterwarnings("ignore")
     import transformers
 
@@ -33,7 +33,7 @@ def load_tokenizer(path):
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as e:
         raise TrainerError(INVALID_ARGUMENT, f"the tokenizer in {path} cannot be loaded: {first_line(e)}",
-                           "give a base that transformers can load without code of its own") from None
+                           "use a base that transformers can load without custom code") from None
     tokenizer.padding_side = "left"
     _choose_template(tokenizer, path)
     if tokenizer.pad_token_id is None:
@@ -42,8 +42,8 @@ def load_tokenizer(path):
 
 
 def _choose_template(tokenizer, path):
-    """One template where there is no choice: a list with one entry, or what only a processor's chat_template.json has.
-    Several stay a dict; transformers then takes "default" (or "tool_use" where tools are given)."""
+    """Sets the chat template if there is only one: in a list with one entry, or in a processor's chat_template.json. Several
+    stay a dict, of which transformers uses "default" (or "tool_use" if tools are given)."""
     templates = tokenizer.chat_template
     if isinstance(templates, dict) and len(templates) == 1:
         tokenizer.chat_template = next(iter(templates.values()))
@@ -52,27 +52,27 @@ def _choose_template(tokenizer, path):
             with open(file, encoding="utf-8") as stream:
                 tokenizer.chat_template = json.load(stream)["chat_template"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-            raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "get the base again") from None
+            raise TrainerError(DATA_LOSS, f"{file} cannot be read: {e}", "download the base again") from None
 
 
 def prepare_tokenizer(tokenizer, model, padding):
-    """What plain tools make of a text with it is what the model was trained on: its side of padding, its arguments."""
+    """Sets the padding side and the arguments, so that other programs tokenize a text as the model was trained on."""
     tokenizer.padding_side = "left" if padding == "left" else "right"
     taken = inspect.signature(inner_of(model).forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
 
 
 def inner_of(model):
-    """The model of transformers inside of PEFT's, or itself."""
+    """Returns the transformers model inside PEFT's, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def check_vocabulary(model, ids):
-    """A tokenizer with more tokens than the base has embeddings ends, deep in torch, in an index out of range."""
+    """Raises if there are more tokens than embeddings; torch would only report an index out of range."""
     try:
         table = inner_of(model).get_input_embeddings()
     except NotImplementedError:
-        return  # CANINE, which hashes
+        return  # CANINE, which hashes characters
     rows = getattr(getattr(table, "weight", None), "shape", (0,))[0]
     largest = max(ids, default=0)
     if type(table).__name__ == "Embedding" and largest >= rows:
@@ -81,26 +81,26 @@ def check_vocabulary(model, ids):
 
 def unknown_token(token, rows):
     return TrainerError(INVALID_ARGUMENT, f"the tokenizer of the base has a token {token}, and the base has embeddings for {rows}",
-                        "give a base whose tokenizer and weights belong together")
+                        "use a base whose tokenizer and weights belong together")
 
 
 def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
-    """(the base on the device, evaluating, no gradients; the names of the modules that are its head).
+    """Returns (the base on the device, in evaluation mode and without gradients; the names of the modules of its head).
 
-    The head is what is trained as a whole: all that a classifying model has beyond its base, and what the base's files
-    lack of it (a pooler). What was drawn for it here is drawn again, differently, by whoever loads the base next."""
+    The head is trained and stored in full: everything that a classification model has in addition to its base, and what
+    the files of the base lack (a pooler). It is initialised at random, and would be initialised differently elsewhere."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     arguments = {"local_files_only": True, "trust_remote_code": False, "dtype": unit.dtype,
-                 "use_safetensors": not base.pickled, "ignore_mismatched_sizes": True}  # _check_loaded names what does not fit
+                 "use_safetensors": not base.pickled, "ignore_mismatched_sizes": True}  # _check_loaded reports what does not fit
     if four_bit:
         arguments["quantization_config"] = _four_bit(unit)
         arguments["device_map"] = {"": unit.torch}
     maker = AutoModelForCausalLM
     if task == "classify":
         maker, arguments["num_labels"] = AutoModelForSequenceClassification, label_count
-        torch.manual_seed(0)  # the head is drawn at random, and must be the same for training and for answering
+        torch.manual_seed(0)  # the head is initialised at random, and must be the same for training and inference
     try:
         with base.alone() as path:
             model, info = maker.from_pretrained(path, output_loading_info=True, **arguments)
@@ -112,13 +112,13 @@ def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
         if out_of_memory(e):
             raise
         raise TrainerError(INVALID_ARGUMENT, f"the base in {base.path} cannot be loaded: {first_line(e)}",
-                           "give a base that transformers can load without code of its own") from None
+                           "use a base that transformers can load without custom code") from None
     fresh = _check_loaded(base, task, info, model)
     if not four_bit:
         model = model.to(unit.torch)
     model.config.use_cache = task == "causal"
     if task == "classify":
-        # A decoder that classifies looks for the last token before the padding; some read the config of their text half.
+        # A decoder that classifies looks for the last token before the padding; some read text_config for it.
         model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -126,8 +126,8 @@ def load_base(base, task, unit, pad=None, label_count=0, four_bit=False):
 
 
 def _check_loaded(base, task, info, model):
-    """transformers fills what it does not find with random numbers; a base with holes would be trained on noise. The names
-    of the tensors that were drawn, which are those of a head."""
+    """Raises if tensors of the base are missing: transformers initialises them at random. Returns the names of the tensors
+    that were initialised, all of which are of the head."""
     missing = sorted(info.get("missing_keys", ()))
     mismatched = sorted(str(m[0] if isinstance(m, (tuple, list)) else m) for m in info.get("mismatched_keys", ()))
     of_base = set(missing + mismatched)
@@ -135,17 +135,17 @@ def _check_loaded(base, task, info, model):
         of_base = _of_base(model, of_base)
     torn = [name for name in mismatched if name in of_base]
     if torn:
-        raise TrainerError(INVALID_ARGUMENT, f"the weights in {base.path} do not fit its config.json: {torn[0]} has another shape",
-                           "get the base again")
+        raise TrainerError(INVALID_ARGUMENT, f"the weights in {base.path} do not match its config.json: {torn[0]} has another shape",
+                           "download the base again")
     holes = [name for name in missing if name in of_base]
     if holes:
-        raise TrainerError(INVALID_ARGUMENT, f"the base in {base.path} lacks {len(holes)} of its tensors, the first is {holes[0]}",
-                           "get the base again, or give one that is whole")
+        raise TrainerError(INVALID_ARGUMENT, f"the base in {base.path} lacks {len(holes)} of its tensors; the first is {holes[0]}",
+                           "download the base again, or use one that is complete")
     return sorted({*missing, *mismatched})
 
 
 def _of_base(model, names):
-    """Those of names that a base has without any head: poolers, which language models are often stored without, are none."""
+    """Returns those of the names that belong to the base without a head. Poolers do not: they are often not stored."""
     import torch
     from transformers import AutoModel
 
@@ -159,7 +159,7 @@ def _of_base(model, names):
 
 
 def _head_of(model, fresh):
-    """The names of the modules that are the head: the largest ones that hold nothing of the base."""
+    """Returns the names of the modules of the head: the largest ones that contain nothing of the base."""
     tensors = {name for name, _ in model.named_parameters()}
     prefix = model.base_model_prefix + "."
     head = {name for name in tensors if not name.startswith(prefix)} | (tensors & set(fresh))
@@ -167,7 +167,7 @@ def _head_of(model, fresh):
     for name in head:
         parts = name.split(".")[:-1]
         if not parts:
-            raise TrainerError(UNIMPLEMENTED, f"a {model.config.model_type} base has a head that PEFT cannot store: {name} is in no module",
+            raise TrainerError(UNIMPLEMENTED, f"a {model.config.model_type} base has a head that PEFT cannot store: {name} is not in a module",
                                "use method=full, or another base")
         above = [".".join(parts[:i + 1]) for i in range(len(parts))]
         whole = (m for m in above if all(t in head for t in tensors if t.startswith(m + ".")))
@@ -177,7 +177,7 @@ def _head_of(model, fresh):
 
 def _four_bit(unit):
     if not unit.device.four_bit:
-        raise TrainerError(FAILED_PRECONDITION, f"there is no 4-bit arithmetic for {unit.device.name}", "use method=lora")
+        raise TrainerError(FAILED_PRECONDITION, f"4-bit arithmetic is not available for {unit.device.name}", "use method=lora")
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
@@ -190,11 +190,11 @@ def _four_bit(unit):
 
 
 def _saved_whole(model, head):
-    """(modules_to_save for PEFT, the modules that get no LoRA).
+    """Returns (modules_to_save for PEFT, the modules that must not get LoRA).
 
-    PEFT stores whole every module whose name ends with a given one, and with "classifier" and "score" in any case: those of
-    DistilBERT's pre_classifier end so too, and get LoRA besides, which then fails. So a name that says too much is given
-    from PEFT's root on, and all that is stored whole is kept from LoRA."""
+    PEFT stores every module in full whose name ends with a given name, or with "classifier" or "score". DistilBERT's
+    pre_classifier is such a module, and gets LoRA as well, which fails. So an ambiguous name is given in full, from PEFT's
+    root on, and all modules that are stored in full are excluded from LoRA."""
     names = [name for name, _ in model.named_modules() if name]
     ends = lambda end: [n for n in names if (_PEFT_ROOT + n).endswith(end)]
     inside = lambda name: any(name == h or name.startswith(h + ".") for h in head)
@@ -204,7 +204,7 @@ def _saved_whole(model, head):
 
 
 def _not_linear(model):
-    """Linear layers by descent that compute something else: Phi-MoE's router returns a tuple, which LoRA cannot add to."""
+    """Returns subclasses of linear layers that compute something else: Phi-MoE's router returns a tuple, which LoRA cannot adapt."""
     import torch
 
     def computes_otherwise(layer):
@@ -217,7 +217,8 @@ def _not_linear(model):
 
 
 def _targets_of(model, options):
-    """PEFT's all-linear is the linear layers; a base that has none but in its head (SqueezeBERT) computes with convolutions."""
+    """Returns target_modules for PEFT. Its all-linear means linear layers; a base without any outside of its head (SqueezeBERT)
+    has convolutions instead."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -231,7 +232,7 @@ def _targets_of(model, options):
 
 
 def add_adapter(model, task, options, seed, base_name, head):
-    """LoRA on the base; with task classify the head is trained as a whole and saved beside the adapter."""
+    """Adds LoRA to the base. With task classify the head is trained in full, and stored with the adapter."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -250,8 +251,8 @@ def add_adapter(model, task, options, seed, base_name, head):
     try:
         wrapped = get_peft_model(model, config)
     except ValueError as e:
-        remedy = "name modules of the base: --set targets=q_proj,v_proj; or train all weights: --set method=full"
-        raise TrainerError(INVALID_ARGUMENT, f"LoRA cannot be put on this base: {first_line(e)}", remedy) from None
+        remedy = "name modules of the base, for example --set targets=q_proj,v_proj; or train all weights: --set method=full"
+        raise TrainerError(INVALID_ARGUMENT, f"LoRA cannot be added to this base: {first_line(e)}", remedy) from None
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
 
@@ -260,25 +261,25 @@ _UNSLOTH_FITS = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma
 
 
 def wants_unsloth(options, device, task, base):
-    """Its kernels are outside of what PyTorch can make deterministic, and are made for these bases on NVIDIA cards."""
+    """True if unsloth is used. PyTorch cannot make its kernels deterministic, and they support only these bases on NVIDIA GPUs."""
     if options.unsloth == "off" or (options.unsloth == "auto" and options.deterministic):
         return False
     import importlib.util
 
     why = None
     if options.deterministic:
-        why = "deterministic training does without it: --set deterministic=false"
+        why = "deterministic training cannot use it (--set deterministic=false)"
     elif device != "cuda" or task != "causal" or options.method == "full" or base.config.get("model_type") not in _UNSLOTH_FITS:
-        why = "it serves LoRA on causal bases of " + ", ".join(sorted(_UNSLOTH_FITS)) + " on CUDA"
+        why = "it supports only LoRA on causal bases of the types " + ", ".join(sorted(_UNSLOTH_FITS)) + " on CUDA"
     elif importlib.util.find_spec("unsloth") is None:
         why = "the runtime has no package unsloth"
     if why and options.unsloth == "on":
-        raise TrainerError(FAILED_PRECONDITION, f"unsloth cannot be used here: {why}", "leave the option unsloth to auto")
+        raise TrainerError(FAILED_PRECONDITION, f"unsloth cannot be used here: {why}", "leave the option unsloth at auto")
     return why is None
 
 
 def load_unsloth(base, options, unit, max_length, seed, base_name):
-    """Base and adapter as unsloth makes them, where wants_unsloth; the adapter is PEFT's in every respect."""
+    """Returns the base with an adapter, as made by unsloth, if wants_unsloth. The adapter is an ordinary one of PEFT."""
     os.environ["UNSLOTH_RETURN_LOGITS"] = "1"  # the loss is computed here, over the targets only
     from unsloth import FastLanguageModel
 
@@ -296,17 +297,17 @@ def load_unsloth(base, options, unit, max_length, seed, base_name):
 
 
 def trainable(model):
-    """{name: parameter} of what is trained, sorted."""
+    """Returns {name: parameter} of what is trained, sorted."""
     return dict(sorted((n, p) for n, p in model.named_parameters() if p.requires_grad))
 
 
 def parameter_count(model):
-    """Parameters of the base, packed 4-bit ones counted as what they stand for."""
+    """Returns the number of parameters; each byte of packed 4-bit ones counts as two."""
     return sum(p.numel() * (2 if type(p).__name__ == "Params4bit" else 1) for p in model.parameters())
 
 
 def save(model, method, tokenizer, meta, directory):
-    """The payload: PEFT's two files (or a whole model), the tokenizer, and what answering needs to know."""
+    """Writes the payload: PEFT's two files (or a complete model), the tokenizer, and META for inference."""
     os.makedirs(directory, exist_ok=True)
     if method == "full":
         model.save_pretrained(directory, safe_serialization=True)
@@ -317,10 +318,10 @@ def save(model, method, tokenizer, meta, directory):
 
 
 def save_tokenizer(tokenizer, directory):
-    # transformers writes these as they were when the tokenizer was loaded, not as they are.
+    # transformers writes these values as they were when the tokenizer was loaded, without changes made since.
     tokenizer.init_kwargs.update(padding_side=tokenizer.padding_side, model_input_names=list(tokenizer.model_input_names))
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        # Several templates go into tokenizer_config.json: a directory of them is none of the files of an artifact.
+        # Several templates go into tokenizer_config.json, because an artifact cannot have a directory of them.
         tokenizer.save_pretrained(scratch, save_jinja_files=not isinstance(tokenizer.chat_template, dict))
         for name in sorted(os.listdir(scratch)):
             with open(os.path.join(scratch, name), "rb") as file:
@@ -328,7 +329,7 @@ def save_tokenizer(tokenizer, directory):
 
 
 def _save_adapter(model, directory):
-    """PEFT's format, byte for byte the same for the same weights (its own writer keeps sets in no order)."""
+    """Writes PEFT's format, reproducibly for the same weights (its own writer stores sets in arbitrary order)."""
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save
 
@@ -347,16 +348,16 @@ def read_meta(job):
             raise ValueError("it is not an object")
         return meta
     except (ValueError, RecursionError) as e:
-        raise TrainerError(DATA_LOSS, f"{META} of the artifact cannot be read: {e}", "get the artifact again") from None
+        raise TrainerError(DATA_LOSS, f"{META} of the artifact cannot be read: {e}", "download the artifact again") from None
 
 
 def unpack(job, directory):
-    """The model files of an infer job as files in directory, for libraries that take no slices."""
+    """Provides the model files of an infer job in directory, for libraries that cannot read parts of a file."""
     for file in job.raw.get("model_files", []):
         name = file["name"]
         if os.path.isabs(name) or ".." in name.split("/"):
-            raise TrainerError(DATA_LOSS, "a model file leaves its directory", "do not use this artifact")
-        if name.endswith(PICKLES):  # libraries would load it where they find nothing better
+            raise TrainerError(DATA_LOSS, "the name of a model file leaves its directory", "do not use this artifact")
+        if name.endswith(PICKLES):  # libraries would load it in the absence of safetensors
             raise TrainerError(DATA_LOSS, f"the model file {name} is a pickle, which can run any program", "do not use this artifact")
         target = os.path.join(directory, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -374,7 +375,7 @@ def load_adapter(model, directory):
         return PeftModel.from_pretrained(model, directory, is_trainable=False).eval()
     except (RuntimeError, ValueError, KeyError, OSError) as e:
         raise TrainerError(DATA_LOSS, f"the adapter does not fit the base: {first_line(e)}",
-                           "give the base that it was trained on") from None
+                           "use the base that it was trained on") from None
 
 
 def first_line(failure):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be asked of a training: one table of names, kinds, ranges and defaults."""
+"""The options of a training: one table of names, types, ranges and defaults."""
 
 from .errors import INVALID_ARGUMENT, TrainerError
 
@@ -50,7 +50,7 @@ def _text(text):
 
 _text.expected = "text"
 
-# name: (parser, default, what it is). docs/trainer.md is checked against this table.
+# name: (parser, default, description). docs/trainer.md is checked against this table.
 TABLE = {
     "task": (_word(AUTO, "causal", "classify"), AUTO,
              "causal: the base writes the output; classify: a classification head chooses it. auto: what the base is made for"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""verb selftest: trains a tiny model twice on the device, downloads nothing, and says whether the bits were the same."""
+"""The verb selftest: trains a tiny model twice on the device, downloads nothing, and reports whether the results were identical."""
 
 import contextlib
 import hashlib
@@ -17,8 +17,8 @@ _ROWS = [("the invoice is wrong", 0), ("charged twice", 0), ("where is my parcel
 
 
 def _make_base(directory):
-    """A Llama of a few thousand random weights with a tokenizer of bytes: enough to prove every part of the road. Made
-    with numpy, because a runtime for mlx has no torch."""
+    """Writes a Llama of a few thousand random weights with a tokenizer of bytes: enough to test every part. Uses numpy, because
+    a runtime for mlx has no torch."""
     import numpy
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -76,7 +76,7 @@ def _digest(directory):
 
 @contextlib.contextmanager
 def _no_events():
-    """What the parts tell is not this verb's result."""
+    """Discards the events of train and infer, which are not the result of this verb."""
     kept, events._out = events._out, io.StringIO()
     try:
         yield
@@ -115,7 +115,7 @@ def _answer(directory, value, device, threads):
     with open(said, encoding="utf-8") as file:
         row = json.loads(file.read())
     if row.get("id") != "q" or row.get("output") not in _LABELS:
-        raise TrainerError(INTERNAL, f"the tiny model answered {row} instead of a label", "report this with the versions")
+        raise TrainerError(INTERNAL, f"the tiny model answered {row} instead of a label", "please report this with the versions of `kolm compute info`")
 
 
 def run(device, threads, scratch):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step computes: rows as tensors, the loss summed over their targets, and how much memory that takes."""
+"""What a step computes: rows as tensors, the loss summed over their targets, and an estimate of the memory needed."""
 
 import inspect
 
 
 def padded(rows, pad, left):
-    """(ids, mask) of token sequences. Causal models are padded on the left, so that all completions end together and logits
-    are needed of the last columns only; encoders on the right, because they read their first token."""
+    """Returns (ids, mask) of token sequences. Causal models are padded on the left, so that all completions end in the same
+    column and only the last columns need logits; encoders on the right, because they use their first token."""
     import torch
 
     width = max(len(row) for row in rows)
@@ -20,10 +20,10 @@ def padded(rows, pad, left):
 
 
 def choices(model, rows, types, pad, padding, device):
-    """The logits of a classifying model for token sequences, in fp32.
+    """Returns the logits of a classification model for token sequences, in fp32.
 
-    types: token type ids of each row, or None. padding: the side on which the model takes padding without another answer
-    ("right" or "left"); "none" for a model that no padding leaves alone: rows of equal length then go together."""
+    types: token type ids of each row, or None. padding: the side on which padding does not change the model's answers
+    ("right" or "left"); "none" if it does on both: then only rows of equal length form a batch."""
     import torch
 
     groups = {0: range(len(rows))}
@@ -46,9 +46,9 @@ def choices(model, rows, types, pad, padding, device):
 
 
 class Work:
-    """The loss of some rows of an encoded set. task: "causal" or "classify". padding: as choices takes it."""
+    """Computes the loss of rows of an encoded set. task: "causal" or "classify". padding: see choices."""
 
-    weights = None  # of each label in the loss, as a list; None: all alike
+    weights = None  # of each label in the loss, as a list; None: all equal
 
     def __init__(self, task, model, rows, unit, pad, padding="right"):
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -59,7 +59,7 @@ class Work:
         self.lengths = [rows.length(i) for i in range(len(rows))]
 
     def targets(self, part):
-        """Target tokens (or labels) of rows: what a loss is divided by."""
+        """Returns the number of target tokens (or labels) of rows: the divisor of the loss."""
         if self.task == "classify":
             return len(part)
         return sum(self.lengths[i] - self.rows.prompts[i] for i in part)
@@ -72,7 +72,7 @@ class Work:
         return choices(self.model, [self.rows.tokens(i) for i in part], types, self.pad, self.padding, self.unit.torch)
 
     def _weights(self, part):
-        """One for each row, in fp32; None: all alike."""
+        """Returns the weight of each row, in fp32; None: all equal."""
         import torch
 
         if self.weights is None:
@@ -80,11 +80,11 @@ class Work:
         return torch.tensor([self.weights[self.rows.labels[i]] for i in part], device=self.unit.torch)
 
     def shares(self, part):
-        """The probability of each label, for classify."""
+        """Returns the probability of each label, for classify."""
         return self._choices(part).softmax(-1)
 
     def forward(self, part):
-        """(sum of the losses of the targets, right answers): right answers are counted for classify only."""
+        """Returns (sum of the losses of the targets, number of correct answers); the latter only for classify, else 0."""
         import torch
         from torch.nn import functional
 
@@ -116,12 +116,12 @@ class Work:
 
 
 def padding_of(work):
-    """The side on which a classifying model takes padding, as choices has it: where the answer for a text in a batch is the
-    one for the text alone. Most take it on the right; what reads its last token (XLNet) on the left; and what has no
-    attention mask (FNet) on neither.
+    """Returns the padding side of a classification model, as for choices: the one where a text in a batch gets the same answer
+    as alone. It is the right for most; the left for models that use their last token (XLNet); and neither for those without
+    an attention mask (FNet).
 
-    A few rows, each of another length, are read alone and together. Their logits may move by what rounding does to them, a
-    share of what lies between the rows' own."""
+    Runs the model on a few rows of different lengths, one by one and as a batch. Rounding may change their logits, by at
+    most a share of the spread of the logits."""
     import torch
 
     by_length = {length: i for i, length in enumerate(work.lengths)}
@@ -140,7 +140,7 @@ def padding_of(work):
 
 
 def bytes_per_token(config, task, width, target_share):
-    """What a token of a training step keeps in memory, without gradient checkpointing: about 34 bytes a hidden unit and
+    """Estimates the memory for a token of a training step without gradient checkpointing: about 34 bytes per hidden unit and
     layer in 16 bits (Korthikanti et al. 2022, "Reducing Activation Recomputation", eq. 2, without the attention matrices,
     which fused attention does not keep), the MLP scaled to its own width, and three copies of the logits of targets."""
     get = lambda *names: next((getattr(config, n) for n in names if getattr(config, n, None)), 0)

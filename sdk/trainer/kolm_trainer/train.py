@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""verb train: a job directory in, an adapter out. The loop is our own so that it can be resumed, repeated and counted."""
+"""The verb train: makes an adapter from a job directory. It has its own training loop, so that runs can be resumed and reproduced."""
 
 import math
 import os
@@ -15,14 +15,14 @@ from .steps import Work, bytes_per_token, padding_of
 
 _EPOCHS = {"causal": {"quick": 1.0, "normal": 3.0, "high": 6.0}, "classify": {"quick": 4.0, "normal": 10.0, "high": 20.0}}
 _RATES = {("causal", "full"): 2e-5, ("classify", "full"): 5e-5, ("classify", "lora"): 7e-4}
-_SMALL_ENCODER, _SMALL_RATE = 512, 2e-3  # hidden units up to which LoRA of a classifier takes, and needs, larger steps
-_MICRO_TOKENS = {"cpu": 4096}  # more than this at once is no faster there
+_SMALL_ENCODER, _SMALL_RATE = 512, 2e-3  # up to that many hidden units, LoRA of a classifier needs a higher learning rate
+_MICRO_TOKENS = {"cpu": 4096}  # larger parts are not faster there
 _MICRO_TOKENS_DEFAULT = 32768
 _CHECKPOINT_SECONDS = 60
 
 
 class Group:
-    """The processes of one training, one for each device: gradients are summed over them. Alone it does nothing."""
+    """The processes of one training, one for each device: sums gradients over them. Does nothing if there is only one."""
 
     def __init__(self, device):
         self.size, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -39,7 +39,7 @@ class Group:
         return rows[self.rank::self.size]
 
     def sum(self, parameters, numbers):
-        """Sums gradients in place, and numbers, over the group."""
+        """Sums gradients over the group in place. Returns the sums of numbers."""
         if self.size == 1:
             return numbers
         import torch
@@ -72,15 +72,15 @@ class Training:
         self.threads = threads
         self.group = None
 
-    # ---- Preparing
+    # ---- Preparation
 
     def prepare(self):
         self.base.tell()
         self._check_target()
         self.unsloth = models.wants_unsloth(self.options, self.device.name, self.task, self.base)
         if self.unsloth:
-            import unsloth  # noqa: F401  (it patches transformers, and so comes first)
-        import torch  # noqa: F401  (late: what is wrong with a base is said in milliseconds)
+            import unsloth  # noqa: F401  (it patches transformers, so must be imported first)
+        import torch  # noqa: F401  (imported late, so that errors in a base are reported within milliseconds)
 
         models.quiet()
         self.group = Group(self.device.name)
@@ -94,14 +94,14 @@ class Training:
 
     def _check_target(self):
         if self.job.target_accuracy and self.task != "classify":
-            raise TrainerError(UNIMPLEMENTED, "--target-accuracy is for bases that choose: what a writing model is right about is "
-                               "not known while it trains", "use --abstain P")
+            raise TrainerError(UNIMPLEMENTED, "--target-accuracy is for bases that classify: the accuracy of generated texts is not "
+                               "known during training", "use --abstain P")
         if self.job.balanced and self.job.labels == 0:
-            raise TrainerError(INVALID_ARGUMENT, "--class-weight balanced weighs labels, and the outputs do not form a closed set of them",
-                               "leave it out, or give fewer different outputs")
+            raise TrainerError(INVALID_ARGUMENT, "--class-weight balanced weights labels, and the outputs do not form a closed set of labels",
+                               "omit it, or use data with fewer different outputs")
         if self.job.target_accuracy and self.options.valid == 0:
-            raise TrainerError(INVALID_ARGUMENT, "--target-accuracy is measured on the validation rows, and valid=0 leaves none",
-                               "leave valid as it is, or use --abstain P")
+            raise TrainerError(INVALID_ARGUMENT, "--target-accuracy is measured on the validation rows, and with valid=0 there are none",
+                               "leave valid at its default, or use --abstain P")
 
     def _encode(self):
         events.progress("reading", 0, None)
@@ -166,7 +166,7 @@ class Training:
         self.work = Work(self.task, self.model, self.rows, self.unit, self.tokenizer.pad_token_id or 0)
 
     def _look_at_the_base(self):
-        """What only the loaded base can tell: how many positions it has, and on which side it takes padding."""
+        """Determines what is only known of a loaded base: how many positions it has, and its padding side."""
         models.check_vocabulary(self.model, self.rows.ids)
         self.model.eval()
         with self._autocast():
@@ -182,7 +182,7 @@ class Training:
                 self.work.padding = padding_of(self.work)
             models.prepare_tokenizer(self.tokenizer, self.model, self.work.padding)
             if self.work.padding == "none":
-                events.log("info", "padding changes this base's answers: only rows of equal length go together")
+                events.log("info", "padding changes this base's answers: only rows of equal length form a batch")
 
     def _checkpoint_gradients(self):
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -208,7 +208,7 @@ class Training:
         self._fit_memory()
 
     def _fit_memory(self):
-        """The first guess of how many tokens fit at once; what proves too much is halved in train_step."""
+        """Estimates how many tokens fit in memory at once; train_step halves the number if memory runs out."""
         targets = 0 if self.task == "classify" else self.rows.targets / max(1, len(self.rows.ids))
         width = 4 if self.unit.dtype_name == "fp32" else 2
         each = bytes_per_token(self.model.config, self.task, width, targets)
@@ -217,7 +217,7 @@ class Training:
         longest = max(self.work.lengths)
         if room < longest * each and self.options.gradient_checkpointing == "auto" and not self.recomputing:
             self._checkpoint_gradients()
-            events.log("info", "memory is short: activations are recomputed")
+            events.log("info", "memory is low: activations are recomputed")
         if self.recomputing:
             each /= 8
         self.token_limit = int(min(_MICRO_TOKENS.get(self.device.name, _MICRO_TOKENS_DEFAULT), max(longest, room / each)))
@@ -225,7 +225,7 @@ class Training:
     # ---- The loop
 
     def rate_at(self, step):
-        """Of the step with this number, from 0."""
+        """Returns the learning rate of a step, counted from 0."""
         warm = math.ceil(self.total * self.options.warmup)
         if step < warm:
             return self.rate * (step + 1) / warm
@@ -273,10 +273,10 @@ class Training:
         self.best_loss, self.best_right, self.evaluated = state["best_loss"], state["best_right"], state["evaluated"]
         if self.scaler is not None and state.get("scale"):
             self.scaler.load_state_dict(state["scale"])
-        events.log("info", f"going on from step {self.step} of {self.total}")
+        events.log("info", f"continuing from step {self.step} of {self.total}")
 
     def _whole(self, state, tensors):
-        """Whether a checkpoint of this job has all that is needed; one that was damaged is as good as none."""
+        """True if a checkpoint of this job is complete; damaged ones are ignored."""
         if not isinstance(state, dict) or not {"step", "evaluated", "best_step", "since_best", "best_loss", "best_right"} <= state.keys():
             return False
         kinds = {kind: [tensors.get(kind + name) for name in self.parameters] for kind in ("now.", "first.", "second.", "best.")}
@@ -312,7 +312,7 @@ class Training:
         return torch.autocast(self.unit.torch.type, dtype=self.unit.dtype)
 
     def _gradients(self, rows, targets):
-        """Adds up the gradients of rows, as if they were one batch of `targets` targets. The loss of their sum."""
+        """Accumulates the gradients of rows, as if they were one batch of `targets` targets. Returns the loss."""
         parts = None if self.options.accumulation == "auto" else self.options.accumulation
         loss_sum = None
         for part in batches.cut(rows, self.work.lengths, self.token_limit, parts):
@@ -324,11 +324,11 @@ class Training:
         return float(loss_sum) if loss_sum is not None else 0.0
 
     def _compute(self, rows, targets):
-        """_gradients, again with less at once when memory runs out: nothing of the failed try is left."""
+        """Calls _gradients, and again with fewer tokens at once if memory runs out. Discards the gradients of failed attempts."""
         import torch
 
         while True:
-            # Each step has randomness of its own, so that one that is tried again, or after a resume, is the same.
+            # Each step has its own seed, so that it gives the same result when it is retried, or after a resume.
             torch.manual_seed((self.job.seed * 1_000_003 + self.step) % (1 << 63))
             self.optimizer.zero_grad(set_to_none=True)
             try:
@@ -339,7 +339,7 @@ class Training:
                 return loss
             except ValueError as e:
                 raise TrainerError(INVALID_ARGUMENT, f"the base cannot be trained on texts of these lengths: {models.first_line(e)}",
-                                   "give another base") from None
+                                   "use another base") from None
             except (RuntimeError, MemoryError) as e:
                 if not devices.out_of_memory(e):
                     raise
@@ -351,17 +351,17 @@ class Training:
         longest = max(self.work.lengths[i] for i in rows)
         if self.options.accumulation == "auto" and self.token_limit > longest and len(rows) > 1:
             self.token_limit = max(longest, min(self.token_limit, self.work.tokens(rows)) // 2)
-            events.log("info", f"memory ran out: going on with {self.token_limit} tokens at once")
+            events.log("info", f"memory ran out: continuing with {self.token_limit} tokens at once")
         elif not self.recomputing and self.options.gradient_checkpointing == "auto":
             self._checkpoint_gradients()
-            events.log("info", "memory ran out: going on with recomputed activations")
+            events.log("info", "memory ran out: continuing with recomputed activations")
         else:
             self.save_checkpoint()
             raise TrainerError(RESOURCE_EXHAUSTED,
                                f"the {self.device.name} device has too little memory for rows of {longest} tokens with this base"
                                f" (step {self.step + 1} of {self.total})",
-                               "--set max_length=N with a smaller N, --set method=qlora where there is 4-bit arithmetic, a smaller "
-                               "base, or a backend with more memory (kolm compute pick --min-vram)")
+                               "use --set max_length=N with a smaller N, --set method=qlora where 4-bit arithmetic is available, a "
+                               "smaller base, or a backend with more memory (kolm compute pick --min-vram)")
 
     def train_step(self, rows):
         import torch
@@ -403,7 +403,7 @@ class Training:
             self.since_best += 1
 
     def loop(self):
-        """Runs the steps that are left. True when it ended early because nothing improved."""
+        """Runs the remaining steps. Returns True if it ended early because the loss did not improve."""
         self.start()
         self.model.train()
         began, tokens, rate = time.monotonic(), 0, None
@@ -428,7 +428,7 @@ class Training:
         return self.step < self.total
 
     def _evaluated_enough(self):
-        """Evaluates when it is time, which it also is after a checkpoint that was made before. True: nothing improves."""
+        """Evaluates if an evaluation is due, possibly one that a checkpoint preceded. Returns True if the loss does not improve."""
         last = self.step == self.total
         if self.evaluated != self.step and (last or self.step % self.evaluate_every == 0):
             self.evaluate()
@@ -437,8 +437,8 @@ class Training:
 
     def _check_loss(self, loss):
         if self.scaler is None and not math.isfinite(loss):
-            raise TrainerError(INVALID_ARGUMENT, f"the loss is no longer a number at step {self.step} of {self.total}",
-                               "--set learning_rate=N with a smaller N, or --set dtype=fp32")
+            raise TrainerError(INVALID_ARGUMENT, f"the loss is not finite at step {self.step} of {self.total}",
+                               "use --set learning_rate=N with a smaller N, or --set dtype=fp32")
 
     def _tell_speed(self, began, rate):
         if rate is not None:
@@ -446,10 +446,10 @@ class Training:
         events.metric("trainer.loop_seconds", time.monotonic() - began)
         events.metric("trainer.peak_memory_bytes", self.unit.peak_bytes())
 
-    # ---- Leaving it
+    # ---- The result
 
     def keep(self, early):
-        """The best weights into model/, the report into result.json; then the checkpoint is no longer needed."""
+        """Writes the best weights to model/ and the report to result.json, and removes the checkpoint."""
         import torch
 
         if self.best is not None:
@@ -464,10 +464,10 @@ class Training:
         checkpoint.remove(self.job.path("checkpoint"))
 
     def _threshold(self):
-        """The lowest confidence above which the validation rows reach the target accuracy."""
+        """Returns the lowest threshold with which the answers to the validation rows reach the target accuracy."""
         if not self.valid_rows:
-            raise TrainerError(INVALID_ARGUMENT, "--target-accuracy needs at least 80 training rows: a tenth of them measure it",
-                               "give more rows, or use --abstain P")
+            raise TrainerError(INVALID_ARGUMENT, "--target-accuracy needs at least 80 training rows, because it is measured on a tenth of them",
+                               "provide more rows, or use --abstain P")
         self.model.eval()
         seen = []
         with self.unit.without_gradients(), self._autocast():
@@ -478,7 +478,7 @@ class Training:
         return threshold_for(seen, self.job.target_accuracy)
 
     def meta(self):
-        """What answering needs to know; travels in the artifact."""
+        """What inference needs to know; stored in the artifact."""
         longest = math.ceil(1.5 * self.rows.longest_completion)
         return {"format": 1, "task": self.task, "method": self.method, "labels": self.labels, "max_length": self.max_length,
                 "context": self.context, "padding": self.work.padding,
@@ -515,7 +515,8 @@ class Training:
 
 
 def threshold_for(seen, target):
-    """seen: (confidence, whether it was right). Above 1 when nothing reaches the target: then all is withheld."""
+    """seen: (confidence, whether the answer was correct). Returns a number above 1 if no threshold reaches the target: then
+    all answers are withheld."""
     right, best = 0, 1.0001
     for count, (confidence, hit) in enumerate(sorted(seen, key=lambda pair: -pair[0]), 1):
         right += hit
@@ -525,15 +526,15 @@ def threshold_for(seen, target):
 
 
 def label_set(job):
-    """The outputs when they form a closed set; rows with an empty output are left out, so it is no label."""
+    """Returns the outputs if they form a closed set. Rows with an empty output are left out, so that is not a label."""
     return sorted({output for _, _, output in job.rows() if output.strip()}) if job.labels else []
 
 
 def balanced_weights(labels, count):
-    """The weight of each of count labels in the loss: n / (k * n_label), of n rows with k labels among them, so that each
-    label weighs the same and the mean weight is 1. (King and Zeng 2001, "Logistic Regression in Rare Events Data", weigh by
-    the share in the population over that in the sample, here with all labels equally frequent; scikit-learn's "balanced" is
-    the same.) A label without a row has the weight 0, and needs none."""
+    """Returns the weight of each of count labels in the loss: n / (k * n_label) for n rows with k different labels, so that
+    all labels have the same total weight and the mean weight is 1. (King and Zeng 2001, "Logistic Regression in Rare Events
+    Data", weight by the share in the population over that in the sample, here with all labels equally frequent;
+    scikit-learn's "balanced" is the same.) A label without a row gets the weight 0."""
     counts = [0] * count
     for label in labels:
         counts[label] += 1

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Regenerates the lock files of this directory, all or those named: make.py UV [NAME...]. Needs the network and uv (https://docs.astral.sh/uv).
+"""Regenerates the lock files in this directory, all or those named: make.py UV [NAME...]. Needs network access and uv
+(https://docs.astral.sh/uv).
 
-uv resolves, once for each platform and Python; names, sizes and hashes of the files come from PyPI's simple API (PEP 691), those of
-files that are not on PyPI from pytorch-org.sha256.
+uv resolves the versions, once for each platform and Python. Names, sizes and hashes of the files come from PyPI's simple API (PEP 691),
+those of files that are not on PyPI from pytorch-org.sha256.
 """
 import json
 import os
@@ -15,19 +16,19 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYPI = "https://pypi.org/simple"
-LOCAL_BYTES = 192_000_000  # of a torch+cpu wheel, about
+LOCAL_BYTES = 192_000_000  # approximate size of a torch+cpu wheel
 TORCH, TRANSFORMERS, PEFT, DIRECTML = "2.13.0", "5.23.0", "0.21.2", "0.2.5.dev240914"
-# pip itself, which setup installs first: Debian 12's (23.0.1) needs 1.6 GB of memory to download what this one does with 0.6.
+# pip itself, which setup installs first: that of Debian 12 (23.0.1) needs 1.6 GB of memory for the downloads, this one 0.6.
 PIP = "pip==26.3"
 COMMON = [PIP, "transformers==" + TRANSFORMERS, "peft==" + PEFT, "tokenizers", "safetensors", "numpy"]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MAC, LINUX = ("darwin", "aarch64-apple-darwin"), ("linux", "x86_64-manylinux_2_36")
 
-# What each lock is for, and its direct requirements; uv resolves the rest. disk: bytes of a finished environment, measured or estimated.
+# The purpose of each lock and its direct requirements; uv resolves the rest. disk: bytes of a complete environment, measured or estimated.
 LOCKS = {
     "local-cpu": {
         "summary": f"torch {TORCH} for processors, transformers {TRANSFORMERS}, peft {PEFT}",
-        # torch+cpu has the dependencies of torch on a Mac, and no others; uv cannot resolve it, because it is not on PyPI.
+        # torch+cpu has the same dependencies as torch on a Mac; uv cannot resolve it, because it is not on PyPI.
         "wants": [f"torch=={TORCH}", *COMMON], "platforms": [MAC], "local": ("torch", TORCH, "cpu"),
         "system": "linux darwin", "machine": "x86_64 aarch64 arm64", "index": [PYPI, "https://download.pytorch.org/whl/cpu"],
         "disk": 1_150_000_000,
@@ -53,7 +54,7 @@ LOCKS = {
     },
     "local-directml": {
         "summary": f"torch-directml {DIRECTML} with torch 2.4.1, transformers 5.13.1, peft {PEFT}",
-        # torch-directml requires exactly this torch; transformers 5.13.1 is the last that works with such an old one.
+        # torch-directml requires exactly this torch; transformers 5.13.1 is the last version that works with it.
         "wants": [PIP, f"torch-directml=={DIRECTML}", "torch==2.4.1", "transformers==5.13.1", "peft==" + PEFT, "tokenizers", "safetensors", "numpy"],
         "platforms": [LINUX], "pythons": ("3.11", "3.12"),
         "system": "linux", "machine": "x86_64", "index": [PYPI], "disk": 6_000_000_000,
@@ -64,13 +65,13 @@ LOCKS = {
 
 
 def not_on_pypi():
-    """{file name: SHA-256} of pytorch-org.sha256."""
+    """Returns {file name: SHA-256} of pytorch-org.sha256."""
     with open(os.path.join(HERE, "pytorch-org.sha256"), encoding="ascii") as lines:
         return {line.split()[1]: line.split()[0] for line in lines if not line.startswith("#")}
 
 
 def resolve(uv, wants, platform, python):
-    """{name: version}"""
+    """Returns {name: version}."""
     with tempfile.TemporaryDirectory() as directory:
         wanted = os.path.join(directory, "wanted.in")
         with open(wanted, "w", encoding="ascii") as out:
@@ -86,18 +87,18 @@ def pythons_of(lock):
 
 
 def marker_of(combinations, systems, known):
-    """The environment marker for these (system, Python) pairs, "" if they are all of them."""
+    """Returns the environment marker for these (system, Python) pairs, or "" if they are all that there are."""
     words = []
     wanted = sorted({system for system, _ in combinations})
     pythons = [p for p in known if any(p == python for _, python in combinations)]
     if len(combinations) != len(wanted) * len(pythons):
-        sys.exit("a version depends on system and Python at once: %s" % sorted(combinations))
+        sys.exit("a version depends on both system and Python: %s" % sorted(combinations))
     if wanted != sorted(systems):
         words.append(" or ".join("sys_platform == '%s'" % system for system in wanted))
     if tuple(pythons) != known:
         first, count = known.index(pythons[0]), len(pythons)
         if tuple(pythons) != known[first:first + count]:
-            sys.exit("Pythons with a gap between them: %s" % pythons)
+            sys.exit("the Python versions are not consecutive: %s" % pythons)
         if first > 0:
             words.append("python_version >= '%s'" % pythons[0])
         if first + count < len(known):
@@ -106,7 +107,7 @@ def marker_of(combinations, systems, known):
 
 
 def pins_of(uv, lock):
-    """[(name, version, marker, systems)], one for each version of each package."""
+    """Returns [(name, version, marker, systems)], one for each version of each package."""
     found, systems = {}, [system for system, _ in lock["platforms"]]
     for system, platform in lock["platforms"]:
         for python in pythons_of(lock):
@@ -124,7 +125,7 @@ def pins_of(uv, lock):
 
 
 def tags_of(name):
-    """(python tags, abi tag, platform tags) of a wheel's file name."""
+    """Returns (python tags, abi tag, platform tags) from the file name of a wheel."""
     python, abi, platform = name[:-4].rsplit("-", 3)[1:]
     return python.split("."), abi, platform.split(".")
 
@@ -146,13 +147,13 @@ def fits(name, systems, machines, pythons):
         system = "linux" if tag.startswith(("manylinux", "linux")) else "darwin" if tag.startswith("macosx") else ""
         machine = next((m for m in ("x86_64", "aarch64", "arm64", "universal2") if tag.endswith(m)), "")
         if system in systems and (machine in machines or machine == "universal2"):
-            # There is no torch for Intel Macs since 2.3.
+            # torch dropped Intel Macs in 2.3.
             return not (system == "darwin" and machine == "x86_64")
     return False
 
 
 def files_of(name, version, cache={}):
-    """[(file name, SHA-256, size)] on PyPI."""
+    """Returns [(file name, SHA-256, size)] of the wheels on PyPI."""
     if name not in cache:
         request = urllib.request.Request(f"{PYPI}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -164,7 +165,7 @@ def files_of(name, version, cache={}):
 
 
 def downloads(files):
-    """The bytes that a machine downloads: the largest, because it needs only one of these files."""
+    """Returns how many bytes a machine downloads: the size of the largest file, because it needs only one of them."""
     return max((size for _, _, size in files), default=0)
 
 
