@@ -6,6 +6,7 @@
 #include "job/result.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/thread.h"
 #include "score/score.h"
 
 #include <dirent.h>
@@ -475,7 +476,7 @@ static kit_status infer_in_dialogue(check *c, const char *dir, dialogue *d, host
     pthread_t asker;
     KIT_TRY(kit_pipe(&question, &d->ask, err));
     kit_status status = kit_pipe(&d->hear, &answer, err);
-    bool asks = status == KOLM_OK && pthread_create(&asker, NULL, hold_dialogue, d) == 0;
+    bool asks = status == KOLM_OK && kit_thread_start(&asker, 0, hold_dialogue, d) == 0;
     if (asks) {
         status = infer_from(c, dir, question, answer, out_result, err);
         pthread_join(asker, NULL);

@@ -6,6 +6,7 @@
 #include "kolm/kit/lines.h"
 #include "kolm/kit/mark.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/thread.h"
 #include "model/model.h"
 #include "model/path.h"
 #include "model/serve_lines.h"
@@ -149,7 +150,7 @@ static kit_status ask(run_stream *s, model_answering *answering, session_airgap 
     KIT_TRY(kit_pipe(&question_read, &s->to_backend, err));
     KIT_TRY(kit_pipe(&s->from_backend, &answer_write, err));
     if (run_start_feeding(s, &feeder) != 0) return no_thread(err);
-    if (pthread_create(&reader, NULL, read_answers, s) != 0) {
+    if (kit_thread_start(&reader, 0, read_answers, s) != 0) {
         close(question_read);
         pthread_join(feeder, NULL);
         return no_thread(err);

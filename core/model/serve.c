@@ -4,6 +4,7 @@
 #include "model/serve_place.h"
 
 #include "kolm/kit/process.h"
+#include "kolm/kit/thread.h"
 #include "model/grounds.h"
 
 #include <errno.h>
@@ -466,7 +467,7 @@ static kit_status run_server(server *s, uint64_t idle_seconds, kolm_error_t *err
     KIT_TRY(kit_pipe(&s->from_backend, &s->answer_write, err));
     if (!not_blocking(s->to_backend) || !not_blocking(s->from_backend))
         return kit_fail_errno(err, errno, "cannot prepare the pipes to the backend");
-    if (pthread_create(&backend, NULL, wait_for_backend, s) != 0)
+    if (kit_thread_start(&backend, 0, wait_for_backend, s) != 0)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs or raise the limit",
                         "cannot start a thread");
     s->asked_at = kit_now_ms();

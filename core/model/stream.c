@@ -5,6 +5,7 @@
 #include "kolm/kit/json_walk.h"
 #include "kolm/kit/lines.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -210,7 +211,7 @@ static void *feed(void *user) {
 
 int run_start_feeding(run_stream *s, pthread_t *out_thread) {
     atomic_fetch_add(&s->holders, 1);
-    int failed = pthread_create(out_thread, NULL, feed, s);
+    int failed = kit_thread_start(out_thread, 0, feed, s);
     if (failed != 0) atomic_fetch_sub(&s->holders, 1);
     return failed;
 }

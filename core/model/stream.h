@@ -46,7 +46,7 @@ typedef struct run_stream {
     atomic_int holders; /* references: the main thread, and the feeder, which may still be waiting for a line */
 } run_stream;
 
-/* Starts the feeder; returns 0, or the error of pthread_create. The feeder closes to_backend at its end, and drops the
+/* Starts the feeder; returns 0, or the error of kit_thread_start. The feeder closes to_backend at its end, and drops the
  * stream. */
 int run_start_feeding(run_stream *s, pthread_t *out_thread) KIT_MUST_USE;
 /* Drops one reference; the last one frees the stream. */

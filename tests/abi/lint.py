@@ -44,6 +44,8 @@ ONE_FILE = {
     r"\bhost_(detect|cost|train|infer|test|status|reclaim)(_all)?\s*\(": (
         "core/", "core/fleet/call.c core/host/ core/conform/", "fleet/call.h"),
     r"\bflock\s*\(": ("", "sdk/kit/src/lock.c", "kolm/kit/lock.h"),
+    # Its threads leave signals to the one that waits for them.
+    r"\b(pthread|thrd)_create\s*\(": ("", "sdk/kit/src/thread.c", "kolm/kit/thread.h"),
     r"\bst_uid\b": ("", "sdk/kit/src/trust.c", "kolm/kit/trust.h"),
     # The host has children of children, and one per concurrent call, so it waits for them itself.
     r"\b(waitpid|waitid|wait[34]|v?fork|posix_spawnp?)\s*\(": ("", "sdk/kit/src/child.c sdk/kit/src/process.c core/host/", "kolm/kit/child.h"),

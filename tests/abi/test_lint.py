@@ -123,6 +123,7 @@ class SelfTest(unittest.TestCase):
         self.check("tests/host/a.c", lock, None)
         self.check("core/host/a.c", "/* flock() and st_uid */ int x = my_flock(1);\n", None)
         self.check("plugins/acme/a.c", "int x = info.st_uid == 0;\n", "kolm/kit/trust.h")
+        self.check("plugins/acme/a.c", "int x = pthread_create(&thread, NULL, run, NULL);\n", "kolm/kit/thread.h")
         for decision in ("strchr(err->remedy, 'x') != NULL", "strcmp(s->error.text, t) == 0", "strchr(why.text, ':')"):
             self.check("core/host/a.c", f"int x = {decision};\n", "the code of the error")
         self.check("core/host/a.c", "size_t n = strlen(err->text); int x = strcmp(label.text, t);\n", None)

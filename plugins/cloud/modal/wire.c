@@ -7,6 +7,7 @@
 #include "kolm/kit/process.h"
 #include "kolm/kit/ssh_job.h"
 #include "kolm/kit/text.h"
+#include "kolm/kit/thread.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -276,7 +277,7 @@ static kit_status open_wire(void *user, kolm_error_t *err) {
     modal_wire *w = user;
     KIT_TRY(as_break(get_router(w, err), err));
     KIT_TRY(as_break(start_program(w, err), err));
-    int number = pthread_create(&w->thread, NULL, listen_to_it, w);
+    int number = kit_thread_start(&w->thread, 0, listen_to_it, w);
     if (number != 0) return kit_fail_errno(err, number, "cannot start a thread");
     w->begun = true;
     return KOLM_OK;

@@ -7,6 +7,7 @@
 #include "kolm/kit/buf.h"
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -73,7 +74,7 @@ static kit_status drive(rent_ssh *s, task what, const kit_rent_box *box, bool *o
         s->box = *box;
         s->ended = false;
         s->doing = what;
-        int number = pthread_create(&s->thread, NULL, body, s);
+        int number = kit_thread_start(&s->thread, 0, body, s);
         if (number == 0) return KOLM_OK;
         s->doing = NULL;
         return kit_fail_errno(err, number, "cannot start a thread");

@@ -4,6 +4,7 @@
 
 #include "kolm/kit/file.h"
 #include "kolm/kit/process.h"
+#include "kolm/kit/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,7 +120,7 @@ static kit_status resolve(const kit_ssh *ssh, const char *host, const char *port
     if (l == NULL) return kit_no_memory(err);
     pthread_t thread;
     l->references = 2;
-    int rc = pthread_create(&thread, NULL, look_up, l);
+    int rc = kit_thread_start(&thread, 0, look_up, l);
     if (rc != 0) {
         l->references = 1;
         release(l);
