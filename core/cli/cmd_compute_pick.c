@@ -94,10 +94,11 @@ static int answer(cli_context *context, fleet_picked *picked, bool explain) {
     return exit_code;
 }
 
-static int run(cli_context *context, const pick_options *o) {
+static int run(cli_context *context, pick_options *o) {
     kolm_error_t err = KIT_ERROR_INIT;
     session_reason reason = SESSION_REASON_NONE;
     fleet_picked picked;
+    o->ask.record = context->json;
     if (!o->replay) fleet_reap_start(&context->session, o->ask.airgap);
     kit_status status = o->replay ? fleet_pick_replay(o->replay, &picked, &reason, &err)
                                   : fleet_pick(&context->session, &o->ask, &picked, &reason, &err);

@@ -48,7 +48,7 @@ kit_status fleet_pick(kolm_session *session, const fleet_pick_request *r, fleet_
     KIT_TRY(fleet_registry_detect(session, out->registry, &detect, err));
     KIT_TRY(fleet_registry_candidates(out->registry, &out->candidates, err));
     KIT_TRY(pick_run(out->candidates, out->registry->count, &out->constraints, &out->result, err));
-    return pick_record(out->result, &out->constraints, &out->record, err);
+    return r->record ? pick_record(out->result, &out->constraints, &out->record, err) : KOLM_OK;
 }
 
 kit_status fleet_pick_replay(const char *file, fleet_picked *out, session_reason *out_reason, kolm_error_t *err) {

@@ -10,6 +10,7 @@ typedef struct fleet_pick_request {
     const char *recipe; /* NULL: any */
     bool infer, allow_private_remote;
     bool refresh; /* detect again and ignore the cache */
+    bool record;  /* make the record */
     session_airgap airgap;
     session_number min_vram, max_price, max_tier; /* kilobytes, micro dollars an hour, 1 to 9 */
     session_words exclude;                        /* names of existing backends */
@@ -18,7 +19,7 @@ typedef struct fleet_pick_request {
 typedef struct fleet_picked {
     pick_constraints constraints;
     pick_result *result;
-    cJSON *record; /* kolm.compute.pick/1; set to NULL when taking ownership */
+    cJSON *record; /* kolm.compute.pick/1; NULL if not requested. Set to NULL when taking ownership */
     /* The fields above point into these. */
     fleet_registry *registry;
     pick_candidate *candidates;
