@@ -20,9 +20,9 @@ def count(entry):
     if checks:
         bad = sum(f + e for _, f, e in checks)
         return sum(n for n, _, _ in checks) - bad, bad or (0 if ok else 1), 0
-    ran = re.search(r"^Ran (\d+) tests? in", text, re.M)
+    ran = re.findall(r"^Ran (\d+) tests? in", text, re.M)
     if ran:
-        total = int(ran.group(1))
+        total = sum(map(int, ran))
         bad = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", text))
         skips = sum(int(n) for n in re.findall(r"skipped=(\d+)", text))
         return max(total - bad - skips, 0), bad or (0 if ok else 1), skips

@@ -13,18 +13,32 @@ import real  # noqa: E402
 import peft  # noqa: E402,F401
 import tinybase  # noqa: E402
 import torch  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, LlamaForCausalLM  # noqa: E402,F401
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification  # noqa: E402,F401
+from transformers import LlamaForCausalLM  # noqa: E402,F401
 
 from kolm_trainer.answer import Text, Trie  # noqa: E402
 
 TEAMS = tinybase.rows(160, 11, tinybase.team)
 MANY_TEAMS = tinybase.rows(480, 13, tinybase.team)
 NEW_TEAMS = tinybase.rows(60, 12, tinybase.team)
-QUICK = {"epochs": "2", "batch": "16", "rank": "4"}  # enough steps for tests that are not about accuracy
+QUICK = {"epochs": "1", "batch": "16", "rank": "4"}  # enough steps for tests that are not about accuracy
+
+
+def warm():
+    """Loads a model with an adapter, and asks it: the thousand patterns that transformers compiles for this, and the like, are found by
+    all forks then. No gradients, because a process that has computed some cannot fork."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as directory, torch.inference_mode():
+        tinybase.make_tokenizer(directory)
+        tinybase.untrained(512, 64, 128).save_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(directory), peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
+        model.eval()(input_ids=torch.tensor([prompt_of(tokenizer, "refund")]))
+    real.loaded()
 
 
 def setUpModule():
-    torch.set_num_threads(1)
+    warm()
     real.Case.base = tempfile.mkdtemp(prefix="kolm-base-")
     unittest.addModuleCleanup(shutil.rmtree, real.Case.base, True)
     tinybase.base(real.Case.base)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the trainer with a real runtime share: they run in the interpreter that an environment variable names."""
+import gc
 import hashlib
 import json
 import os
@@ -29,6 +30,18 @@ def enter(variable="KOLM_TEST_PYTHON"):
                  "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
         os.execve(python, [python, "-s", "-B", *sys.argv], {**os.environ, **quiet, "KOLM_TEST_ENTERED": python})
     sys.path[:0] = [TRAINER, HERE]
+    gc.disable()  # until loaded(): what is imported stays, and looking through it takes a fifth of the imports
+
+
+def loaded():
+    """All libraries are loaded: garbage collection, here and in forks, need not look at them."""
+    gc.freeze()
+    gc.enable()
+
+
+def need_mlx():
+    if not os.environ.get("KOLM_TEST_MLX_PYTHON"):
+        raise unittest.SkipTest("KOLM_TEST_MLX_PYTHON names no interpreter with mlx: `./dev test` makes one")
 
 
 def main():

@@ -13,9 +13,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import real  # noqa: E402
 
 if __name__ == "__main__":
-    if not os.environ.get("KOLM_TEST_MLX_PYTHON"):
-        print("KOLM_TEST_MLX_PYTHON names no interpreter with mlx: `./dev test` makes one")
-        sys.exit(real.SKIP)
     real.enter()
 
 import tinybase  # noqa: E402
@@ -63,6 +60,7 @@ class Forks:
 
 
 def setUpModule():
+    real.need_mlx()
     base = Mlx.base = tempfile.mkdtemp(prefix="kolm-mlx-base-")
     unittest.addModuleCleanup(real.shutil.rmtree, base, True)
     tinybase.base(base)

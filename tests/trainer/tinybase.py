@@ -63,18 +63,23 @@ def make_tokenizer(directory, chat=CHAT):
     return fast
 
 
-def make(directory, seed=7, steps=350, hidden=64, context=128):
+def untrained(words, hidden, context):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=words, hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=context, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
+        pad_token_id=0))
+
+
+def make(directory, seed=7, steps=250, hidden=64, context=128):
     """Writes the files of the base. Deterministic on one machine."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(directory)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=context, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
-        pad_token_id=0))
+    model = untrained(len(tokenizer), hidden, context)
     draw = random.Random(seed)
     # The base must be able to say every word that a task needs, because LoRA does not change the embeddings.
     said = list(NOUNS) * 2 + sorted(set(TEAMS.values())) * 4 + ["it is about " + noun for noun in NOUNS]
