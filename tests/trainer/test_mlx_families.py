@@ -44,14 +44,22 @@ ALONE = "deepseek_v3 gemma3_text gpt2 gpt_neox llama mamba phi3 qwen3_moe".split
 REFUSED = {"olmo": "mlx-lm cannot load the olmo base", "recurrent_gemma": "mlx-lm cannot load the recurrent_gemma base",
            "gpt_oss": "mlx-lm cannot load the gpt_oss base", "cohere2": "mlx-lm cannot load the cohere2 base",
            "nemotron_h": "no layer of this nemotron_h base is the same in mlx-lm and in transformers"}
-# One process trains and answers for all: the libraries are loaded once.
+# One process trains and answers for all: the libraries are loaded once. Each line of input is the directory of a job; "wrongly " before
+# it: its adapter is stored as if names of another library had been taken.
 DRIVER = """
 import io, json, os, sys
 sys.path.insert(0, sys.argv[1])
 from kolm_trainer import events, mlx_engine
 from kolm_trainer.errors import TrainerError
 from kolm_trainer.job import Job
-for directory in sys.argv[2:]:
+rightly = mlx_engine._write_peft
+def wrongly(mx, weights, *more):
+    return rightly(mx, {n: w * (-1 if n.endswith("lora_a") else 1) for n, w in weights.items()}, *more)
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    directory = line.rstrip("\\n").removeprefix("wrongly ")
+    mlx_engine._write_peft = wrongly if line.startswith("wrongly ") else rightly
     path = lambda name: os.path.join(directory, name)
     events._out, said = io.StringIO(), {}
     try:
@@ -70,17 +78,22 @@ for directory in sys.argv[2:]:
         said["refused"] = e.text
     except BaseException as e:
         said["crashed"] = repr(e)
-    with open(path("mlx.json"), "w", encoding="utf-8") as file:
-        json.dump(said, file)
+    print(json.dumps(said), file=answers, flush=True)
 """
 
 
 def setUpModule():
     real.need_mlx()
     torch.set_num_threads(1)
+    real.loaded()
+    Families.mlx = subprocess.Popen([MLX, "-s", "-B", "-c", DRIVER, real.TRAINER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                    env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"})
+    unittest.addModuleCleanup(Families.mlx.communicate)
 
 
 class Families(unittest.TestCase):
+    mlx = None  # the process that runs DRIVER
+
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="kolm-families-")
         self.addCleanup(shutil.rmtree, self.dir, True)
@@ -101,17 +114,13 @@ class Families(unittest.TestCase):
         real.write_rows(job.path("asked.jsonl"), [{"id": str(i), "input": text} for i, text in enumerate(TEXTS)])
         return job
 
-    def run_all(self, jobs, code=DRIVER):
-        """What each came to, in one process of MLX."""
-        driver = os.path.join(self.dir, "driver.py")
-        with open(driver, "w", encoding="utf-8") as file:
-            file.write(code)
-        subprocess.run([MLX, "-s", "-B", driver, real.TRAINER, *(job.dir for job in jobs)], check=True, timeout=600,
-                       stdout=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"})
+    def run_all(self, jobs, how=""):
+        """What each came to."""
         said = []
         for job in jobs:
-            with open(job.path("mlx.json"), encoding="utf-8") as file:
-                said.append(json.load(file))
+            self.mlx.stdin.write(how + job.dir + "\n")
+            self.mlx.stdin.flush()
+            said.append(json.loads(self.mlx.stdout.readline()))
         return said
 
     def compare(self, job, base=None):
@@ -172,12 +181,9 @@ class Families(unittest.TestCase):
                 self.assertFalse(os.path.exists(job.path("model")))
 
     def test_an_adapter_that_is_stored_wrongly_is_noticed(self):
-        """As if names of another library had been taken: the answers after loading are not those of before."""
+        """The answers after loading are not those of before."""
         job = self.job(self.base("qwen2"))
-        driver = DRIVER.replace("for directory in", "mlx_engine._write_peft = (lambda real: lambda mx, weights, *more: real(mx, "
-                                "{n: w * (-1 if n.endswith('lora_a') else 1) for n, w in weights.items()}, *more))(mlx_engine._write_peft)\n"
-                                "for directory in")
-        (said,) = self.run_all([job], driver)
+        (said,) = self.run_all([job], "wrongly ")
         self.assertIn("gives other answers when MLX loads it", said.get("refused", said))
 
     def test_the_types_that_peft_fuses(self):
