@@ -221,10 +221,10 @@ class Link:
 
 
 class Server:
-    """Calls `handle(call)` for each call, in a separate thread; `over` is set when it closes."""
+    """Calls `handle(call)` for each call, in a separate thread; `connections` is their number, and `over` is set when it closes."""
     def __init__(self, handle):
         self.handle, self.links, self.threads, self.over = handle, [], [], threading.Event()
-        self.lock, self.closed = threading.Lock(), False
+        self.lock, self.closed, self.connections = threading.Lock(), False, 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.acceptor = threading.Thread(target=self.accept, daemon=True)
@@ -243,6 +243,7 @@ class Server:
                     connection.close()
                     return
                 self.links.append(link)
+                self.connections += 1
             thread = threading.Thread(target=link.run, daemon=True)
             self.threads.append(thread)
             thread.start()

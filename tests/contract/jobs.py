@@ -27,8 +27,25 @@ class Jobs:
 
     def setUp(self):
         provider, settings = self.make()
-        self.settings = {"settle_seconds": 0.2, "patience_seconds": 2, **settings}
+        self.settings = {"settle_seconds": 0.2, **settings}
         self.set_up(provider, **self.settings)
+
+    def give_up_soon(self, **more):
+        """Makes kolm give up after two seconds instead of half an hour: only where the provider never does what it should, because on a
+        loaded machine two seconds pass while all is well."""
+        self.configure(**{**self.settings, "patience_seconds": 2, **more})
+
+    def compile_out_of_time(self, *pieces):
+        """Compiles with so little time that it is over while the job runs, and kolm gives up soon. On a loaded machine it may be over before
+        the job is submitted: then there is more."""
+        hours = 0.0003
+        while True:
+            self.give_up_soon(max_hours=hours)
+            self.assert_sentence(self.compile(), *pieces)
+            if self.provider.submits:
+                break
+            self.assertLess(hours, 0.1, self.provider.taken)
+            hours *= 2
 
     def again(self):
         """Starts over with a new provider, home and working directory."""
@@ -129,8 +146,7 @@ class Jobs:
 
     def test_a_job_that_never_starts(self):
         self.provider.stuck = self.first
-        self.configure(**self.settings, max_hours=0.0003)
-        self.assert_sentence(self.compile(), "the time of 1 s is over")
+        self.compile_out_of_time("the time of ", " s is over")
         self.assert_nothing_left()
 
     def test_the_tokens_are_nowhere(self):
@@ -149,8 +165,7 @@ class Jobs:
 
     def test_an_unknown_word_is_not_final(self):
         self.provider.strange = "meditating"
-        self.configure(**self.settings, max_hours=0.0003)
-        self.assert_sentence(self.compile())
+        self.compile_out_of_time()
         self.assertTrue(any(self.provider_cancels()))
 
     def provider_cancels(self):
@@ -211,7 +226,7 @@ class Jobs:
     def test_a_name_that_does_not_resolve_says_nothing(self):
         """Before anything is submitted it is an error; later the recorded jobs stay recorded, and are ended when the name resolves
         again."""
-        self.configure(**{**self.settings, "api": NOWHERE})
+        self.give_up_soon(api=NOWHERE)
         self.assert_sentence(self.compile(), "does not resolve")
         self.assertEqual(self.provider.server.connections, 0)
         self.configure(**self.settings)
@@ -221,7 +236,7 @@ class Jobs:
         kill_all(kolm)
         kolm.communicate()
         running, self.provider.now = self.provider.running(), self.provider.now + 1000  # by now it would be visible
-        self.configure(**{**self.settings, "api": NOWHERE})
+        self.give_up_soon(api=NOWHERE)
         done = self.run_kolm("compute", "reap", "--yes")
         while "in use" in done.stdout:
             self.provider.server.over.wait(0.2)
@@ -314,7 +329,7 @@ class Jobs:
     def settle(self):
         """Starts kolm again until nothing is left that it can end."""
         # remaining processes of the call end the job themselves, and until then the lease is in use
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline and not self.is_settled():
             self.provider.now += 200  # new jobs are visible by then
             self.run_kolm("compute", "reap")

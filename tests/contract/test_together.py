@@ -122,22 +122,17 @@ class TogetherCase(Jobs, CloudCase):
     def test_a_cancel_that_does_not_take(self):
         """The job confirms the cancel but does not end: kolm lists it and continues."""
         self.provider.stuck, self.provider.deaf = "running", True
-        self.configure(**self.settings, max_hours=0.0003)
-        done = self.compile(timeout=60)
-        self.assert_sentence(done)
+        self.compile_out_of_time()
         self.assertEqual(len(self.provider.running()), 1)
         self.assertIn(self.provider.running()[0], self.open_leases())
         self.provider.deaf = False
-        self.provider.now += 600
-        for _ in range(3):
-            self.run_kolm("compute", "reap")
+        self.settle()
         self.assert_nothing_left()
 
     def test_a_job_that_is_left_and_another_token(self):
         """Then it is unknown whether the job was cancelled, and the error says why."""
         self.provider.stuck, self.provider.deaf = "running", True
-        self.configure(**self.settings, max_hours=0.0003)
-        self.compile(timeout=60)
+        self.compile_out_of_time()
         self.provider.deaf = False
         asked = len(self.provider.taken)
         done = self.run_kolm("compute", "reap", "--yes", env={self.variable: "another-token-1234"})
@@ -160,7 +155,8 @@ class TogetherCase(Jobs, CloudCase):
         self.assertEqual(set(self.provider.files), set(kept))
 
     def test_a_new_job_that_is_not_listed_yet(self):
-        self.provider.hide = 100.0
+        self.provider.hide = 100.0  # five requests, however long they take
+        self.configure(**{**self.settings, "settle_seconds": 600})
         self.provider.fault(CREATE, "lost")
         done = self.compile()
         self.assertEqual(done.returncode, 0, done.stdout)

@@ -266,10 +266,9 @@ class Compile(Case):
         self.assertEqual(self.picked()[0]["price_source"], "manifest")
         asked = len(self.cloud.requests)
         self.assertGreater(asked, 0)
-        begun = time.monotonic()
+        connections = self.cloud.server.connections
         self.assertEqual(self.picked()[0]["price_source"], "manifest")
-        self.assertLess(time.monotonic() - begun, 4)
-        self.assertEqual(len(self.cloud.requests), asked)
+        self.assertEqual((len(self.cloud.requests), self.cloud.server.connections), (asked, connections))
         self.said_to_be_a_reference()
 
     def test_the_price_is_of_a_machine_that_fits(self):
@@ -302,7 +301,7 @@ class Compile(Case):
 class Kills(Case):
     def once_more(self, about):
         """The next start ends what was left. A call that outlives kolm ends its own machine; until then it is in use."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 200
         while time.monotonic() < until:
             process = self.start("compute", "reap", "--yes")
             said = process.communicate(timeout=60)[0]
@@ -314,7 +313,7 @@ class Kills(Case):
         """The last process of a killed call may still be recording the end. A machine without a handle counts as gone only when its
         creation has ended and it would be visible under its name: this takes minutes, which faketime skips. What a start reaps it reports
         before the JSON."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 200
         while True:
             process = self.start("compute", "status", "--json", before=("faketime", "-f", "+10m"))
             said = process.communicate(timeout=200)[0]
