@@ -188,7 +188,12 @@ START_TEST(a_record_gives_its_answer_again) {
     fleet_picked picked, again;
     const char *path = below("record.json");
     kit_buf text = {0};
-    GOOD(fleet_pick(&session, &(fleet_pick_request){.max_tier = {.set = true, .value = 1}}, &picked, &reason, &err));
+    fleet_pick_request wanted = {.max_tier = {.set = true, .value = 1}};
+    GOOD(fleet_pick(&session, &wanted, &picked, &reason, &err));
+    ck_assert_ptr_null(picked.record);
+    fleet_picked_free(&picked);
+    wanted.record = true;
+    GOOD(fleet_pick(&session, &wanted, &picked, &reason, &err));
     GOOD(kit_json_pretty(picked.record, &text, &err));
     file_of("record.json", kit_buf_text(&text));
     GOOD(fleet_pick_replay(path, &again, &reason, &err));
