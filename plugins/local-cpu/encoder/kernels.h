@@ -74,6 +74,8 @@ typedef struct enc_kernels {
     void (*multiply)(const enc_product *p, enc_extent extent);
     /* In place: (x - mean) / sqrt(variance + epsilon) * gain + bias of each token. */
     void (*normalise)(enc_panels x, enc_extent extent, const float *gain, const float *bias, float epsilon);
+    /* Stores whole vectors: of a text that begins within one, numbers of the row after the last head are read, and
+     * written back later. So no other call may write the rows of other heads of such a text at the same time. */
     void (*attend)(const enc_attention *a);
     /* Converts count numbers at any address to floats. */
     void (*widen)(const uint8_t *from, enc_dtype dtype, size_t count, float *to);
