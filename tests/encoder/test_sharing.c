@@ -151,11 +151,54 @@ START_TEST(heads_of_a_single_text_are_shared) {
 }
 END_TEST
 
+/* ---- Little memory */
+
+static size_t largest, most = SIZE_MAX; /* the largest request so far; what is refused */
+
+/* Replaces that of libc in this program. */
+void *aligned_alloc(size_t alignment, size_t size) {
+    void *at = NULL;
+    if (size > largest) largest = size;
+    return size <= most && posix_memalign(&at, alignment, size) == 0 ? at : NULL;
+}
+
+/* Each sharer needs memory of its own: if there is too little for so many, fewer share. */
+START_TEST(fewer_share_if_memory_is_short) {
+    enc_text texts[TEXTS];
+    float wanted[HIDDEN], got[HIDDEN];
+    encoder e;
+    enc_layer layer;
+    enc_kernels watched;
+    kolm_error_t err = KIT_ERROR_INIT;
+    make_texts(texts);
+    make(&e, &layer);
+    real = enc_kernels_find(0);
+    watched = *real;
+    watched.attend = note_and_attend;
+    enc_use(&e, &watched);
+    for (uint32_t threads = 1; threads <= 4; threads++) {
+        largest = 0;
+        embed(&e, texts + TEXTS - 1, 1, threads, threads == 1 ? wanted : got);
+        ck_assert_uint_eq(atomic_load(&parts), threads == 1 ? 0 : HEADS);
+        most = largest; /* so much, but not more */
+        embed(&e, texts + TEXTS - 1, 1, 4, got);
+        ck_assert_uint_eq(atomic_load(&parts), threads == 1 ? 0 : HEADS);
+        ck_assert_int_eq(memcmp(got, wanted, sizeof got), 0);
+        if (threads == 1) {
+            most--;
+            ck_assert_int_eq(enc_embed(&e, texts + TEXTS - 1, 1, 4, got, &err), KOLM_E_RESOURCE_EXHAUSTED);
+        }
+        most = SIZE_MAX;
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("sharing");
     TCase *tcase = tcase_create("sharing");
     tcase_add_test(tcase, heads_of_texts_that_share_vectors_stay_together);
     tcase_add_test(tcase, heads_of_a_single_text_are_shared);
+    tcase_add_test(tcase, fewer_share_if_memory_is_short);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

@@ -266,13 +266,15 @@ static kit_status run_static(void *user, uint32_t number, kolm_error_t *err) {
 static kit_status run_transformer(batch *b, uint64_t tokens, uint32_t threads, kolm_error_t *err) {
     KIT_TRY(pack(b, tokens, threads, err));
     const uint32_t wanted = threads < b->chunks ? threads : b->chunks;
-    const uint32_t sharers = b->chunks > 1 ? 1 : threads < SHARERS_MAX ? threads : SHARERS_MAX;
+    uint32_t sharers = b->chunks > 1 ? 1 : threads < SHARERS_MAX ? threads : SHARERS_MAX;
     b->space = calloc(wanted + 1, sizeof *b->space);
     b->taken = calloc(wanted + 1, sizeof *b->taken);
     if (b->space == NULL || b->taken == NULL) return out_of_memory(err);
     for (; b->spaces < wanted; b->spaces++) {
         kit_status status = enc_workspace_new(b->e, b->most, b->longest, sharers, &b->space[b->spaces], err);
         /* Fewer threads than requested are slower, not wrong. */
+        while (status != KOLM_OK && sharers > 1)
+            status = enc_workspace_new(b->e, b->most, b->longest, --sharers, &b->space[b->spaces], err);
         if (status != KOLM_OK && b->spaces > 0) break;
         KIT_TRY(status);
     }

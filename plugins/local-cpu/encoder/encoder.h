@@ -17,7 +17,12 @@
  * The bytes of an embedding are the same on every processor, for any number of threads, and any batch and order.
  *
  * Opening an encoder converts only biases and norms: the weights stay in the mapped file, of which only the used parts
- * are read. In addition a call needs a few megabytes per thread, for texts of usual length.
+ * are read. In addition a call needs a few megabytes per thread, for texts of usual length; if there is less memory,
+ * fewer threads share the work.
+ *
+ * An open encoder has a thread of its own, which reads the weights of the layers from the disk until it has all or the
+ * encoder is closed. It is in addition to the threads of enc_embed, also if that is called with one: it waits for the
+ * disk and computes nothing, and without it the first text would wait for each page.
  */
 typedef struct encoder encoder;
 
