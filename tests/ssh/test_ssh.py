@@ -90,10 +90,10 @@ class Ways(Case):
     def test_nobody_there(self):
         with Closed() as port:
             self.assertIn("refused", self.bad("UNAVAILABLE", "facts", target=f"127.0.0.1:{port}"))
-        # A resolver that is too slow is abandoned with its thread, whose memory at the end is not a leak.
-        code, _, err = self.tool("facts", target="no-such-host.invalid", environment={"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"})
+        nowhere = "n" * 64 + ".invalid"  # no resolver asks for so long a label
+        code, _, err = self.tool("facts", target=nowhere)
         self.assertEqual(code, 1)
-        self.assertRegex(err, "^((NOT_FOUND|UNAVAILABLE): the name no-such-host.invalid was not resolved|DEADLINE_EXCEEDED: )")
+        self.assertRegex(err, "^(NOT_FOUND|UNAVAILABLE): the name %s was not resolved" % nowhere)
 
 
 class Closed:
