@@ -55,6 +55,8 @@ class Jobs:
     def compile_well(self, adapter):
         done = self.compile("-v")
         self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("%s: submitted as " % self.name, done.stdout)
+        self.assertNotIn("%s: %s: " % (self.name, self.name), done.stdout)
         self.assert_nothing_left()
         self.assertEqual(self.provider.submits, 1)
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:

@@ -363,7 +363,7 @@ class Trouble(Case):
 
     def test_ctrl_c_and_a_cancel_that_is_taken_and_not_done(self):
         self.provider.stuck, self.provider.tick, self.provider.deaf = True, 0.001, 10**6
-        self.assertRegex(self.stop(), "the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
+        self.assertRegex(self.stop(), "warning: runpod: the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
         self.assert_ends()
 
     def test_the_warning_of_a_cancel_says_who_ends_a_recorded_job(self):
@@ -425,7 +425,7 @@ class Trouble(Case):
         self.provider.stuck, self.provider.tick = True, 0.001
         self.provider.fault(CANCEL, 500, times=0)
         said = self.stop()
-        self.assertRegex(said, "the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
+        self.assertRegex(said, "warning: runpod: the job [0-9a-f-]+u1 is not cancelled yet; RunPod will end it at the latest 570 s after submission")
         self.assert_ends()
 
 

@@ -266,11 +266,10 @@ static void warn_of_cancel(kit_queue_task *task, const char *handle) {
     kit_buf line = {0};
     if (e->warned || task->host->cancelled(task->host->user) == 0) return;
     e->warned = true;
-    kit_buf_fmt(
-        &line,
-        "runpod: the job %s is not cancelled yet; RunPod will end it at the latest %llu s after submission (its ttl)%s",
-        handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS),
-        task->place != NULL ? ", and the next command of kolm cancels it" : "");
+    kit_buf_fmt(&line,
+                "the job %s is not cancelled yet; RunPod will end it at the latest %llu s after submission (its ttl)%s",
+                handle, (unsigned long long)(e->seconds + TTL_MORE_SECONDS),
+                task->place != NULL ? ", and the next command of kolm cancels it" : "");
     task->host->log(task->host->user, KOLM_LOG_WARNING, kit_buf_text(&line));
     kit_buf_free(&line);
 }

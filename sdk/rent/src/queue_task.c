@@ -186,7 +186,6 @@ void kit_queue_say(const kit_queue_task *task, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    kit_buf_fmt(&line, "%s: ", task->backend->site->name);
     kit_buf_escaped(&line, text, strlen(text));
     task->host->log(task->host->user, KOLM_LOG_INFO, kit_buf_text(&line));
     kit_buf_free(&line);

@@ -185,7 +185,7 @@ kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_an
                               kolm_error_t *err) KIT_MUST_USE;
 /* Reports progress, phase "training"; total: UINT64_MAX if unknown. */
 void kit_queue_progress(const kit_queue_task *task, uint64_t step, uint64_t total);
-/* Logs one INFO line that begins with the backend's name. */
+/* Logs one INFO line. Do not begin with the backend's name, which kolm adds to every line. */
 void kit_queue_say(const kit_queue_task *task, const char *format, ...) KIT_PRINTF(2, 3);
 
 #ifdef __cplusplus
