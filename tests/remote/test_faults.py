@@ -20,6 +20,11 @@ from line import DOWN, UP, Line  # noqa: E402
 ROOT = os.geteuid() == 0
 
 
+def drawn(every, some):
+    """How many instants or places of one rule are tried. KOLM_TEST_ALL: all of them."""
+    return every if os.environ.get("KOLM_TEST_ALL") else some
+
+
 class Case(remote.Case):
     def line(self, *what, **more):
         """Makes kolm connect to the box through a Line from now on."""
@@ -50,7 +55,7 @@ class Case(remote.Case):
 
 
 class Kills(Case):
-    KILLS = 50
+    KILLS = drawn(50, 20)
 
     def there(self):
         """Returns the job's progress on the box, for the statistics."""
@@ -63,7 +68,7 @@ class Kills(Case):
             return "nothing there"
         return "before or after the jobs" if glob.glob(os.path.join(self.box.base, "trees", "*")) else "sending the engine"
 
-    def test_fifty_instants(self):
+    def test_many_instants(self):
         """Kills kolm at instants spread over the whole job; each time the next command must finish the job, with the right bytes."""
         seed = int(os.environ.get("KOLM_TEST_SEED", "20"))
         draw = random.Random(seed)
@@ -150,10 +155,10 @@ class Cuts(Case):
         self.assertGreater(tripped, len(places) * 3 // 4)  # the last may not be reached: the number of polls depends on the time
 
     def test_cut_upward(self):
-        self.at_each(UP, "cut", 24)
+        self.at_each(UP, "cut", drawn(24, 10))
 
     def test_cut_downward(self):
-        self.at_each(DOWN, "cut", 24)
+        self.at_each(DOWN, "cut", drawn(24, 10))
 
     def test_cut_while_the_engine_is_sent(self):
         here = self.local()
