@@ -228,9 +228,10 @@ class Jobs:
     def test_a_name_that_does_not_resolve_says_nothing(self):
         """Before anything is submitted it is an error; later the recorded jobs stay recorded, and are ended when the name resolves
         again."""
-        self.give_up_soon(api=NOWHERE)
+        self.configure(**self.settings, api=NOWHERE)
         self.assert_sentence(self.compile(), "does not resolve")
         self.assertEqual(self.provider.server.connections, 0)
+        self.assertEqual(self.json("compute", "status")["leases"], [])  # nothing was sent, so there is nothing to look for
         self.configure(**self.settings)
         self.provider.stuck = self.working
         kolm = self.start_compile()

@@ -99,7 +99,7 @@ static bool is_part(fake_queue *f, size_t *left) {
 }
 
 static kit_status upload(void *state, const char *name, char files[KIT_RENT_HANDLE_BYTES], bool *out_done,
-                         kolm_error_t *err) {
+                         bool *out_may_exist, kolm_error_t *err) {
     fake_queue *f = state;
     *out_done = false;
     if (!begin(f, err)) return KOLM_E_UNAVAILABLE;
@@ -114,7 +114,8 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
     ck_assert_msg(!record->used, "%s was uploaded twice", name);
     record->used = true;
     f->now += f->send_ms;
-    unsigned choice = choose(f, 4); /* created, refused, created but no answer, not created and no answer */
+    unsigned choice = choose(f, 5); /* created, refused, created but no answer, not created and no answer, not sent */
+    *out_may_exist = choice != 1 && choice != 4;
     if (choice == 0 || choice == 2) add(f, name, true);
     if (choice == 0) kit_copy(files, KIT_RENT_HANDLE_BYTES, f->items[f->item_count - 1].handle);
     return end(f, choice == 0 ? KOLM_OK : choice == 1 ? KOLM_E_UNAUTHENTICATED : KOLM_E_UNKNOWN, err);

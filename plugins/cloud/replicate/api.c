@@ -132,7 +132,7 @@ kit_status replicate_row(kit_queue_task *task, const cJSON *row, kit_buf *out, k
 /* ---- Files */
 
 static kit_status upload(void *state, const char *name, char files[KIT_RENT_HANDLE_BYTES], bool *out_done,
-                         kolm_error_t *err) {
+                         bool *out_may_exist, kolm_error_t *err) {
     kit_queue_task *task = state;
     char file_name[80];
     kit_service_reply reply = {0};
@@ -146,6 +146,7 @@ static kit_status upload(void *state, const char *name, char files[KIT_RENT_HAND
                                    {.name = "type", .bytes = "application/jsonl", .length = 17}};
     const kit_service_call call = {.path = "/v1/files", .repeat = KIT_HTTP_CREATE, .parts = parts, .part_count = 3};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
+    *out_may_exist = status == KOLM_OK || reply.may_exist;
     if (status == KOLM_OK) {
         if (kit_service_text(reply.json, "id", files, KIT_RENT_HANDLE_BYTES) && !kit_service_is_id(files))
             files[0] = '\0';

@@ -98,7 +98,8 @@ static const char *file_id(const char *files) {
 }
 
 /* Asks for the address to which the rows must be uploaded. */
-static kit_status ask_for_upload(kit_queue_task *task, const char *name, char *files, kolm_error_t *err) {
+static kit_status ask_for_upload(kit_queue_task *task, const char *name, char *files, bool *out_may_exist,
+                                 kolm_error_t *err) {
     char file_name[80], *location = own(task)->upload_url;
     const char *texts[][2] = {
         {"purpose", "fine-tune"}, {"file_name", file_name}, {"file_type", "jsonl"}, {"checksum", task->rows_sha256}};
@@ -109,6 +110,7 @@ static kit_status ask_for_upload(kit_queue_task *task, const char *name, char *f
         parts[i] = (kit_http_part){.name = texts[i][0], .bytes = texts[i][1], .length = strlen(texts[i][1])};
     const kit_service_call call = {.path = "/v1/files", .repeat = KIT_HTTP_CREATE, .parts = parts, .part_count = 4};
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
+    *out_may_exist = reply.may_exist || (reply.http.status >= 200 && reply.http.status < 400);
     const char *to = kit_http_header_of(&reply.http, "Location");
     const char *id = kit_http_header_of(&reply.http, "X-Together-File-Id");
     char there[KIT_RENT_HANDLE_BYTES];
@@ -178,9 +180,9 @@ static kit_status look_at_rows(kit_queue_task *task, const char *files, bool *ou
 }
 
 static kit_status upload(void *state, const char *name, char files[KIT_RENT_HANDLE_BYTES], bool *out_done,
-                         kolm_error_t *err) {
+                         bool *out_may_exist, kolm_error_t *err) {
     kit_queue_task *task = state;
-    if (files[0] == '\0') return ask_for_upload(task, name, files, err);
+    if (files[0] == '\0') return ask_for_upload(task, name, files, out_may_exist, err);
     if (own(task)->upload_url[0] != '\0') return send_rows(task, err);
     if (!own(task)->checking) return ask_for_check(task, files, err);
     kit_status status = look_at_rows(task, files, out_done, err);

@@ -218,11 +218,11 @@ static kit_queue_state step_planned(kit_queue *q, int64_t now, kolm_error_t *err
 
 static kit_queue_state step_uploading(kit_queue *q, int64_t now, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
-    bool done = false, had = q->files[0] != '\0';
-    q->uploading = !had;
-    if (!had) q->sent_ms = now;
-    kit_status status = p->provider->upload(p->provider_state, q->files_name, q->files, &done, err);
+    bool done = false, may_exist = true, had = q->files[0] != '\0';
+    kit_status status = p->provider->upload(p->provider_state, q->files_name, q->files, &done, &may_exist, err);
     bool got = !had && q->files[0] != '\0';
+    q->uploading = !had && (status == KOLM_OK || got || may_exist);
+    if (q->uploading) q->sent_ms = now; /* else there is nothing to look for */
     if (got && p->journal->handle(p->journal_user, q->files_name, q->files, err) != KOLM_OK) return fail(q, now, err);
     if (status == KOLM_OK && done) return enter(q, KIT_QUEUE_UPLOADED, now);
     if (status != KOLM_OK && !(may_pass(status) && q->files[0] != '\0')) return fail(q, now, err);

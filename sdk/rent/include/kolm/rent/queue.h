@@ -114,9 +114,9 @@ typedef struct kit_queue_provider {
     uint64_t submit_ms;
     /* Uploads what the job needs under `name`. OK and *out_done false: call again. files is "" at first; a handle
      * stored there is recorded before the next call. UNAVAILABLE and DEADLINE_EXCEEDED are retried once there is a
-     * handle; any other failure ends it. NULL: nothing is uploaded. */
+     * handle; any other failure ends it. *out_may_exist as for submit, while files is "". NULL: nothing is uploaded. */
     kit_status (*upload)(void *state, const char *name, char files[KIT_RENT_HANDLE_BYTES], bool *out_done,
-                         kolm_error_t *err);
+                         bool *out_may_exist, kolm_error_t *err);
     /* What the job will cost, according to the provider. NULL: it cannot be predicted. */
     kit_status (*price)(void *state, kit_queue_price *out, kolm_error_t *err);
     /* *out_may_exist is kit_http_answer.may_have_happened; false with a failure means that nothing was created. */
