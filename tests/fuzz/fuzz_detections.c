@@ -4,6 +4,7 @@
 #include "fleet/detections.h"
 #include "fuzz.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -30,14 +31,22 @@ static void forget(fleet_backend *backend) {
     backend->from_cache = false;
 }
 
+/* Reads the cache, as the first command that needs it. */
+static void read_cache(fleet_registry *registry, const store_home *home) {
+    kit_json_tree_free(&registry->cache);
+    free(registry->entries);
+    registry->entries = NULL;
+    registry->entry_count = 0;
+    if (home != NULL) fleet_detections_read(registry, home);
+}
+
 static void check_kept(fleet_registry *registry, const store_home *home) {
     char keys[1][STORE_DIGEST_HEX] = {KEY};
     fleet_backend *backend = &registry->backends[0];
     cJSON *before = fleet_detection_json(backend->detection), *after;
     fuzz_put_any("cache/" FLEET_DETECTION_CACHE ".json", NULL, 0);
     fleet_detections_keep(registry, home, keys);
-    kit_json_tree_free(&registry->cache);
-    registry->cache = store_cache_tree(home, FLEET_DETECTION_CACHE);
+    read_cache(registry, home);
     forget(backend);
     must(registry->cache.root != NULL && fleet_detection_recall(registry, backend, KEY));
     after = fleet_detection_json(backend->detection);
@@ -46,16 +55,28 @@ static void check_kept(fleet_registry *registry, const store_home *home) {
     cJSON_Delete(after);
 }
 
+/* Without this the target would pass if nothing was ever found. */
+static void check_own(fleet_registry *registry, const store_home *home) {
+    fleet_detection *own = calloc(1, sizeof *own);
+    must(own != NULL);
+    *own = (fleet_detection){.state = FLEET_AVAILABLE, .asked = true, .loaded = true, .reason = "4 cores"};
+    registry->backends[0].detection = own;
+    check_kept(registry, home);
+    forget(&registry->backends[0]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static store_home *home;
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_backend backend = {.name = "acme"};
-    fleet_registry registry = {.backends = &backend, .count = 1, .now = NOW};
+    fleet_registry registry = {
+        .backends = &backend, .count = 1, .now = NOW, .min_vram_bytes = UINT64_MAX}; /* no price is for this */
     if (home == NULL) {
         must(store_home_at(fuzz_directory(), &home, &err) == KOLM_OK && mkdir(fuzz_path("cache"), 0700) == 0);
+        check_own(&registry, home);
     }
     fuzz_put("cache/" FLEET_DETECTION_CACHE ".json", data, size);
-    registry.cache = store_cache_tree(home, FLEET_DETECTION_CACHE);
+    read_cache(&registry, home);
     must(registry.cache.root == NULL || cJSON_IsObject(registry.cache.root));
     if (registry.cache.root != NULL && fleet_detection_recall(&registry, &backend, KEY)) {
         const cJSON *entry = kit_json_get(kit_json_get(registry.cache.root, "entries"), "acme");
@@ -70,6 +91,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         must(backend.detection == NULL && !backend.from_cache);
     }
     forget(&backend);
-    kit_json_tree_free(&registry.cache);
+    read_cache(&registry, NULL);
     return 0;
 }
