@@ -15,6 +15,9 @@ void host_identity_of(const struct stat *st, host_file_identity *out);
  * are allowed. */
 kit_status host_trust_stat(const struct stat *st, const char *path, bool above, kolm_error_t *err) KIT_MUST_USE;
 
+/* host_trust_file for a part of kolm itself. */
+kit_status host_trust_own(const char *path, char **out_real, kolm_error_t *err) KIT_MUST_USE;
+
 /* ---- plugin.c: the bytes of a row's plugin, read on first use. */
 kit_status host_plugin_new(host_plugin **out, kolm_error_t *err) KIT_MUST_USE;
 void host_plugin_free(host_plugin *plugin);

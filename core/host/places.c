@@ -170,7 +170,7 @@ kit_status host_own_file(const char *room, const char *name, char **out_path, ko
         status = under(root, HOST_LIBEXECDIR, &directory, err);
     }
     if (status == KOLM_OK) status = kit_path_join(directory, name, &path, err);
-    if (status == KOLM_OK) status = host_trust_file(path, out_path, NULL, NULL, err);
+    if (status == KOLM_OK) status = host_trust_own(path, out_path, err);
     free(directory);
     free(path);
     return status;

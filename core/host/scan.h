@@ -22,8 +22,8 @@
  * Trust: a plugin and its manifest are followed through symbolic links to the real file. The file, its directory and
  * every directory above it must be owned by root or the user and writable by no one else (a root-owned sticky directory
  * such as /tmp may be a parent, but must not hold plugins itself). That makes the path safe to load from: only root and
- * the user can put another file there. The same applies to kolm-host. A failure becomes a refused row with the path and
- * a remedy.
+ * the user can put another file there. The same applies to kolm-host and kolm-lazy.so. A failure becomes a refused row
+ * with the path and a remedy.
  *
  * In a user namespace (`unshare -Ur`, a rootless container) the kernel shows all users that the namespace does not map
  * as one number, the overflow uid: files of the real root look like those of any other user outside. They cannot be

@@ -23,6 +23,7 @@
 /* Functions as in the headers of the libraries, without prefix where the name of the member says which it is. */
 typedef struct lazy_table {
     const char *version; /* KOLM_VERSION of kolm-lazy.so; stays the first member */
+    size_t size;         /* of this table, which may change without the version; stays the second */
 
     int (*inflate_init2)(z_stream *stream, int window_bits, const char *version, int size);
     int (*inflate_reset)(z_stream *stream);
@@ -57,7 +58,8 @@ typedef struct lazy_table {
 } lazy_table;
 
 /* The table; it lives as long as the process. Any thread may call this, and calls after the first are cheap. Fails with
- * FAILED_PRECONDITION if kolm-lazy.so is missing, not trusted, of another version, or cannot be loaded. */
+ * FAILED_PRECONDITION if kolm-lazy.so is missing, of another version, or cannot be loaded, and with PERMISSION_DENIED
+ * if it is not trusted. */
 kit_status lazy_get(const lazy_table **out, kolm_error_t *err) KIT_MUST_USE;
 
 #endif

@@ -4,6 +4,7 @@
 
 const lazy_table kolm_lazy_table = {
     .version = KOLM_VERSION,
+    .size = sizeof(lazy_table),
 
     .inflate_init2 = inflateInit2_,
     .inflate_reset = inflateReset,
