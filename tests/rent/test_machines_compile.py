@@ -109,7 +109,9 @@ class Compile(Case):
         self.assertLess(day["billed_usd"], self.cloud.bill() + 2 * 60 / 3600 * PROVIDER.price)
 
     def test_the_same_bytes_as_here(self):
-        self.kolm(*self.compile_words())
+        said = self.kolm(*self.compile_words("-v"))
+        self.assertIn("%s: renting " % PROVIDER.name, said)
+        self.assertNotRegex(said, "(?i)%s: %s:" % (PROVIDER.name, PROVIDER.name))  # kolm names the backend itself
         there = self.manifest()
         os.unlink(os.path.join(self.dir, "router-1.0.0.kolm"))
         self.kolm("compile", "-t", "router", "-d", self.data, "--backend", "local-cpu", "--force", "--effort", "quick", "--recipe", "linear")

@@ -448,8 +448,7 @@ bool runpod_serverless_answers(const kolm_host_v1_t *host, const char *job_dir) 
     bool fresh = kit_path_join(job_dir, "result.json", &result, &ignored) == KOLM_OK && access(result, F_OK) == 0;
     free(result);
     if (fresh)
-        host->log(host->user, KOLM_LOG_INFO,
-                  "runpod: the endpoint does not have the model that was just made: a pod answers");
+        host->log(host->user, KOLM_LOG_INFO, "the endpoint does not have the model that was just made: a pod answers");
     return !fresh;
 }
 

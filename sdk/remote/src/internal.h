@@ -173,6 +173,8 @@ kit_status ssh_job_runtime(kit_ssh_job_remote *remote, cJSON *facts, const char 
                            kolm_error_t *err) KIT_MUST_USE;
 
 /* ---- job.c */
+/* Logs text and word, with the name of the machine before them if it is not that of the backend, which kolm prints. */
+void ssh_job_say(const kit_ssh_job_remote *remote, uint32_t level, const char *text, const char *word);
 /* Runs a program without results there until it exits, over any number of connections. */
 kit_status ssh_job_errand(kit_ssh_job_remote *remote, const char *about, const ssh_job_program *program,
                           kolm_error_t *err) KIT_MUST_USE;

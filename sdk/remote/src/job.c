@@ -41,9 +41,11 @@ static void asking_free(asking *a) {
     ssh_job_outcome_end(&a->outcome);
 }
 
-static void say(const kit_ssh_job_remote *remote, uint32_t level, const char *text, const char *word) {
-    char line[400];
-    kit_format(line, sizeof line, "%s: %s%s", remote->settings.name, text, word);
+void ssh_job_say(const kit_ssh_job_remote *remote, uint32_t level, const char *text, const char *word) {
+    const kit_ssh_job_settings *s = &remote->settings;
+    char line[512];
+    bool named = strcmp(s->name, s->backend) != 0;
+    kit_format(line, sizeof line, "%.100s%s%s%s", named ? s->name : "", named ? ": " : "", text, word);
     remote->host->log(remote->host->user, level, line);
 }
 
@@ -148,13 +150,13 @@ static void attach(const kit_ssh_job_remote *remote, asking *a, const cJSON *ans
         ssh_job_outcome_begin(remote, &a->outcome);
     }
     if (attached && !a->before)
-        say(remote, KOLM_LOG_INFO,
-            ended && exit_code == 0 ? "already done there"
-            : ended                 ? "already started there: continuing"
-                                    : "already running there: following it",
-            "");
+        ssh_job_say(remote, KOLM_LOG_INFO,
+                    ended && exit_code == 0 ? "already done there"
+                    : ended                 ? "already started there: continuing"
+                                            : "already running there: following it",
+                    "");
     else if (!attached)
-        say(remote, KOLM_LOG_INFO, "runs it with ", a->program.name);
+        ssh_job_say(remote, KOLM_LOG_INFO, "runs it with ", a->program.name);
     a->before = true;
 }
 
@@ -305,7 +307,7 @@ static void leave(kit_ssh_job_remote *remote, const asking *a, kit_status status
 }
 
 static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kolm_error_t *err) {
-    say(remote, KOLM_LOG_WARNING, "the connection was lost, connecting again: ", err->text);
+    ssh_job_say(remote, KOLM_LOG_WARNING, "the connection was lost, connecting again: ", err->text);
     *err = (kolm_error_t)KIT_ERROR_INIT;
     kit_status status = ssh_job_connect(remote, true, err);
     if (status != KOLM_OK && a->before)

@@ -100,12 +100,6 @@ static void why_not(const lock *l, const cJSON *facts, const cJSON *card, char o
                    text_of(card, "driver"));
 }
 
-static void warn(const kit_ssh_job_remote *remote, const char *before, const char *reason) {
-    char line[512];
-    kit_format(line, sizeof line, "%.100s: %s%s", remote->settings.name, before, reason);
-    remote->host->log(remote->host->user, KOLM_LOG_WARNING, line);
-}
-
 /* Chooses the lock for the first accelerator of the machine; else the one for CPUs, which then do the training. */
 static kit_status choose_lock(const kit_ssh_job_remote *remote, cJSON *facts, lock *out, kolm_error_t *err) {
     static const char *const with_lock[] = {"cuda", "rocm", "mps"};
@@ -117,7 +111,8 @@ static kit_status choose_lock(const kit_ssh_job_remote *remote, cJSON *facts, lo
         KIT_TRY(read_lock(remote, device, out, err));
         why_not(out, facts, card, reason);
         if (reason[0] == '\0') return KOLM_OK;
-        warn(remote, "trains on its processors, because kolm has no Python environment for its GPU: ", reason);
+        ssh_job_say(remote, KOLM_LOG_WARNING,
+                    "trains on its processors, because kolm has no Python environment for its GPU: ", reason);
         lock_free(out);
     }
     KIT_TRY(read_lock(remote, "cpu", out, err));

@@ -55,9 +55,8 @@ static void end_key(rental *v) {
     kit_status status = vm_key_end(&v->keyed, v->plan.poll_ms, kit_now_ms(), &plan, &ended, &err);
     if (status == KOLM_OK) vm_drive(&ended, until);
     if (status == KOLM_OK && ended.state == KIT_RENT_GONE) return;
-    kit_format(line, sizeof line,
-               "%s: the key %s of this job may still be registered: %s; kolm looks again when it starts",
-               v->vm->site.title, v->keyed.name, status == KOLM_OK ? ended.error.text : err.text);
+    kit_format(line, sizeof line, "the key %s of this job may still be registered: %s; kolm looks again when it starts",
+               v->keyed.name, status == KOLM_OK ? ended.error.text : err.text);
     say(v, KOLM_LOG_WARNING, line);
 }
 
@@ -72,23 +71,21 @@ static void tell(rental *v, kit_rent_state before) {
     char line[700];
     line[0] = '\0';
     if (r->state == before) return;
-    const char *title = v->vm->site.title;
     bool dated = r->offer.is_reference;
     if (r->state == KIT_RENT_INTENT)
-        kit_format(line, sizeof line,
-                   "%s: renting %s at %.4f USD an hour%s%s, number %u of %zu that fit by price, as %s", title,
+        kit_format(line, sizeof line, "renting %s at %.4f USD an hour%s%s, number %u of %zu that fit by price, as %s",
                    r->offer.what, dollars(r->offer.micro_usd_per_hour), dated ? ", the reference price of " : "",
                    dated ? v->vm->priced_on : "", r->tried, r->offer_count, r->name);
     else if (r->state == KIT_RENT_PLANNED)
-        kit_format(line, sizeof line, "%s: %s is not available (%.300s)", title, r->offer.what, r->error.text);
+        kit_format(line, sizeof line, "%s is not available (%.300s)", r->offer.what, r->error.text);
     else if (r->state == KIT_RENT_CREATED)
-        kit_format(line, sizeof line, "%s: %s is rented (%s), and boots", title, r->name, r->box.handle);
+        kit_format(line, sizeof line, "%s is rented (%s), and boots", r->name, r->box.handle);
     else if (r->state == KIT_RENT_READY)
         kit_format(
-            line, sizeof line, "%s: %s is up at %s, for %.4f USD an hour", title, r->name, r->box.address,
+            line, sizeof line, "%s is up at %s, for %.4f USD an hour", r->name, r->box.address,
             dollars(r->box.micro_usd_per_hour != UINT64_MAX ? r->box.micro_usd_per_hour : r->offer.micro_usd_per_hour));
     else if (r->state == KIT_RENT_GONE && r->spent_micro_usd > 0)
-        kit_format(line, sizeof line, "%s: %s is gone from the account; it cost %.4f USD by the clock", title, r->name,
+        kit_format(line, sizeof line, "%s is gone from the account; it cost %.4f USD by the clock", r->name,
                    dollars(r->spent_micro_usd));
     if (line[0] != '\0') say(v, KOLM_LOG_INFO, line);
     static const char *const phases[] = {[KIT_RENT_INTENT] = "renting",

@@ -204,7 +204,7 @@ static kit_status do_arm(rent_ssh *s, kolm_error_t *err) {
     kit_status status = kit_ssh_job_guard(s->remote, seconds, s->options.power_off, &left, err);
     if (status == KOLM_OK) status = look_at_it(s, err);
     if (status == KOLM_OK) {
-        kit_format(line, sizeof line, "%s: %s; its watchdog ends the work in %llu min", s->options.name, s->about,
+        kit_format(line, sizeof line, "%s; its watchdog ends the work in %llu min", s->about,
                    (unsigned long long)(left + 59) / 60);
         say(s, KOLM_LOG_INFO, line);
         return KOLM_OK;
