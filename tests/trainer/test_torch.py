@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import tempfile
+import traceback
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -35,6 +36,8 @@ def begin(file):
             unittest.main(module=importlib.import_module(name), argv=[name])
         except SystemExit as end:
             status = end.code
+        except BaseException:  # nothing else would print it
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
