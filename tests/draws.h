@@ -24,6 +24,12 @@ static inline bool test_under_valgrind(void) {
     return known == 2;
 }
 
+/* True under valgrind, unless KOLM_TEST_ALL is set: for tests that read megabytes of bytes that are all alike. The
+ * sanitized build runs them. */
+static inline bool test_spared(void) {
+    return test_under_valgrind() && getenv("KOLM_TEST_ALL") == NULL;
+}
+
 /* True if limits of time and memory are meaningless: under valgrind and in sanitized builds. */
 static inline bool test_slowed(void) {
     return TEST_SANITIZED || test_under_valgrind();

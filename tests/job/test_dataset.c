@@ -78,7 +78,7 @@ END_TEST
 
 /* If they are too large for memory they are in an unlinked file. */
 START_TEST(many_held_out_rows_are_a_file_without_a_name) {
-    if (test_under_valgrind()) return; /* megabytes that are all alike: sanitizers are enough */
+    if (test_spared()) return;
     kit_buf eval = {0};
     struct stat info;
     char *long_text = malloc(100001);

@@ -417,7 +417,7 @@ static void add_repeated(kit_buf *out, const char *text, size_t bytes) {
 }
 
 START_TEST(a_row_may_be_16_mebibytes_and_no_more) {
-    if (test_under_valgrind()) return; /* megabytes that are all alike: sanitizers are enough */
+    if (test_spared()) return;
     static const char head[] = "{\"input\":\"", tail[] = "\",\"output\":\"b\"}";
     for (size_t extra = 0; extra < 2; extra++) {
         kit_buf text = {0};
@@ -452,7 +452,7 @@ START_TEST(a_row_may_be_16_mebibytes_and_no_more) {
 END_TEST
 
 START_TEST(a_table_row_that_is_too_long_is_named) {
-    if (test_under_valgrind()) return; /* megabytes that are all alike: sanitizers are enough */
+    if (test_spared()) return;
     kit_buf text = {0};
     kit_buf_str(&text, "text,label\n");
     add_repeated(&text, "aaaaaaaa", JOB_ROW_MAX);
@@ -481,7 +481,7 @@ START_TEST(a_table_row_that_is_too_long_is_named) {
 END_TEST
 
 START_TEST(a_first_line_that_is_too_long_may_be_an_array) {
-    if (test_under_valgrind()) return; /* megabytes that are all alike: sanitizers are enough */
+    if (test_spared()) return;
     kit_buf text = {0};
     kit_buf_str(&text, "\n[");
     add_repeated(&text, "{\"input\":\"a\",\"output\":\"b\"},", JOB_ROW_MAX);
