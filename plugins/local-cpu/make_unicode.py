@@ -4,14 +4,14 @@
 import sys
 import unicodedata
 
-SINGLE = [  # scripts written without blanks, where one character does the work of a word
+SINGLE = [  # scripts written without spaces, where each character counts as a word
     (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3038, 0x303B), (0x3041, 0x30FF), (0x31F0, 0x31FF),
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9D), (0x1B000, 0x1B16F), (0x20000, 0x3FFFD),
 ]
 
 
 def char_class(cp):
-    """0 separator, 1 part of a word, 2 a word of its own, 3 white space."""
+    """Returns 0 for a separator, 1 for a part of a word, 2 for a word by itself, 3 for white space."""
     c = chr(cp)
     if c.isspace():
         return 3

@@ -218,7 +218,7 @@ import kolm_worker
 worker = kolm_worker.Worker.__new__(kolm_worker.Worker)
 worker.digest = "aa"
 refused = asyncio.run(rp_job.run_job(worker.answer, {"id": "x", "input": {"format": 1, "model": "bb", "rows": rows}}))
-assert refused == {"error": "this endpoint has the model aa, and bb was asked for"}, refused
+assert refused == {"error": "this endpoint has the model aa, and the request is for bb"}, refused
 '''
 
     BALANCE = """

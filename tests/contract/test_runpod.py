@@ -233,7 +233,7 @@ class Trouble(Case):
         asked = self.worker.digest
         self.deploy("router-2.0.0.kolm")
         self.assertNotEqual(asked, self.worker.digest)
-        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): this endpoint has the model %s, and %s was asked for" % (self.worker.digest, asked))
+        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): this endpoint has the model %s, and the request is for %s" % (self.worker.digest, asked))
         self.worker.digest = asked  # a worker that does not check the digest
         self.provider.tamper = lambda output: {**output, "model": "00" * 32}
         self.assert_sentence(self.ask("x"), "answers with the model %s, and %s was asked for" % ("00" * 32, asked))
@@ -255,7 +255,7 @@ class Trouble(Case):
 
     def test_a_worker_that_fails(self):
         self.worker.command[0] = "/bin/false"
-        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): kolm ended with 1")
+        self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): kolm exited with status 1")
         self.worker.answer = lambda job: {"error": "CUDA out of memory"}
         self.provider.error_form = lambda text: json.dumps({"error_type": "<class 'RuntimeError'>", "error_message": text, "error_traceback": "..."})
         self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): CUDA out of memory")
@@ -272,9 +272,9 @@ class Trouble(Case):
 
     def test_what_a_worker_does_not_take(self):
         for asked in (None, [], {}, {"format": 2, "model": self.worker.digest, "rows": []}, {"format": 1, "model": self.worker.digest}):
-            self.assertIn("of different versions", asyncio.run(self.worker.answer({"input": asked}))["error"])
+            self.assertIn("have different versions", asyncio.run(self.worker.answer({"input": asked}))["error"])
         for rows in ([3], [{"id": "0"}], [{"input": 3}]):
-            self.assertIn("kolm ended with", asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": rows}}))["error"], rows)
+            self.assertIn("kolm exited with status", asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": rows}}))["error"], rows)
         self.assertEqual(asyncio.run(self.worker.answer({"input": {"format": 1, "model": self.worker.digest, "rows": []}})), {"model": self.worker.digest, "answers": []})
 
     def test_killed_at_each_request(self):

@@ -68,7 +68,7 @@ class Frames(Case):
             far = self.far(hello=False, ahead=ahead + filler)
             self.assertEqual([far.receive()["id"] for _ in range(2)], [1, 2])
             if filler:
-                self.refused(far.receive(), 3, "no such verb")
+                self.refused(far.receive(), 3, "unknown verb")
             far.number = 3
             self.assertEqual(far.ask("status", job=ID)["state"], "absent")
 
@@ -79,7 +79,7 @@ class Frames(Case):
         far.send("create", job=ID, files=[], then=True)
         far.send("start", job=ID, command=["/bin/true"], then=True)
         self.refused(far.receive(), 15)
-        self.refused(far.receive(), 10, "'create' was to follow something that failed")
+        self.refused(far.receive(), 10, "'create' was to run only after a request that failed")
         self.refused(far.receive(), 10, "'start'")
         self.assertEqual(far.ask("status", job=ID)["state"], "absent")
         self.assertTrue(far.ask("create", job=ID, files=[], then=True)["ok"])
@@ -105,7 +105,7 @@ class Frames(Case):
             self.assertEqual(far.ask("hello", protocol=1, backend="remote-ssh")["dir"], os.path.join(self.home, "xdg", "kolm"))
         os.chmod(os.path.join(self.home, "xdg", "kolm"), 0o777)
         with FarEnd(self.home, hello=False, env={"XDG_CACHE_HOME": os.path.join(self.home, "xdg")}) as far:
-            self.refused(far.try_ask("hello", protocol=1, backend="acme"), 7, "written by others")
+            self.refused(far.try_ask("hello", protocol=1, backend="acme"), 7, "writable by others")
         with open(os.path.join(self.home, "file"), "w"):
             pass
         with FarEnd(self.home, hello=False) as far:
@@ -144,7 +144,7 @@ class Blobs(Case):
         data = os.urandom(1000)
         far.put(data, offset=500)
         far.put(data, offset=600)
-        self.refused(far.try_ask("sync"), 10, "from 500 on")
+        self.refused(far.try_ask("sync"), 10, "from offset 500")
         far.ask("sync")
         far.put(data + b"too long", size=1000, digest=sha(data))
         self.refused(far.try_ask("sync"), 10)
@@ -350,7 +350,7 @@ class Blobs(Case):
         far = self.far()
         answer = far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 1 << 50}])
         self.refused(answer, 8, "MB are needed")
-        self.assertIn("make room there", answer["remedy"])
+        self.assertIn("free some space there", answer["remedy"])
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts need root")
     def test_a_disk_that_fills_up(self):

@@ -402,7 +402,7 @@ class Jobs(Case):
         self.assertEqual(self.pruned(far, 3600), [])
         self.assertEqual(self.pruned(far, 0), [("job", ID), ("files", "blobs")])
         self.assertEqual([j["job"] for j in far.ask("jobs")["jobs"]], [OTHER])
-        self.refused(far.try_ask("drop", job=OTHER), 9, "still runs")
+        self.refused(far.try_ask("drop", job=OTHER), 9, "is still running")
         far.ask("cancel", job=OTHER)
         far.ask("prune", older_seconds=0)
         for name in ("jobs", "trees", "parts", "locks"):

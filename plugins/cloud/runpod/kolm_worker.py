@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The worker of a RunPod serverless endpoint: answers with one model of kolm, which stays loaded. clouds.md says how to make the image.
+"""The worker of a RunPod serverless endpoint: answers with one kolm model, which stays loaded. clouds.md describes how to make the image.
 
-usage: kolm_worker.py   (KOLM_MODEL: the model, /model.kolm; KOLM_PROGRAM: kolm; KOLM_WORKER_BACKEND: what it answers with, if kolm is not to choose)
-       kolm_worker.py --digest   prints what the model is called in requests
+usage: kolm_worker.py            settings: KOLM_MODEL (the model, default /model.kolm), KOLM_PROGRAM (default kolm), KOLM_WORKER_BACKEND (the
+                                 backend, if kolm is not to choose it)
+       kolm_worker.py --digest   prints the digest that requests must contain
 """
 import asyncio
 import hashlib
@@ -17,7 +18,7 @@ FORMAT = 1
 
 
 class Worker:
-    """Answers jobs {"input": {"format": 1, "model": DIGEST, "rows": [...]}}. DIGEST is the SHA-256 of what sha256sum prints for the files of the model."""
+    """Answers jobs {"input": {"format": 1, "model": DIGEST, "rows": [...]}}. DIGEST is the SHA-256 of the output of sha256sum for the files of the model."""
     def __init__(self, kolm, model, backend=None, env=None):
         self.command = [kolm, "run", model] + (["--backend", backend] if backend else [])
         self.kolm, self.model, self.env, self.server = kolm, model, env, None
@@ -31,8 +32,9 @@ class Worker:
         return hashlib.sha256("".join("%s  %s\n" % (files["model/" + name], name) for name in names).encode()).hexdigest()
 
     def warm(self):
-        """Starts the server of the model unless it runs, and waits until it has loaded it or has ended: then each job answers by itself, and says why it cannot."""
-        with self.lock:  # a job that was cancelled leaves this going
+        """Starts the server of the model unless it is running, and waits until it has loaded the model or has ended. Jobs do not depend on it: without it each
+        loads the model itself, and reports why it cannot."""
+        with self.lock:  # this continues after its job is cancelled
             if self.server is None or self.server.poll() is not None:
                 self.close()
                 self.server = subprocess.Popen(self.command + ["--serve"], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -46,23 +48,23 @@ class Worker:
             self.server = None
 
     async def answer(self, job):
-        """The handler. An object with `error` makes the job FAILED, with this text."""
+        """The handler. If it returns an object with `error`, the job becomes FAILED with this text."""
         asked = job.get("input")
         if not isinstance(asked, dict) or asked.get("format") != FORMAT or not isinstance(asked.get("rows"), list):
-            return {"error": "the worker takes {\"format\": %d, \"model\", \"rows\"}: kolm there and here are of different versions" % FORMAT}
+            return {"error": "the worker requires {\"format\": %d, \"model\", \"rows\"}: kolm and the worker have different versions" % FORMAT}
         if asked.get("model") == "" and not asked["rows"]:
             return {"model": self.digest, "answers": []}
         if asked.get("model") != self.digest:
-            return {"error": "this endpoint has the model %s, and %s was asked for" % (self.digest, asked.get("model"))}
+            return {"error": "this endpoint has the model %s, and the request is for %s" % (self.digest, asked.get("model"))}
         await asyncio.get_running_loop().run_in_executor(None, self.warm)
         lines = "".join(json.dumps(row) + "\n" for row in asked["rows"])
         code, answers, said = await self.run(lines.encode())
         if code != 0:
-            return {"error": "kolm ended with %d: %s" % (code, said.decode("utf-8", "replace").strip().replace("\n", " ")[-300:])}
+            return {"error": "kolm exited with status %d: %s" % (code, said.decode("utf-8", "replace").strip().replace("\n", " ")[-300:])}
         return {"model": self.digest, "answers": [json.loads(line) for line in answers.splitlines()]}
 
     async def run(self, lines):
-        """What `kolm run` makes of the questions; it ends with the job, if that is cancelled."""
+        """Runs `kolm run` on the questions. Returns (exit status, answers, what it printed to standard error). Terminates it if the job is cancelled."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*self.command, "--jsonl", env=self.env, stdin=pipe, stdout=pipe, stderr=pipe)
         try:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes token_tables.h: what the tokenizers library takes each code point for. make_token_tables.py > token_tables.h
+"""Writes token_tables.h: how the tokenizers library classifies each code point. make_token_tables.py > token_tables.h
 
-The library is asked, code point by code point, rather than a copy of the Unicode data: its parts follow different versions of
-Unicode (categories of 2016, decompositions of 2020, grapheme clusters of 2025), and what a model was trained with is what counts.
-Needs the tokenizers release of tests/trainer/requirements-torch.txt (it comes with transformers); takes some minutes.
+Queries the library for each code point instead of using a copy of the Unicode data: its parts follow different versions of Unicode
+(categories of 2016, decompositions of 2020, grapheme clusters of 2025), and models are trained with the library.
+Needs the tokenizers release of tests/trainer/requirements-torch.txt (it comes with transformers); takes several minutes.
 """
 import base64
 import json
@@ -16,9 +16,9 @@ import tokenizers
 from tokenizers import normalizers, pre_tokenizers
 
 POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-MARK = "\u0300"  # two bytes, joins whatever it follows but controls
+MARK = "\u0300"  # two bytes; extends any preceding character except controls
 ZWJ, PICTURE, LINKER, CONSONANT = "\u200d", "\u00a9", "\u094d", "\u0915"
-# The order of both is that of token_unicode.h.
+# In the order of token_unicode.h.
 CLASSES = ["OTHER", "CONTROL", "CR", "LF", "EXTEND", "EXTEND_INCB", "LINKER", "ZWJ", "SPACING", "PREPEND", "L", "V", "T", "LV",
            "LVT", "PICTURE", "CONSONANT"]
 
@@ -28,9 +28,9 @@ def bert(clean):
 
 
 def charsmap(key):
-    """A normaliser that knows one key of at most three bytes and writes Z for it: a double array (Darts) of one branch."""
+    """Returns a normaliser that replaces one key of at most three bytes by Z: a double array (Darts) with one branch."""
     units, at, path = [0] * 1024, 0, key.encode()
-    # Unit `at` leads to `at ^ offset ^ byte`; bases are 256 apart, so that no two branches meet.
+    # Unit `at` leads to `at ^ offset ^ byte`; bases are 256 apart, so that branches do not collide.
     for i, byte in enumerate(path):
         base = 256 * (i % 3 + 1)
         units[at] |= (at ^ base) << 10
@@ -48,8 +48,8 @@ def charsmap(key):
 
 
 def joined(prober, before, after):
-    """Whether no boundary of grapheme clusters lies before the key `after`: alone with a mark it is a cluster of less than six
-    bytes, which is replaced as a whole, mark and all."""
+    """True if there is no boundary of grapheme clusters before the key `after`: otherwise the key and the mark are a cluster of less
+    than six bytes, which is replaced as a whole, including the mark."""
     return prober(before + after + MARK).endswith(MARK)
 
 
@@ -62,7 +62,7 @@ def clusters():
         c = chr(cp)
         if c in "\r\n":
             return "CR" if c == "\r" else "LF"
-        if a("a" + c) == "Z":  # extends what it follows
+        if a("a" + c) == "Z":  # extends the preceding character
             if cp == 0x200D:
                 return "ZWJ"
             if joined(consonant, CONSONANT + c, CONSONANT):
@@ -90,8 +90,8 @@ def clusters():
 
 
 def combining_classes(nfd):
-    """The class of each code point that normalisation moves, found by what it changes places with."""
-    def before(x, y):  # class of x is less than that of y, neither being zero
+    """Returns the combining class of each code point that normalisation reorders, determined by what it is swapped with."""
+    def before(x, y):  # the class of x is less than that of y, and neither is zero
         return x != y and nfd(y + x) == x + y
 
     def moves(c):
@@ -171,7 +171,7 @@ def main():
     clean, strip, marks = bert(True), bert(False), normalizers.StripAccents()
     split, digits, word = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(True), pre_tokenizers.Whitespace()
     punctuation = pre_tokenizers.Punctuation()
-    tests = [  # one a bit: POINT_WHITE and so on
+    tests = [  # one for each bit: POINT_WHITE and so on
         lambda cp, c: len(pieces(split, "a" + c + "a")) == 2,
         lambda cp, c: clean.normalize_str(c) == "",
         lambda cp, c: strip.normalize_str(c) == "",

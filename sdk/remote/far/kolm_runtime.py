@@ -3,17 +3,17 @@
 
     kolm_runtime.py PLACE TREE MODE THERE
 
-PLACE is BASE/runtimes/DIGEST-OF-LOCK: venv/ (made from scratch by every attempt, because pip believes in packages that it installed by
-half), cache/ (what pip downloaded: kept for the next attempt), tmp/, setup.log, and runtime.json, which is written last: a
-PLACE without it is no environment. Who makes it holds a lock on BASE/locks/runtime-DIGEST, and so does its pip.
+PLACE is BASE/runtimes/DIGEST-OF-LOCK: venv/ (made from scratch by each attempt, because pip trusts half-installed packages), cache/
+(pip's downloads, kept for the next attempt), tmp/, setup.log, and runtime.json, which is written last: a PLACE without it is not
+an environment. The process that makes it holds a lock on BASE/locks/runtime-DIGEST, and so does its pip.
 
-TREE was sent: lock.txt (docs/runtimes.md describes it), wheels/, and others.txt, which names wheels that were not sent because
-their SHA-256 is not in the lock. MODE is "fetch" or "keep": then nothing is downloaded. THERE is a directory of wheels on this
-machine, or "". KOLM_INDEX_URL names a mirror in place of the lock's indexes; it is in the environment because it may hold a
-password; KOLM_LOCK_FILE is the lock's path where kolm runs, KOLM_BACKEND the
-backend whose settings it runs with. What is said goes to standard output as events (docs/job-protocol.md).
+TREE was sent: lock.txt (docs/runtimes.md describes it), wheels/, and others.txt, which lists wheels that were not sent because
+their SHA-256 is not in the lock. MODE is "fetch", or "keep": then nothing is downloaded. THERE is a directory of wheels on this
+machine, or "". KOLM_INDEX_URL is a mirror to use instead of the lock's indexes; it is in the environment because it may contain a
+password. KOLM_LOCK_FILE is the path of the lock on the machine where kolm runs, KOLM_BACKEND the backend whose settings apply. Events
+(docs/job-protocol.md) go to standard output.
 
-pip is the one of the lock, run from its wheel, so that a Python without ensurepip will do (Debian's without python3-venv).
+pip is the one that the lock pins, run from its wheel, so that a Python without ensurepip is sufficient (Debian's without python3-venv).
 
 Python 3.6 or later, standard library only.
 """
@@ -31,7 +31,7 @@ import urllib.parse
 import urllib.request
 
 INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNAVAILABLE, DATA_LOSS = 3, 5, 8, 9, 14, 15
-NEWEST, OLDEST = 20, 9  # python3.20 down to python3.9 are looked for
+NEWEST, OLDEST = 20, 9  # tries python3.20 down to python3.9
 SAID_MAX = 256 << 10
 NETWORK = ("Max retries exceeded", "Retrying (Retry(", "NewConnectionError", "ProxyError", "SSLError", "ReadTimeoutError", "Read timed out",
            "IncompleteRead", "ConnectionResetError", "NameResolutionError", "Connection broken", "ConnectTimeoutError")
@@ -79,7 +79,7 @@ def compare(have, sign, wanted, key=version_key):
 
 
 def holds(marker, facts):
-    """False when the marker says that the line is not for this machine; what is not understood is taken for true."""
+    """Returns False if the marker excludes this machine. Conditions that are not understood count as true."""
     def one(text):
         match = re.match(r"\s*(\w+)\s*(==|!=|<=|>=|<|>)\s*['\"]([^'\"]*)['\"]\s*\Z", text)
         if not match or match.group(1) not in facts:
@@ -113,7 +113,7 @@ class Lock(object):
 # ---- The interpreter that makes it
 
 def facts_of(python):
-    """What markers ask of that Python, or None when it does not start."""
+    """Returns the values for markers from that Python, or None if it does not start."""
     text = ("import json,platform,sys;print(json.dumps({'python_version':'%d.%d'%sys.version_info[:2],'sys_platform':sys.platform,"
             "'platform_system':platform.system(),'platform_machine':platform.machine(),'full':'%d.%d.%d'%sys.version_info[:3]}))")
     try:
@@ -124,7 +124,7 @@ def facts_of(python):
 
 
 def find_python(wanted):
-    """(path, facts) of the first that the lock is for: the one that runs this, python3, python3.N from the newest on."""
+    """Returns (path, facts) of the first Python that the lock allows: the one that runs this, python3, then python3.N from the newest."""
     seen = []
     for name in [sys.executable, "python3"] + ["python3.%d" % minor for minor in range(NEWEST, OLDEST - 1, -1)]:
         path = name if name.startswith("/") else shutil.which(name)
@@ -134,11 +134,11 @@ def find_python(wanted):
         seen.append("%s is %s" % (shown(path), facts["full"]))
         if all(compare(facts["python_version"], *re.match(r"(>=|==|<)(.*)\Z", word).groups()) for word in wanted.replace(",", " ").split()):
             return path, facts
-    raise Failed(FAILED_PRECONDITION, "the environment needs Python %s, and none is there: %s" % (wanted, ", ".join(dict.fromkeys(seen))[:200]),
+    raise Failed(FAILED_PRECONDITION, "the environment needs Python %s, which is not installed there: %s" % (wanted, ", ".join(dict.fromkeys(seen))[:200]),
                  "install one there (python3.11 or newer, in PATH), or name one that has torch, transformers and peft: " + setting("python"))
 
 
-# ---- Wheels that are here
+# ---- Wheels on this machine
 
 def digest_file(path):
     sha = hashlib.sha256()
@@ -153,7 +153,7 @@ def plain(name):
 
 
 def tags_of(python, pip):
-    """The tags of wheels that this Python takes, as the wheel of pip knows them; None when it cannot be asked."""
+    """Returns the wheel tags that this Python supports, from pip's wheel; None if that fails."""
     text = "import sys;sys.path.insert(0,sys.argv[1]);from pip._vendor.packaging.tags import sys_tags;print('\\n'.join(map(str,sys_tags())))"
     try:
         done = subprocess.run([python, "-I", "-B", "-c", text, pip], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
@@ -168,7 +168,7 @@ def fits(name, tags):
 
 
 class Wheels(object):
-    """by: {SHA-256: path} of those below the directories; others: file names that are in no lock of ours."""
+    """by: {SHA-256: path} of those in the directories; others: names of files whose SHA-256 is not in the lock."""
 
     def __init__(self, directories, needed, others):
         wanted = {digest for pin in needed for digest in pin[3]}
@@ -190,7 +190,7 @@ class Wheels(object):
         return [pin for pin in needed if not self.of(pin)]
 
     def named(self, pin):
-        """The file that has the name of the pin, and not its bytes."""
+        """Returns the name of a file that has the pin's name and version, but another digest."""
         for name in sorted(self.others):
             words = name.split("-")
             if len(words) >= 5 and (plain(words[0]), words[1]) == (plain(pin[0]), pin[1]):
@@ -199,11 +199,11 @@ class Wheels(object):
 
 
 def fill():
-    return "fill a directory with them, as said above, and name it in config.json: %s (here) or wheels_there (there)" % setting("wheels")
+    return "download them into a directory as described above, and name it in config.json: %s (here) or wheels_there (there)" % setting("wheels")
 
 
 def tell_missing(missing, wheels, lock, facts):
-    """The whole list, and how to get them, go to the log: an error has no room for that."""
+    """Logs the whole list and how to download the wheels, because an error has no room for that. Returns the text of the error."""
     words = []
     for pin in missing:
         other = wheels.named(pin)
@@ -212,10 +212,10 @@ def tell_missing(missing, wheels, lock, facts):
     say("log", level="warning", text="wheels that are missing there: %s%s" % (
         ", ".join(words), "; all wheels of the environment are about %s" % size_of(int(size)) if size.isdigit() else ""))
     urls = "".join(" %s %s" % ("--extra-index-url" if at else "--index-url", url) for at, url in enumerate(lock.fields.get("index-url", [])))
-    say("log", level="warning", text="to get them, on a machine with a network, %s %s and Python %s: pip download --no-deps --require-hashes "
+    say("log", level="warning", text="to download them, on a machine with network access, %s %s and Python %s: pip download --no-deps --require-hashes "
         "--only-binary :all: -d DIR -r %s%s" % (facts["platform_system"], facts["platform_machine"], facts["python_version"],
                                                 os.environ.get("KOLM_LOCK_FILE", "LOCK"), urls))
-    return "%d of the wheels of the environment are missing there: %s%s" % (len(words), ", ".join(words[:4]), ", ..." if len(words) > 4 else "")
+    return "%d wheels of the environment are missing there: %s%s" % (len(words), ", ".join(words[:4]), ", ..." if len(words) > 4 else "")
 
 
 # ---- The network
@@ -230,7 +230,7 @@ class Links(html.parser.HTMLParser):
 
 
 def opened(url):
-    """urlopen with the name and password that a URL may have, and the certificates that pip would take."""
+    """urlopen with the user name and password in the URL, if any, and the certificates that pip would use."""
     import ssl
     parts = urllib.parse.urlsplit(url)
     user, at, place = parts.netloc.rpartition("@")
@@ -242,7 +242,7 @@ def opened(url):
 
 
 def fetch_pip(pin, urls, directory):
-    """The wheel of pip that the lock pins, from the first index that has it."""
+    """Downloads the wheel of pip that the lock pins, from the first index that has it. Returns its path."""
     wanted, reasons = "pip-%s-py3-none-any.whl" % pin[1], []
     target = os.path.join(directory, wanted)
     if os.path.exists(target) and digest_file(target) in pin[3]:
@@ -267,8 +267,8 @@ def fetch_pip(pin, urls, directory):
             reasons.append("%s: %s" % (shown_url(url), error))
             continue
         if hashlib.sha256(data).hexdigest() not in pin[3]:
-            raise Failed(DATA_LOSS, "the file of pip is not the one that was pinned: its SHA-256 differs, so nothing was installed",
-                         "run the same command again; if it stays so, do not use that index")
+            raise Failed(DATA_LOSS, "the file of pip does not match the lock: its SHA-256 differs, so nothing was installed",
+                         "run the same command again; if the error persists, do not use that index")
         with open(target, "wb") as file:
             file.write(data)
         return target
@@ -285,7 +285,7 @@ def shown_url(url):
 # ---- pip
 
 class Watch(object):
-    """Makes events of what pip prints."""
+    """Converts the output of pip to events."""
 
     def __init__(self, total):
         self.step, self.total, self.what, self.said = 0, total, "", []
@@ -321,7 +321,7 @@ def child_environment(place, urls):
 
 
 def run(words, env, held, log, on_line):
-    """Runs a child to its end; its exit status. It holds the lock as long as it lives."""
+    """Runs a child process until it ends, and returns its exit status. The child holds the lock, too."""
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, pass_fds=(held,))
     for line in process.stdout:
         log.write(line)
@@ -335,19 +335,19 @@ def why_pip_failed(said, place, offline):
     log = "%s there has pip's whole output; downloads are kept, and the same command resumes them" % shown(os.path.join(place, "setup.log"))
     found = re.search(r"someone may have tampered with them\.\s*(\S+)", text)
     if found:
-        return Failed(DATA_LOSS, "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed" % found.group(1),
-                      "run the same command again, for a download that was cut short looks the same; if it stays so, do not use that index")
+        return Failed(DATA_LOSS, "the file of %s does not match the lock: its SHA-256 differs, so nothing was installed" % found.group(1),
+                      "run the same command again, because the download may be incomplete; if the error persists, do not use that index")
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return Failed(RESOURCE_EXHAUSTED, "the disk there is full: %s" % shown(place),
-                      "make room there, or name a directory on another disk in config.json: " + setting("dir"))
+                      "free some space there, or name a directory on another disk in config.json: " + setting("dir"))
     if not offline and any(word in text for word in NETWORK):
         hosts = re.findall(r"\(host='([^']+)'", text)
-        return Failed(UNAVAILABLE, "not all could be downloaded there: %s does not answer" % (hosts[-1] if hosts else "the network, or the index,"), log)
+        return Failed(UNAVAILABLE, "the packages could not be downloaded there: %s does not respond" % (hosts[-1] if hosts else "the network, or the index,"), log)
     found = re.search(r"No matching distribution found for (\S+)", text)
     if found:
-        return Failed(NOT_FOUND, "there is no file of %s for the Python of that machine" % found.group(1), log)
+        return Failed(NOT_FOUND, "%s has no file for the Python on that machine" % found.group(1), log)
     found = re.search(r"ERROR: (.*)", text)
-    return Failed(DATA_LOSS, "pip could not install the packages there: %s" % (found.group(1)[:300] if found else "it ended without saying why"), log)
+    return Failed(DATA_LOSS, "pip could not install the packages there: %s" % (found.group(1)[:300] if found else "it did not report why"), log)
 
 
 # ---- The steps
@@ -360,11 +360,11 @@ def take_lock(place):
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            progress("waiting for another that makes the same environment")
+            progress("waiting for another process that is making the same environment")
             fcntl.flock(held, fcntl.LOCK_EX)
         if os.path.exists(path) and os.path.samestat(os.fstat(held), os.stat(path)):
             return held
-        os.close(held)  # the environment was removed just then, and its lock with it
+        os.close(held)  # the environment was removed in the meantime, and its lock with it
 
 
 def is_whole(place):
@@ -395,10 +395,10 @@ def finish(place, python, needed, lock, facts, env):
     packages = packages_of(python, env)
     wrong = [pin for pin in needed if packages.get(plain(pin[0])) != pin[1]]
     if wrong:
-        raise Failed(DATA_LOSS, "pip ended well, and %s %s is not in the environment" % wrong[0][:2], "run the same command again")
+        raise Failed(DATA_LOSS, "pip reported success, but %s %s is not in the environment" % wrong[0][:2], "run the same command again")
     for name in ("cache", "tmp"):
         shutil.rmtree(os.path.join(place, name), ignore_errors=True)
-    # All of it reaches the disk before the file that says so.
+    # Everything must be on disk before runtime.json, which says that it is.
     directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
         import ctypes
@@ -438,7 +438,7 @@ def make(place, tree, offline, there, held):
     needed = lock.needed(facts)
     directories = [path for path in (os.path.join(tree, "wheels"), there) if path and os.path.isdir(path)]
     if there and there not in directories:
-        raise Failed(NOT_FOUND, "there is not a directory %s there" % shown(there), "correct %s in config.json" % setting("wheels_there"))
+        raise Failed(NOT_FOUND, "there is no directory %s there" % shown(there), "correct %s in config.json" % setting("wheels_there"))
     others = []
     if os.path.exists(os.path.join(tree, "others.txt")):
         with open(os.path.join(tree, "others.txt"), encoding="utf-8") as file:
@@ -468,8 +468,8 @@ def make(place, tree, offline, there, held):
             made = make_venv(python, place, pip is None, env, held, log)
             install(place, made, pip, needed, lock_path, directories, offline, env, held, log)
         except Failed as failed:
-            if failed.code == UNAVAILABLE:  # a machine without a network, as likely as not
-                raise Failed(UNAVAILABLE, "%s; %s" % (failed.text, tell_missing(missing, wheels, lock, facts)), fill() + "; or see to that network")
+            if failed.code == UNAVAILABLE:  # the machine probably has no network access
+                raise Failed(UNAVAILABLE, "%s; %s" % (failed.text, tell_missing(missing, wheels, lock, facts)), fill() + "; or check the network there")
             raise
     finish(place, made, needed, lock, facts, env)
 
@@ -478,7 +478,7 @@ def main(place, tree, mode, there):
     os.umask(0o077)
     held = take_lock(place)
     os.makedirs(place, exist_ok=True)
-    os.utime(place)  # pruned by when it was last of use
+    os.utime(place)  # pruning goes by the last use
     if not is_whole(place):
         try:
             os.unlink(os.path.join(place, "runtime.json"))  # of an environment whose Python is gone
@@ -497,5 +497,5 @@ if __name__ == "__main__":
     except OSError as error:
         say("error", code=UNAVAILABLE if error.errno is None else RESOURCE_EXHAUSTED if error.errno in (28, 122) else 2,
             text="the environment could not be made there: %s" % error,
-            remedy="make room there, or name a directory on another disk in config.json: " + setting("dir") if error.errno in (28, 122) else "run the same command again")
+            remedy="free some space there, or name a directory on another disk in config.json: " + setting("dir") if error.errno in (28, 122) else "run the same command again")
         sys.exit(1)

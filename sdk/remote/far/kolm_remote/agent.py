@@ -42,7 +42,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
             wanted = os.path.join(cache, "kolm")
         if not wanted.startswith("/"):
             raise Refused(INVALID_ARGUMENT, "%s '%s' is not absolute" % (setting("dir"), to_text(wanted)),
-                          "write it from / or ~/ on")
+                          "start it with / or ~/")
         try:
             self.base = self.open_base(os.path.normpath(wanted))
             self.blobs = Blobs(self.base)
@@ -52,7 +52,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
             self.shared()  # waits for a connection that is pruning, which does not take long
         except OSError as error:
             refused = of_error(error, "cannot use %s there" % to_text(wanted))
-            refused.remedy = "name a directory there that may be written in config.json: " + setting("dir")
+            refused.remedy = "name a writable directory there in config.json: " + setting("dir")
             raise refused
         self.prune_old()
         return {"protocol": PROTOCOL, "dir": to_text(self.base), "python": "%d.%d.%d" % sys.version_info[:3],
@@ -65,8 +65,8 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
         path = os.path.realpath(path)
         about = os.stat(path)
         if about.st_uid != os.geteuid() or (about.st_mode & 0o022 and not fresh):
-            raise Refused(PERMISSION_DENIED, "%s there may be written by others" % to_text(path),
-                          "chmod 0700 it, or name another directory in config.json: " + setting("dir"))
+            raise Refused(PERMISSION_DENIED, "%s there is writable by others" % to_text(path),
+                          "set its mode to 0700, or name another directory in config.json: " + setting("dir"))
         if about.st_mode & 0o077:
             os.chmod(path, 0o700)
         return path
@@ -97,7 +97,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
         if verb == "put":
             return self.put(request, raw)
         if verb not in verbs:
-            raise Refused(INVALID_ARGUMENT, "no such verb: %s" % ascii(verb)[:60])
+            raise Refused(INVALID_ARGUMENT, "unknown verb: %s" % ascii(verb)[:60])
         self.reply(request, verbs[verb](request))
 
     def reply(self, request, given):
@@ -122,7 +122,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
                 return
             try:
                 if self.failed and request.get("then") is True:
-                    raise Refused(ABORTED, "%s was to follow something that failed" % ascii(request.get("verb"))[:60])
+                    raise Refused(ABORTED, "%s was to run only after a request that failed" % ascii(request.get("verb"))[:60])
                 self.failed = False
                 self.answer(request, raw)
             except Refused as refused:
@@ -132,7 +132,7 @@ class Agent(Uploads, Running, Results, Housekeeping, Guard):
             except OSError as error:
                 self.refuse(request, of_error(error, "%s failed there" % request.get("verb")))
             except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                self.refuse(request, Refused(INVALID_ARGUMENT, "a request that is not understood: %s" % ascii(str(error))))
+                self.refuse(request, Refused(INVALID_ARGUMENT, "malformed request: %s" % ascii(str(error))))
 
 
 def read_ahead():

@@ -62,7 +62,7 @@ class Blobs(object):
         try:
             if part.size != size or part.sha.hexdigest() != digest:
                 part.drop()
-                raise Refused(DATA_LOSS, "what came is not what its digest says: %s" % digest, "run the same command again")
+                raise Refused(DATA_LOSS, "the bytes received do not match their digest: %s" % digest, "run the same command again")
             make_dir(os.path.dirname(path))
             if size >= SMALL:
                 os.fsync(part.fd)

@@ -29,7 +29,7 @@ def of_error(error, what):
     code = codes.get(error.errno, UNKNOWN)
     remedy = ""
     if code == RESOURCE_EXHAUSTED:
-        remedy = "make room there, or name a directory on another disk in config.json: " + setting("dir")
+        remedy = "free some space there, or name a directory on another disk in config.json: " + setting("dir")
     elif code == PERMISSION_DENIED:
-        remedy = "name a directory there that may be written in config.json: " + setting("dir")
+        remedy = "name a writable directory there in config.json: " + setting("dir")
     return Refused(code, "%s: %s" % (what, error.strerror or error), remedy)

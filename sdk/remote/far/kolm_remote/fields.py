@@ -23,7 +23,7 @@ def to_text(path):
 def text_of(request, key, pattern=None):
     value = request.get(key)
     if not isinstance(value, str) or "\0" in value or (pattern and not pattern.match(value)):
-        raise Refused(INVALID_ARGUMENT, "%s of %s is not what it should be" % (key, request.get("verb")))
+        raise Refused(INVALID_ARGUMENT, "%s of %s is invalid" % (key, request.get("verb")))
     return value
 
 
@@ -62,7 +62,7 @@ def files_of(request):
             raise Refused(INVALID_ARGUMENT, "a file of %s is not an object" % request.get("verb"))
         name = safe_name(item.get("name"))
         if name in seen:
-            raise Refused(INVALID_ARGUMENT, "%s is there twice" % ascii(name))
+            raise Refused(INVALID_ARGUMENT, "%s is listed twice" % ascii(name))
         seen.add(name)
         files.append((name, text_of(item, "sha256", DIGEST), count_of(item, "size"), item.get("executable") is True))
     return files

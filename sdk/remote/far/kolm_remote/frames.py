@@ -118,7 +118,7 @@ class Lent(object):
             lender.settimeout(LENT_SECONDS)
             lender.connect(b"\0" + name)
             if cls.stranger(lender):
-                raise Refused(PERMISSION_DENIED, "somebody else listens there")
+                raise Refused(PERMISSION_DENIED, "the socket belongs to another user")
             lender.sendmsg([struct.pack(">I", stream)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))])
             done()
             lender.settimeout(None)
@@ -135,16 +135,16 @@ class Link(object):
         can be interpreted."""
         length = struct.unpack(">I", self.take(4))[0]
         if length > HEADER_MAX:
-            raise Refused(INVALID_ARGUMENT, "a frame of %d bytes" % length)
+            raise Refused(INVALID_ARGUMENT, "a frame of %d bytes is too long" % length)
         try:
             header = json.loads(self.take(length).decode("utf-8"))
         except ValueError:
-            raise Refused(INVALID_ARGUMENT, "a frame that is not JSON")
+            raise Refused(INVALID_ARGUMENT, "a frame is not JSON")
         if not isinstance(header, dict):
-            raise Refused(INVALID_ARGUMENT, "a frame that is not an object")
+            raise Refused(INVALID_ARGUMENT, "a frame is not an object")
         count = header.get("bytes", 0)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= BYTES_MAX:
-            raise Refused(INVALID_ARGUMENT, "a frame with a bad number of bytes")
+            raise Refused(INVALID_ARGUMENT, "a frame has an invalid number of bytes")
         stream = count_of(header, "stream", 0)
         return header, b"" if not count else self.lent.take(stream, count) if stream else self.take(count)
 
@@ -199,5 +199,5 @@ def unpacked(request, raw):
     except zlib.error:
         data = b""
     if not stream or len(data) != size or not stream.eof or stream.unused_data:
-        raise Refused(DATA_LOSS, "a piece that came compressed cannot be read", "run the same command again")
+        raise Refused(DATA_LOSS, "a compressed piece cannot be decompressed", "run the same command again")
     return data

@@ -90,7 +90,7 @@ class Guard(object):
             time.sleep(0.01)
             held = lock(lock_path, False)
         if held is None:
-            raise Refused(FAILED_PRECONDITION, "the watchdog that is armed there cannot be replaced", "end that machine")
+            raise Refused(FAILED_PRECONDITION, "the watchdog that is armed there cannot be replaced", "terminate that machine")
         value = {"until": time.time() + seconds, "off": off}
         detach(lambda: watch(self.base, path, value), (held,))
         os.close(held)
@@ -99,7 +99,7 @@ class Guard(object):
             if after["armed"] and after["pid"] != before.get("pid"):
                 return after
             time.sleep(0.01)
-        raise Refused(INTERNAL, "the watchdog there ended at once", "run the same command again")
+        raise Refused(INTERNAL, "the watchdog there ended immediately", "run the same command again")
 
     def guarded(self, request):
         """Reports the armed watchdog, from the process's own record, and only while it lives."""

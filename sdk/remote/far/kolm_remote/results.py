@@ -50,8 +50,8 @@ class Results(object):
         about = os.lstat(path)
         text = os.fsencode(name).decode("utf-8", "surrogateescape")
         if not stat.S_ISREG(about.st_mode) or not is_safe(text):
-            raise Refused(DATA_LOSS, "the job made %s, which is no file with a plain name" % ascii(text)[:200],
-                          "look at what the trainer wrote")
+            raise Refused(DATA_LOSS, "the job made %s, which is not a regular file with a valid name" % ascii(text)[:200],
+                          "check what the trainer wrote")
         digest = digest_file(path)
         if adopt:
             self.blobs.adopt(path, digest)
@@ -63,7 +63,7 @@ class Results(object):
         path = os.path.join(job.work, name)
         with open(path, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.path.islink(path):
-                raise Refused(DATA_LOSS, "%s is no file" % ascii(name))
+                raise Refused(DATA_LOSS, "%s is not a regular file" % ascii(name))
             file.seek(offset)
             packer = Packer(self.link, zlib is not None and request.get("packed") is True)
             chunk = file.read(CHUNK)
@@ -82,7 +82,7 @@ class Results(object):
         try:
             state = job.state()["state"]
             if state == "running":
-                raise Refused(FAILED_PRECONDITION, "job %s still runs" % job.name, "cancel it first")
+                raise Refused(FAILED_PRECONDITION, "job %s is still running" % job.name, "cancel it first")
             if state == "lost":
                 self.end_lost(job)
             self.forget(job.dir)
@@ -94,5 +94,5 @@ class Results(object):
     def forget(self, path):
         if os.path.isdir(path):
             away = os.path.join(self.base, "trees", "gone.%d.%d" % (os.getpid(), int(time.time() * 1e6)))
-            os.rename(path, away)  # so that nobody finds half of it
+            os.rename(path, away)  # so that it is never found half removed
             shutil.rmtree(away, ignore_errors=True)

@@ -52,7 +52,7 @@ class Running(object):
             try:
                 return os.fsencode(place).decode("utf-8")
             except UnicodeDecodeError:
-                raise Refused(FAILED_PRECONDITION, "the path of the directory there is no UTF-8",
+                raise Refused(FAILED_PRECONDITION, "the path of the directory there is not UTF-8",
                               "name another one in config.json: " + setting("dir"))
 
         for item in files if isinstance(files, list) else []:
@@ -79,7 +79,7 @@ class Running(object):
             elif isinstance(word, dict) and "runtime" in word:
                 made.append(os.path.join(self.base, "runtimes", text_of(word, "runtime", NAME_ID)))
             else:
-                raise Refused(INVALID_ARGUMENT, "a word of the command is not what it should be")
+                raise Refused(INVALID_ARGUMENT, "a word of the command is invalid")
         return made
 
     def start(self, request):
@@ -87,7 +87,7 @@ class Running(object):
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("SSH_", "KOLM_"))}
         for given in (request.get("environment") or {}, request.get("secrets") or {}):
             if not isinstance(given, dict) or any(not key or "=" in key or "\0" in key for key in given):
-                raise Refused(INVALID_ARGUMENT, "the environment of start is not what it should be")
+                raise Refused(INVALID_ARGUMENT, "the environment of start is invalid")
             for key, value in given.items():
                 environment[to_path(key)] = self.words(job, [value])[0]
         environment["KOLM_REMOTE_JOB"] = job.mark()
@@ -111,7 +111,7 @@ class Running(object):
             os.close(held)
         value = job.summary()
         if value["state"] in ("created", "lost"):
-            raise Refused(INTERNAL, "the job's keeper there ended at once", "run the same command again")
+            raise Refused(INTERNAL, "the job's keeper there ended immediately", "run the same command again")
         return value
 
     @staticmethod

@@ -27,7 +27,7 @@ class Uploads(object):
         if free < needed + ROOM_LEFT:
             raise Refused(RESOURCE_EXHAUSTED, "%s there has %d MB free, and %d MB are needed" %
                           (to_text(self.base), free >> 20, (needed + ROOM_LEFT + (1 << 20) - 1) >> 20),
-                          "make room there, or name a directory on another disk in config.json: " + setting("dir"))
+                          "free some space there, or name a directory on another disk in config.json: " + setting("dir"))
 
     # Blobs
 
@@ -65,7 +65,7 @@ class Uploads(object):
             if offset == 0 and part.size:  # the sender did not ask what is here
                 part.begin_anew()
             if part.size != offset or offset + len(raw) > size:
-                raise Refused(ABORTED, "bytes of %s from %d on, where %d are here" % (digest, offset, part.size),
+                raise Refused(ABORTED, "received bytes of %s from offset %d, but %d are here" % (digest, offset, part.size),
                               "run the same command again")
             part.write(raw)
             if part.size == size:
@@ -100,7 +100,7 @@ class Uploads(object):
     def place_files(self, directory, files):
         for name, digest, size, executable in files:
             if not self.blobs.has(digest, size):
-                raise Refused(NOT_FOUND, "%s has not come here yet" % digest, "run the same command again")
+                raise Refused(NOT_FOUND, "%s has not arrived yet" % digest, "run the same command again")
         for name, digest, size, executable in files:
             self.blobs.place(digest, os.path.join(directory, name), executable)
 
