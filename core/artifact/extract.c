@@ -49,7 +49,7 @@ static kit_status copy_entry(artifact *a, const artifact_entry *entry, int to, u
     kit_status status = kit_sha256_new(&sha, err);
     for (uint64_t done = 0; done < entry->size && status == KOLM_OK;) {
         if (stopped->stop != NULL && stopped->stop(stopped->user, done, entry->size)) {
-            status = kit_fail(err, KOLM_E_CANCELLED, "", "stopped while it was copied");
+            status = kit_fail(err, KOLM_E_CANCELLED, "", "interrupted while it was copied");
             break;
         }
         uint64_t left = entry->size - done;

@@ -194,7 +194,7 @@ static kit_status match_entries(const cJSON *list, const artifact_zip *zip, char
         item = item->next;
     }
     if (item != NULL)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest lists an entry that the file does not hold");
+        return kit_fail(err, KOLM_E_DATA_LOSS, "", "the manifest lists an entry that the file does not contain");
     return KOLM_OK;
 }
 

@@ -37,10 +37,10 @@ static int by_name(const void *left, const void *right) {
 
 static kit_status check_files(const artifact_spec *spec, kolm_error_t *err) {
     if (spec->file_count == 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give at least one file",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass at least one file",
                         "an artifact cannot be written without a payload");
     if (spec->file_count > ARTIFACT_MAX_ENTRIES - 3) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pack files together",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "combine files",
                         "%zu files are more than the %u that fit an artifact", spec->file_count,
                         (unsigned)ARTIFACT_MAX_ENTRIES - 3);
     }
@@ -48,7 +48,7 @@ static kit_status check_files(const artifact_spec *spec, kolm_error_t *err) {
         const char *name = spec->files[i].name;
         KIT_TRY(artifact_zip_check_name(name, strlen(name), err));
         if (artifact_is_own_name(name))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name it otherwise", "the entry name \"%s\" is kolm's own",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use another name", "the entry name \"%s\" is kolm's own",
                             name);
     }
     return KOLM_OK;
@@ -74,7 +74,7 @@ static kit_status open_payload(const artifact_file *file, int *out_fd, uint64_t 
         kit_file_mark now;
         kit_file_mark_of(&info, &now);
         if (!kit_file_mark_same(&now, file->mark))
-            status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it",
+            status = kit_fail(err, KOLM_E_ABORTED, "try again when no process writes to it",
                               "%s was changed before it was packed", path);
     }
     if (status == KOLM_OK) {
@@ -188,7 +188,7 @@ static kit_status copy_payload(writer *w, size_t index, kolm_error_t *err) {
     KIT_TRY(open_payload(w->files[index], &from, &size, err));
     kit_status status = KOLM_OK;
     if (size != w->zip.entries[index].size) {
-        status = kit_fail(err, KOLM_E_ABORTED, "try again when nothing writes to it",
+        status = kit_fail(err, KOLM_E_ABORTED, "try again when no process writes to it",
                           "%s changed its size while it was packed", shown(w->files[index]));
     }
     if (status == KOLM_OK) status = copy_bytes(w, from, index, err);
@@ -200,8 +200,7 @@ static kit_status copy_payload(writer *w, size_t index, kolm_error_t *err) {
 static kit_status write_own(writer *w, const char *name, const void *bytes, size_t length, kolm_error_t *err) {
     artifact_zip_entry *entry = own(w, name);
     if (entry->size != length)
-        return kit_fail(err, KOLM_E_INTERNAL, "report this", "the entry \"%s\" has another size than was announced",
-                        name);
+        return kit_fail(err, KOLM_E_INTERNAL, "report this", "the entry \"%s\" does not have the announced size", name);
     entry->crc32 = libdeflate_crc32(0, bytes, length);
     KIT_TRY(artifact_write_at(w->fd, entry->data, bytes, length, err));
     return write_header(w, entry, err);
@@ -238,7 +237,7 @@ static kit_status check_target(int fd, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot write the artifact");
     if (!S_ISREG(info.st_mode) || info.st_size != 0) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an empty regular file",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass an empty regular file",
                         "the file to write the artifact to is not an empty regular file");
     }
     return KOLM_OK;

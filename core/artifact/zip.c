@@ -59,15 +59,15 @@ kit_status artifact_zip_check_name(const char *name, size_t length, kolm_error_t
     char copy[ARTIFACT_MAX_NAME + 1];
     if (length == 0) return bad_name(name, length, "is empty", err);
     if (length > ARTIFACT_MAX_NAME) return bad_name(name, length, "is longer than 255 bytes", err);
-    if (memchr(name, '\0', length) != NULL) return bad_name(name, length, "has a NUL in it", err);
-    if (memchr(name, '\\', length) != NULL) return bad_name(name, length, "has a backslash in it", err);
+    if (memchr(name, '\0', length) != NULL) return bad_name(name, length, "contains a NUL", err);
+    if (memchr(name, '\\', length) != NULL) return bad_name(name, length, "contains a backslash", err);
     if (name[0] == '/') return bad_name(name, length, "is absolute", err);
     if (name[length - 1] == '/') return bad_name(name, length, "names a directory", err);
     for (size_t i = 0; i < length; i++) {
         char c = name[i];
         bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
                     c == '_' || c == '-' || c == '/';
-        if (!good) return bad_name(name, length, "has a character that is not allowed", err);
+        if (!good) return bad_name(name, length, "contains a character that is not allowed", err);
     }
     memcpy(copy, name, length);
     copy[length] = '\0';

@@ -52,16 +52,16 @@ static kit_status read_zip64_end(int fd, uint64_t file_size, ends *out, kolm_err
     if (get64(bytes + 32) != out->count || get64(bytes + 40) != out->size)
         return REFUSE(err, "its zip64 end record does not agree with its end record");
     out->offset = get64(bytes + 48);
-    if (out->offset < SENTINEL32) return REFUSE(err, "it has a zip64 end record without need");
+    if (out->offset < SENTINEL32) return REFUSE(err, "it has an unnecessary zip64 end record");
     return KOLM_OK;
 }
 
 static kit_status read_ends(int fd, uint64_t file_size, ends *out, kolm_error_t *err) {
     uint8_t end[ZIP_END];
-    if (file_size < ZIP_END) return REFUSE(err, "it is too short to be a zip");
+    if (file_size < ZIP_END) return REFUSE(err, "it is too short for a zip file");
     KIT_TRY(artifact_read_at(fd, file_size - ZIP_END, end, sizeof end, err));
     if (get32(end) != 0x06054B50)
-        return REFUSE(err, "it does not end as a zip does: it was cut, has a comment, or has bytes after its end");
+        return REFUSE(err, "it does not end like a zip file: it is truncated, or has a comment or bytes after its end");
     if (get16(end + 20) != 0) return REFUSE(err, "it has a comment");
     if (get16(end + 4) != 0 || get16(end + 6) != 0 || get16(end + 8) != get16(end + 10))
         return REFUSE(err, "it claims to span several disks");
@@ -113,7 +113,7 @@ static kit_status read_zip64(const uint8_t *header, const uint8_t *extra, size_t
     }
     if (offset == SENTINEL32) entry->header = get64(extra);
     if ((size == SENTINEL32 && entry->size < SENTINEL32) || (offset == SENTINEL32 && entry->header < SENTINEL32)) {
-        return REFUSE(err, "the entry \"%s\" uses zip64 without need", entry->name);
+        return REFUSE(err, "the entry \"%s\" uses zip64 unnecessarily", entry->name);
     }
     return KOLM_OK;
 }
@@ -147,7 +147,7 @@ static kit_status read_directory(const uint8_t *bytes, const ends *end, artifact
         KIT_TRY(read_central(bytes + at, end->size - at, entry, &length, err));
         at += length;
     }
-    if (at != end->size) return REFUSE(err, "its central directory has more than its entries");
+    if (at != end->size) return REFUSE(err, "its central directory contains more than its entries");
     return artifact_zip_check_order(zip, err) == KOLM_OK ? KOLM_OK : as_damage(err);
 }
 
@@ -165,14 +165,14 @@ static kit_status check_places(artifact_zip *zip, const ends *end, kolm_error_t 
         uint64_t is = zip->entries[i].header, should = copy.entries[i].header;
         if (is == should) continue;
         if (i == 0)
-            status = REFUSE(err, "there is something in front of its first entry");
+            status = REFUSE(err, "there are bytes before its first entry");
         else if (is < should)
             status = REFUSE(err, "the entry \"%s\" overlaps the one before it", zip->entries[i].name);
         else
-            status = REFUSE(err, "there is a gap in front of the entry \"%s\"", zip->entries[i].name);
+            status = REFUSE(err, "there is a gap before the entry \"%s\"", zip->entries[i].name);
     }
     if (status == KOLM_OK && copy.central < end->offset)
-        status = REFUSE(err, "there is a gap in front of its central directory");
+        status = REFUSE(err, "there is a gap before its central directory");
     if (status == KOLM_OK && copy.central > end->offset)
         status = REFUSE(err, "its central directory overlaps its last entry");
     if (status == KOLM_OK) {

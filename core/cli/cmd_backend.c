@@ -6,13 +6,13 @@
 #include <string.h>
 
 static const cli_command verbs[] = {
-    {"new", "write a backend of your own in one file", cli_backend_new},
+    {"new", "write a new backend, in one file", cli_backend_new},
     {"check", "check that a backend keeps the contract", cli_backend_check},
     {"list", "every directory searched, every file considered", cli_backend_list},
-    {"why", "why one backend is used or not: the rule that decided", cli_backend_why},
-    {"grant", "give a backend the secrets and files that it asks for", cli_backend_grant},
+    {"why", "why a backend is used or not: the rule that decided", cli_backend_why},
+    {"grant", "grant a backend the secrets and files that it requests", cli_backend_grant},
     {"trust", "trust the key of a publisher of backends", cli_backend_trust},
-    {"untrust", "stop trusting plugins of a key", cli_backend_untrust},
+    {"untrust", "stop trusting plugins signed by a key", cli_backend_untrust},
     {"keys", "the keys whose plugins are trusted here", cli_backend_keys},
     {"sign", "sign a backend with the key of this home", cli_backend_sign},
 };

@@ -89,12 +89,12 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     const char *junit = NULL;
     kit_atomic_file xml = {.fd = -1};
     const cli_option options[] = {
-        {"network", 0, CLI_FLAG, &o.network, NULL, "let its train, infer and test use the network, and money"},
+        {"network", 0, CLI_FLAG, &o.network, NULL, "let train, infer and test use the network, and spend money"},
         {"set", 0, CLI_WORDS, &set, "NAME=VALUE", "a setting of the backend, as in config.json; may be given again"},
-        {"only", 0, CLI_STRING, &o.only, "NAME", "only checks whose name begins so, like detect"},
-        {"unsupported", 0, CLI_LIST, &unsupported, "NAME", "a check that is never to be run"},
+        {"only", 0, CLI_STRING, &o.only, "NAME", "only checks whose name begins with this, such as detect"},
+        {"unsupported", 0, CLI_LIST, &unsupported, "NAME", "a check not to run"},
         {"expected-failure", 0, CLI_LIST, &expected, "NAME",
-         "a check that is known to fail; passing is a failure then"},
+         "a check that is expected to fail; if it passes, that is a failure"},
         {"junit", 0, CLI_STRING, &junit, "FILE", "write the report as JUnit XML too"},
     };
     const cli_syntax syntax = {
@@ -102,8 +102,8 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
         .words = "FILE.so",
         .summary =
             "Checks that a backend keeps the contract of kolm/backend.h. Needs the plugin and its manifest, no source.",
-        .notes = "Each check runs in a process of its own, without network. A check is skipped where the device is\n"
-                 "absent. Exit code 5 when a check fails.",
+        .notes = "Each check runs in a process of its own, without network. A check is skipped if the device "
+                 "is\nabsent. Exit code 5 if a check fails.",
         CLI_ROWS(options),
     };
     kolm_error_t err = KIT_ERROR_INIT;
@@ -114,8 +114,8 @@ int cli_backend_check(cli_context *context, int argc, char **argv) {
     exit_code = check_names(context, &unsupported, "unsupported");
     if (exit_code == CLI_EXIT_OK) exit_code = check_names(context, &expected, "expected-failure");
     if (exit_code == CLI_EXIT_OK && o.only && !check_known_prefix(o.only))
-        exit_code = cli_usage_error(context, "kolm backend check", "--only names '%s', and no check begins so",
-                                    cli_safe(o.only));
+        exit_code = cli_usage_error(context, "kolm backend check",
+                                    "--only '%s': no check has a name that begins with it", cli_safe(o.only));
     if (exit_code != CLI_EXIT_OK) goto out;
     take_lists(&o, &set, &unsupported, &expected);
     o.plugin = real;

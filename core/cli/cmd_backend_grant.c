@@ -127,17 +127,15 @@ static int take(cli_context *context, const char *name) {
 int cli_backend_grant(cli_context *context, int argc, char **argv) {
     bool removes = false;
     size_t words = 0;
-    const cli_option options[] = {{"remove", 0, CLI_FLAG, &removes, NULL, "take it back"}};
+    const cli_option options[] = {{"remove", 0, CLI_FLAG, &removes, NULL, "revoke the grant"}};
     const cli_syntax syntax = {
         .command = "kolm backend grant",
         .words = "[NAME]",
-        .summary = "Gives a backend the secrets, variables and files that its manifest asks for; without NAME, lists "
+        .summary = "Grants a backend the secrets, variables and files that its manifest requests; without NAME, lists "
                    "the grants.",
-        .notes =
-            "Until then it is not called. A grant is bound to the key that signed the plugin, if that key is trusted\n"
-            "(`kolm backend keys`), else to exactly these files: another version asks again, and so does one that "
-            "asks\n"
-            "for more. Backends that are installed with kolm need no grant.",
+        .notes = "Until then it is not called. A grant is bound to the key that signed the plugin, if that key is "
+                 "trusted\n(`kolm backend keys`), else to exactly these files: another version needs a new grant, and "
+                 "so does one that\nrequests more. Backends that are installed with kolm need no grant.",
         CLI_ROWS(options),
         .word_count_out = &words};
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

@@ -54,7 +54,7 @@ int cli_backend_keys(cli_context *context, int argc, char **argv) {
                                .words = "",
                                .summary = "Lists the keys whose plugins are trusted here, your own, your publishers', "
                                           "the machine's, and the revoked ones.",
-                               .notes = "`kolm keys list` shows the same keyring with the keys that are about models."};
+                               .notes = "`kolm keys list` shows the keys for models, which are in the same keyring."};
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_policy *policy = NULL;
     fleet_publisher *all = NULL;
@@ -99,9 +99,9 @@ int cli_backend_trust(cli_context *context, int argc, char **argv) {
         .command = "kolm backend trust",
         .words = "KEY.pem",
         .summary = "Trusts plugins signed by this public key.",
-        .notes = "Trust is separate for each purpose: `kolm keys trust` is for models, this for plugins. A\n"
-                 "policy.json in the home directory, {\"plugins\":{\"signatures\":\"required\"}}, refuses every plugin "
-                 "that no\nsuch key signed.",
+        .notes = "Trust is separate for each purpose: `kolm keys trust` is for models, this for plugins. "
+                 "A\npolicy.json in the home directory, {\"plugins\":{\"signatures\":\"required\"}}, refuses every "
+                 "plugin that is\nnot signed by such a key.",
         CLI_ROWS(options),
     };
     kolm_error_t err = KIT_ERROR_INIT;
@@ -122,10 +122,9 @@ int cli_backend_untrust(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend untrust",
         .words = "KEYID",
-        .summary = "Stops trusting plugins of this key; what else it is trusted for stays.",
-        .notes =
-            "Its plugins count as not signed from then on: refused where a policy demands signatures, and without\n"
-            "what was granted to its signature. `kolm keys revoke` refuses them everywhere, permanently.",
+        .summary = "Stops trusting plugins signed by this key; trust for other purposes is unchanged.",
+        .notes = "Its plugins count as not signed from then on: refused where a policy requires signatures, and "
+                 "without\nthe grants of that signature. `kolm keys revoke` refuses them everywhere, permanently.",
     };
     kolm_error_t err = KIT_ERROR_INIT;
     char keyid[KIT_SHA256_HEX];

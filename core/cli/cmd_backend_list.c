@@ -151,7 +151,8 @@ static void print_asks(cli_context *context, const host_backend *row) {
         cli_print(context, "  asks for: %s\n", cli_safe(fleet_ask_text(&asks[i], one, sizeof one)));
     if (row->state != HOST_ROW_OK || count == 0) return;
     if (row->granted)
-        cli_print(context, "  granted: %s\n", fleet_grant_needed(row) ? "yes" : "yes, as what is installed with kolm");
+        cli_print(context, "  granted: %s\n",
+                  fleet_grant_needed(row) ? "yes" : "yes, like everything installed with kolm");
     else
         cli_print(context, "  %s\n    -> %s\n", cli_safe(row->why.text), cli_safe(row->why.remedy));
 }
@@ -221,14 +222,14 @@ static int explain(cli_context *context, fleet_registry *registry, const char *n
 
 int cli_backend_why(cli_context *context, int argc, char **argv) {
     bool patient = false;
-    const cli_option options[] = {
-        {"patient", 0, CLI_FLAG, &patient, NULL, "wait an hour for its answer, to look at it with a debugger"}};
+    const cli_option options[] = {{"patient", 0, CLI_FLAG, &patient, NULL,
+                                   "wait up to an hour for its answer, so that a debugger can be attached"}};
     const cli_syntax syntax = {
         .command = "kolm backend why",
         .words = "NAME",
         .summary = "Explains why a backend is used or not: every file of its name, the rule that "
                    "decided, and what the plugin reports.",
-        .notes = "Exit code 2 when nothing of this name was found.",
+        .notes = "Exit code 2 if nothing of this name was found.",
         CLI_ROWS(options),
     };
     kolm_error_t err = KIT_ERROR_INIT;

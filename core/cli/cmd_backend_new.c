@@ -12,8 +12,8 @@ int cli_backend_new(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend new",
         .words = "NAME",
-        .summary = "Writes a backend that works, in one file, with its manifest and a "
-                   "meson.build that needs only the installed SDK.",
+        .summary = "Writes a working backend in one file, with its manifest and a meson.build that needs only the "
+                   "installed SDK.",
         CLI_ROWS(options),
     };
     kolm_error_t err = KIT_ERROR_INIT;

@@ -22,7 +22,7 @@ int cli_backend_sign(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm backend sign",
         .words = "FILE.so",
-        .summary = "Signs a plugin and the manifest beside it with the key of this home; writes FILE.so.sig.",
+        .summary = "Signs a plugin and the manifest next to it with the key of this home; writes FILE.so.sig.",
         .notes = "`kolm keys export` prints the public key that others give to `kolm backend trust`.",
     };
     kolm_error_t err = KIT_ERROR_INIT;

@@ -17,8 +17,9 @@ static int check_given(cli_context *context, const compile *c) {
         return cli_usage_error(context, COMMAND, "--task (-t) is missing: the name of the model to make");
     if (r->data.count == 0) return cli_usage_error(context, COMMAND, "--data (-d) is missing: the rows to learn from");
     if (compile_data_stdin_twice(&r->data, &r->eval))
-        return cli_usage_error(context, COMMAND,
-                               "standard input (-) is given twice and can be read once: put one of them into a file");
+        return cli_usage_error(
+            context, COMMAND,
+            "standard input (-) is given twice, but can be read only once: put one of them into a file");
     return -1;
 }
 
@@ -37,12 +38,12 @@ static int parse_options(cli_context *context, compile_request *r, const char *n
     const cli_option options[] = {
         {"task", 't', CLI_STRING, &r->task, "NAME", "name of the model to make"},
         {"data", 'd', CLI_WORDS, &r->data, "FILE",
-         "rows to learn from: JSON lines, CSV or TSV; - for standard input; may be given again"},
+         "rows to learn from: JSON lines, CSV or TSV; - for standard input; may be repeated"},
         {"eval", 0, CLI_WORDS, &r->eval, "FILE",
-         "rows to measure on, otherwise a fifth of the data is held out; may be given again"},
+         "rows to measure on, otherwise a fifth of the data is held out; may be repeated"},
         {"out", 'o', CLI_STRING, &r->out, "PATH", "directory for the artifact, or its file name ending in .kolm"},
         {"version", 0, CLI_STRING, &r->version, "VERSION", "version of the model (1.0.0)"},
-        {"backend", 0, CLI_STRING, &r->backend, "NAME", "use this backend or none"},
+        {"backend", 0, CLI_STRING, &r->backend, "NAME", "use this backend or fail"},
         {"recipe", 0, CLI_STRING, &r->recipe, "RECIPE",
          "auto, linear, encoder, lora, or another that a backend makes (auto)"},
         {"base", 0, CLI_STRING, &r->base, "MODEL",
@@ -50,11 +51,11 @@ static int parse_options(cli_context *context, compile_request *r, const char *n
         {"embed-base", 0, CLI_FLAG, &r->embed_base, NULL,
          "put the base into the artifact, which then answers anywhere"},
         {"set", 0, CLI_WORDS, &r->set, "NAME=VALUE",
-         "option of the recipe, such as rank=8 or epochs=5; may be given again"},
+         "option of the recipe, such as rank=8 or epochs=5; may be repeated"},
         {"gate", 0, CLI_FRACTION, &r->gate, "K", "K-score that the model must reach (0.85)"},
         {"min-accuracy", 0, CLI_FRACTION, &r->min_accuracy, "A", "accuracy that the model must reach (0.80)"},
         {"allow-baseline", 0, CLI_FLAG, &r->allow_baseline, NULL,
-         "ship although always giving one answer may be as good"},
+         "ship even if always giving the same answer may be as good"},
         {"class-weight", 0, CLI_STRING, &r->class_weight, "WEIGHT",
          "none, or balanced: each label counts as much as any other, however rare (none)"},
         {"effort", 0, CLI_STRING, &r->effort, "EFFORT", "quick, normal or high (normal)"},
@@ -68,16 +69,16 @@ static int parse_options(cli_context *context, compile_request *r, const char *n
          "the same input with several outputs: majority, drop, keep or error (majority)"},
         {"input-col", 0, CLI_STRING, &r->input_col, "NAME", "column or key of the input; several as A,B are joined"},
         {"output-col", 0, CLI_STRING, &r->output_col, "NAME", "column or key of the output"},
-        {"no-header", 0, CLI_FLAG, &r->no_header, NULL, "tables begin with a row: columns are called 1, 2, ..."},
+        {"no-header", 0, CLI_FLAG, &r->no_header, NULL, "tables have no header: columns are called 1, 2, ..."},
         {"airgap", 0, CLI_AIRGAP, &r->airgap, NULL,
          "no network for anything that runs, enforced (strict) or only requested"},
         {"allow-private-remote", 0, CLI_FLAG, &r->allow_private_remote, NULL,
-         "with --airgap: a box of yours on a private address may be used"},
+         "with --airgap: your own machine on a private address may be used"},
         {"budget", 0, CLI_USD, &r->budget, "USD", "dollars for the job: refuse one that is quoted above this"},
         {"max-price", 0, CLI_USD, &r->max_price, "USD_PER_HOUR", "only backends that cost at most this an hour"},
         {"min-vram", 0, CLI_GB, &r->min_vram, "GB", "only backends with this much accelerator memory"},
         {"max-tier", 0, CLI_TIER, &r->max_tier, "N", "only backends of this tier or a lower one"},
-        {"exclude", 0, CLI_LIST, &r->exclude, "NAME", "never this backend; may be given again"},
+        {"exclude", 0, CLI_LIST, &r->exclude, "NAME", "not this backend; may be repeated"},
         {"embed-eval", 0, CLI_FLAG, &r->embed_eval, NULL, "put the held-out rows into the artifact"},
         {"force", 'f', CLI_FLAG, &r->force, NULL, "replace an artifact of the same name"},
         {"keep-job", 0, CLI_FLAG, &r->keep_job, NULL,
@@ -87,7 +88,7 @@ static int parse_options(cli_context *context, compile_request *r, const char *n
     const cli_syntax syntax = {
         .command = COMMAND,
         .words = "",
-        .summary = "Trains a model from examples, scores it, and signs it when it is good enough.",
+        .summary = "Trains a model from examples, scores it, and signs it if it is good enough.",
         .notes = notes,
         CLI_ROWS(options),
     };

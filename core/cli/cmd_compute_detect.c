@@ -78,15 +78,15 @@ int cli_compute_detect(cli_context *context, int argc, char **argv) {
         .command = "kolm compute detect",
         .words = "",
         .summary = "Detects which backends are usable here.",
-        .notes = "Answers are kept for an hour; a new token or a changed plugin counts at once. A backend learns\n"
-                 "here which of its secrets are set, and their values only with --refresh.",
+        .notes = "Results are cached for an hour; a new token or a changed plugin counts at once. Backends are "
+                 "told\nwhich of their secrets are set, and get the values only with --refresh.",
         CLI_ROWS(options)};
     kolm_error_t err = KIT_ERROR_INIT;
     fleet_registry *registry = NULL;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
     if (timeout.set && (timeout.value < 1 || timeout.value > 3600))
-        return cli_usage_error(context, syntax.command, "--timeout: give 1 to 3600 seconds");
+        return cli_usage_error(context, syntax.command, "--timeout: use 1 to 3600 seconds");
     detect.timeout_seconds = timeout.value;
     detect.refresh = detect.refresh || force;
     detect.airgap = airgap != SESSION_AIRGAP_OFF;

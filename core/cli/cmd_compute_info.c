@@ -50,7 +50,7 @@ static void print_vram(cli_context *context, const fleet_backend *b) {
     char text[48], bytes[32];
     switch (b->offer->vram) {
     case PICK_VRAM_OWN:
-        kit_copy(text, sizeof text, "that of the card that is found");
+        kit_copy(text, sizeof text, "that of the detected card");
         break;
     case PICK_VRAM_SHARED:
         kit_copy(text, sizeof text, "shared with the processor");
@@ -116,8 +116,8 @@ static void print_cost(cli_context *context, const fleet_backend *b) {
         cli_print(context, LABEL "%s\n", "",
                   cli_styled(context, CLI_YELLOW,
                              fleet_keeps_budget(b)
-                                 ? "warning: billed per use: --max-price does not limit it; --budget does, "
-                                   "as its service estimates a job before it takes it"
+                                 ? "warning: billed per use: --max-price does not limit it; --budget does, because its "
+                                   "service estimates a job before it accepts it"
                                  : "warning: billed per use: the cost is not predictable, and --budget and "
                                    "--max-price do not limit it"));
     }

@@ -18,16 +18,16 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
     const cli_option options[] = {
         {"recipe", 0, CLI_STRING, &o->ask.recipe, "NAME",
          "only backends that make this recipe: linear, lora or a backend's own"},
-        {"infer", 0, CLI_FLAG, &o->ask.infer, NULL, "pick a place to answer rather than to train"},
+        {"infer", 0, CLI_FLAG, &o->ask.infer, NULL, "pick a backend for inference instead of training"},
         {"airgap", 0, CLI_AIRGAP, &o->ask.airgap, NULL,
-         "only backends that need no network; detection is kept from it (strict)"},
+         "only backends that need no network; detection runs without it (strict)"},
         {"allow-private-remote", 0, CLI_FLAG, &o->ask.allow_private_remote, NULL,
          "under --airgap, also a self-hosted target on a private address"},
         {"min-vram", 0, CLI_GB, &o->ask.min_vram, "GB", "at least this much accelerator memory"},
         {"max-price", 0, CLI_USD, &o->ask.max_price, "USD_PER_HOUR", "at most this many dollars an hour"},
         {"budget", 0, CLI_USD, &o->budget, "USD", "the old name of --max-price; in compile it is dollars for the job"},
         {"max-tier", 0, CLI_TIER, &o->ask.max_tier, "N", "only backends of tier N or lower"},
-        {"exclude", 0, CLI_LIST, &o->ask.exclude, "NAME", "not this one; may be given again, or as A,B"},
+        {"exclude", 0, CLI_LIST, &o->ask.exclude, "NAME", "not this one; may be repeated, or given as A,B"},
         {"explain", 0, CLI_FLAG, &o->explain, NULL, "show the five terms and what would flip the choice"},
         {"replay", 0, CLI_STRING, &o->replay, "FILE", "repeat a recorded pick, and compare the results"},
         {"refresh", 0, CLI_FLAG, &o->ask.refresh, NULL, "detect again and ignore the cache"},
@@ -36,8 +36,8 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
         .command = "kolm compute pick",
         .words = "",
         .summary = "Chooses a backend, and says why.",
-        .notes = "S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf\n"
-                 "Exit code 3 when nothing available passes; 7 when a replay differs.",
+        .notes = "S = 0.35 available + 0.20 cost_inv + 0.15 latency_inv + 0.15 repro + 0.15 perf\nExit code 3 if "
+                 "nothing available passes; 7 if a replay differs.",
         CLI_ROWS(options),
     };
     int result = cli_options_parse(context, &syntax, argc, argv);
@@ -47,11 +47,11 @@ static int parse(cli_context *context, pick_options *o, int argc, char **argv) {
                    o->ask.exclude.count || o->ask.refresh;
     if (o->replay && filters) {
         return cli_usage_error(context, syntax.command,
-                               "--replay takes its constraints from the record; give no others");
+                               "--replay takes its constraints from the record; pass no others");
     }
     if (!o->budget.set) return -1;
     if (o->ask.max_price.set)
-        return cli_usage_error(context, syntax.command, "--budget is the old name of --max-price: give one of them");
+        return cli_usage_error(context, syntax.command, "--budget is the old name of --max-price: use one of them");
     cli_warn(context,
              "--budget of this command means dollars an hour: write --max-price; elsewhere --budget is dollars "
              "for a job");

@@ -136,7 +136,7 @@ int cli_compute_quote(cli_context *context, int argc, char **argv) {
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
     if (!o.data && !o.rows.set)
-        return cli_usage_error(context, syntax.command, "nothing to quote: give -d FILE or --rows N");
+        return cli_usage_error(context, syntax.command, "nothing to quote: pass -d FILE or --rows N");
     if (o.recipe && !host_recipe_name_ok(o.recipe))
         return cli_usage_error(context, syntax.command, "--recipe: '%s' is not the name of a recipe",
                                cli_safe(o.recipe));

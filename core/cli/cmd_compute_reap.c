@@ -75,7 +75,8 @@ int cli_compute_reap(cli_context *context, int argc, char **argv) {
     kolm_error_t err = KIT_ERROR_INIT;
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;
-    if (forget && yes) return cli_usage_error(context, syntax.command, "--yes ends all, --forget ends none: give one");
+    if (forget && yes)
+        return cli_usage_error(context, syntax.command, "--yes ends all, --forget ends none: use one of them");
     kit_status status = forget ? fleet_reap_forget(&context->session, forget, &err) : KOLM_OK;
     how.look = !yes;
     how.timeout_ms = 60000;

@@ -76,7 +76,7 @@ static int print_removed(cli_context *context, const setup *s, const setup_remov
     char size[32];
     if (removed->there)
         cli_print(context, "removed %s (%s)\n", cli_safe(s->place), session_bytes(size, sizeof size, removed->bytes));
-    if (removed->forgotten) cli_print(context, "forgot the Python of %s in config.json\n", s->name);
+    if (removed->forgotten) cli_print(context, "removed the Python of %s from config.json\n", s->name);
     if (!removed->there && !removed->forgotten)
         cli_print(context, "%s has no runtime: there is nothing to remove\n", s->name);
     return CLI_EXIT_OK;
@@ -125,10 +125,10 @@ static int run(cli_context *context, setup *s) {
 int cli_compute_setup(cli_context *context, int argc, char **argv) {
     setup s = {.session = &context->session, .lock_fd = -1};
     const cli_option options[] = {
-        {"yes", 'y', CLI_FLAG, &s.yes, NULL, "do not ask"},
+        {"yes", 'y', CLI_FLAG, &s.yes, NULL, "do not ask for confirmation"},
         {"from", 0, CLI_STRING, &s.from, "DIR", "take the wheels from this directory; nothing is downloaded"},
-        {"python", 0, CLI_STRING, &s.python, "PATH", "the Python that makes the environment"},
-        {"index-url", 0, CLI_STRING, &s.index_url, "URL", "a mirror, in place of the indexes of the lock"},
+        {"python", 0, CLI_STRING, &s.python, "PATH", "the Python to make the environment with"},
+        {"index-url", 0, CLI_STRING, &s.index_url, "URL", "a mirror to use instead of the lock's indexes"},
         {"use", 0, CLI_STRING, &s.use, "PATH", "make nothing: use this Python, which has the packages"},
         {"remove", 0, CLI_FLAG, &s.remove, NULL, "remove the runtime, and forget --use"},
         {"airgap", 0, CLI_AIRGAP, &s.airgap, NULL, "download nothing (strict and advisory alike)"},
@@ -143,10 +143,11 @@ int cli_compute_setup(cli_context *context, int argc, char **argv) {
     int result = cli_options_parse(context, &syntax, argc, argv);
     if (result >= 0) return result;
     if (s.remove && (s.use || s.from || s.python))
-        return cli_usage_error(context, syntax.command, "--remove goes with none of --use, --from and --python");
+        return cli_usage_error(context, syntax.command, "--remove cannot be combined with --use, --from or --python");
     if (s.use && (s.from || s.python || s.index_url))
-        return cli_usage_error(context, syntax.command,
-                               "--use makes nothing, so that it takes no --from, --python or --index-url");
+        return cli_usage_error(
+            context, syntax.command,
+            "--use makes no environment, so it cannot be combined with --from, --python or --index-url");
     s.name = argv[0];
     return run(context, &s);
 }

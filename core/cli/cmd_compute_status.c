@@ -153,7 +153,7 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     session_airgap airgap = SESSION_AIRGAP_OFF;
     const cli_option options[] = {
         {"since", 0, CLI_STRING, &since, "SPAN", "totals of the last 24h, 7d, 30m, ..."},
-        {"remote", 0, CLI_FLAG, &remote, NULL, "ask every backend what it keeps elsewhere (uses the network)"},
+        {"remote", 0, CLI_FLAG, &remote, NULL, "query what every backend keeps elsewhere (uses the network)"},
         {"prune", 0, CLI_FLAG, &prune, NULL, "remove what is idle there (implies --remote)"},
         {"older", 0, CLI_STRING, &older, "SPAN", "prune only what has been unused for that long (1d)"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "query no provider over the network; list what was not checked"},
@@ -174,8 +174,7 @@ int cli_compute_status(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     if (since && !session_span_parse(since, &span)) return no_span(context, syntax.command, "since", since);
     if (older && !session_span_parse(older, &age)) return no_span(context, syntax.command, "older", older);
-    if (older && !prune)
-        return cli_usage_error(context, syntax.command, "--older says what --prune removes: give both");
+    if (older && !prune) return cli_usage_error(context, syntax.command, "--older says what --prune removes: use both");
     if (since) from = now - span;
     const char *name = words > 0 ? argv[0] : NULL;
     session_reason failed = SESSION_REASON_NONE;

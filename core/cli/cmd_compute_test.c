@@ -92,14 +92,14 @@ int cli_compute_test(cli_context *context, int argc, char **argv) {
     bool repro = false;
     session_airgap airgap = SESSION_AIRGAP_OFF;
     const cli_option options[] = {
-        {"repro", 0, CLI_FLAG, &repro, NULL, "the test fails unless the backend trained twice to the same bytes"},
+        {"repro", 0, CLI_FLAG, &repro, NULL, "fail unless two trainings give the same bytes"},
         {"airgap", 0, CLI_AIRGAP, &airgap, NULL, "without a network, enforced (strict) or only requested"}};
     const cli_syntax syntax = {
         .command = "kolm compute test",
         .words = "NAME",
         .summary = "Tests a backend before it is needed.",
-        .notes = "Exit code 5 when the test does not pass. Whether two trainings gave the same "
-                 "bytes is kept for `kolm compute info` and for receipts.",
+        .notes = "Exit code 5 if the test does not pass. Whether two trainings gave the same bytes is recorded for "
+                 "`kolm compute info` and for receipts.",
         CLI_ROWS(options),
     };
     kolm_error_t err = KIT_ERROR_INIT;

@@ -26,21 +26,20 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     export_request r = {0};
     size_t word_count = 0;
     const cli_option options[] = {
-        {"to", 0, CLI_STRING, &r.to, "DIR", "the directory to make; must not be there, or be empty"},
-        {"merge", 0, CLI_FLAG, &r.merge, NULL, "add the adapter into the weights of the base: a whole model"},
+        {"to", 0, CLI_STRING, &r.to, "DIR", "the directory to create; must not exist, or be empty"},
+        {"merge", 0, CLI_FLAG, &r.merge, NULL, "add the adapter to the weights of the base, for a complete model"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
-         "load a base whose weights are pickles, which can run any program: only files that you made"},
+         "load a base whose weights are pickles, which can run any program: only for files that you made"},
         {"backend", 0, CLI_STRING, &r.backend, "NAME", "merge with this backend's Python runtime"},
     };
     const cli_syntax syntax = {
         .command = "kolm export",
         .words = "FILE.kolm",
-        .summary =
-            "Writes a model for other programs: of a fine-tuned one the adapter as PEFT stores it, which vLLM and "
-            "llama.cpp's converter\nread too, or with --merge a directory that transformers loads by itself; of one "
-            "on a sentence encoder a directory that\nsentence-transformers loads, with predict.py, which answers "
-            "as kolm does.",
+        .summary = "Writes a model for other programs. Of a fine-tuned model it writes the adapter in PEFT's format, "
+                   "which vLLM and the\nconverter of llama.cpp read, too, or with --merge a directory that "
+                   "transformers loads by itself; of a model on a sentence\nencoder a directory that "
+                   "sentence-transformers loads, with predict.py, which gives the same answers as kolm.",
         CLI_ROWS(options),
         .min_words = 1,
         .max_words = 2, /* so that the error can say what the second was meant for */
@@ -50,12 +49,12 @@ int cli_cmd_export(cli_context *context, int argc, char **argv) {
     if (exit_code >= 0) return exit_code;
     if (word_count == 2 && r.to == NULL)
         return cli_usage_error(context, syntax.command,
-                               "give the directory to create with --to: kolm export %s --to %s", cli_safe(argv[0]),
+                               "name the directory to create with --to: kolm export %s --to %s", cli_safe(argv[0]),
                                cli_safe(argv[1]));
     if (word_count == 2)
         return cli_usage_error(context, syntax.command, "one FILE.kolm at a time: unexpected word '%s'",
                                cli_safe(argv[1]));
-    if (r.to == NULL) return cli_usage_error(context, syntax.command, "--to is missing: the directory to make");
+    if (r.to == NULL) return cli_usage_error(context, syntax.command, "--to is missing: the directory to create");
     r.model = argv[0];
     kolm_error_t err = KIT_ERROR_INIT;
     session_reason reason = SESSION_REASON_NONE;

@@ -113,7 +113,7 @@ static void print_human(cli_context *context, artifact *a) {
         cli_print(context, "  %-32s %10s%s%s\n", entry->name, session_bytes(size, sizeof size, entry->size),
                   entry->sha256[0] != '\0' ? "  " : "", entry->sha256);
     }
-    cli_print(context, "This is what the file says of itself; `kolm verify` says whether to trust it.\n");
+    cli_print(context, "This is what the file says about itself; `kolm verify` says whether to trust it.\n");
 }
 
 static bool put_entries(cJSON *object, const artifact *a) {
@@ -149,7 +149,7 @@ int cli_cmd_inspect(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm inspect",
         .words = "FILE.kolm",
-        .summary = "Shows what a compiled model holds: its manifest and its entries. Checks no signature.",
+        .summary = "Shows what a compiled model contains: its manifest and its entries. Checks no signature.",
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);
     if (exit_code >= 0) return exit_code;

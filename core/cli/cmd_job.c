@@ -93,10 +93,9 @@ static int job_run_verb(cli_context *context, int argc, char **argv) {
     const cli_syntax syntax = {
         .command = "kolm job run",
         .words = "DIR",
-        .summary = "Trains, or answers, a job directory with a backend of this machine.",
-        .notes = "Prints the events of the job protocol, one JSON object a line. This is what a "
-                 "backend of one's own starts\n"
-                 "on the machines that it rents or queues for.",
+        .summary = "Runs the training or the inference of a job directory with a backend of this machine.",
+        .notes = "Prints the events of the job protocol, one JSON object a line. A backend can start it on\nmachines "
+                 "that it rents or queues for.",
         CLI_ROWS(options),
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

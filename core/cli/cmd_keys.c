@@ -41,7 +41,7 @@ static void print_key(cli_context *context, const receipt_trusted *t) {
     cli_print(context, "%s  %s%s%s  %s", t->key.keyid,
               t->revoked    ? "revoked"
               : t->own      ? "own"
-              : !t->trusted ? (t->backends ? "trusted for backends" : "trusted for nothing")
+              : !t->trusted ? (t->backends ? "trusted for backends" : "not trusted")
               : t->backends ? "trusted, also for backends"
                             : "trusted",
               to[0] != '\0' ? " until " : "", to, cli_safe(t->label));
@@ -162,7 +162,7 @@ static int print_revoked(cli_context *context, const char *keyid) {
 
 static int keys_revoke(cli_context *context, int argc, char **argv) {
     const char *reason = NULL;
-    const cli_option options[] = {{"reason", 0, CLI_STRING, &reason, "TEXT", "why; kept beside the key"}};
+    const cli_option options[] = {{"reason", 0, CLI_STRING, &reason, "TEXT", "the reason; stored with the key"}};
     const cli_syntax syntax = {.command = "kolm keys revoke",
                                .words = "KEYID",
                                .summary =

@@ -31,7 +31,7 @@ static int report_model(cli_context *context, const report_request *r) {
     } else {
         cli_print(context, "%s  %s, %s\n", cli_safe(m.path), session_bytes(size, sizeof size, m.bytes),
                   cli_safe(m.verdict));
-        if (m.asked) cli_print(context, "It holds rows of the data: only you can read it.\n");
+        if (m.asked) cli_print(context, "It contains rows of the data, so only you can read it.\n");
     }
     report_made_free(&m);
     return exit_code;
@@ -49,9 +49,8 @@ static int check_words(cli_context *context, const char *command, const report_r
     if (compile_data_stdin_twice(&r->data, &r->eval))
         return cli_usage_error(context, command, "standard input (-) is given twice and can be read once");
     if ((r->seed.set || r->contradictions != NULL) && !is_directory(r->model))
-        return cli_usage_error(
-            context, command,
-            "--seed and --contradictions are for a directory: an artifact says itself what they were");
+        return cli_usage_error(context, command,
+                               "--seed and --contradictions are for a directory: an artifact records them");
     return -1;
 }
 
@@ -59,22 +58,22 @@ int cli_cmd_report(cli_context *context, int argc, char **argv) {
     report_request r = {0};
     const cli_option options[] = {
         {"data", 'd', CLI_WORDS, &r.data, "FILE",
-         "the rows that it was made from: adds single answers, the worst mistakes and what is near them; may be given "
-         "again"},
-        {"eval", 0, CLI_WORDS, &r.eval, "FILE", "the rows of compile's --eval, with --data; may be given again"},
-        {"out", 'o', CLI_STRING, &r.out, "FILE", "the page (the name of the model with .html, beside it)"},
+         "the rows that it was made from: adds single answers, the worst mistakes and what is near them; may be "
+         "repeated"},
+        {"eval", 0, CLI_WORDS, &r.eval, "FILE", "the rows of compile's --eval, with --data; may be repeated"},
+        {"out", 'o', CLI_STRING, &r.out, "FILE", "the page (the name of the model with .html, next to it)"},
         {"force", 'f', CLI_FLAG, &r.force, NULL, "replace a file of that name"},
         {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL, "as given to compile: leave bad rows out"},
         {"input-col", 0, CLI_STRING, &r.input_col, "NAME", "as given to compile: column or key of the input"},
         {"output-col", 0, CLI_STRING, &r.output_col, "NAME", "as given to compile: column or key of the output"},
-        {"no-header", 0, CLI_FLAG, &r.no_header, NULL, "as given to compile: tables begin with a row"},
+        {"no-header", 0, CLI_FLAG, &r.no_header, NULL, "as given to compile: tables have no header"},
         {"seed", 0, CLI_U64, &r.seed, "N", "for DIR.failed, as given to compile; an artifact records it"},
         {"contradictions", 0, CLI_STRING, &r.contradictions, "RULE",
          "for DIR.failed, as given to compile; an artifact records it"},
-        {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or fail"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
-         "load a base whose weights are pickles, which can run any program: only files that you made"},
+         "load a base whose weights are pickles, which can run any program: only for files that you made"},
         {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only requested"},
     };
     const cli_syntax syntax = {
@@ -82,11 +81,9 @@ int cli_cmd_report(cli_context *context, int argc, char **argv) {
         .words = "FILE.kolm|DIR.failed",
         .summary = "Writes a page of HTML about a model: its score, its labels, its mistakes, where it was made, its "
                    "receipts.",
-        .notes = "The page is one file with nothing from elsewhere in it. Without --data it holds what the artifact "
-                 "holds, which is counts;\n"
-                 "with --data also rows of the data. The exit code is that of kolm verify, but 0 for an unknown key as "
-                 "well: the page\n"
-                 "says so on top.",
+        .notes = "The page is one self-contained file. Without --data it contains what the artifact contains, which is "
+                 "counts;\nwith --data also rows of the data. The exit code is that of kolm verify, but 0 for an "
+                 "unknown key as well: the page\nsays so on top.",
         CLI_ROWS(options),
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

@@ -99,9 +99,8 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
         const char *text = g->words[i], *shown = cli_safe(text);
         kolm_error_t err = KIT_ERROR_INIT;
         if (*text == '\0')
-            return cli_usage_error(
-                context, syntax->command,
-                "a TEXT is empty: is it a variable of the shell that is not set? (after -- it is answered)");
+            return cli_usage_error(context, syntax->command,
+                                   "a TEXT is empty: is a shell variable not set? (after -- it is answered)");
         bool there = model_is_there(text);
         if (!there && !model_named_like_rows(text)) continue;
         if (model_looks_like_model(text) && !model_looks_like_model(g->words[0]))
@@ -111,11 +110,11 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
             return cli_usage_error(context, syntax->command,
                                    "'%s' is a second compiled model, but only one can answer; run each separately",
                                    shown);
-        err.code =
-            kit_fail(&err, KOLM_E_INVALID_ARGUMENT,
-                     "for the lines of the file: --input FILE; for the words themselves: put -- before them",
-                     "'%s' %s: should its contents be answered, or this text?", shown,
-                     there ? "is the name of a file or directory" : "looks like the name of a file that is not there");
+        err.code = kit_fail(&err, KOLM_E_INVALID_ARGUMENT,
+                            "for the lines of the file: --input FILE; for the words themselves: put -- before them",
+                            "'%s' %s: should its contents be answered, or this text?", shown,
+                            there ? "is the name of a file or directory"
+                                  : "looks like the name of a file that does not exist");
         return cli_error(context, CLI_EXIT_USAGE, &err);
     }
     return -1;
@@ -125,14 +124,13 @@ static int check_texts(cli_context *context, const cli_syntax *syntax, const giv
 static int check_input(cli_context *context, const cli_syntax *syntax, given *g, run_request *r) {
     static const char *const no_lines[] = {".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz"};
     size_t length = strlen(r->input);
-    if (g->word_count > 1)
-        return cli_usage_error(context, syntax->command, "--input takes the place of TEXT: give one");
+    if (g->word_count > 1) return cli_usage_error(context, syntax->command, "--input replaces TEXT: use one of them");
     for (size_t i = 0; i < sizeof no_lines / sizeof *no_lines; i++) {
         size_t more = strlen(no_lines[i]);
         if (length > more && strcmp(r->input + length - more, no_lines[i]) == 0)
             return cli_usage_error(context, syntax->command,
-                                   "--input %s: a %s file is not one question a line; give lines of text or JSON "
-                                   "lines, or its lines as they stand on standard input",
+                                   "--input %s: a %s file is not one question a line; use lines of text or JSON lines, "
+                                   "or send its lines to standard input as they are",
                                    cli_safe(r->input), no_lines[i]);
     }
     if (!r->jsonl && length > 5 && strcmp(r->input + length - 5, ".json") == 0)
@@ -152,7 +150,7 @@ static int check_request(cli_context *context, const cli_syntax *syntax, given *
         return cli_usage_error(context, syntax->command,
                                "--skip-bad belongs to the `kolm run` that asks, not to --serve");
     if (g->answer_timeout.value > ANSWER_SECONDS_MAX)
-        return cli_usage_error(context, syntax->command, "--answer-timeout: give 0 to %d seconds", ANSWER_SECONDS_MAX);
+        return cli_usage_error(context, syntax->command, "--answer-timeout: use 0 to %d seconds", ANSWER_SECONDS_MAX);
     if (g->idle.set && !r->serve) return cli_usage_error(context, syntax->command, "--idle needs --serve");
     /* A lone "-" is standard input, as everywhere. */
     if (r->input == NULL && g->word_count == 2 && g->plain_words == 2 && strcmp(g->words[1], "-") == 0)
@@ -165,33 +163,30 @@ int cli_cmd_run(cli_context *context, int argc, char **argv) {
     given g = {.words = argv};
     run_request r = {0};
     const cli_option options[] = {
-        {"input", 'i', CLI_STRING, &r.input, "FILE",
-         "answer the lines of FILE; JSON lines when its name ends in .jsonl"},
+        {"input", 'i', CLI_STRING, &r.input, "FILE", "answer the lines of FILE; JSON lines if its name ends in .jsonl"},
         {"jsonl", 0, CLI_FLAG, &r.jsonl, NULL, "questions are JSON lines {\"id\", \"input\"}, answers too"},
-        {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or none"},
+        {"backend", 0, CLI_STRING, &r.backend, "NAME", "use this backend or fail"},
         {"skip-bad", 0, CLI_FLAG, &r.skip_bad, NULL,
-         "leave bad lines out, and say which, instead of stopping at the first"},
+         "skip bad lines, and report them, instead of stopping at the first"},
         {"serve", 0, CLI_FLAG, &r.serve, NULL,
          "keep the model loaded and answer other `kolm run`s of it, until Ctrl-C"},
         {"idle", 0, CLI_U64, &g.idle, "SECONDS", "with --serve: exit after being idle for this long"},
         {"answer-timeout", 0, CLI_U64, &g.answer_timeout, "SECONDS",
-         "end with an error when the next answer takes longer; default 600; 0: never"},
+         "fail if the next answer takes longer; default 600; 0: never"},
         {"base", 0, CLI_STRING, &r.base, "DIR", "where the base model is; found by its digest otherwise"},
         {"allow-pickle", 0, CLI_FLAG, &r.allow_pickle, NULL,
-         "load a base whose weights are pickles, which can run any program: only files that you made"},
+         "load a base whose weights are pickles, which can run any program: only for files that you made"},
         {"airgap", 0, CLI_AIRGAP, &r.airgap, NULL, "no network for the backend, enforced (strict) or only requested"},
     };
     const cli_syntax syntax = {
         .command = "kolm run",
         .words = "FILE.kolm [TEXT...]",
         .summary = "Answers each TEXT with a compiled model; without one, each line of standard input.",
-        .notes =
-            "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are right.\n"
-            "With --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; of a "
-            "withheld one output is null, and \"best\" says what it would have been.\n"
-            "A TEXT that is the name of a file is refused, to avoid answering the name: --input reads the file. After "
-            "--\n"
-            "every word is a TEXT, also one that begins with '-' or is such a name.",
+        .notes = "An answer is a label and a calibrated confidence: of those given with 0.8, about eight in ten are "
+                 "right.\nWith --json or --jsonl each answer is one JSON line {\"id\", \"output\", \"confidence\"}; of "
+                 "a withheld one \"output\" is null and \"best\" is what it would have been.\nA TEXT that is the name "
+                 "of a file is refused, to avoid answering the name: --input reads the file. After --\nevery word is a "
+                 "TEXT, also one that begins with '-' or is such a name.",
         CLI_ROWS(options),
         .min_words = 1,
         .max_words = SIZE_MAX,

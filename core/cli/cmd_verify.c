@@ -59,17 +59,15 @@ int cli_cmd_verify(cli_context *context, int argc, char **argv) {
     bool deep = false, receipts = false;
     const cli_option options[] = {
         {"receipts", 0, CLI_FLAG, &receipts, NULL, "trust no model without the receipts that say how it was made"},
-        {"deep", 0, CLI_FLAG, &deep, NULL, "hash the file and every entry in it, also when a receipt covers the file"}};
+        {"deep", 0, CLI_FLAG, &deep, NULL, "hash the file and every entry in it, even if a receipt covers the file"}};
     const cli_syntax syntax = {
         .command = "kolm verify",
         .words = "FILE.kolm",
         .summary = "Checks whether a compiled model is what its signer signed, and whether the signer is trusted here.",
         .notes = "The verdict is one of: trusted, valid but unknown key, revoked, expired, tampered, malformed, chain "
-                 "broken, could not\n"
-                 "be checked. The exit code is 0 for trusted, 8 when it could not be checked (memory, disk, keyring or "
-                 "log), and "
-                 "7 for the\nothers. verify-without-kolm.sh of the documentation follows the rule of --receipts with "
-                 "openssl alone.",
+                 "broken, could not\nbe checked. The exit code is 0 for trusted, 8 if it could not be checked (memory, "
+                 "disk, keyring or log), and 7 for the\nothers. verify-without-kolm.sh of the documentation follows "
+                 "the rule of --receipts with openssl alone.",
         CLI_ROWS(options),
     };
     int exit_code = cli_options_parse(context, &syntax, argc, argv);

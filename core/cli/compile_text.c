@@ -14,9 +14,10 @@ static void print_notes(cli_context *context, const job_source *source) {
                                       : "[data]        %s: %llu more headers in the middle, left out\n",
                   cli_safe(source->path), (unsigned long long)notes->headers);
     if (notes->suspects > 0)
-        cli_print(context,
-                  "[data]        %s: %llu quoted fields may hold rows, as in line %llu: was a quote forgotten there?\n",
-                  cli_safe(source->path), (unsigned long long)notes->suspects, (unsigned long long)notes->suspect_line);
+        cli_print(
+            context,
+            "[data]        %s: %llu quoted fields may hold rows, as in line %llu: is a closing quote missing there?\n",
+            cli_safe(source->path), (unsigned long long)notes->suspects, (unsigned long long)notes->suspect_line);
 }
 
 static void print_files(cli_context *context, const compile_data_files *files, bool each) {
@@ -98,7 +99,8 @@ static void print_groups(cli_context *context, const compile *c) {
         cli_print(context,
                   "[data]        %llu rows have nearly the same input as another: %llu groups, each on one side\n",
                   (unsigned long long)s->grouped_rows, (unsigned long long)s->groups);
-    say(context, s->templates, "groups too large for one side, as of a template: only closer inputs are kept together");
+    say(context, s->templates,
+        "groups too large for one side, such as those of a template: only closer inputs are kept together");
 }
 
 static void print_labels(cli_context *context, const compile *c) {
@@ -273,7 +275,7 @@ void cli_compile_rented(cli_context *context, const compile *c) {
         if (c->leases.at[i].billed_micro_usd != 0) count++, last = &c->leases.at[i];
     if (!last) return;
     bool known = lease_list_billed(&c->leases, &sum);
-    if (open > 0) kit_format(left, sizeof left, "%zu may still be there: kolm compute reap", open);
+    if (open > 0) kit_format(left, sizeof left, "%zu may still exist: kolm compute reap", open);
     const char *all = known ? " in all" : sum > 0 ? " at least" : "";
     if (known || sum > 0)
         (void)session_usd(cost, sizeof cost, sum);

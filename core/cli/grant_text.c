@@ -36,7 +36,7 @@ static bool read_yes(void) {
 bool cli_grant_ask(cli_context *context, const host_backend *row, const fleet_grantee *to) {
     cli_flush(context);
     cli_grant_show(row, to, stderr);
-    fprintf(stderr, "Grant it that? [y/N] ");
+    fprintf(stderr, "Grant this? [y/N] ");
     fflush(stderr);
     return read_yes();
 }

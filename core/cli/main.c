@@ -33,10 +33,9 @@ static void print_help(cli_context *context) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         cli_print(context, "  %-10s  %s\n", commands[i].name, commands[i].help);
     }
-    cli_print(context, "\n  kolm COMMAND --help says more; kolm --version prints the version.\n"
-                       "\nfirst steps:\n"
-                       "  kolm compile -t support_ticket_router -d tickets.jsonl\n"
-                       "  kolm run support_ticket_router-1.0.0.kolm \"my invoice is wrong\"\n");
+    cli_print(context, "\n  kolm COMMAND --help shows more; kolm --version prints the version.\n\nfirst steps:\n  kolm "
+                       "compile -t support_ticket_router -d tickets.jsonl\n  kolm run support_ticket_router-1.0.0.kolm "
+                       "\"my invoice is wrong\"\n");
 }
 
 int cli_dispatch(cli_context *context, const char *prefix, const cli_command *table, size_t count, int argc,
@@ -66,7 +65,7 @@ int cli_group_of(cli_context *context, const char *prefix, const char *summary, 
     cli_print(context, "%s: %s\n\nusage: %s COMMAND [options]\n\ncommands:\n", prefix, summary, prefix);
     for (size_t i = 0; i < count; i++)
         cli_print(context, "  %-8s  %s\n", table[i].name, table[i].help);
-    cli_print(context, "\n  %s COMMAND --help says more.\n", prefix);
+    cli_print(context, "\n  %s COMMAND --help shows more.\n", prefix);
     return help ? CLI_EXIT_OK : CLI_EXIT_USAGE;
 }
 

@@ -192,7 +192,7 @@ static bool given_before(parser *p, const cli_option *option) {
 
 static int apply(parser *p, const cli_option *option, const char *inline_value) {
     if (given_before(p, option)) {
-        return cli_usage_error(p->context, p->syntax->command, "--%s is given twice, and only one can count",
+        return cli_usage_error(p->context, p->syntax->command, "--%s is given twice, but can be used only once",
                                option->name);
     }
     if (option->kind == CLI_FLAG) {
@@ -275,7 +275,7 @@ static int print_help(parser *p) {
         if (syntax->options[i].help) print_option(p->context, &syntax->options[i]);
     }
     cli_print(p->context, "  %-28s  %s\n", "    --json", "print one JSON document instead of text");
-    cli_print(p->context, "  %-28s  %s\n", "-v, --verbose", "show what backends say; again for more");
+    cli_print(p->context, "  %-28s  %s\n", "-v, --verbose", "show messages of backends; repeat for more");
     cli_print(p->context, "  %-28s  %s\n", "-h, --help", "print this help");
     if (syntax->notes) cli_print(p->context, "\n%s\n", syntax->notes);
     return CLI_EXIT_OK;

@@ -177,7 +177,7 @@ static void print_error_json(cli_context *context, int exit_code, const kolm_err
 int cli_error(cli_context *context, int exit_code, const kolm_error_t *err) {
     end_open_progress(context);
     cli_flush(context);
-    fprintf(stderr, "kolm: %s\n", cli_safe(err->text[0] ? err->text : "failed without saying why"));
+    fprintf(stderr, "kolm: %s\n", cli_safe(err->text[0] ? err->text : "failed without a reason"));
     if (err->remedy[0]) fprintf(stderr, "  -> %s\n", cli_safe(err->remedy));
     if (context->json) print_error_json(context, exit_code, err);
     return exit_code;
@@ -310,8 +310,8 @@ int cli_output_finish(cli_context *context, int exit_code) {
         return exit_code; /* a reader such as `head` closing the pipe is not a
                                                              failure */
     fprintf(stderr, "kolm: standard output could not be written: %s\n  -> %s\n", strerror(reason),
-            reason == EBADF    ? "it is closed: send it to a file or to /dev/null, then run it again"
-            : reason == ENOMEM ? "close other programs or raise the limit, then run it again"
-                               : "free space where it goes, then run it again");
+            reason == EBADF    ? "it is closed: redirect it to a file or to /dev/null, then run the command again"
+            : reason == ENOMEM ? "close other programs or raise the limit, then run the command again"
+                               : "free disk space for it, then run the command again");
     return CLI_EXIT_INTERNAL;
 }

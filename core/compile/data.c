@@ -88,7 +88,7 @@ static kit_status check_output(compile *c, kolm_error_t *err) {
     KIT_TRY(place_output(c, err));
     if (kit_utf8_valid(c->out_path, strlen(c->out_path)) != strlen(c->out_path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "choose another name or place with --out",
-                        "%s is not UTF-8 text, so that no receipt can name it", c->out_path);
+                        "%s is not UTF-8 text, so no receipt can name it", c->out_path);
     if (lstat(c->out_path, &info) == 0 && S_ISDIR(info.st_mode))
         return kit_fail(err, KOLM_E_ALREADY_EXISTS, "choose another name or place with --out", "%s is a directory",
                         c->out_path);
@@ -143,7 +143,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
     if (r->set.count > 0 && automatic && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "leave it out, or pass --base MODEL, or --recipe NAME for a recipe with options",
-                        "--set has options for the training of a base model, and there is none");
+                        "--set has options for the training of a base model, but there is none");
     kit_status status = fleet_recipe_find(c->session, r->backend, recipe, c->trainer, &c->needs, err);
     if (status != KOLM_OK && status != KOLM_E_INVALID_ARGUMENT) c->reason = session_reason_of(status);
     KIT_TRY(status);
@@ -151,7 +151,7 @@ static kit_status check_recipe(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL", "the %s recipe needs a base model", recipe);
     if (r->embed_base && r->base == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL, or leave it out",
-                        "--embed-base puts the base into the artifact, and there is none");
+                        "--embed-base puts the base into the artifact, but there is none");
     if (r->embed_base && !c->needs.embeds_base)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --embed-base: the base is found by its digest",
                         "the models of the %s recipe cannot carry their base", recipe);
@@ -188,7 +188,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
     if (strcmp(r->recipe, "auto") != 0 && !host_recipe_name_ok(r->recipe))
         return kit_fail(
             err, KOLM_E_INVALID_ARGUMENT,
-            "use auto, linear, lora, or what a backend makes: `kolm compile --help` lists those that were found",
+            "use auto, linear, lora, or a recipe of a backend: `kolm compile --help` lists those that were found",
             "--recipe '%s' is not the name of a recipe", r->recipe);
     KIT_TRY(cap_budget(c, err));
     KIT_TRY(model_trainer_options(&r->set, &c->trainer, err));
@@ -211,7 +211,7 @@ kit_status compile_check_request(compile *c, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use at most 9007199254740991", "--seed %llu is too large",
                         (unsigned long long)r->seed.value);
     if (r->abstain.set && r->target_accuracy.set)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give one of them",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use only one of them",
                         "--abstain and --target-accuracy both set the threshold");
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     c->threads = r->threads.set ? (uint32_t)r->threads.value : processors > 0 ? (uint32_t)processors : 1;
@@ -240,14 +240,14 @@ static kit_status decide_recipe(compile *c, kolm_error_t *err) {
     if (c->recognised.recipe[0] != '\0' && c->needs.labels_only && !c->data.closed)
         return kit_fail(
             err, KOLM_E_INVALID_ARGUMENT, c->data.closed_fix,
-            "%s is a base for the %s recipe, which learns labels, and the outputs do not form a closed set: %s",
+            "%s is a base for the %s recipe, which learns labels, but the outputs do not form a closed set: %s",
             c->base.name, c->recipe, c->data.closed_why);
     if (c->needs.labels_only && c->data.labels > JOB_LABELS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base MODEL to train a language model instead",
                         "the %s recipe learns labels, and %s", c->recipe, c->data.closed_why);
     if (compile_is_weighted(c) && !c->data.closed)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --class-weight",
-                        "--class-weight weighs labels, and the outputs do not form a closed set: %s",
+                        "--class-weight weights labels, but the outputs do not form a closed set: %s",
                         c->data.closed_why);
     return KOLM_OK;
 }
@@ -347,13 +347,13 @@ static kit_status check_budget(compile *c, kolm_error_t *err) {
     if (!r->budget.set || (c->quoted_micro == RECEIPT_UNKNOWN && free)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN && r->budget.value == 0) {
         c->reason = SESSION_REASON_NOTHING;
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or give a budget above 0",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a free backend, or set a budget above 0",
                         "%s cannot say what this job costs, and %s 0 allows no cost", c->choice->backend->name, limit);
     }
     if (c->quoted_micro == RECEIPT_UNKNOWN && fleet_keeps_budget(c->choice->backend)) return KOLM_OK;
     if (c->quoted_micro == RECEIPT_UNKNOWN) {
-        session_warn(c->session, "%s cannot say what this job costs: %s says nothing about it",
-                     c->choice->backend->name, limit);
+        session_warn(c->session, "%s cannot say what this job costs: %s does not limit it", c->choice->backend->name,
+                     limit);
         return KOLM_OK;
     }
     if (c->quoted_micro <= r->budget.value) return KOLM_OK;

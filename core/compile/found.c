@@ -6,23 +6,24 @@
 static void warn_leaks(compile *c) {
     const uint64_t dropped = c->data.leaked + c->data.nearly_leaked, read = dropped + c->data.eval_rows;
     if (dropped <= read / 2) return;
-    session_warn(
-        c->session,
-        "%llu of %llu rows of --eval were dropped as trained on: those that are left may be like them, and say "
-        "little about unseen questions",
-        (unsigned long long)dropped, (unsigned long long)read);
+    session_warn(c->session,
+                 "%llu of %llu rows of --eval were dropped because they are also trained on: the others may be "
+                 "similar, and say little about unseen inputs",
+                 (unsigned long long)dropped, (unsigned long long)read);
 }
 
 void compile_warn_data(compile *c) {
     const job_summary *s = &c->data;
     warn_leaks(c);
     for (size_t i = 0; i < JOB_ALIKE_EXAMPLES && s->alike_examples[i][0] != '\0'; i++)
-        session_warn(c->session, "the labels %s differ only in case, blanks or Unicode form and are learned separately",
+        session_warn(c->session,
+                     "the labels %s differ only in case, spaces or Unicode form, and are learned separately",
                      s->alike_examples[i]);
     if (s->alike_labels > 0)
-        session_warn(c->session,
-                     "%llu labels differ from another one in spelling only: write them alike if they are the same",
-                     (unsigned long long)s->alike_labels);
+        session_warn(
+            c->session,
+            "%llu labels differ from another one in spelling only: write them the same way if they are the same",
+            (unsigned long long)s->alike_labels);
 }
 
 /* ---- As JSON */

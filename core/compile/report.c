@@ -44,11 +44,11 @@ static kit_status taken(const char *path, kolm_error_t *err) {
 static kit_status check_place(const report_request *r, const char *path, kolm_error_t *err) {
     struct stat info;
     if (strcmp(path, "-") == 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give --out the name of a file",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass the name of a file with --out",
                         "--out - : a page goes into a file, not to standard output");
     if (lstat(path, &info) != 0) return KOLM_OK;
     if (S_ISDIR(info.st_mode))
-        return kit_fail(err, KOLM_E_ALREADY_EXISTS, "give --out the name of a file", "%s is a directory", path);
+        return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass the name of a file with --out", "%s is a directory", path);
     return r->force ? KOLM_OK : taken(path, err);
 }
 
@@ -89,9 +89,9 @@ static kit_status gather_model(kolm_session *session, const report_request *r, r
         status = report_ask_again(session, r, artifact_manifest_sha256(model.artifact), g, out_reason, err);
         m->asked = status == KOLM_OK;
     } else if (status == KOLM_OK && r->data.count > 0) {
-        status = report_gather_notice(
-            g, REPORT_BAD, "The model was not asked again.",
-            "A model that may not be trusted is never run: there are no single answers in this page.", err);
+        status =
+            report_gather_notice(g, REPORT_BAD, "The model was not asked again.",
+                                 "A model that is not trusted is never run, so this page has no single answers.", err);
     }
     model_handle_close(&model);
     if (status == KOLM_OK) *out_reason = verdict_reason;

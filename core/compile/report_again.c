@@ -84,8 +84,9 @@ static kit_status check_rows(const again *a, kolm_error_t *err) {
     if (train && eval) return KOLM_OK;
     return kit_fail(
         err, KOLM_E_INVALID_ARGUMENT,
-        split_file ? "give the same files as to compile, those of --eval too, with the same options for reading them"
-                   : "give the same files as to compile, without --eval, with the same options for reading them",
+        split_file
+            ? "pass the same files as to compile, including those of --eval, with the same options for reading them"
+            : "pass the same files as to compile, without --eval, with the same options for reading them",
         "these are not the rows that %s was made from: the digest of %s differs", a->request->model,
         !train ? "the rows to learn from" : "the held-out rows");
 }

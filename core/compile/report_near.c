@@ -128,7 +128,8 @@ kit_status report_near_by_model(void *user, const char *train, const char *const
     }
     a->reason = SESSION_REASON_NONE;
     if (status != KOLM_OK)
-        session_warn(a->session, "the rows near to mistakes are compared by their texts, as the model could not: %s",
+        session_warn(a->session,
+                     "rows near mistakes are compared by their texts, because the model cannot be used for it: %s",
                      why.text);
     *out_known = *out_known && status == KOLM_OK;
     for (size_t i = 0; i < count && *out_known; i++)

@@ -156,7 +156,7 @@ static kit_status check_words(const rescore_request *r, session_reason *out_reas
     if (!model_looks_like_model(r->eval.items[0]) || model_looks_like_model(r->model))
         return compile_data_check(&r->eval, "--eval", err);
     *out_reason = SESSION_REASON_USAGE;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "the compiled model comes first, the rows go with --eval",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "put the compiled model first, and pass the rows with --eval",
                     "%s and %s are the wrong way round", r->model, r->eval.items[0]);
 }
 

@@ -239,11 +239,11 @@ static kit_status read_result(compile *c, kolm_error_t *err) {
     bool embedded = false;
     if (c->request.embed_base && !(kit_json_get_bool(c->result, "base_embedded", &embedded) && embedded))
         return kit_fail(err, KOLM_E_DATA_LOSS, "leave out --embed-base, and report this to the author of the backend",
-                        "%s does not say that it put the base into the model", c->choice->backend->name);
+                        "%s did not report that it put the base into the model", c->choice->backend->name);
     const char *word = NULL;
     if (compile_is_weighted(c) && (!kit_json_get_string(kit_json_get(c->result, "report"), "class_weight", &word) ||
                                    strcmp(word, "balanced") != 0))
-        session_warn(c->session, "%s does not say that it weighed the labels; --class-weight may have had no effect",
+        session_warn(c->session, "%s did not report that it weighted the labels; --class-weight may have had no effect",
                      c->choice->backend->name);
     return KOLM_OK;
 }
@@ -260,7 +260,7 @@ static kit_status budget_left(const compile *c, uint64_t *out_left, kolm_error_t
     *out_left = budget->set && budget->value > spent ? budget->value - spent : 0;
     if (!budget->set || budget->value == 0 || *out_left > 0) return KOLM_OK;
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "raise --budget or " FLEET_BUDGET_VARIABLE ", and run it again",
-                    "the training cost %s, and nothing of the budget of %s is left for the answers",
+                    "the training cost %s, which leaves nothing of the budget of %s for the answers",
                     session_usd(cost, sizeof cost, spent), session_usd(all, sizeof all, budget->value));
 }
 
@@ -393,19 +393,17 @@ const char *compile_advice(const compile *c) {
     if (c->k.coverage == 0) return "a lower --abstain or --target-accuracy: the model withheld every answer";
     const bool few = c->data.train_rows / (c->data.labels > 0 ? c->data.labels : 1) < 40;
     if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed && c->base.path == NULL)
-        return few ? "--base DIR with a sentence encoder, which makes more of few rows (encoder.md of the "
-                     "documentation); more "
-                     "rows: below about 40 a label every doubling helps; and read the confusions: labels that are "
-                     "mixed up may "
-                     "be one label, or be filed inconsistently"
+        return few ? "--base DIR with a sentence encoder, which learns more from few rows (encoder.md of the "
+                     "documentation); more rows: below about 40 per label every doubling helps; and read the "
+                     "confusions: labels that are mixed up may be one label, or be filed inconsistently"
                    : "read the confusions: labels that are mixed up may be one label, or be filed inconsistently; "
                      "--base DIR "
                      "with a sentence encoder (encoder.md of the documentation); --target-accuracy lets the model "
                      "abstain "
                      "where it is unsure";
     if (c->k.accuracy < c->gates.accuracy_micro && c->data.closed && few)
-        return "more rows: below about 40 a label every doubling helps; and read the confusions: labels that are mixed "
-               "up may be one label, or be filed inconsistently";
+        return "more rows: below about 40 per label every doubling helps; and read the confusions: labels that are "
+               "mixed up may be one label, or be filed inconsistently";
     if (c->k.accuracy < c->gates.accuracy_micro)
         return "read the confusions: labels that are mixed up may be one label, or be filed inconsistently; "
                "--target-accuracy lets the model abstain where it is unsure";

@@ -365,7 +365,7 @@ static kit_status still_free(compile *c, kolm_error_t *err) {
     if (!there) return KOLM_OK;
     c->reason = SESSION_REASON_USAGE;
     return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass --force to replace it, or another --version or --out",
-                    "%s was written by another process meanwhile", c->out_path);
+                    "%s was written by another process in the meantime", c->out_path);
 }
 
 /* With the directory locked: the rest takes milliseconds, and is not interrupted. */

@@ -123,7 +123,7 @@ static void run_one(check *c, size_t i) {
     if (unsupported)
         check_skip(c, "declared as unsupported");
     else if (checks[i].need >= NEEDS_FILES && c->row->state != HOST_ROW_OK)
-        check_skip(c, "kolm would not take the files");
+        check_skip(c, "kolm would not accept the files");
     else if (checks[i].need >= NEEDS_LOADED && !c->loaded)
         check_skip(c, "it could not be loaded");
     else
@@ -132,7 +132,8 @@ static void run_one(check *c, size_t i) {
     if (expected && c->item->outcome == CHECK_FAIL) c->item->outcome = CHECK_EXPECTED_FAIL;
     if (expected && c->item->outcome == CHECK_PASS) {
         c->item->outcome = CHECK_UNEXPECTED_PASS;
-        kit_copy(c->item->reason, sizeof c->item->reason, "it passes now: take it off the list of expected failures");
+        kit_copy(c->item->reason, sizeof c->item->reason,
+                 "it passes now: remove it from the list of expected failures");
     }
 }
 
@@ -176,7 +177,7 @@ static kit_status open_registry(const char *plugin, host_registry **out_registry
     char directory[4096];
     if (!slash || !dot || dot < slash + 2 || strcmp(dot, HOST_SUFFIX) != 0 ||
         !kit_format(directory, sizeof directory, "%.*s", (int)(slash - plugin), plugin))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so next to NAME.json",
                         "%s does not look like a plugin", plugin);
     kit_buf stem = {0};
     kit_buf_add(&stem, slash + 1, (size_t)(dot - slash - 1));
@@ -211,8 +212,8 @@ kit_status check_backend(const check_options *options, check_report *out_report,
         status = kit_fail_context(err, "the directory of %s", options->plugin);
     }
     if (status == KOLM_OK && (c.row = registry->count == 1 ? &registry->rows[0] : NULL) == NULL)
-        status = kit_fail(err, KOLM_E_NOT_FOUND, "name the plugin, NAME.so beside NAME.json",
-                          "%s is not a file that kolm looks at", options->plugin);
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "name the plugin, NAME.so next to NAME.json",
+                          "%s is not a file that kolm examines", options->plugin);
     if (status == KOLM_OK && mkdtemp(work) == NULL)
         status = kit_fail(err, KOLM_E_UNAVAILABLE, "free some space in /tmp", "cannot create the job directory");
     if (status == KOLM_OK) {

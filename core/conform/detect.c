@@ -83,7 +83,7 @@ static const char *device_fault(const host_result *result, const host_manifest *
     }
     if (result->device_count == 0 && result->detect.state == KOLM_DETECT_AVAILABLE &&
         (m->offer.vram == PICK_VRAM_OWN || m->offer.vram == PICK_VRAM_SHARED))
-        return "it is available and has memory of its own by its manifest, and reports no device";
+        return "it is available, and has its own memory according to its manifest, but reports no device";
     return NULL;
 }
 

@@ -49,7 +49,7 @@ static const char *name_of_type(unsigned type) {
     case STT_TLS:
         return "thread-local";
     default:
-        return "of no known type";
+        return "of an unknown type";
     }
 }
 

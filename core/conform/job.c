@@ -235,7 +235,7 @@ static kit_status read_result(const char *dir, const kolm_train_result_t *said, 
          strncmp(toolchain, said->toolchain, strlen(said->toolchain)) != 0))
         status = kit_fail(
             err, KOLM_E_DATA_LOSS, "give the same in both",
-            "train: result.json names the toolchain \"%.100s\", and its result \"%.100s\": give the same in both",
+            "train: result.json names the toolchain \"%.100s\", and its result \"%.100s\": report the same in both",
             toolchain, said->toolchain);
     cJSON_Delete(json);
     return status;
@@ -254,7 +254,7 @@ static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *
     if (status == KOLM_OK) status = score_answers_read(&question, &answers, err);
     if (fd >= 0) close(fd);
     if (status == KOLM_OK && said != score_rows(answers))
-        check_fail(c, "infer: it says that it gave %llu answers, and gave %llu: count those that are written",
+        check_fail(c, "infer: it reports %llu answers, but gave %llu: count those that are written",
                    (unsigned long long)said, (unsigned long long)score_rows(answers));
     else if (status == KOLM_OK && score_correct(answers) * 10 < score_rows(answers) * 8)
         check_fail(c, "%llu of %llu answers are right, counting words gets all of them",
@@ -271,7 +271,7 @@ static kit_status judge(check *c, const char *dir, uint64_t said, kolm_error_t *
 /* train rejected this job, which is not a fault if the manifest does not offer it. */
 static void not_made(check *c, const host_result *result) {
     if (host_recipes_find(&c->row->manifest->makes, check_recipe(c)))
-        check_fail(c, "its manifest offers the recipe %s, and train does not do it: %s", check_recipe(c),
+        check_fail(c, "its manifest offers the recipe %s, but train does not support it: %s", check_recipe(c),
                    result->error.text);
     else
         check_skip(c, "it does not make closed-label models: %s", result->error.text);
@@ -356,7 +356,7 @@ void check_train_cancel(check *c) {
     else if (result.verdict == HOST_FAILED && result.error.code == KOLM_E_UNIMPLEMENTED)
         not_made(c, &result);
     else if (result.verdict == HOST_OK && c->progress_reports == 0)
-        check_fail(c, "%d rows were trained without one report of progress", LARGE);
+        check_fail(c, "%d rows were trained without any report of progress", LARGE);
     else if (result.verdict == HOST_OK)
         check_fail(c, "asked to stop at its first report of progress, it trained to the end");
     else if (result.verdict != HOST_CANCELLED)
@@ -496,7 +496,7 @@ static void judge_dialogue(check *c, const dialogue *d, const host_result *resul
         check_fail(c, "%s", result->error.text);
     else if (d->late)
         check_fail(
-            c, "infer: it kept an answer back until its input ended: flush whenever the next input is not there yet");
+            c, "infer: it withheld an answer until its input ended: flush whenever the next input has not arrived yet");
     else
         check_fail(c, "infer: it gave no answer to the one input that it got: answer each");
 }

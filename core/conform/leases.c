@@ -79,13 +79,14 @@ static bool end_one(check *c, lease_journal *journal, const lease_entry *e, char
         (void)poll(NULL, 0, PAUSE_MS);
     } while (kit_now_ms() < end);
     if (!is_gone(&result)) {
-        kit_format(out_why, capacity, "%s%s%s%s could not be reclaimed: %.300s; look for it at the provider", e->name,
+        kit_format(out_why, capacity,
+                   "%s%s%s%s could not be reclaimed: %.300s; check with the provider whether it exists", e->name,
                    e->handle[0] ? " (" : "", e->handle, e->handle[0] ? ")" : "", what_it_said(&result));
         return true;
     }
     if (!reclaim(c, journal, e, &result)) return false;
     if (!is_gone(&result))
-        kit_format(out_why, capacity, "%s was gone, and reclaim called again does not say so: %.300s", e->name,
+        kit_format(out_why, capacity, "%s was gone, but a second reclaim does not report that: %.300s", e->name,
                    what_it_said(&result));
     return check_called(c, lease_journal_gone(journal, e->name, UINT64_MAX, &err), &err);
 }
@@ -194,7 +195,7 @@ void check_lease_killed(check *c) {
         check_skip(c, "it rented nothing for a small job: %s",
                    result.verdict == HOST_OK ? "the job was done without" : result.error.text);
     else if (called && result.verdict == HOST_OK)
-        check_fail(c, "it recorded an intent and never the handle: record it as soon as it is known");
+        check_fail(c, "it recorded an intent, but never the handle: record it as soon as it is known");
     kit_copy(c->lease_fault, sizeof c->lease_fault, kept);
 }
 

@@ -39,7 +39,7 @@ kit_status check_settings_take(check *c, kolm_error_t *err) {
 
 void check_settings(check *c) {
     if (!c->row->manifest->declares_settings)
-        check_note(c, "its manifest declares no settings: kolm cannot tell a user of a mistyped one");
+        check_note(c, "its manifest declares no settings: kolm cannot warn a user of a mistyped one");
     else if (c->undeclared.length > 0)
         check_fail(c, "it asks for settings that its manifest does not declare, so they cannot be set: %s",
                    kit_buf_text(&c->undeclared));

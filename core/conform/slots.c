@@ -42,7 +42,7 @@ void check_cost_pure(check *c) {
     const host_audit audits[] = {{.repeats = 0}, {.repeats = 3}, {.bare = true}, {.later_bytes = 64}};
     host_result first, again;
     if (!(c->slots & HOST_SLOT_COST)) {
-        check_skip(c, "it has no cost: `kolm compute quote` cannot say anything about it");
+        check_skip(c, "it has no cost: `kolm compute quote` cannot quote it");
         return;
     }
     if (!cost(c, &args, NULL, &first)) return;
@@ -68,7 +68,7 @@ void check_cost_edges(check *c) {
         host_result result;
         if (!cost(c, &args, NULL, &result)) return;
         if (result.cost.duration_ms < last) {
-            check_fail(c, "%llu rows take less time than fewer rows do: a number ran over",
+            check_fail(c, "%llu rows take less time than fewer rows do: a number overflowed",
                        (unsigned long long)rows[i]);
             return;
         }
@@ -132,7 +132,7 @@ void check_own_test(check *c) {
     if (result.verdict != HOST_OK)
         check_fail(c, "%s", result.error.text);
     else if (!result.test.passed)
-        check_fail(c, "it says of itself: %s", result.test.summary);
+        check_fail(c, "it reports: %s", result.test.summary);
 }
 
 /* ---- status */
@@ -142,7 +142,7 @@ void check_status(check *c) {
     host_result result;
     kolm_error_t err = KIT_ERROR_INIT;
     if (!(c->slots & HOST_SLOT_STATUS)) {
-        check_note(c, "it has none: it keeps nothing elsewhere");
+        check_note(c, "it has no status: it keeps nothing elsewhere");
         return;
     }
     if (!may_call(c)) return;

@@ -263,7 +263,7 @@ static kit_status end_renting(kolm_session *session, fleet_registry *registry, c
                      "the journal of what was rented cannot be written, and the next start of kolm tries again: %s",
                      why.text);
     if (lease_list_open(&list) > 0) {
-        session_note(session, "[lease]", "what this call rented may not be gone: ending what is there");
+        session_note(session, "[lease]", "what this call rented may still exist: ending it");
         status = fleet_reap_run(session, registry, &options, &reap, err);
         if (status == KOLM_OK) fleet_reap_tell(session, &reap);
         for (size_t i = 0; i < reap.count; i++)
@@ -347,7 +347,7 @@ kit_status fleet_verdict(const host_result *result, const char *what, session_re
 
 void fleet_count_answers(kolm_session *session, const char *backend, const host_result *result, uint64_t read) {
     if (result->verdict != HOST_OK || result->infer.answers == read) return;
-    session_warn(session, "%s: infer: it says that it gave %llu answers, and gave %llu; report it to %s%s%s", backend,
+    session_warn(session, "%s: infer: it reports %llu answers, but gave %llu; report it to %s%s%s", backend,
                  (unsigned long long)result->infer.answers, (unsigned long long)read,
                  result->vendor[0] ? result->vendor : "its maker", result->homepage[0] ? ", " : "", result->homepage);
 }

@@ -112,10 +112,9 @@ kit_status fleet_call_status(kolm_session *session, fleet_registry *registry, co
         kit_copy(out_summary, capacity, result->status.summary);
     } else if (status == KOLM_OK) {
         *err = result->error;
-        status = result->verdict == HOST_UNIMPLEMENTED
-                     ? kit_fail(err, KOLM_E_UNIMPLEMENTED, "there is nothing to look after",
-                                "%s keeps nothing elsewhere", backend->name)
-                     : (result->error.code ? result->error.code : KOLM_E_UNKNOWN);
+        status = result->verdict == HOST_UNIMPLEMENTED ? kit_fail(err, KOLM_E_UNIMPLEMENTED, "there is nothing to list",
+                                                                  "%s keeps nothing elsewhere", backend->name)
+                                                       : (result->error.code ? result->error.code : KOLM_E_UNKNOWN);
     }
     free(result);
     return status;

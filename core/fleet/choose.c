@@ -85,7 +85,7 @@ static kit_status check_named(const pick_result *result, const pick_entry *entry
         bool refused = c->refused != NULL;
         *out_reason = refused ? SESSION_REASON_NOTHING : SESSION_REASON_BACKEND;
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "name another backend, or loosen the filter; kolm does not replace a backend that you named",
+                        "name another backend, or relax the filter; kolm does not replace a backend that you named",
                         "%s (named by %s) cannot do this: %s", c->name, where[by], entry->reasons[0].text);
     }
     if (!c->available) {
@@ -127,7 +127,7 @@ static bool answers_with(const fleet_backend *b, const fleet_choose_options *opt
 static kit_status check_format(const fleet_backend *named, const fleet_choose_options *options, kolm_error_t *err) {
     if (named->refused || answers_with(named, options) || !named->manifest->formats) return KOLM_OK;
     return kit_fail(
-        err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` says it",
+        err, KOLM_E_FAILED_PRECONDITION, "leave out --backend, or name one that can: `kolm compute info NAME` shows it",
         "%s (named by --backend) cannot do this: it answers with models of the format %s, and this one, made by %s, "
         "is of %s",
         named->name, named->manifest->formats, options->maker, options->format);
@@ -156,11 +156,11 @@ static void add_state(const fleet_backend *maker, const fleet_choose_options *op
                       kit_buf *out) {
     const pick_entry *entry = maker ? entry_of(result, maker->name) : NULL;
     if (!maker)
-        kit_buf_str(out, "is not here");
+        kit_buf_str(out, "is not installed");
     else if (maker->refused)
         kit_buf_fmt(out, "is refused (%s)", maker->refused);
     else if (elsewhere(maker, options))
-        kit_buf_str(out, "is not of this machine and answers only when it is named");
+        kit_buf_str(out, "does not run on this machine, and is used only if it is named");
     else if (entry && !entry->eligible)
         kit_buf_fmt(out, "cannot (%s)", entry->reasons[0].text);
     else
@@ -183,9 +183,9 @@ static kit_status nobody_answers(fleet_choice *choice, const fleet_choose_option
             "where kolm looks",
             options->maker, options->maker);
     else if (!maker->refused && elsewhere(maker, options))
-        kit_format(remedy, sizeof remedy, "if the questions may go there: --backend %s", options->maker);
+        kit_format(remedy, sizeof remedy, "if the inputs may be sent there: --backend %s", options->maker);
     else
-        kit_copy(remedy, sizeof remedy, *known ? known : "`kolm compute detect` says what each backend lacks");
+        kit_copy(remedy, sizeof remedy, *known ? known : "`kolm compute detect` shows what each backend lacks");
     kit_status status = kit_fail(err, KOLM_E_NOT_FOUND, remedy, "%s", kit_buf_text(&text));
     kit_buf_free(&text);
     return status;

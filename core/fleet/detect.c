@@ -281,7 +281,7 @@ static void recall_spare(kolm_session *session, fleet_registry *registry, fleet_
             !fleet_detection_recall(registry, &other, key))
             continue;
         while (b->row != spare)
-            take_spare(registry, b, "as it was when it was last looked at");
+            take_spare(registry, b, "as of its last detection");
         b->detection = other.detection;
         b->from_cache = other.from_cache;
         b->priced_live = other.priced_live;

@@ -34,8 +34,8 @@ static kit_status check_file(int fd, const char *path, off_t *out_size, kolm_err
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "remove it, and grant again what the backend may use",
                         "%s belongs to another user", path);
     if (fault == KIT_TRUST_MODE)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod 600 it",
-                        "others may change %s (mode %04o)", path, (unsigned)info.st_mode & 07777);
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "check its contents, then chmod 600 it",
+                        "others can change %s (mode %04o)", path, (unsigned)info.st_mode & 07777);
     *out_size = info.st_size;
     return KOLM_OK;
 }
@@ -227,7 +227,7 @@ static kit_status refuse(const host_backend *row, const host_ask *asks, size_t c
         if (is_in(granted, &asks[i])) continue;
         kit_buf_fmt(&list, "%s%s", list.length ? ", " : "", fleet_ask_text(&asks[i], one, sizeof one));
     }
-    kit_format(remedy, sizeof remedy, "`kolm backend grant %s`, if you want it to have that", row->name);
+    kit_format(remedy, sizeof remedy, "`kolm backend grant %s`, if you want to allow that", row->name);
     kit_status status = kit_buf_ok(&list, why);
     if (status != KOLM_OK) {
         kit_buf_free(&list);

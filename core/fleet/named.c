@@ -29,15 +29,14 @@ kit_status fleet_named_for_test(kolm_session *session, fleet_registry *registry,
     *out_reason = SESSION_REASON_BACKEND;
     if (airgap != SESSION_AIRGAP_OFF && backend->offer->airgap != PICK_AIRGAP_YES)
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or test a local backend",
-                        "%s needs a network, and --airgap allows none", name);
+                        "%s needs a network, but --airgap allows none", name);
     *out_reason = 0;
     KIT_TRY(fleet_registry_detect(session, registry, &detect, err));
     *out_reason = SESSION_REASON_BACKEND;
     if (fleet_backend_slot(backend, HOST_SLOT_TEST) == PICK_SLOT_MISSING) {
         if (fleet_backend_slot(backend, HOST_SLOT_TRAIN) == PICK_SLOT_PRESENT)
             return kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                            "compile a small model with it instead; its maker can give it a test", "%s has no test",
-                            name);
+                            "compile a small model with it instead; its author can add a test", "%s has no test", name);
         return kit_fail(err, KOLM_E_UNIMPLEMENTED,
                         "`kolm compute info` shows what is known about it; use another backend to compile",
                         "%s is detect only: it has no test, because training is not implemented yet in this version",

@@ -49,7 +49,7 @@ static kit_status check_plugins(policy_file *file, const cJSON *plugins, kolm_er
         if (strcmp(item->string, "signatures") == 0) {
             if (!kit_json_get_string(plugins, "signatures", &word) ||
                 (strcmp(word, "required") != 0 && strcmp(word, "optional") != 0))
-                return fault(file->path, "asks for \"signatures\" that are neither \"required\" nor \"optional\"", err);
+                return fault(file->path, "has a \"signatures\" that is neither \"required\" nor \"optional\"", err);
             file->required = strcmp(word, "required") == 0;
         } else if (strcmp(item->string, "except") == 0) {
             const cJSON *name;
@@ -196,7 +196,7 @@ kit_status fleet_plugin_sign(kolm_session *session, const char *plugin, char **o
     host_libs libs = {0};
     kit_buf statement = {0}, envelope = {0}, path = {0}, stem = {0};
     if (!host_plugin_name(base, name, sizeof name))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so beside NAME.json",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the plugin, NAME.so next to NAME.json",
                         "%s does not look like a plugin", plugin);
     kit_buf_fmt(&path, "%.*s.json", (int)(dot - plugin), plugin);
     kit_status status = kit_buf_ok(&path, err);
@@ -378,13 +378,13 @@ kit_status fleet_policy_admit(void *user, const host_backend *row, kolm_error_t 
                         "it is signed by %.16s..., a key that is not trusted at this date", found.signer->key.keyid);
     if (found.signer && !found.agrees)
         return kit_fail(why, KOLM_E_DATA_LOSS, remedy,
-                        "its signature by %.16s... is of other files: plugin or manifest were changed",
+                        "its signature by %.16s... is for other files: the plugin or the manifest was changed",
                         found.signer->key.keyid);
     if (!required || found.signer) return KOLM_OK;
     if (!found.there)
         return kit_fail(why, KOLM_E_PERMISSION_DENIED,
                         "get a signed one from its publisher, or sign it yourself: `kolm backend sign`",
-                        "it is not signed, and %s demands it", demanded);
+                        "it is not signed, and %s requires a signature", demanded);
     return kit_fail(why, KOLM_E_PERMISSION_DENIED, "`kolm backend trust KEY.pem` trusts the key of its publisher",
                     "it is signed by a key that is not trusted here, and %s requires a trusted one", demanded);
 }
@@ -468,7 +468,7 @@ kit_status fleet_policy_whole_keyid(fleet_policy *policy, const char *given, cha
         }
     if (matches == 1) return KOLM_OK;
     if (strlen(given) < KIT_SHA256_HEX - 1 && matches > 1)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more digits", "%zu keys begin with %s", matches, given);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use more digits", "%zu keys begin with %s", matches, given);
     kit_copy(out_keyid, KIT_SHA256_HEX, given);
     return KOLM_OK;
 }

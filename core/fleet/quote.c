@@ -23,7 +23,7 @@ static kit_status measure(kolm_session *session, const char *path, uint64_t *out
     kit_status status = KOLM_OK;
     if (fd < 0) return kit_fail_errno(err, errno, "cannot open %s", path);
     if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode)) {
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a JSONL, CSV or TSV file", "%s is not a file", path);
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a JSONL, CSV or TSV file", "%s is not a file", path);
         goto out;
     }
     chunk = malloc(CHUNK);
@@ -37,8 +37,8 @@ static kit_status measure(kolm_session *session, const char *path, uint64_t *out
         if (n < 0) status = kit_fail_errno(err, errno, "cannot read %s", path);
         if (n <= 0) break;
         if (memchr(chunk, '\0', (size_t)n)) {
-            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a JSONL, CSV or TSV file",
-                              "%s is not text: it holds binary bytes", path);
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a JSONL, CSV or TSV file",
+                              "%s is not text: it contains binary data", path);
             break;
         }
         *out_bytes += (uint64_t)n;
@@ -53,7 +53,7 @@ static kit_status measure(kolm_session *session, const char *path, uint64_t *out
     }
     *out_rows += !blank;
     if (status == KOLM_OK && *out_rows == 0)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file with rows, or --rows N", "%s is empty", path);
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass a file with rows, or --rows N", "%s is empty", path);
 out:
     free(chunk);
     close(fd);

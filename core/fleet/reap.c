@@ -47,10 +47,10 @@ static void name_of(const lease_entry *e, char *out, size_t capacity) {
 static void leave_damaged(fleet_reaped *r) {
     char remedy[400], name[200];
     name_of(&r->lease, name, sizeof name);
-    kit_format(remedy, sizeof remedy,
-               "check at %s whether something of kolm's runs there, end it, and then run "
-               "`kolm compute reap --forget %s`",
-               r->lease.backend, name);
+    kit_format(
+        remedy, sizeof remedy,
+        "check with %s whether anything of kolm is running there, end it, and then run `kolm compute reap --forget %s`",
+        r->lease.backend, name);
     leave(r, remedy, "a line of its journal is damaged: what it was is not known");
 }
 
@@ -143,7 +143,7 @@ static bool choose_one(fleet_registry *registry, const fleet_call *call, const s
     lease_journal *journal = NULL;
     if (r->lease.state == LEASE_DAMAGED) return true;
     if (!backend) {
-        leave_without_backend(r, "its backend is not installed any more");
+        leave_without_backend(r, "its backend is no longer installed");
         return true;
     }
     if (fleet_call_allows(backend, call, &why) != KOLM_OK) {
@@ -154,7 +154,7 @@ static bool choose_one(fleet_registry *registry, const fleet_call *call, const s
     if (status == KOLM_OK)
         add(a, r, backend, journal);
     else if (status == KOLM_E_UNAVAILABLE)
-        leave(r, "", "another kolm is at work on it");
+        leave(r, "", "another kolm is working on it");
     else if (status != KOLM_E_NOT_FOUND)
         leave(r, why.remedy, why.text);
     return status != KOLM_E_NOT_FOUND;
@@ -186,9 +186,9 @@ static bool take_gone(const lease_journal *journal, fleet_reaped *r) {
 /* If the provider cannot tell for that long, only the user can. */
 static void point_to_the_user(fleet_reaped *r, const lease_clocks *now) {
     if (r->fate != FLEET_REAP_UNKNOWN || r->remedy[0] || lease_age_ms(&r->lease, now) < UNKNOWN_MOST_MS) return;
-    if (!r->why[0]) kit_copy(r->why, sizeof r->why, "the provider does not say whether it is there");
+    if (!r->why[0]) kit_copy(r->why, sizeof r->why, "the provider does not report whether it exists");
     kit_format(r->remedy, sizeof r->remedy,
-               "check at %s whether it is there, end it, and then run `kolm compute reap --forget %s`",
+               "check with %s whether it exists, end it, and then run `kolm compute reap --forget %s`",
                r->lease.backend, r->lease.name);
 }
 
@@ -238,7 +238,7 @@ static kit_status work(kolm_session *session, fleet_registry *registry, const fl
     held h = {.at = calloc(list->count + 1, sizeof *h.at)};
     kit_status status = h.at ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK && out->count > 0 && o->airgap != SESSION_AIRGAP_OFF)
-        leave_all(out, "run `kolm compute reap --yes` where the network is allowed", "--airgap keeps its backend out");
+        leave_all(out, "run `kolm compute reap --yes` where the network is allowed", "--airgap excludes its backend");
     else if (status == KOLM_OK && out->count > 0) {
         if (!registry) status = fleet_registry_open(session, &own, err);
         if (status == KOLM_OK) status = ask_all(session, registry ? registry : own, o, home, out, &h, err);
@@ -246,7 +246,7 @@ static kit_status work(kolm_session *session, fleet_registry *registry, const fl
     /* Even on failure, settle what is gone and release the journals. */
     kolm_error_t why = KIT_ERROR_INIT;
     if (h.at && settle(home, &h, &why) != KOLM_OK)
-        session_warn(session, "what was rented is gone, and stays listed in %s until this can be done: %s%s%s",
+        session_warn(session, "what was rented is gone, but stays listed in %s until this is resolved: %s%s%s",
                      store_place_name(STORE_LEASES), why.text, why.remedy[0] ? "; " : "", why.remedy);
     free(h.at);
     fleet_registry_free(own);
@@ -330,7 +330,7 @@ kit_status fleet_reap_forget(kolm_session *session, const char *name, kolm_error
                           name);
     else if (found->owned)
         status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "wait for it, or end it",
-                          "the call that rented %s still runs", name);
+                          "the call that rented %s is still running", name);
     if (status == KOLM_OK) status = lease_journal_adopt(home, found->journal, &journal, err);
     if (status == KOLM_OK)
         status = found->state == LEASE_DAMAGED ? lease_journal_forget(journal, found->line, err)

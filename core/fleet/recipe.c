@@ -68,9 +68,7 @@ static kit_status unknown_recipe(const fleet_registry *registry, const char *rec
         add_makers(registry, names.at[i], &remedy);
         kit_buf_char(&remedy, ')');
     }
-    kit_buf_str(
-        &remedy,
-        "; another one comes with a backend that makes it: `kolm backend list` shows where they are looked for");
+    kit_buf_str(&remedy, "; other recipes come with backends: `kolm backend list` shows where kolm looks for them");
     kit_status status =
         near
             ? kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy),
@@ -183,11 +181,10 @@ static kit_status recognise(const host_recipes *makes, const char *directory, fl
         const char *missing = first_missing(r->base_files, r->base_file_count, directory);
         const char *hint = missing != NULL ? first_hint(r, directory) : NULL;
         if (hint != NULL)
-            return kit_fail(
-                err, KOLM_E_NOT_FOUND,
-                "download the model again, all its files together (`hf download NAME`); or name with --recipe what "
-                "is to be made of it",
-                "%s has %s, as bases for the %s recipe have, but no %s", directory, hint, r->name, missing);
+            return kit_fail(err, KOLM_E_NOT_FOUND,
+                            "download the model again, all its files together (`hf download NAME`); or choose with "
+                            "--recipe what to make of it",
+                            "%s has %s, as bases for the %s recipe have, but no %s", directory, hint, r->name, missing);
         if (missing != NULL) continue;
         kit_copy(out->recipe, sizeof out->recipe, r->name);
         kit_copy(out->by, sizeof out->by, r->base_files[0]);

@@ -29,7 +29,7 @@ static void report_to(const host_result *result, char out[256]) {
     if (result->vendor[0])
         kit_format(out, 256, "report it to %s%s%s", result->vendor, result->homepage[0] ? ", " : "", result->homepage);
     else
-        kit_copy(out, 256, "report it to its maker");
+        kit_copy(out, 256, "report it to its author");
 }
 
 static void on_log(const host_run *run, const cJSON *json) {
@@ -392,11 +392,11 @@ static void conclude_crash(host_run *run, const char *where) {
                run->backend->name);
     if (run->life.status == SIGALRM)
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy,
-                       "%s ended itself %s: by a timer that it set (alarm, setitimer), signal %d", run->backend->name,
-                       where, SIGALRM);
+                       "%s was ended %s by a timer that it set itself (alarm, setitimer), signal %d",
+                       run->backend->name, where, SIGALRM);
     else if (run->life.status == SIGXCPU && run->cpu_limit > 0)
         (void)kit_fail(&result->error, KOLM_E_RESOURCE_EXHAUSTED, remedy,
-                       "%s was ended %s: it used %llu seconds of processor time, which is all that %s may",
+                       "%s was ended %s: it used %llu seconds of processor time, which is the limit of %s",
                        run->backend->name, where, (unsigned long long)run->cpu_limit, run->slot);
     else
         (void)kit_fail(&result->error, KOLM_E_INTERNAL, remedy, "%s crashed %s: signal %d (%s)", run->backend->name,
@@ -422,8 +422,7 @@ static void conclude_silence(host_run *run) {
         /* None of this is the plugin's fault. */
         result->verdict = HOST_FAILED;
         result->own_fault = true;
-        (void)kit_fail_errno(&result->error, run->own_errno, "kolm could not talk with %s any longer",
-                             run->backend->name);
+        (void)kit_fail_errno(&result->error, run->own_errno, "kolm lost the connection to %s", run->backend->name);
         return;
     }
     if (run->life.stop == KIT_CHILD_DEADLINE) {
@@ -432,7 +431,7 @@ static void conclude_silence(host_run *run) {
         kit_format(remedy, sizeof remedy, "%s; if it always hangs, %s",
                    detect ? "`kolm compute detect --timeout SECONDS` gives it more time" : "try again with more time",
                    maker);
-        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, remedy, "%s did not answer within %lld ms %s",
+        (void)kit_fail(&result->error, KOLM_E_DEADLINE_EXCEEDED, remedy, "%s did not respond within %lld ms %s",
                        run->backend->name, (long long)run->timeout_ms, where);
     } else if (run->garbled) {
         result->verdict = HOST_NO_REPLY;
@@ -444,9 +443,8 @@ static void conclude_silence(host_run *run) {
     } else {
         result->verdict = HOST_NO_REPLY;
         result->exit_code = run->life.status;
-        (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker,
-                       "%s ended the process %s without an answer (exit code %d)", run->backend->name, where,
-                       result->exit_code);
+        (void)kit_fail(&result->error, KOLM_E_INTERNAL, maker, "%s exited %s without an answer (exit status %d)",
+                       run->backend->name, where, result->exit_code);
     }
     host_tail_quote(&run->tail, &result->error);
 }
@@ -486,7 +484,7 @@ static void hint_fence(host_run *run) {
         (!strstr(error->text, strerror(EACCES)) && !strstr(error->text, strerror(EROFS))))
         return;
     kit_format(hint, sizeof hint,
-               "%sif that file is to be used, let it through with backends.%s." HOST_FENCE_KEY " in config.json",
+               "%sto let the backend use that file, set backends.%s." HOST_FENCE_KEY " in config.json",
                used > 0 ? "; " : "", run->backend->name);
     if (used + strlen(hint) < sizeof error->remedy) kit_copy(error->remedy + used, sizeof error->remedy - used, hint);
 }
@@ -498,7 +496,7 @@ static void hint_who_stopped(const host_run *run) {
     kit_buf text = {0};
     if (error->code != KOLM_E_CANCELLED || run->life.stop != KIT_CHILD_GOES_ON) return;
     if ((options->cancel && *options->cancel) || (options->cancel_too && *options->cancel_too)) return;
-    kit_buf_fmt(&text, "%s; not by kolm: it was sent SIGTERM, or cancels by itself", error->text);
+    kit_buf_fmt(&text, "%s; not by kolm: it was sent SIGTERM, or cancelled itself", error->text);
     if (kit_buf_ok(&text, NULL) == KOLM_OK) kit_copy(error->text, sizeof error->text, kit_buf_text(&text));
     kit_buf_free(&text);
 }

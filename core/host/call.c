@@ -42,8 +42,8 @@ static bool may_call(const host_registry *registry, const host_backend *backend,
     bool own = options->private_only && backend->manifest->offer.airgap == PICK_AIRGAP_DEPENDS;
     if (options->airgap_strict && !forced && !own && backend->manifest->offer.airgap != PICK_AIRGAP_YES) {
         result->verdict = HOST_NOT_LOADED;
-        (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave --airgap out, or choose a local backend",
-                       "%s needs a network, and the airgap allows none: it is not loaded", backend->name);
+        (void)kit_fail(error, KOLM_E_PERMISSION_DENIED, "leave out --airgap, or choose a local backend",
+                       "%s needs a network, but the airgap allows none: it is not loaded", backend->name);
         return false;
     }
     if (!registry->program) {
@@ -130,7 +130,7 @@ static cJSON *cost_args(const host_backend *backend, const void *question) {
 
 static kit_status check_job(const char *job_dir, kolm_error_t *err) {
     if (job_dir[0] == '/' && kit_utf8_valid(job_dir, strlen(job_dir)) == strlen(job_dir)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it another path",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use another path",
                     "the job directory %s is not an absolute path in UTF-8", job_dir);
 }
 

@@ -14,7 +14,7 @@ static kit_status load(const char *path, const lazy_table **out, kolm_error_t *e
         return kit_fail(
             err, KOLM_E_FAILED_PRECONDITION,
             "install kolm again, with the libraries that it needs; if memory is short, close other programs",
-            "cannot load a part of kolm: %s", dlerror());
+            "cannot load part of kolm: %s", dlerror());
     const lazy_table *table = dlsym(library, LAZY_SYMBOL);
     if (table == NULL || strcmp(table->version, KOLM_VERSION) != 0 || table->size != sizeof *table)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "start kolm again; if that does not help, install it again",
@@ -31,7 +31,7 @@ kit_status lazy_get(const lazy_table **out, kolm_error_t *err) {
     kit_status status = host_own_file("lazy", "kolm-lazy" HOST_SUFFIX, &path, err);
     if (status == KOLM_E_NOT_FOUND && err != NULL) {
         err->code = KOLM_E_FAILED_PRECONDITION;
-        kit_copy(err->remedy, sizeof err->remedy, "install kolm again: this file is a part of it");
+        kit_copy(err->remedy, sizeof err->remedy, "install kolm again: this file is part of it");
     }
     if (status == KOLM_E_NOT_FOUND) status = KOLM_E_FAILED_PRECONDITION;
     if (status == KOLM_OK) status = load(path, out, err);

@@ -18,7 +18,7 @@ static int by_text(const void *a, const void *b) {
 static kit_status add_name(const char *directory, const char *name, host_libs *out, kolm_error_t *err) {
     if (out->count == LIBS_MAX)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "keep only the libraries that the plugin loads there",
-                        "%s holds more than %d files", directory, LIBS_MAX);
+                        "%s contains more than %d files", directory, LIBS_MAX);
     char **grown = realloc(out->names, (out->count + 1) * sizeof *grown);
     if (!grown) return kit_no_memory(err);
     out->names = grown;

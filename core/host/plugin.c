@@ -157,7 +157,7 @@ static bool same_state(const host_file_identity *a, const host_file_identity *b)
 }
 
 static kit_status replaced(const host_backend *row, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while kolm looked at it",
+    return kit_fail(err, KOLM_E_ABORTED, "run the command again", "%s was replaced while kolm examined it",
                     row->plugin_path);
 }
 
@@ -202,8 +202,8 @@ static kit_status read_plugin(const host_backend *row, bool hold, kolm_error_t *
     for (int i = 0; i < TRIES && !settled; i++)
         KIT_TRY(read_once(row, row->bytes, hold, &settled, err));
     if (settled) return KOLM_OK;
-    return kit_fail(err, KOLM_E_ABORTED, "run the command again when it is written", "%s changes while kolm reads it",
-                    row->plugin_path);
+    return kit_fail(err, KOLM_E_ABORTED, "run the command again when it is written",
+                    "%s is changing while kolm reads it", row->plugin_path);
 }
 
 static void *read_for_call(void *user) {
@@ -265,7 +265,7 @@ static kit_status file_is_whole(const host_backend *row, kolm_error_t *err) {
     if (kit_file_is_written(plugin->file))
         return kit_fail(err, KOLM_E_ABORTED,
                         "end the program that has it open, or put a new file in its place (install, mv)",
-                        "%s is open for writing, and is loaded from where it lies", row->plugin_path);
+                        "%s is open for writing, and must be loaded in place", row->plugin_path);
     if (same_state(&now, &plugin->identity)) return KOLM_OK;
     KIT_TRY(read_all(plugin->file, row->plugin_path, &none, sha256, &ignored, err));
     if (strcmp(sha256, plugin->sha256) == 0) return KOLM_OK; /* its links or permissions changed */

@@ -237,7 +237,7 @@ kit_status host_recipe_check(const host_recipe *recipe, const char *backend, con
         host_setting_type_text(option, &want);
         kit_buf_escaped(&got, item->valuestring, strnlen(item->valuestring, 64));
         kit_buf_fmt(&remedy, "give %s", kit_buf_text(&want));
-        if (option->default_text) kit_buf_fmt(&remedy, "; left out it is %s", option->default_text);
+        if (option->default_text) kit_buf_fmt(&remedy, "; the default is %s", option->default_text);
         kit_buf_fmt(&remedy, " (`kolm compute info %s` has all options)", backend);
         kit_status status =
             kit_fail(err, KOLM_E_INVALID_ARGUMENT, kit_buf_text(&remedy), "--set %s=%s: expected %s (%s)", item->string,

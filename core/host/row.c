@@ -19,10 +19,10 @@ const char *host_rule_text(host_rule rule) {
         [HOST_RULE_DIRECTORY] = "no other user can change the directory",
         [HOST_RULE_FILES] = "plugin and manifest exist, and no other user can change them",
         [HOST_RULE_MANIFEST] = "the manifest is valid",
-        [HOST_RULE_SIGNATURE] = "signed, where the policy demands it",
+        [HOST_RULE_SIGNATURE] = "signed, if the policy requires it",
         [HOST_RULE_ORDER] = "the first of its name",
         [HOST_RULE_SETTINGS] = "its section of config.json has only what the manifest declares",
-        [HOST_RULE_LOADS] = "it loads (checked only if another version is beside it)",
+        [HOST_RULE_LOADS] = "it loads (checked only if another version is next to it)",
     };
     return rule < HOST_RULES ? texts[rule] : NULL;
 }

@@ -70,7 +70,7 @@ static void take_config(const host_scan_options *options, host_backend *row, kol
 }
 
 static void stands_before(const host_backend *first, host_backend *row) {
-    (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the one that is not wanted",
+    (void)kit_fail(&row->why, KOLM_E_ALREADY_EXISTS, "remove the unwanted one",
                    "%s takes precedence: a file without a version is used first, then the newest version", first->stem);
 }
 
@@ -206,7 +206,7 @@ static kit_status add_rows(host_registry *registry, host_directory *dir, const h
         status = add_batch(registry, dir, names->at + i, count, err);
     }
     if (status == KOLM_OK && (full || names->cut))
-        status = note(registry, err, "holds more files than kolm examines", dir->path, "");
+        status = note(registry, err, "contains more files than kolm examines", dir->path, "");
     return status;
 }
 

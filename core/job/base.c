@@ -82,7 +82,8 @@ kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) 
     }
     struct stat info;
     if (stat(asked, &info) == 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give the directory that holds config.json and model.safetensors",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "pass the directory that contains config.json and model.safetensors",
                         "the base model %s is a file, and a base is a directory", asked);
     kit_buf model_dir = {0};
     if (is_hub_name(asked)) {
@@ -96,8 +97,8 @@ kit_status job_base_find(const char *asked, char **out_path, kolm_error_t *err) 
         status = snapshot_of(model_dir.data, out_path, err);
     else if (status == KOLM_OK)
         status = kit_fail(err, KOLM_E_NOT_FOUND,
-                          "give a directory with config.json and model.safetensors, or fetch the model into the local "
-                          "cache first (`hf download NAME`); kolm fetches nothing by itself",
+                          "pass a directory with config.json and model.safetensors, or download the model into the "
+                          "local cache first (`hf download NAME`); kolm downloads nothing by itself",
                           "there is no base model %s: no such directory%s%s", asked,
                           model_dir.length > 0 ? ", and nothing at " : "", kit_buf_text(&model_dir));
     kit_buf_free(&model_dir);
@@ -174,7 +175,7 @@ static kit_status add_file(listing *l, int dir, const char *below, const char *n
     }
     if (!is_of_model(name) || !mark_of(dir, name, &mark)) return KOLM_OK;
     if (l->count == FILES_MAX)
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a directory that holds one model",
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "pass a directory with a single model",
                         "the base model has more than %d files", FILES_MAX);
     file *grown = realloc(l->at, (l->count + 1) * sizeof *grown);
     if (grown == NULL) return kit_no_memory(err);
@@ -279,14 +280,14 @@ static kit_status list_files(const char *path, listing *out, kolm_error_t *err) 
         weights = weights || out->at[i].weights;
     }
     if (status == KOLM_OK && (!config || !weights) && out->adapter)
-        status =
-            kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                     "give --base the model that it was made for (adapter_config.json names it), or a directory "
-                     "written by `kolm export --merge`",
-                     "%s holds an adapter and no base model: it has no %s", path, config ? "weights" : "config.json");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                          "pass with --base the model that it was trained on (adapter_config.json names it), or a "
+                          "directory written by `kolm export --merge`",
+                          "%s contains an adapter and no base model: it has no %s", path,
+                          config ? "weights" : "config.json");
     else if (status == KOLM_OK && (!config || !weights))
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                          "give --base a directory in Hugging Face layout: config.json, tokenizer.json, "
+                          "pass with --base a directory in Hugging Face layout: config.json, tokenizer.json, "
                           "model.safetensors or its parts",
                           "%s is not a base model: it has no %s", path, config ? "weights" : "config.json");
     return status;

@@ -10,7 +10,7 @@ static kit_status nothing_held_out(const work *w) {
     const job_summary *s = w->summary;
     if (w->options->eval_count > 0)
         return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
-                        "give other rows: an input that was trained on measures memory, not skill",
+                        "use other rows: an input that was trained on measures memory, not skill",
                         "every row of %s has an input that is also in %s", w->eval_name, w->data_name);
     if (s->untested_labels > 0)
         return kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,

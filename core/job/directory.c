@@ -99,7 +99,7 @@ static kit_status take_lock(const char *root, job_directory *d, kolm_error_t *er
         uint8_t random[8];
         char name[18];
         if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-            return kit_fail_errno(err, errno, "cannot draw a job id");
+            return kit_fail_errno(err, errno, "cannot generate a job id");
         kit_hex(random, sizeof random, d->id);
         kit_format(name, sizeof name, ".%s", d->id);
         free(d->lock_path);

@@ -88,8 +88,7 @@ static kit_status not_text(job_reader *reader, kolm_error_t *err) {
                         "%s is UTF-16 text, not UTF-8", reader->options.path);
     /* The first header of a tar archive holds no line end; what is in the archive may. */
     if (n >= 262 && memcmp(s + 257, "ustar", 5) == 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "give the file that is in it: tar -xOf FILE | kolm ... with - as the file",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use the file in it: tar -xOf FILE | kolm ... with - as the file",
                         "%s is a tar archive, not text", reader->options.path);
     const char *cr = memchr(s, '\r', n);
     if (cr != NULL && memchr(s, '"', (size_t)(cr - reader->line)) == NULL)
@@ -97,7 +96,7 @@ static kit_status not_text(job_reader *reader, kolm_error_t *err) {
                         ROWS_FIX("convert them: tr '\\r' '\\n' < FILE > rows.csv"), NULL,
                         "expected lines that end in LF or CR LF, found CR alone");
     if (memchr(s, '\0', n) != NULL || kit_utf8_valid(reader->line, n) != n)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give JSON lines, CSV or TSV as UTF-8 text",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use JSON lines, CSV or TSV as UTF-8 text",
                         "%s is not UTF-8 text: it begins with other bytes", reader->options.path);
     return KOLM_OK;
 }
@@ -128,7 +127,7 @@ static kit_status look_at_start(job_reader *reader, kolm_error_t *err) {
         KIT_TRY(status);
         if (reader->line == NULL)
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                            "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s is empty",
+                            "use a file with rows such as {\"input\": \"...\", \"output\": \"...\"}", "%s is empty",
                             reader->options.path);
         blanks = strspn(reader->line, " \t");
     } while (blanks == reader->line_length);
@@ -227,10 +226,10 @@ kit_status job_reader_next(job_reader *reader, job_row *out_row, bool *out_found
                                                     : rows_next_table(reader, &line, out_found, err);
     if (status != KOLM_OK || !*out_found) return status;
     if (is_blank(&reader->input))
-        return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("give the row an input"), NULL,
+        return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("add an input to the row"), NULL,
                         "expected an input with text, found a blank one");
     if (!reader->options.inputs_only && is_blank(&reader->output))
-        return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("give the row an output"), NULL,
+        return rows_bad(reader, err, line, 1, ROWS_FIX_OR_SKIP("add an output to the row"), NULL,
                         "expected an output with text, found a blank one");
     return give_row(reader, line, out_row, err);
 }

@@ -336,7 +336,7 @@ static kit_status take_answer(job_reader *reader, kolm_error_t *err) {
     r->pending = false;
     if (r->pending_weightless && !reader->options.inputs_only)
         return rows_bad(reader, err, rows_line(reader), 1,
-                        ROWS_SKIP("leave the row out (--skip-bad does), or give the message a weight"), NULL,
+                        ROWS_SKIP("leave the row out (--skip-bad does), or set a weight for the message"), NULL,
                         "expected a last message to learn, found one of the weight 0");
     kit_buf_add(&reader->output, kit_buf_text(&r->text), r->text.length);
     if (r->calls.length == 0) return KOLM_OK;

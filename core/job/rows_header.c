@@ -228,10 +228,10 @@ static kit_status no_column(job_reader *reader, unsigned long long line, const c
     else
         add_names(&text, &reader->table->record, columns);
     if (numbered)
-        kit_format(remedy, sizeof remedy, "give the column's number with %s: the first one is 1", option);
+        kit_format(remedy, sizeof remedy, "pass the column's number with %s: the first one is 1", option);
     else
         kit_format(remedy, sizeof remedy,
-                   "name the column with %s; is the first line a row, pass --no-header; or give JSON lines with "
+                   "name the column with %s; if the first line is a row, pass --no-header; or use JSON lines with "
                    "{\"input\": ..., \"output\": ...}",
                    option);
     kit_status status = rows_bad(reader, err, line, 1, ROWS_FIX(remedy), NULL, kit_buf_text(&text));
@@ -410,7 +410,7 @@ kit_status table_header(job_reader *reader, kolm_error_t *err) {
     KIT_TRY(find_separator(reader, err));
     KIT_TRY(table_record(reader, &line, &found, err));
     if (!found)
-        return rows_bad(reader, err, rows_line(reader) + 1, 1, ROWS_FIX("add the header and rows behind it"), NULL,
+        return rows_bad(reader, err, rows_line(reader) + 1, 1, ROWS_FIX("add the header and rows after it"), NULL,
                         "expected a header after the line with the separator, found the end of the file");
     if (reader->options.no_header)
         KIT_TRY(number_columns(reader, line, &columns, err));

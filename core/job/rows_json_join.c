@@ -24,7 +24,7 @@ kit_status json_join_open(job_reader *reader, kolm_error_t *err) {
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name two different ones with --input-col and --output-col",
                             "%s: the input and the output are both '%s'", reader->options.path, name);
         if (length == 0 || r->join_count == JSON_JOIN_MAX)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give names with a comma between two of them",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "separate the names with commas",
                             "%s: '%s' names no list of 2 to %d keys", reader->options.path, names, JSON_JOIN_MAX);
         for (size_t i = 0; i < r->join_count; i++)
             if (strcmp(r->join[i].name, name) == 0)

@@ -9,9 +9,8 @@
     ROWS_FIX("write a quote in a text as two quotes, not with a backslash: sed 's/\\\\\"/\"\"/g' FILE > rows.csv "     \
              "does that")
 #define SWALLOWED_REMEDY                                                                                               \
-    ROWS_SKIP("remove the quote, or double it and quote the field; --skip-bad leaves this row out; a text that does "  \
-              "hold such "                                                                                             \
-              "lines can be given as JSON lines")
+    ROWS_SKIP("remove the quote, or double it and quote the field; --skip-bad leaves this row out; write texts that "  \
+              "do contain such lines as JSON lines")
 
 /* ---- Walking */
 

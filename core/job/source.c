@@ -41,7 +41,7 @@ typedef struct magic {
     "convert it: python3 -c 'import sys, pandas; pandas." call                                                         \
     "(sys.argv[1]).to_json(sys.stdout, orient=\"records\", "                                                           \
     "lines=True)' FILE > rows.jsonl"
-#define FROM_A_SHEET "save the sheet as CSV (UTF-8) and give that"
+#define FROM_A_SHEET "save the sheet as CSV (UTF-8) and use that"
 
 static const magic refused[] = {
     {MAGIC("BZh"), "bzip2 data", "unpack it on the way: bzip2 -dc FILE | kolm ... with - as the file"},
@@ -49,17 +49,17 @@ static const magic refused[] = {
            "7zXZ\0"),
      "xz data", "unpack it on the way: xz -dc FILE | kolm ... with - as the file"},
     {MAGIC("\x04\x22\x4D\x18"), "lz4 data", "unpack it on the way: lz4 -dc FILE | kolm ... with - as the file"},
-    {MAGIC("7z\xBC\xAF\x27\x1C"), "a 7z archive", "unpack it (7z x FILE) and give the file that is in it"},
+    {MAGIC("7z\xBC\xAF\x27\x1C"), "a 7z archive", "unpack it (7z x FILE) and use the file in it"},
     {MAGIC("PK\3\4"), "a zip archive", "unpack it on the way: unzip -p FILE | kolm ... with - as the file"},
-    {MAGIC("PK\5\6"), "an empty zip archive", "give a file with rows"},
+    {MAGIC("PK\5\6"), "an empty zip archive", "use a file with rows"},
     {MAGIC("\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"), "an Excel workbook or another Office file", FROM_A_SHEET},
     {MAGIC("PAR1"), "a Parquet file", PANDAS("read_parquet")},
     {MAGIC("ARROW1"), "an Arrow file", PANDAS("read_feather")},
     {MAGIC("Obj\1"), "an Avro file", "convert it to JSON lines: avro-tools tojson FILE > rows.jsonl"},
     {MAGIC("SQLite format 3"), "an SQLite database",
      "export the rows: sqlite3 -csv -header FILE 'SELECT ...' > rows.csv"},
-    {MAGIC("\0"), "binary (it begins with a NUL)", "give JSON lines, CSV or TSV as UTF-8 text"},
-    {MAGIC("%PDF-"), "a PDF document", "give a file with rows: JSON lines, CSV or TSV"},
+    {MAGIC("\0"), "binary (it begins with a NUL)", "use JSON lines, CSV or TSV as UTF-8 text"},
+    {MAGIC("%PDF-"), "a PDF document", "use a file with rows: JSON lines, CSV or TSV"},
 };
 
 /* True for a zip from a spreadsheet program, by the names in it. */
@@ -121,7 +121,7 @@ static kit_status refill(job_bytes *bytes, kolm_error_t *err) {
 
 static kit_status cut_off(const char *format, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_DATA_LOSS, "copy or pack the file again: it is not known how much is missing",
-                    "the %s data are cut off", format);
+                    "the %s data are truncated", format);
 }
 
 static kit_status damaged(const char *format, const char *why, kolm_error_t *err) {

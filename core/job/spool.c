@@ -212,8 +212,8 @@ static kit_status read_source(work *w, part which, size_t number, job_source *so
     job_reader_close(reader);
     if (status == KOLM_OK && source->rows == 0)
         status = kit_fail(w->err, KOLM_E_INVALID_ARGUMENT,
-                          "give a file with rows such as {\"input\": \"...\", \"output\": \"...\"}",
-                          "%s holds no good row", source->path);
+                          "use a file with rows such as {\"input\": \"...\", \"output\": \"...\"}",
+                          "%s contains no valid row", source->path);
     return status;
 }
 

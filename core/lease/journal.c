@@ -289,7 +289,7 @@ kit_status lease_journal_adopt(const store_home *home, const char *id, lease_jou
     if (journal->fd < 0) status = kit_fail_errno(err, errno, "cannot open the journal %s", journal->path);
     if (status == KOLM_OK) status = kit_lock_try(journal->fd, journal->path, err);
     if (status == KOLM_OK && !kit_lock_is_linked(journal->fd))
-        status = kit_fail(err, KOLM_E_NOT_FOUND, "", "%s was settled just now", journal->path);
+        status = kit_fail(err, KOLM_E_NOT_FOUND, "", "%s has just been settled", journal->path);
     if (status == KOLM_OK && !journal->read_only) status = cut_tail(journal, err);
     if (status == KOLM_OK)
         *out_journal = journal;

@@ -54,7 +54,7 @@ typedef struct wanted {
 } wanted;
 
 static kit_status wanted_begin(const cJSON *base, wanted *w, kolm_error_t *err) {
-    static const char remedy[] = "get the artifact again";
+    static const char remedy[] = "download the artifact again";
     const cJSON *files = kit_json_get(base, "files");
     char digest[KIT_SHA256_HEX];
     *w = (wanted){0};
@@ -88,7 +88,7 @@ static kit_status open_asked(const char *asked, const wanted *w, const lookup *l
     kit_status status = open_at(asked, path, l, out_base, err);
     free(path);
     if (status != KOLM_OK || is_wanted(w, out_base)) return status;
-    static const char remedy[] = "give the base that the artifact was trained on";
+    static const char remedy[] = "use the base that the artifact was trained on";
     if (w->lines.length == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
                         "%s is not the base model of this artifact: its digest is %.16s..., not %.16s...", asked,
@@ -145,10 +145,10 @@ static bool try_cache(wanted *w, const lookup *l, job_base *out_base) {
 
 static kit_status not_there(const wanted *w, kolm_error_t *err) {
     if (w->seen.length > 0)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "put its files back as they were, or say with --base DIR where they are",
+        return kit_fail(err, KOLM_E_NOT_FOUND, "restore its files, or pass their directory with --base DIR",
                         "the base model of this artifact, %s (sha256 %.16s...), was not found on this machine: %s",
                         w->name, w->digest, kit_buf_text(&w->seen));
-    return kit_fail(err, KOLM_E_NOT_FOUND, "say where it is with --base DIR",
+    return kit_fail(err, KOLM_E_NOT_FOUND, "pass its directory with --base DIR",
                     "the base model of this artifact, %s (sha256 %.16s...), was not found on this machine", w->name,
                     w->digest);
 }
@@ -218,13 +218,13 @@ static kit_status add_option(cJSON *options, const char *item, kolm_error_t *err
                         "write it as --set rank=16; `kolm compute info NAME` lists the names",
                         "--set '%s' is not NAME=VALUE", item);
     if (kit_utf8_valid(equals, strlen(equals)) != strlen(equals))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "the value of --set %.*s is not UTF-8 text",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use UTF-8 text", "the value of --set %.*s is not UTF-8 text",
                         (int)length, item);
     char name[72];
     kit_format(name, sizeof name, "%.*s", (int)length, item);
     if (kit_json_get(options, name) != NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave one of them out",
-                        "--set %s is given twice, and only one can count", name);
+                        "--set %s is given twice, but can be used only once", name);
     if (!kit_json_put_string(options, name, equals + 1)) return kit_no_memory(err);
     return KOLM_OK;
 }

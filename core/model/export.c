@@ -26,7 +26,7 @@ static kit_status check_target(const char *to, kolm_error_t *err) {
     if (lstat(to, &info) != 0) return errno == ENOENT ? KOLM_OK : kit_fail_errno(err, errno, "cannot access %s", to);
     /* rmdir removes only an empty directory. */
     if (S_ISDIR(info.st_mode) && rmdir(to) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_ALREADY_EXISTS, "give --to a directory that does not exist yet",
+    return kit_fail(err, KOLM_E_ALREADY_EXISTS, "pass with --to a directory that does not exist yet",
                     "%s already exists, and is not empty", to);
 }
 
@@ -38,7 +38,7 @@ static kit_status make_beside(const char *to, char **out_path, kolm_error_t *err
     kit_buf_fmt(&path, "%.*s.tmp-XXXXXX", (int)length, to);
     kit_status status = kit_buf_ok(&path, err);
     if (status == KOLM_OK && mkdtemp(path.data) == NULL)
-        status = kit_fail_errno(err, errno, "cannot create a directory beside %s", to);
+        status = kit_fail_errno(err, errno, "cannot create a directory next to %s", to);
     if (status == KOLM_OK && chmod(path.data, 0755) != 0)
         status = kit_fail_errno(err, errno, "cannot prepare %s", path.data);
     if (status == KOLM_OK) *out_path = kit_buf_take(&path);
@@ -241,7 +241,8 @@ static kit_status kind_of(const model_handle *model, const export_request *r, ex
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                         "use it with `kolm run`; models that were made with --base, a language model or a sentence "
                         "encoder, can be exported",
-                        "%s holds no model that PEFT, transformers or sentence-transformers could read", model->path);
+                        "%s contains no model that PEFT, transformers or sentence-transformers could read",
+                        model->path);
     *out = EXPORT_ENCODER;
     if (!r->merge) return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave out --merge",

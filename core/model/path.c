@@ -70,7 +70,7 @@ static kit_status name_directory(const char *path, kolm_error_t *err) {
     while (length > 1 && path[length - 1] == '/')
         length--;
     if (ends_with(path, length, ".failed"))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "read report.txt in it; it says what to try",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "read report.txt in it, which says what to try",
                         "%s is the report of a model that did not ship, not a compiled model", path);
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         char *inside = NULL;
@@ -79,10 +79,10 @@ static kit_status name_directory(const char *path, kolm_error_t *err) {
         free(inside);
         if (found)
             return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                            "give a file that ends in .kolm; `kolm compile --base DIR` makes one from such a directory",
+                            "use a file that ends in .kolm; `kolm compile --base DIR` makes one from such a directory",
                             "%s is a directory with a model for transformers, not a compiled model", path);
     }
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file that ends in .kolm",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a file that ends in .kolm",
                     "%s is a directory, not a compiled model", path);
 }
 
@@ -95,25 +95,25 @@ kit_status model_check_model_path(const char *path, kolm_error_t *err) {
         bool meant = !whole.failed && model_looks_like_model(whole.data);
         kit_buf_free(&whole);
         if (meant)
-            return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole name, with .kolm at its end",
+            return kit_fail(err, KOLM_E_NOT_FOUND, "use the full name, with .kolm at the end",
                             "there is no %s, but there is %s.kolm", path, path);
         return KOLM_OK; /* opening it reports the error */
     }
     if (ends_with(path, length, RECEIPT_SIDECAR_SUFFIX) && !model_looks_like_model(path))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "give the .kolm file beside it; its receipts are found by its name",
-                        "%s holds the receipts of a model, not the model", path);
+                        "use the .kolm file next to it; its receipts are found by its name",
+                        "%s contains the receipts of a model, not the model", path);
     if (model_looks_like_rows(path))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "give the .kolm file first; rows go to `kolm run M.kolm --input FILE` or "
-                        "`kolm score M.kolm --eval FILE`",
-                        "%s looks like rows of data, not like a compiled model", path);
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT,
+            "put the .kolm file first; rows go to `kolm run M.kolm --input FILE` or `kolm score M.kolm --eval FILE`",
+            "%s looks like rows of data, not like a compiled model", path);
     return KOLM_OK;
 }
 
 kit_status model_check_rows_path(const char *path, const char *option, kolm_error_t *err) {
     if (strcmp(path, "-") == 0 || !model_looks_like_model(path)) return KOLM_OK;
     if (!ends_with(path, strlen(path), ".kolm")) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file of rows: JSON lines, CSV or TSV",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a file of rows: JSON lines, CSV or TSV",
                     "%s %s is a compiled model, not rows", option, path);
 }

@@ -84,12 +84,11 @@ static kit_status await_answer(void *user, kolm_error_t *err) {
         if (poll(&from, 1, LOOK_MS) > 0) return KOLM_OK;
         if (s->answers >= s->asked) since = kit_now_ms();
         if (kit_now_ms() - since > s->patience_ms)
-            return kit_fail(
-                err, KOLM_E_DEADLINE_EXCEEDED,
-                "a greater --answer-timeout gives it more time; a backend that keeps its answers back until its "
-                "questions end should flush them: report that to its author",
-                "%s did not answer question %llu within %llu s", s->backend, (unsigned long long)s->answers + 1,
-                (unsigned long long)(s->patience_ms / 1000));
+            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
+                            "a greater --answer-timeout gives it more time; a backend that withholds its answers until "
+                            "its questions end should flush them: report that to its author",
+                            "%s did not answer question %llu within %llu s", s->backend,
+                            (unsigned long long)s->answers + 1, (unsigned long long)(s->patience_ms / 1000));
     }
     return KOLM_OK;
 }

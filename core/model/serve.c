@@ -287,7 +287,7 @@ static void write_backend(server *s) {
     if (n > 0)
         cut_front(&s->pending, (size_t)n);
     else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EPIPE) /* EPIPE: it has ended, and reports why */
-        give_up_here(s, errno, "put the questions to the backend");
+        give_up_here(s, errno, "send the questions to the backend");
 }
 
 static bool idle(const server *s, uint64_t idle_seconds) {
@@ -362,9 +362,9 @@ static void end_late(server *s) {
     if (s->verdict != KOLM_OK) return;
     if (s->first == NULL || s->first->number != next)
         give_up(s, kit_fail(&s->verdict_error, KOLM_E_DEADLINE_EXCEEDED,
-                            "report it to the author of the backend: answers are flushed whenever the next question is "
-                            "not there yet",
-                            "%s kept its answers back for %llu s, until its questions ended", name, seconds));
+                            "report it to the author of the backend: answers must be flushed whenever the next "
+                            "question has not arrived yet",
+                            "%s withheld its answers for %llu s, until its questions ended", name, seconds));
     else
         give_up(s, kit_fail(&s->verdict_error, KOLM_E_DEADLINE_EXCEEDED,
                             "ask again; --answer-timeout SECONDS of kolm run --serve gives it more time, 0 any",

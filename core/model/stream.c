@@ -52,11 +52,11 @@ static kit_status plain_question(run_stream *s, const char *where, const char *l
     size_t valid = kit_utf8_valid(line, length);
     const char *nul = memchr(line, '\0', length);
     if (nul != NULL && (size_t)(nul - line) < valid)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give text: is it UTF-16, or a file of another kind?",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use text: is it UTF-16, or a file of another kind?",
                         "%s %llu, column %zu: expected text, found a NUL byte", where, number,
                         (size_t)(nul - line) + 1);
     if (valid != length)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "%s %llu, column %zu: expected UTF-8 text",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use UTF-8 text", "%s %llu, column %zu: expected UTF-8 text",
                         where, number, valid + 1);
     kit_format(id, sizeof id, "%llu", number);
     job_row row = job_row_of_text(line, length);
@@ -74,7 +74,7 @@ static kit_status send_questions(run_stream *s, kit_buf *out, bool *out_gone) {
     int reason = errno;
     kit_buf_clear(out);
     if (!*out_gone || reason == EPIPE || reason == ECONNRESET) return KOLM_OK;
-    return kit_fail_errno(&s->feed_error, reason, "cannot put the questions to the backend");
+    return kit_fail_errno(&s->feed_error, reason, "cannot send the questions to the backend");
 }
 
 /* Lines before a bad one are still answered, and the bad one is reported. */
@@ -124,7 +124,7 @@ static kit_status one_question(run_stream *s, const char *line, size_t length, u
         return kit_fail(
             err, KOLM_E_FAILED_PRECONDITION,
             "for rows {\"input\": ...}, one a line, pass --jsonl; texts that are JSON themselves go into such rows",
-            "%s, line 1 is JSON, and lines are answered as they stand", s->from);
+            "%s, line 1 is JSON, and lines are answered as they are", s->from);
     kit_format(where, sizeof where, "%s, line", s->from);
     return plain_question(s, where, line, length, number, out, err);
 }
@@ -154,7 +154,7 @@ static kit_status feed_line(run_stream *s, kit_lines *lines, kit_buf *out, bool 
             kit_copy(err->remedy, sizeof err->remedy,
                      status == KOLM_E_OUT_OF_RANGE
                          ? "a question is one line; make it shorter, or one JSON line with --jsonl"
-                         : "look where the questions come from; --input names a file");
+                         : "check the source of the questions; --input reads a file");
         kit_fail_context(err, "%s", s->from);
     }
     return leave_out(s, status, err);

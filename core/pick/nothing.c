@@ -20,7 +20,7 @@ static kit_status nobody_passes(const pick_result *result, kolm_error_t *err) {
     if (result->count == 0)
         return kit_fail(err, KOLM_E_NOT_FOUND, "install one, or name its directory in KOLM_BACKEND_PATH",
                         "no backend was found");
-    return kit_fail(err, KOLM_E_NOT_FOUND, "loosen the filters; `kolm compute list` shows every backend",
+    return kit_fail(err, KOLM_E_NOT_FOUND, "relax the filters; `kolm compute list` shows every backend",
                     "no backend passes the filters%s", text);
 }
 
@@ -30,7 +30,7 @@ kit_status pick_nothing(const pick_result *result, kolm_error_t *err) {
     char state[64];
     pick_state_text(best, state, sizeof state);
     const char *remedy =
-        best->remedy && *best->remedy ? best->remedy : "`kolm compute detect` says what each backend lacks";
+        best->remedy && *best->remedy ? best->remedy : "`kolm compute detect` shows what each backend lacks";
     return kit_fail(err, KOLM_E_NOT_FOUND, remedy, "no backend that passes is available; the best match is %s (%s): %s",
                     best->name, state, best->reason && *best->reason ? best->reason : "no further details");
 }

@@ -232,7 +232,7 @@ kit_status pick_record(const pick_result *result, const pick_constraints *constr
 /* ---- Reading */
 
 static kit_status lacks(kolm_error_t *err, const char *what, const char *key) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a file that `kolm compute pick --json` printed",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass a file that `kolm compute pick --json` printed",
                     "the pick record is not usable: %s lacks a valid '%s'", what, key);
 }
 
@@ -392,9 +392,10 @@ kit_status pick_question_read(const cJSON *record, pick_question **out_question,
     }
     const char *version = NULL;
     if (kit_json_get_string(record, "picker_version", &version) && strcmp(version, PICK_VERSION) != 0)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "replay it with a kolm of the version that made it",
-                        "the record is of picker %.16s, and this is picker %s: the same question has other answers",
-                        version, PICK_VERSION);
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT, "replay it with the version of kolm that made it",
+            "the record is of picker %.16s, and this is picker %s: the same question may have another answer", version,
+            PICK_VERSION);
     const cJSON *list = kit_json_get(record, "candidates");
     if (!cJSON_IsArray(list)) return lacks(err, "the record", "candidates");
     size_t count = (size_t)cJSON_GetArraySize(list);

@@ -39,13 +39,13 @@ static void memory_text(const pick_candidate *c, const pick_constraints *constra
     char have[32], need[32];
     pick_gb_text(constraints->min_vram_bytes, need);
     if (c->offer.vram == PICK_VRAM_NONE) {
-        kit_format(out, capacity, "no accelerator memory, %s GB asked for", need);
+        kit_format(out, capacity, "no accelerator memory, %s GB requested", need);
         return;
     }
     uint64_t bytes = c->offer.vram == PICK_VRAM_CAP ? c->offer.vram_cap_bytes : c->memory_bytes;
     pick_gb_text(bytes, have);
     if (bytes == 0)
-        kit_format(out, capacity, "no memory detected, %s GB asked for", need);
+        kit_format(out, capacity, "no memory detected, %s GB requested", need);
     else
         kit_format(out, capacity, "%s GB < %s GB", have, need);
 }

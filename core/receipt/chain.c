@@ -225,7 +225,7 @@ static kit_status open_locked(receipt_chain *chain, const char *path, kolm_error
     if (fstat(chain->fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access it");
     if ((uint64_t)info.st_size != chain->size) {
         if (ftruncate(chain->fd, (off_t)chain->size) != 0)
-            return kit_fail_errno(err, errno, "cannot cut off its torn last line");
+            return kit_fail_errno(err, errno, "cannot truncate its incomplete last line");
     }
     if (!found) {
         KIT_TRY(sync_directory(path, err));

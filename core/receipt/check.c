@@ -97,7 +97,7 @@ static kit_status judge_envelope(check *c, const receipt_envelope *envelope) {
     }
     if (envelope->payload.length != c->q->manifest_length ||
         memcmp(kit_buf_text(&envelope->payload), c->q->manifest, c->q->manifest_length) != 0) {
-        say(c, RECEIPT_TAMPERED, FETCH, "the manifest is not the one that was signed");
+        say(c, RECEIPT_TAMPERED, FETCH, "the manifest was changed after it was signed");
         return KOLM_OK;
     }
     KIT_TRY(receipt_envelope_signed_by(envelope, &c->signer, &signs, c->err));
@@ -205,7 +205,7 @@ static void judge_transport(check *c) {
         say(c, RECEIPT_MALFORMED, REMEDY, "empty lines were put among its receipts, after they were signed");
     else if (length > 0 && text[length - 1] == '}')
         say(c, RECEIPT_MALFORMED, REMEDY,
-            "its receipts lack the end of the last line: they were cut off, or changed by an editor");
+            "its receipts lack the end of the last line: they were truncated, or changed by an editor");
 }
 
 static kit_status take_lines(check *c) {
@@ -213,7 +213,7 @@ static kit_status take_lines(check *c) {
     judge_transport(c);
     if (c->judged) return KOLM_OK;
     if (c->q->sidecar_length == 0 || c->q->sidecar[c->q->sidecar_length - 1] != '\n') {
-        say(c, RECEIPT_MALFORMED, FETCH, "its receipts are cut off");
+        say(c, RECEIPT_MALFORMED, FETCH, "its receipts are truncated");
         return KOLM_OK;
     }
     for (size_t at = 0; at < c->q->sidecar_length && !c->judged; number++) {
@@ -224,7 +224,7 @@ static kit_status take_lines(check *c) {
         at += n + 1;
     }
     if (!c->judged && c->r->receipts < 2)
-        say(c, RECEIPT_CHAIN_BROKEN, FETCH, "one of the two lines that its signer wrote beside it is missing");
+        say(c, RECEIPT_CHAIN_BROKEN, FETCH, "one of the two lines that its signer wrote next to it is missing");
     return KOLM_OK;
 }
 
@@ -271,7 +271,7 @@ static kit_status check_local_chain(check *c) {
     c->r->in_local_chain = found;
     if (same_log && !found)
         say(c, RECEIPT_CHAIN_BROKEN,
-            "compare with the head that a compile printed; put the log back from a backup, with the file .heads beside "
+            "compare with the head that a compile printed; restore the log from a backup, with the file .heads next to "
             "it",
             "%s", why);
     return KOLM_OK;
@@ -290,13 +290,13 @@ static bool was_retired(check *c, const receipt_trusted *item) {
     (void)receipt_time_text(item->retired_at, date);
     if (c->r->receipts == 0)
         say(c, RECEIPT_EXPIRED, "put the .intoto.jsonl that was made with it next to it",
-            "key %.16s was replaced on %s, and no receipts beside it show that it signed before that", c->signer.keyid,
+            "key %.16s was replaced on %s, and no receipts next to it show that it signed before that", c->signer.keyid,
             date);
     else if (receipt_signed_after_retirement(item, &c->r->place))
         say(c, RECEIPT_EXPIRED, REMEDY, "key %.16s was replaced on %s, and signed this after that", c->signer.keyid,
             date);
     else if (!c->r->in_local_chain)
-        say(c, RECEIPT_EXPIRED, "put the log of that time back from a backup, or ask its maker to sign it again",
+        say(c, RECEIPT_EXPIRED, "restore the log of that time from a backup, or ask its maker to sign it again",
             "key %.16s was replaced on %s, and its receipts are not in the log in which that was written",
             c->signer.keyid, date);
     else
@@ -309,7 +309,7 @@ static void judge_key(check *c) {
     const receipt_trusted *item = receipt_keyring_find(c->q->ring, c->signer.keyid);
     if (item == NULL || !item->trusted) {
         say(c, RECEIPT_UNKNOWN_KEY,
-            "ask its maker for the fingerprint by another way, compare, then: kolm keys trust FILE",
+            "ask its maker for the fingerprint over another channel, compare, then: kolm keys trust FILE",
             "the bytes are those that key %s signed, but that key is not trusted here", c->signer.keyid);
         return;
     }

@@ -63,9 +63,10 @@ kit_status receipt_heads_read(const char *chain_path, receipt_heads *out_heads, 
         status = kit_json_parse(kit_buf_text(&text), text.length, &note, err);
         if (status == KOLM_OK) status = take_heads(note, out_heads, &good, err);
         if (status == KOLM_E_INVALID_ARGUMENT || (status == KOLM_OK && !good))
-            status = kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                              "put it back from a backup; without it, nothing shows whether the log beside it was cut",
-                              "%s is not in the format that kolm writes", path);
+            status =
+                kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                         "restore it from a backup; without it, nothing shows whether the log next to it was truncated",
+                         "%s is not in the format that kolm writes", path);
     }
     if (status != KOLM_OK) receipt_heads_free(out_heads);
     cJSON_Delete(note);
@@ -138,7 +139,7 @@ const char *receipt_heads_cut(const receipt_heads *heads, const receipt_head *he
     if (head == NULL)
         kit_format(text, capacity, "was emptied: it had %llu lines", (unsigned long long)last->seq + 1);
     else if (head->seq < last->seq)
-        kit_format(text, capacity, "was cut: it has %llu lines and had %llu", (unsigned long long)head->seq + 1,
+        kit_format(text, capacity, "was truncated: it has %llu lines and had %llu", (unsigned long long)head->seq + 1,
                    (unsigned long long)last->seq + 1);
     else if (strcmp(head->sha256, last->sha256) != 0)
         kit_format(text, capacity, "was changed: line %llu differs from what was written",

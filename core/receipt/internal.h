@@ -12,7 +12,7 @@
 #define RECEIPT_PKCS8_BYTES 192 /* a private key in PEM takes 119 plus the NUL */
 
 #define RECEIPT_FIRST_PREV "0000000000000000000000000000000000000000000000000000000000000000"
-#define RECEIPT_BROKEN_REMEDY "put it back from a backup, or move it away: the next compile then begins a new log"
+#define RECEIPT_BROKEN_REMEDY "restore it from a backup, or move it away: the next compile then begins a new log"
 
 #define RECEIPT_SIGNING "signing.pem"
 #define RECEIPT_SIGNING_PUBLIC "signing.pub.pem"

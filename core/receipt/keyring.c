@@ -277,8 +277,8 @@ static kit_status write_note(const char *keys_dir, const char *inner, const char
                              kolm_error_t *err) {
     kit_buf text = {0};
     kit_status status = good ? kit_json_canonical(note, &text, err)
-                             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give dates from 1970 to 9999",
-                                        "a date is out of range, or memory is out");
+                             : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use dates from 1970 to 9999",
+                                        "a date is out of range, or there is not enough memory");
     if (status == KOLM_OK) {
         kit_buf_char(&text, '\n');
         status = kit_buf_ok(&text, err);
@@ -351,13 +351,13 @@ static kit_status entry_of(const char *keys_dir, const receipt_public *public_ke
 static kit_status check_label(const char *label, kolm_error_t *err) {
     if (strlen(label) < sizeof((receipt_trusted *)NULL)->label && kit_utf8_valid(label, strlen(label)) == strlen(label))
         return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a label of at most 127 bytes of UTF-8",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a label of at most 127 bytes of UTF-8",
                     "the label cannot be used");
 }
 
 static kit_status check_trust(const char *label, int64_t valid_from, int64_t valid_to, kolm_error_t *err) {
     if (valid_to >= valid_from) return check_label(label, err);
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "give a later end", "the key would expire before it is valid");
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "use a later end", "the key would expire before it is valid");
 }
 
 kit_status receipt_keys_trust(const char *keys_dir, const receipt_public *public_key, const char *label,
@@ -420,9 +420,9 @@ static kit_status whole_keyid(const receipt_keyring *ring, const char *given, ch
     }
     if (matches == 1) return KOLM_OK;
     if (matches == 0)
-        return kit_fail(err, KOLM_E_NOT_FOUND, "give the whole id of a key that was never trusted here",
+        return kit_fail(err, KOLM_E_NOT_FOUND, "use the full id for a key that was never trusted here",
                         "no key of the keyring begins with %s", given);
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more digits", "%zu keys begin with %s", matches, given);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use more digits", "%zu keys begin with %s", matches, given);
 }
 
 kit_status receipt_keys_revoke(const char *keys_dir, const char *keyid, const char *reason, int64_t now,

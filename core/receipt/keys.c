@@ -104,7 +104,7 @@ kit_status receipt_check_owner(int fd, const char *shown, kit_trust policy, kolm
     }
     if (fault == KIT_TRUST_MODE) {
         kit_format(remedy, sizeof remedy, "chmod %s %s", policy == KIT_TRUST_SECRET ? "600" : "go-w", shown);
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s may be %s by others (mode %04o)", shown,
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy, "%s can be %s by others (mode %04o)", shown,
                         policy == KIT_TRUST_SECRET ? "read or changed" : "changed", (unsigned)(info.st_mode & 07777));
     }
     return KOLM_OK;
@@ -122,7 +122,7 @@ kit_status receipt_check_directory(const char *path, kolm_error_t *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), reason = errno;
     /* A dangling link is not a missing directory: revoked keys would be trusted again. */
     if (fd < 0 && reason == ENOENT && lstat(path, &info) == 0)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "restore its target, or remove the link",
                         "%s is a dangling symbolic link", path);
     if (fd < 0) return kit_fail_errno(err, reason, "cannot open %s", path);
     kit_status status = receipt_check_owner(fd, path, KIT_TRUST_OWN, err);
@@ -255,7 +255,7 @@ kit_status receipt_public_parse(const char *pem, size_t length, receipt_public *
     if (read_pem(PUBLIC_HEAD, PUBLIC_FOOT, SPKI, sizeof SPKI, pem, length, bytes, sizeof bytes))
         return receipt_public_make(bytes, out_public, err);
     if (length >= 27 && memmem(pem, length, "PRIVATE KEY", 11) != NULL) {
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give only the public half: openssl pkey -in FILE -pubout",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use only the public half: openssl pkey -in FILE -pubout",
                         "this is a private key");
     }
     if (length >= 26 && memcmp(pem, PUBLIC_HEAD, 26) == 0) {
@@ -372,9 +372,9 @@ kit_status receipt_key_load(const char *keys_dir, receipt_key **out_key, kolm_er
     if (status == KOLM_OK) status = read_up_to(fd, path, text, sizeof text, &length, err);
     if (status == KOLM_OK &&
         !read_pem(PRIVATE_HEAD, PRIVATE_FOOT, PKCS8, sizeof PKCS8, text, length, seed, sizeof seed)) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS,
-                          "put the right file back from a backup, or move it away to begin with a new key",
-                          "%s is not an Ed25519 private key in PKCS#8 PEM", path);
+        status =
+            kit_fail(err, KOLM_E_DATA_LOSS, "restore the file from a backup, or move it away to begin with a new key",
+                     "%s is not an Ed25519 private key in PKCS#8 PEM", path);
     }
     if (status == KOLM_OK) status = receipt_key_from_seed(seed, out_key, err);
     sodium_memzero(text, sizeof text);

@@ -251,7 +251,8 @@ static void put_data(report_gathering *g, const cJSON *data) {
         {"kept_contradictions", "Contradicting rows kept", NULL},
         {"grouped_rows", "Rows that are nearly the same as another", "each group was kept on one side of the split"},
         {"groups", "Groups of such rows", NULL},
-        {"templates", "Groups too large for one side", "as of a template: only closer questions are kept together"},
+        {"templates", "Groups too large for one side",
+         "such as those of a template: only closer questions are kept together"},
         {"leaked", "Held-out rows dropped", "their question is also trained on"},
         {"nearly_leaked", "Held-out rows dropped as nearly trained on", NULL},
         {"untested_labels", "Labels that no held-out row has", "learned, never tested"},
@@ -408,9 +409,9 @@ static void put_origin(report_gathering *g, const cJSON *receipt) {
     put_string(g, &g->origin, receipt, "finished_at", "Finished", NULL);
     if (kit_json_get_bool(airgap, "requested", &requested) && kit_json_get_bool(airgap, "enforced", &enforced))
         gather_item(g, &g->origin, "Airgap",
-                    !requested ? "not asked for"
+                    !requested ? "not requested"
                     : enforced ? "enforced by the kernel"
-                               : "asked for, not enforced",
+                               : "requested, not enforced",
                     NULL);
     if (kit_json_get_bool(fence, "enforced", &enforced))
         gather_item(g, &g->origin, "Fence around the backend", enforced ? "enforced by the kernel" : "not enforced",
@@ -444,7 +445,7 @@ static void put_verdict(report_gathering *g, const report_judgement *j, kolm_err
     g->facts.verdict = gather_text(g, j->judged ? receipt_verdict_name(r->verdict) : "could not be checked");
     g->facts.tone = trusted ? REPORT_GOOD : doubt ? REPORT_DOUBT : REPORT_BAD;
     if (trusted) return;
-    const char *text = gather_format(g, "%s%s%s. What follows is what the file says of itself.", r->text,
+    const char *text = gather_format(g, "%s%s%s. What follows is what the file says about itself.", r->text,
                                      r->remedy[0] != '\0' ? "; what to do: " : "", r->remedy);
     if (report_gather_notice(g, g->facts.tone, "This artifact is not verified.", text, err) != KOLM_OK)
         g->failed = true;

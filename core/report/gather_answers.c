@@ -127,32 +127,30 @@ static kit_status compare(report_gathering *g, const report_answers *asked, cons
     const char *sha256 = score_predictions_sha256(a);
     g->facts.answers_known = true;
     if (asked->scored_sha256 != NULL && strcmp(asked->scored_sha256, sha256) == 0) {
-        g->facts.answers_how =
-            "The model was asked the held-out questions again. Its answers are, byte for byte, those that were scored: "
-            "their digest is the one that the manifest has.";
+        g->facts.answers_how = "The model was run on the held-out questions again. Its answers are, byte for byte, "
+                               "those that were scored: their digest is the one in the manifest.";
         return KOLM_OK;
     }
     const bool counts = s->rows == score_rows(a) && s->answered == score_answered(a) && s->correct == score_correct(a);
     if (asked->kept != NULL && counts) {
-        g->facts.answers_how = "The answers are those that the directory keeps; the split was made again, and they "
-                               "count up to the same figures.";
+        g->facts.answers_how = "The answers are those that the directory keeps; the split was made again, and they add "
+                               "up to the same figures.";
         return KOLM_OK;
     }
     if (asked->kept != NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give the same files and options as to compile",
-                        "the answers of %s do not count up to its report with these rows", asked->kept);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass the same files and options as to compile",
+                        "with these rows the answers of %s do not match its report", asked->kept);
     g->facts.answers_how =
         counts
-            ? "The model was asked the held-out questions again. Its answers count up to the same figures, but their "
+            ? "The model was run on the held-out questions again. Its answers add up to the same figures, but their "
               "bytes differ from those that were scored: another machine or version may round confidences differently."
-            : "The model was asked the held-out questions again, and answered differently from when it was scored.";
+            : "The model was run on the held-out questions again, and answered differently than when it was scored.";
     if (counts) return KOLM_OK;
-    const char *text = gather_format(
-        g,
-        "Asked again, the model got %llu of %llu answers right; the manifest says %llu of %llu. The tables "
-        "of single answers below are of the new ones.",
-        (unsigned long long)score_correct(a), (unsigned long long)score_answered(a), (unsigned long long)s->correct,
-        (unsigned long long)s->answered);
+    const char *text = gather_format(g,
+                                     "Run again, the model got %llu of %llu answers right; the manifest says %llu of "
+                                     "%llu. The tables of single answers below are of the new ones.",
+                                     (unsigned long long)score_correct(a), (unsigned long long)score_answered(a),
+                                     (unsigned long long)s->correct, (unsigned long long)s->answered);
     return report_gather_notice(g, REPORT_DOUBT, "The answers differ from those that were scored.", text, err);
 }
 

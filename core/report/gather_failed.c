@@ -59,7 +59,7 @@ static void put_why(report_gathering *g, const cJSON *report, const char *advice
     if (report_gather_notice(g, REPORT_BAD, "This model was not shipped.", kit_buf_text(&why), err) != KOLM_OK ||
         report_gather_notice(
             g, REPORT_DOUBT, "Nothing here is signed.",
-            "A directory of a missed gate has no signature and no receipt: this page is what its files say.",
+            "A model that missed its gate has no signature and no receipt: this page shows what its files say.",
             err) != KOLM_OK)
         g->failed = true;
     kit_buf_free(&why);
@@ -261,7 +261,7 @@ kit_status report_gather_failed(report_gathering *g, const char *directory, kolm
     if (status != KOLM_OK && status != KOLM_E_RESOURCE_EXHAUSTED) {
         char what[256];
         kit_copy(what, sizeof what, err->text);
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "give the directory as kolm compile left it",
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "use the directory as kolm compile left it",
                           "%s/report.json is not a report: %s", directory, what);
     }
     if (status == KOLM_OK) {

@@ -31,7 +31,7 @@ typedef struct keeping {
 static kit_status not_these(const keeping *k, kolm_error_t *err) {
     return kit_fail(
         err, KOLM_E_INVALID_ARGUMENT,
-        "give the same files and options as to compile: --eval, --seed, --contradictions, and those for reading rows",
+        "pass the same files and options as to compile: --eval, --seed, --contradictions, and those for reading rows",
         "these are not the rows that %s was measured on", k->directory);
 }
 

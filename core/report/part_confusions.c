@@ -117,9 +117,8 @@ static void put_matrix(const report_facts *f, const matrix *m, kit_buf *out) {
     if (m->others) {
         html_raw(out, "<p class=\"quiet\">The ");
         html_count(out, m->count);
-        html_raw(out, " labels that are in most mistakes; the others are one row and one column. What is right among "
-                      "the others, and "
-                      "what they are taken for among themselves, is in their corner.</p>\n");
+        html_raw(out, " labels that are in most mistakes; the others are one row and one column. Correct answers among "
+                      "the others, and confusions between them, are in their corner.</p>\n");
     }
 }
 
@@ -171,7 +170,7 @@ void part_confusions(const report_facts *f, kit_buf *out) {
         qsort(sorted, count, sizeof *sorted, by_rows);
         choose(f, all, place, m);
         fill(f, place, m);
-        if (count == 0) html_raw(out, "<p>No label was taken for another.</p>\n");
+        if (count == 0) html_raw(out, "<p>No label was mistaken for another.</p>\n");
         if (count > 0) html_raw(out, "<p class=\"quiet\">A row is what is true, a column what was answered.</p>\n");
         if (f->confusions_how != NULL) {
             html_raw(out, "<p class=\"quiet\">");

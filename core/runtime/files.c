@@ -50,7 +50,7 @@ static kit_status add(list *l, char *path, const struct stat *st, kolm_error_t *
     if (strchr(path, '\n') != NULL || l->count >= ENTRIES_MOST)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                           "remove the runtime with `kolm compute setup NAME --remove`, and create it again",
-                          "%s holds names that no environment has", l->top);
+                          "%s contains unexpected names", l->top);
     if (status == KOLM_OK && (l->count & (l->count - 1)) == 0) { /* 0 and every power of two: the room is doubled */
         entry *grown = realloc(l->at, (l->count > 0 ? 2 * l->count : 64) * sizeof *grown);
         if (grown == NULL)
@@ -100,7 +100,7 @@ static kit_status walk(list *l, const char *below, int depth, kolm_error_t *err)
         }
         status = add(l, taken, &st, err);
         if (status == KOLM_OK && directory && depth == 0)
-            status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s is nested too deep", path.data);
+            status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "", "%s is nested too deeply", path.data);
         if (status == KOLM_OK && directory) status = walk(l, l->at[l->count - 1].path, depth - 1, err);
     }
     if (dir) closedir(dir);
@@ -240,8 +240,9 @@ static kit_status differs(const list *l, const char *path, const char *how, kolm
     kit_format(remedy, sizeof remedy,
                "if you did that, or to be sure: `kolm compute setup %s` creates the runtime again",
                slash ? slash + 1 : l->top);
-    kit_status status = kit_fail(err, KOLM_E_DATA_LOSS, remedy, "the Python runtime %s is not as it was set up: %s %s",
-                                 l->top, kit_buf_text(&shown), how);
+    kit_status status =
+        kit_fail(err, KOLM_E_DATA_LOSS, remedy, "the Python runtime %s has changed since it was set up: %s %s", l->top,
+                 kit_buf_text(&shown), how);
     kit_buf_free(&shown);
     return status;
 }

@@ -100,7 +100,7 @@ kit_status runtime_lock_read(const char *trainer, const host_backend *row, runti
     KIT_TRY(kit_sha256_bytes(text, out_lock->text.length, out_lock->sha256, err));
     KIT_TRY(read_lines(out_lock, err));
     if (out_lock->pins == 0 && !out_lock->unavailable[0])
-        return kit_fail(err, KOLM_E_DATA_LOSS, "install the backend again", "%s names no package", out_lock->path);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "install the backend again", "%s lists no package", out_lock->path);
     return KOLM_OK;
 }
 

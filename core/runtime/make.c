@@ -74,18 +74,18 @@ static kit_status pip_failed_missing(setup *s, const char *package, kolm_error_t
         return kit_fail(err, KOLM_E_NOT_FOUND, remedy, "%s has no wheel of %s for Python %s", s->wheels, package,
                         s->version);
     return kit_fail(err, KOLM_E_NOT_FOUND, "try another Python with --python PATH",
-                    "there is no file of %s for Python %s on this machine", package, s->version);
+                    "%s has no file for Python %s on this machine", package, s->version);
 }
 
 static kit_status pip_failed_verify(setup *s, const char *package, kolm_error_t *err) {
     char remedy[512];
     s->reason = SESSION_REASON_VERIFY;
-    kit_format(remedy, sizeof remedy, "%s; if it stays so, do not use it: it is not what %s was made for",
-               s->wheels ? "download the file again" : "run it again, for a download that was cut short looks the same",
+    kit_format(remedy, sizeof remedy, "%s; if the error persists, do not use it: it does not match %s",
+               s->wheels ? "download the file again"
+                         : "run the same command again, because the download may be incomplete",
                s->lock.path);
     return kit_fail(err, KOLM_E_DATA_LOSS, remedy,
-                    "the file of %s is not the one that was pinned: its SHA-256 differs, so nothing was installed",
-                    package);
+                    "the file of %s does not match the lock: its SHA-256 differs, so nothing was installed", package);
 }
 
 static kit_status pip_failed(setup *s, const char *said, kolm_error_t *err) {
@@ -100,7 +100,7 @@ static kit_status pip_failed(setup *s, const char *said, kolm_error_t *err) {
     case RUNTIME_PIP_NETWORK:
         name_host(s, end.about, hosts, sizeof hosts);
         return kit_fail(err, KOLM_E_UNAVAILABLE, remedy,
-                        "the packages could not be downloaded: the network, or %s, does not answer", hosts);
+                        "the packages could not be downloaded: the network, or %s, does not respond", hosts);
     case RUNTIME_PIP_MISSING:
         return pip_failed_missing(s, end.about, err);
     case RUNTIME_PIP_DISK_FULL:
@@ -138,10 +138,10 @@ static kit_status reach_indexes(setup *s, kolm_error_t *err) {
     kit_status status = runtime_child(&run, &answer, &said, err);
     if (status == KOLM_OK && kit_json_get_u64(answer, "number", &number) && number < count &&
         kit_json_get_string(answer, "why", &why))
-        status = kit_fail(err, KOLM_E_UNAVAILABLE,
-                          "try again when it answers; --index-url names another index, --from DIR needs none",
-                          "the packages could not be downloaded: %s is away: %.200s",
-                          setup_shown_url(urls[number], shown, sizeof shown), why);
+        status =
+            kit_fail(err, KOLM_E_UNAVAILABLE, "try again later; --index-url names another index, --from DIR needs none",
+                     "the packages could not be downloaded: %s is unavailable: %.200s",
+                     setup_shown_url(urls[number], shown, sizeof shown), why);
     cJSON_Delete(answer);
     kit_buf_free(&said);
     return status;
@@ -273,7 +273,7 @@ static kit_status check_requirements(const setup *s, const char *path, kolm_erro
     char now[KIT_SHA256_HEX];
     KIT_TRY(kit_sha256_file(path, now, NULL, err));
     if (strcmp(now, s->lock.sha256) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "run it again, and find out which program did that",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "run the same command again, and find out which program did that",
                     "%s was changed while pip used it", path);
 }
 
@@ -337,7 +337,8 @@ static kit_status finish(setup *s, kolm_error_t *err) {
                                    .lock_fd = s->lock_fd};
     if (status == KOLM_OK) status = runtime_child(&run, &answer, &said, err);
     if (status == KOLM_OK && !answer) {
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "run it again; name another Python with --python PATH if it stays so",
+        status = kit_fail(err, KOLM_E_DATA_LOSS,
+                          "run the same command again; if the error persists, name another Python with --python PATH",
                           "the new environment does not start: %.300s", kit_buf_text(&said));
     }
     if (status == KOLM_OK) status = describe(s, answer, err);
@@ -384,7 +385,7 @@ static kit_status put_into_place(setup *s, kolm_error_t *err) {
         }
         kolm_error_t ignored = KIT_ERROR_INIT;
         if (kit_remove_tree(s->old, &ignored) != KOLM_OK || kit_remove_tree(s->partial, &ignored) != KOLM_OK)
-            session_warn(s->session, "what is left of the making could not be removed: %s", ignored.text);
+            session_warn(s->session, "temporary files of the setup could not be removed: %s", ignored.text);
     }
     if (status == KOLM_OK) status = runtime_files_keep(s->session, s->root, s->name, err);
     kit_buf_free(&text);

@@ -63,6 +63,6 @@ void runtime_pip_read(const char *said, bool online, runtime_pip_end *out_end) {
     } else if (strstr(said, "No space left on device") || strstr(said, "Disk quota exceeded")) {
         out_end->failure = RUNTIME_PIP_DISK_FULL;
     } else if (!after(said, "ERROR: ", about, capacity)) {
-        kit_copy(about, capacity, "it ended without saying why");
+        kit_copy(about, capacity, "it did not report why");
     }
 }

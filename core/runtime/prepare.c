@@ -161,7 +161,7 @@ kit_status setup_check_disk(const setup *s, kolm_error_t *err) {
     if (space >= needed) return KOLM_OK;
     return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED,
                     "free some space, or let KOLM_HOME name a directory on another disk",
-                    "the runtime of %s needs about %s of disk for a while, and there are %s where %s lies", s->name,
+                    "the runtime of %s temporarily needs about %s of disk space, but only %s are free for %s", s->name,
                     session_bytes(need, sizeof need, needed), session_bytes(have, sizeof have, space), s->root);
 }
 

@@ -78,7 +78,7 @@ void runtime_text(const cJSON *value, kit_buf *out) {
         return;
     }
     if (!cJSON_IsObject(about)) {
-        kit_buf_fmt(out, "%s%s", python, own ? ", your own (config.json)" : ", which is not whole");
+        kit_buf_fmt(out, "%s%s", python, own ? ", your own (config.json)" : ", which is incomplete");
         return;
     }
     (void)(kit_json_get_string(about, "python", &version) && kit_json_get_u64(about, "bytes", &bytes));

@@ -68,8 +68,8 @@ kit_status setup_take_lock(setup *s, kolm_error_t *err) {
     kit_status status = kit_lock_open(path, &s->lock_fd, err);
     if (status == KOLM_OK) status = kit_lock_wait(s->lock_fd, path, LOCK_WAIT_MS, stopped, s->session, err);
     if (status == KOLM_E_UNAVAILABLE)
-        status = kit_fail(err, KOLM_E_UNAVAILABLE, "wait for it to end, then look with `kolm compute info`",
-                          "another `kolm compute setup %s` is at work", s->name);
+        status = kit_fail(err, KOLM_E_UNAVAILABLE, "wait for it to end, then check with `kolm compute info`",
+                          "another `kolm compute setup %s` is running", s->name);
     free(path);
     return status;
 }
@@ -121,8 +121,9 @@ kit_status setup_probe(const kolm_session *session, const char *path, cJSON **ou
     if (status == KOLM_OK && !kit_json_get_u64(*out_answer, "major", &major)) {
         cJSON_Delete(*out_answer);
         *out_answer = NULL;
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the program itself, for instance /usr/bin/python3.11",
-                          "%s is not a Python 3: %.200s", path, said.length ? kit_buf_text(&said) : "it said nothing");
+        status =
+            kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name the program itself, for instance /usr/bin/python3.11",
+                     "%s is not a Python 3: %.200s", path, said.length ? kit_buf_text(&said) : "it printed nothing");
     }
     kit_buf_free(&said);
     return status;

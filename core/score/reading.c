@@ -195,9 +195,10 @@ static kit_status check_rows(reading *r, kolm_error_t *err) {
     char found[KIT_SHA256_HEX];
     KIT_TRY(finish_source(&r->rows, found, err));
     if (r->question->heldout_sha256 == NULL || strcmp(found, r->question->heldout_sha256) == 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_ABORTED,
-                    "run the command again; when it happens again, a program of this machine changes what kolm keeps",
-                    "the answers could not be checked: the held-out rows were changed");
+    return kit_fail(
+        err, KOLM_E_ABORTED,
+        "run the command again; if it happens again, another program on this machine is changing kolm's files",
+        "the answers could not be checked: the held-out rows were changed");
 }
 
 static kit_status read_all(reading *r, score_answers *a, kolm_error_t *err) {

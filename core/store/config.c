@@ -14,10 +14,10 @@
 static kit_status check_owner(const char *path, const struct stat *info, kolm_error_t *err) {
     kit_trust_fault fault = kit_trust_stat(KIT_TRUST_SETTING, info);
     if (fault == KIT_TRUST_MODE)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then chmod go-w it",
-                        "%s is not used: others may change it (mode %04o)", path, (unsigned)info->st_mode & 07777);
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "check its contents, then chmod go-w it",
+                        "%s is not used: others can change it (mode %04o)", path, (unsigned)info->st_mode & 07777);
     if (fault == KIT_TRUST_OWNER)
-        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "look at what is in it, then make it yours: chown",
+        return kit_fail(err, KOLM_E_PERMISSION_DENIED, "check its contents, then make it yours: chown",
                         "%s is not used: it belongs to another user", path);
     return KOLM_OK;
 }
@@ -31,7 +31,7 @@ static kit_status parse(const char *path, cJSON **out_config, kolm_error_t *err)
     if (there && stat(path, &info) == 0) KIT_TRY(check_owner(path, &info, err));
     kit_status status = kit_read_file(path, STORE_CONFIG_MAX, &text, err);
     if (status == KOLM_E_NOT_FOUND && there)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "put back what it points to, or remove the link",
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "restore its target, or remove the link",
                           "%s is a dangling symbolic link", path);
     if (status == KOLM_E_NOT_FOUND) {
         config = cJSON_CreateObject();

@@ -154,7 +154,7 @@ int32_t local_cpu_cost(const kolm_host_v1_t *host, const kolm_cost_args_t *args,
         out->duration_ms = UINT64_MAX;
         out->confidence = KOLM_CONFIDENCE_NONE;
         return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe linear, encoder or lora",
-                        "local-cpu does the recipes linear, encoder and lora");
+                        "local-cpu supports the recipes linear, encoder and lora");
     }
     double bytes = (double)args->input_bytes, labels = (double)(args->labels > 0 ? args->labels : 10);
     double lanes = labels < 4 ? 4 : labels, threads = args->threads > 0 ? args->threads : 1;

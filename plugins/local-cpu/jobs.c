@@ -64,8 +64,8 @@ static void answered(void *user, uint64_t answers) {
 /* The engine returns CANCELLED for both reasons to stop; the host needs to know which. */
 static kit_status why_stopped(const kolm_host_v1_t *host, kit_status status, kolm_error_t *err) {
     if (status != KOLM_E_CANCELLED || host->cancelled(host->user) != 0) return status;
-    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "give it more time, or use --effort quick",
-                    "the deadline passed before the work was done");
+    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time, or use --effort quick",
+                    "the deadline passed before the job was done");
 }
 
 static kit_status read_job(const char *dir, const char *kind, kit_job **out, kolm_error_t *err) {
@@ -83,8 +83,8 @@ static bool is_encoder(const kit_job *job) {
 static kit_status check_recipe(const kit_job *job, kolm_error_t *err) {
     if (strcmp(job->recipe, "linear") == 0 || is_encoder(job)) return KOLM_OK;
     return kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                    "use --recipe linear, encoder or lora, or a backend that does this recipe: `kolm compute list`",
-                    "local-cpu does the recipes linear, encoder and lora, not %s", job->recipe);
+                    "use --recipe linear, encoder or lora, or a backend that supports this recipe: `kolm compute list`",
+                    "local-cpu supports the recipes linear, encoder and lora, not %s", job->recipe);
 }
 
 /* ---- train */
@@ -237,11 +237,10 @@ static kit_status write_result(const char *dir, const train_report *t, kolm_erro
 static void tell_cut(const kolm_host_v1_t *host, uint64_t cut, uint64_t of, uint32_t most) {
     char line[256];
     if (cut == 0) return;
-    (void)kit_format(
-        line, sizeof line,
-        "%llu of %llu texts have more than the %u tokens that the encoder reads: the rest of them was left "
-        "out (--set read=end at the compile reads their end)",
-        (unsigned long long)cut, (unsigned long long)of, (unsigned)most);
+    (void)kit_format(line, sizeof line,
+                     "%llu of %llu texts have more than the %u tokens that the encoder reads: the rest was ignored "
+                     "(compile with --set read=end to read their end)",
+                     (unsigned long long)cut, (unsigned long long)of, (unsigned)most);
     host->log(host->user, KOLM_LOG_WARNING, line);
 }
 
@@ -287,8 +286,8 @@ static void tell(const kolm_host_v1_t *host, const train_report *t) {
     if (t->has_head) tell_head(host, t);
     if (sureness_of(t).target_missed)
         host->log(host->user, KOLM_LOG_WARNING,
-                  "no threshold reaches the target accuracy on the training rows, so the model abstains always; give "
-                  "more rows or a lower target");
+                  "no threshold reaches the target accuracy on the training rows, so the model always abstains; "
+                  "provide more rows or a lower target");
 }
 
 /* From the job's options; *out is owned by job. */
@@ -298,7 +297,7 @@ static kit_status read_encoder(const kit_job *job, train_encoder *out, kolm_erro
     if (!is_encoder(job)) return KOLM_OK;
     if (!kit_json_get_string(base, "path", &out->base))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass --base DIR with a sentence encoder",
-                        "recipe encoder needs a base, and the job names none");
+                        "recipe encoder needs a base, but the job has none");
     if (!kit_json_get_string(base, "digest", &out->base_name)) out->base_name = "";
     out->engine = LOCAL_CPU_ENCODER_TOOLCHAIN;
     if (!kit_json_get_u64(base, "bytes", &out->base_bytes)) out->base_bytes = 0;
@@ -342,7 +341,7 @@ static kit_status train_embedded(const kolm_host_v1_t *host, const kolm_train_ar
                                    .encoder = is_encoder(job) ? &encoder : NULL,
                                    .watch = {.stop = stop, .step = progress, .user = &t}};
     if (request.abstain_micro > MODEL_MICRO || request.target_accuracy_micro > MODEL_MICRO) {
-        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "give a number from 0 to 1",
+        status = kit_fail(err, KOLM_E_OUT_OF_RANGE, "use a number from 0 to 1",
                           "the abstain threshold or the target accuracy is above 1");
         goto out;
     }

@@ -195,7 +195,7 @@ kit_status model_write(const model_draft *d, const char *path, kolm_error_t *err
 
 static kit_status corrupt(kolm_error_t *err, const char *why) {
     return kit_fail(err, KOLM_E_DATA_LOSS,
-                    "get the artifact again, or compile it again; `kolm verify` tells whether it was changed",
+                    "download the artifact again, or compile it again; `kolm verify` shows whether it was changed",
                     "the model file is not usable: %s", why);
 }
 
@@ -206,17 +206,17 @@ static kit_status check_head(const head *h, uint64_t size, kolm_error_t *err) {
                         "the model file has version %u, this engine reads %u", (unsigned)h->version, VERSION);
     if (h->layout > LAYOUT_SPARSE) return corrupt(err, "its layout of weights is unknown");
     if (h->families == 0 || h->families > 3) return corrupt(err, "its feature families are unknown");
-    if (h->labels == 0 || h->labels > MODEL_LABELS_MAX) return corrupt(err, "its number of labels is impossible");
+    if (h->labels == 0 || h->labels > MODEL_LABELS_MAX) return corrupt(err, "its number of labels is invalid");
     if (h->features[0] > TEXT_BUCKETS || h->features[1] > TEXT_BUCKETS)
-        return corrupt(err, "its number of features is impossible");
+        return corrupt(err, "its number of features is invalid");
     if (h->label_bytes > size || h->bucket_bytes[0] > size || h->bucket_bytes[1] > size || h->entries > size)
         return corrupt(err, "a section is longer than the file");
     if (h->entries > UINT32_MAX || (h->layout == LAYOUT_DENSE && h->entries != 0))
-        return corrupt(err, "its number of entries is impossible");
+        return corrupt(err, "its number of entries is invalid");
     if (h->temperature_micro == 0 || h->temperature_micro > 1000ull * MODEL_MICRO)
-        return corrupt(err, "its temperature is impossible");
+        return corrupt(err, "its temperature is invalid");
     if (h->noise_micro > MODEL_MICRO / 2) return corrupt(err, "its share of noise is out of range");
-    if (h->threshold_micro > MODEL_MICRO + 1) return corrupt(err, "its threshold is impossible");
+    if (h->threshold_micro > MODEL_MICRO + 1) return corrupt(err, "its threshold is invalid");
     if (h->zero[0] != 0 || h->zero[1] != 0 || h->zero[2] != 0) return corrupt(err, "reserved bytes are not zero");
     if (h->file_bytes != size || layout_of(h).end != size) return corrupt(err, "its length does not match its header");
     return KOLM_OK;
@@ -354,8 +354,8 @@ static kit_status map_slice(model *m, int fd, const char *path, uint64_t offset,
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access the model file %s", path);
     if (!S_ISREG(info.st_mode) || offset > (uint64_t)info.st_size || size > (uint64_t)info.st_size - offset ||
         size == 0)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",
-                        "the model file %s does not hold %llu bytes at %llu", path, (unsigned long long)size,
+        return kit_fail(err, KOLM_E_DATA_LOSS, "download the artifact again, or compile it again",
+                        "the model file %s does not contain %llu bytes at %llu", path, (unsigned long long)size,
                         (unsigned long long)offset);
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = offset / page * page;
     m->mapping_bytes = size + (offset - begin);

@@ -151,22 +151,21 @@ static bool driver_loaded(const kolm_host_v1_t *host) {
 static int32_t no_library(const kolm_host_v1_t *host, kolm_detect_result_t *out_result) {
     if (driver_loaded(host))
         return kit_detected(out_result, KOLM_DETECT_ABSENT,
-                            "the NVIDIA driver is loaded, and its library libnvidia-ml.so.1 is not here",
-                            "give the container the device (--gpus all), or install the driver's libraries", "");
+                            "the NVIDIA driver is loaded, but its library libnvidia-ml.so.1 is missing",
+                            "pass the device to the container (--gpus all), or install the driver's libraries", "");
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed",
                         "install the NVIDIA driver if this machine has such a card", "");
 }
 
 static int32_t init_failed(const kolm_host_v1_t *host, int code, kolm_detect_result_t *out_result) {
     if (code == NVML_ERROR_DRIVER_NOT_LOADED && driver_loaded(host))
-        return kit_detected(out_result, KOLM_DETECT_BROKEN,
-                            "the NVIDIA driver is loaded, and none of its devices can be opened from here",
-                            "give the container the device (--gpus all), or look at the permissions of /dev/nvidia*",
-                            "");
+        return kit_detected(
+            out_result, KOLM_DETECT_BROKEN, "the NVIDIA driver is loaded, but none of its devices can be opened",
+            "pass the device to the container (--gpus all), or check the permissions of /dev/nvidia*", "");
     if (code == NVML_ERROR_DRIVER_NOT_LOADED)
         return kit_detected(out_result, KOLM_DETECT_ABSENT,
                             "NVIDIA's library is installed, but no NVIDIA driver is loaded",
-                            "load the driver (modprobe nvidia), or give the container the device (--gpus all)", "");
+                            "load the driver (modprobe nvidia), or pass the device to the container (--gpus all)", "");
     if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH)
         return kit_detected(out_result, KOLM_DETECT_BROKEN,
                             "the NVIDIA library and the loaded kernel driver are of different versions",
@@ -176,7 +175,7 @@ static int32_t init_failed(const kolm_host_v1_t *host, int code, kolm_detect_res
                             "add yourself to the group that owns /dev/nvidiactl (often video), then log in again", "");
     char text[128];
     kit_format(text, sizeof text, "the NVIDIA driver does not start: NVML error %d", code);
-    return kit_detected(out_result, KOLM_DETECT_BROKEN, text, "run nvidia-smi and look at the kernel log (dmesg)", "");
+    return kit_detected(out_result, KOLM_DETECT_BROKEN, text, "run nvidia-smi and check the kernel log (dmesg)", "");
 }
 
 static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
@@ -201,7 +200,7 @@ static int32_t look(sighting *s, kolm_detect_result_t *out_result) {
     if (count > 0)
         return kit_detected(out_result, KOLM_DETECT_BROKEN,
                             "the driver lists cards but provides none: they are in MIG mode without slices, or lost",
-                            "create MIG slices (nvidia-smi mig -cgi), or look at the kernel log (dmesg)", "");
+                            "create MIG slices (nvidia-smi mig -cgi), or check the kernel log (dmesg)", "");
     return kit_detected(out_result, KOLM_DETECT_ABSENT, "the NVIDIA driver is loaded and has no card", "", "");
 }
 
@@ -259,7 +258,8 @@ static uint32_t processes(const kolm_host_v1_t *host) {
     if (see(host, &s, &ignored) != KOLM_OK || s.shown < 2 || s.slices > 0) return 1;
     if (host->features & KOLM_FEATURE_NETWORK) return s.shown;
     host->log(host->user, KOLM_LOG_WARNING,
-              "training on one card: several need processes that talk through sockets, and the airgap allows none");
+              "training on one card: several need processes that communicate through sockets, which the airgap does "
+              "not allow");
     return 1;
 }
 

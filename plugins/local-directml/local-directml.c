@@ -68,7 +68,7 @@ static int32_t look(const kolm_host_v1_t *host, const char *runtime, kolm_detect
                             "shorten it", "");
     if (access(device, F_OK) != 0 && access(library, F_OK) == 0)
         return kit_detected(
-            out_result, KOLM_DETECT_ABSENT, "WSL2 without its GPU device: the libraries exist, but /dev/dxg does not",
+            out_result, KOLM_DETECT_ABSENT, "WSL2 without a GPU device: the libraries exist, but /dev/dxg does not",
             "pass the device to the container (--device /dev/dxg), or update the GPU driver of Windows", "");
     if (access(device, F_OK) != 0)
         return kit_detected(out_result, KOLM_DETECT_ABSENT, "not Windows, and no WSL2 GPU device (/dev/dxg)", "", "");

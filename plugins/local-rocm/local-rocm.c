@@ -161,14 +161,14 @@ static void report_visible(sighting *s) {
 static int32_t conclude(const sighting *s, const char *kfd, kolm_detect_result_t *out_result) {
     char text[256];
     if (s->present == 0)
-        return kit_detected(out_result, KOLM_DETECT_ABSENT, "the amdgpu driver is loaded and has no compute GPU", "",
+        return kit_detected(out_result, KOLM_DETECT_ABSENT, "the amdgpu driver is loaded, but has no compute GPU", "",
                             "");
     if (s->shown == 0) {
         kit_format(text, sizeof text, "ROCR_, HIP_ or CUDA_VISIBLE_DEVICES hides all %u devices", s->present);
         return kit_detected(out_result, KOLM_DETECT_ABSENT, text, "unset it, or name a device in it", "");
     }
     if (access(kfd, R_OK | W_OK) != 0) {
-        kit_format(text, sizeof text, "%s is there and %s cannot be opened: %s", s->first, kfd,
+        kit_format(text, sizeof text, "%s exists, but %s cannot be opened: %s", s->first, kfd,
                    errno == ENOENT ? "it does not exist" : "no permission");
         return kit_detected(
             out_result, KOLM_DETECT_BROKEN, text,

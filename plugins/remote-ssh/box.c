@@ -118,7 +118,7 @@ static kit_status check_box(const cJSON *one, kolm_error_t *err) {
                         "backends.remote-ssh.boxes.%.100s in config.json is not an object", one->string);
     cJSON_ArrayForEach(value, one) KIT_TRY(check_value(one->string, value, err));
     if (kit_json_get_string(one, "host", &host) && host[0] != '\0') return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it one", "backends.remote-ssh.boxes.%.100s has no host",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "set one", "backends.remote-ssh.boxes.%.100s has no host",
                     one->string);
 }
 
@@ -159,7 +159,7 @@ static kit_status number_setting(const settings *s, const char *key, uint64_t mo
                     ? kit_json_get_u64(s->own, key, out)
                     : kit_setting(s->host, key, "", text, sizeof text) && (text[0] == '\0' || kit_parse_u64(text, out));
     if (good && *out <= most) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a number of seconds",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a number of seconds",
                     "%s of %.100s in config.json is not a number up to %llu", key, place_of(s, key),
                     (unsigned long long)most);
 }
@@ -186,8 +186,8 @@ static kit_status read_variable(const kolm_host_v1_t *host, box *b, kolm_error_t
                         BOX_VARIABLE " is not set");
     if (code == KOLM_E_OUT_OF_RANGE)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it like ana@gpu.example.org:22 or [2001:db8::1]:22",
-                        BOX_VARIABLE " is not of the form [user@]host[:port]: look at its length");
-    return kit_fail(err, code, "list the variable under auth in the manifest", "the host does not give %s",
+                        BOX_VARIABLE " is not of the form [user@]host[:port]: check its length");
+    return kit_fail(err, code, "list the variable under auth in the manifest", "the host does not provide %s",
                     BOX_VARIABLE);
 }
 
@@ -313,7 +313,7 @@ kit_status box_read_target(const kolm_host_v1_t *host, const char *target, box *
     const char *wrong = status == KOLM_OK ? box_fault(out_box->host) : NULL;
     if (wrong != NULL)
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it like ana@gpu.example.org:22 or [2001:db8::1]:22",
-                          "%s is not of the form [user@]host[:port]: look at %s",
+                          "%s is not of the form [user@]host[:port]: check %s",
                           s.own != NULL ? "the host of this box" : BOX_VARIABLE, wrong);
     if (status == KOLM_OK) status = read_texts(&s, out_box, err);
     if (status == KOLM_OK && out_box->engine[0] == '\0')
@@ -352,8 +352,8 @@ kit_status box_pin(const kolm_host_v1_t *host, box *b, kolm_error_t *err) {
     for (const struct addrinfo *a = found; status == KOLM_OK && a != NULL; a = a->ai_next)
         if (!is_private(a))
             status =
-                kit_fail(err, KOLM_E_PERMISSION_DENIED, "name a machine of your own network, or leave --airgap out",
-                         "%s is not only on loopback or private addresses, and --airgap allows no others", name);
+                kit_fail(err, KOLM_E_PERMISSION_DENIED, "name a machine on your own network, or leave --airgap out",
+                         "%s has other than loopback or private addresses, which --airgap does not allow", name);
     if (status == KOLM_OK &&
         getnameinfo(found->ai_addr, found->ai_addrlen, b->pinned, sizeof b->pinned, NULL, 0, NI_NUMERICHOST) != 0)
         status = kit_fail(err, KOLM_E_INTERNAL, "report this", "the address of %s cannot be written", name);

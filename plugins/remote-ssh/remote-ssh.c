@@ -124,7 +124,7 @@ static kit_status check_again(bench *t, kolm_error_t *err) {
     bool same = strcmp(t->digests[0], t->digests[1]) == 0;
     t->host->metric(t->host->user, "test.reproducible.linear", same ? 1 : 0);
     if (!same)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "look at the memory of that machine",
+        return kit_fail(err, KOLM_E_DATA_LOSS, "check the memory of that machine",
                         "two identical trainings produced different bytes");
     kit_format(t->note, sizeof t->note, "the same bytes twice: %.16s...", t->digests[0]);
     return KOLM_OK;

@@ -63,7 +63,7 @@ static kit_status engine_label(engine *e, const char *label, uint32_t *out, kolm
     for (*out = 0; *out < e->label_count; (*out)++)
         if (strcmp(e->labels[*out], label) == 0) return KOLM_OK;
     if (e->label_count == LABELS_MAX)
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give it data with fewer labels", "example learns at most %u labels",
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "use data with fewer labels", "example supports at most %u labels",
                         LABELS_MAX);
     KIT_TRY(kit_strdup(label, &e->labels[e->label_count], err));
     e->label_count++;
@@ -213,7 +213,7 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
                                   .runtime = TOOLCHAIN};
     host->device(host->user, &device);
     out_result->state = KOLM_DETECT_AVAILABLE; /* look for your device here: a node below /dev, a library, an address */
-    kit_copy(out_result->reason, sizeof out_result->reason, "needs nothing but a processor");
+    kit_copy(out_result->reason, sizeof out_result->reason, "needs only a processor");
     kit_copy(out_result->runtime, sizeof out_result->runtime, TOOLCHAIN);
     return KOLM_OK;
 }
@@ -277,7 +277,7 @@ static int32_t train(const kolm_host_v1_t *host, const kolm_train_args_t *args, 
         status = each_row(host, rows, train_row, NULL, &t, out_error);
     }
     if (status == KOLM_OK && t.done == 0)
-        status = kit_fail(out_error, KOLM_E_INVALID_ARGUMENT, "give it rows", "there is nothing to learn from");
+        status = kit_fail(out_error, KOLM_E_INVALID_ARGUMENT, "add rows", "there is nothing to learn from");
     if (status == KOLM_OK) status = write_results(args->job_dir, t.engine, out_error);
     if (status == KOLM_OK) {
         report(host, "training", t.done, t.total);
@@ -329,7 +329,7 @@ static kit_status read_model(const kit_job *job, engine *e, kolm_error_t *err) {
     KIT_TRY(kit_job_model(job, MODEL_FILE, &file, err));
     char *bytes = file->size < SIZE_MAX ? malloc((size_t)file->size + 1) : NULL;
     if (bytes == NULL)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "no memory for the model");
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs", "not enough memory for the model");
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     kit_status status = fd >= 0 ? KOLM_OK : kit_fail_errno(err, errno, "cannot open %s", file->path);
     if (status == KOLM_OK && lseek(fd, (off_t)file->offset, SEEK_SET) < 0)
@@ -391,7 +391,7 @@ static int32_t test(const kolm_host_v1_t *host, const kolm_test_args_t *args, ko
         step(host, 4, "receipt round-trip", right ? KOLM_STEP_OK : KOLM_STEP_FAILED, right ? "" : "a wrong answer");
         out_result->passed = right;
         kit_copy(out_result->summary, sizeof out_result->summary,
-                 right ? "example is ready for kolm compile" : "example answers wrongly");
+                 right ? "example is ready for kolm compile" : "example gives wrong answers");
     }
     engine_free(e);
     return status;

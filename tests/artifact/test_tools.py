@@ -163,7 +163,7 @@ class Hostile(Case):
             del self.entries[0]
 
     def test_stub(self):
-        self.refused("in front of its first entry", stub=b"#!/bin/sh\n")
+        self.refused("bytes before its first entry", stub=b"#!/bin/sh\n")
 
     def test_stub_with_relative_offsets(self):
         self.assertIn("is not where", self.run_tool("open", self.write(b"stub" + self.bytes), fails=True))
@@ -183,11 +183,11 @@ class Hostile(Case):
         self.refused("there is a gap")
 
     def test_gap_before_central(self):
-        self.refused("gap in front of its central directory", central_gap=b"hidden")
+        self.refused("gap before its central directory", central_gap=b"hidden")
 
     def test_hidden_entry(self):
         self.entries[-1].after = build([Entry(b"hidden", b"data")])[:100]
-        self.refused("gap in front of its central directory")
+        self.refused("gap before its central directory")
 
     def test_overlap(self):
         self.entry(b"weights").offset_lie = -64
@@ -234,7 +234,7 @@ class Hostile(Case):
         entry = self.entry(b"model/a")
         entry.size = entry.stored = 0xFFFFFFFF
         entry.central_extra = struct.pack("<HHQQ", 1, 16, 5, 5)
-        self.refused("zip64 without need")
+        self.refused("zip64 unnecessarily")
 
     def test_zip64_two_sizes(self):
         entry = self.entry(b"model/a")
@@ -296,7 +296,7 @@ class Hostile(Case):
 
     def test_entry_that_is_missing(self):
         del self.entries[-1]
-        self.refused("an entry that the file does not hold")
+        self.refused("an entry that the file does not contain")
         self.entries = [e for e in self.entries if e.name != MANIFEST]
         self.refused('no entry "manifest.json"')
 
@@ -314,7 +314,7 @@ class Hostile(Case):
         entry.crc = zlib.crc32(entry.data)
         path = self.write(build(self.entries))
         self.run_tool("open", path)
-        self.assertIn("tampered: the manifest is not the one that was signed", self.run_tool("verify", self.dir, path, fails=True))
+        self.assertIn("tampered: the manifest was changed after it was signed", self.run_tool("verify", self.dir, path, fails=True))
 
     def test_own_key_put_in(self):
         """A file signed by an attacker, with the attacker's key inside, is valid but by an unknown key; it is not trusted."""

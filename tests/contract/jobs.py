@@ -148,7 +148,7 @@ class Jobs:
 
     def test_a_job_that_never_starts(self):
         self.provider.stuck = self.first
-        self.compile_out_of_time("the time of ", " s is over")
+        self.compile_out_of_time("the time of ", " s has run out")
         self.assert_nothing_left()
 
     def test_the_tokens_are_nowhere(self):
@@ -244,7 +244,7 @@ class Jobs:
         while "in use" in done.stdout:
             self.provider.server.over.wait(0.2)
             done = self.run_kolm("compute", "reap", "--yes")
-        self.assertIn("could not be cancelled, or the provider does not say", done.stdout)
+        self.assertIn("could not be cancelled, or the provider does not report it", done.stdout)
         self.assertEqual((len(self.json("compute", "status")["leases"]), self.provider.running()), (2, running))
         self.configure(**self.settings)
         self.settle()

@@ -102,7 +102,7 @@ class FalCase(CloudCase):
     def test_a_model_that_is_not_served_there(self):
         self.model()
         self.configure(endpoints={"another": {"endpoint": "me/router"}})
-        self.assert_sentence(self.ask("x"), "no endpoint of fal is named for the model router")
+        self.assert_sentence(self.ask("x"), "no fal endpoint is configured for the model router")
         self.assertEqual(self.provider.submits, 0)
 
     def test_a_name_that_does_not_resolve(self):

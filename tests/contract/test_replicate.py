@@ -50,8 +50,8 @@ class ReplicateCase(Jobs, CloudCase):
         done = self.compile()
         self.assert_sentence(done, "it may have been submitted", "(POST ")
         (name,) = set(re.findall(r"--forget (kolm-[0-9a-f]+)`", done.stdout))
-        self.assertNotIn("kolm tries too", done.stdout)
-        self.assertIn("check at Replicate whether it is there, end it, and then run", self.run_kolm("compute", "reap", "--yes").stdout)
+        self.assertNotIn("kolm also tries", done.stdout)
+        self.assertIn("check with Replicate whether it exists, end it, and then run", self.run_kolm("compute", "reap", "--yes").stdout)
         self.run_kolm("compute", "reap", "--forget", name)
         self.assertNotIn('"open"', self.open_leases())
 
@@ -68,9 +68,9 @@ class ReplicateCase(Jobs, CloudCase):
         self.configure(trainer="replicate/llama-8b:" + VERSION, destination="me/nothing")
         self.assert_sentence(self.compile(), "is not on Replicate")
         self.configure(trainer="replicate/llama-8b:" + VERSION)
-        self.assert_sentence(self.compile(), "no model of yours on Replicate is named")
+        self.assert_sentence(self.compile(), "no model of yours on Replicate is configured")
         self.configure(destination="me/router")
-        self.assert_sentence(self.compile(), "no version of a model of Replicate is named")
+        self.assert_sentence(self.compile(), "no version of a Replicate model to train is configured")
         self.assertEqual(self.provider.submits, 0)
 
     def test_a_budget_is_refused(self):
@@ -97,7 +97,7 @@ class ReplicateCase(Jobs, CloudCase):
         self.configure(**{key: value for key, value in self.settings.items() if key != "trainer"})
         done = self.run_kolm("compute", "test", "replicate")
         self.assertNotIn("is ready for kolm compile", done.stdout)
-        self.assertIn("replicate accepts the token, and no more was tested: ", done.stdout)
+        self.assertIn("replicate accepts the token; nothing else was tested: ", done.stdout)
         self.assertIn("trainer", done.stdout)
 
     def test_files_of_many_pages_are_found_by_name(self):

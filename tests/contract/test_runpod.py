@@ -236,7 +236,7 @@ class Trouble(Case):
         self.assert_sentence(self.ask("x"), "RunPod says that the job failed (FAILED): this endpoint has the model %s, and the request is for %s" % (self.worker.digest, asked))
         self.worker.digest = asked  # a worker that does not check the digest
         self.provider.tamper = lambda output: {**output, "model": "00" * 32}
-        self.assert_sentence(self.ask("x"), "answers with the model %s, and %s was asked for" % ("00" * 32, asked))
+        self.assert_sentence(self.ask("x"), "answers with the model %s, and the request is for %s" % ("00" * 32, asked))
 
     def test_answers_that_do_not_fit(self):
         def change(**more):
@@ -244,7 +244,7 @@ class Trouble(Case):
         for tamper, words in (
                 (lambda output: None, "no model"), (lambda output: [], "no model"), (lambda output: {**output, "answers": None}, "no list"),
                 (lambda output: {**output, "answers": output["answers"][1:]}, "a question has none"), (lambda output: {**output, "answers": 2 * output["answers"]}, "a question has two"),
-                (change(id="7"), "a question that was not asked"), (change(id="-1"), "a question that was not asked"), (change(id=0), "a question that was not asked"),
+                (change(id="7"), "belongs to no question"), (change(id="-1"), "belongs to no question"), (change(id=0), "belongs to no question"),
                 (change(output=3), "neither a text nor null"), (change(confidence=1.5), "no confidence from 0 to 1"), (change(confidence=None), "no confidence from 0 to 1")):
             self.provider.tamper = tamper
             self.assert_sentence(self.ask("refund refunds", "login logins"), words)
@@ -321,7 +321,7 @@ class Trouble(Case):
         """It is given up after its time, and cancelled."""
         self.provider.stuck, self.provider.tick = True, 0.001
         self.configure(endpoint_seconds=10)
-        self.assert_sentence(self.ask("x"), "the time of 10 s is over")
+        self.assert_sentence(self.ask("x"), "the time of 10 s has run out")
         self.assertEqual(self.provider.running(), [])
         self.assertEqual([job.cancelled is not None for job in self.provider.jobs.values()], [True])
 

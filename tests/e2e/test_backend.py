@@ -230,7 +230,7 @@ class New(Case):
             shutil.copy(os.path.join(folder, "acme-gpu" + suffix), self.plugins)
             os.chmod(os.path.join(self.plugins, "acme-gpu" + suffix), 0o755)
         self.assertIn("acme-gpu", self.kolm("compute", "list").out)
-        self.assertIn("needs nothing but a processor", self.kolm("compute", "info", "acme-gpu").out)
+        self.assertIn("needs only a processor", self.kolm("compute", "info", "acme-gpu").out)
         # The first thing that its author does with it.
         rows = [{"input": f"{word} {i}", "output": label} for i in range(40) for word, label in (("parcel", "shipping"), ("invoice", "billing"))]
         self.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -16,14 +16,14 @@ ANIMAL = os.path.join(os.path.dirname(os.path.dirname(harness.TEST_BACKENDS)), "
 PLACE = b"breach-000000000000000000000000x"  # replaced by its name
 MAKER = "; report it to the zoo, https://example.com/zoo"
 
-UTF8, LINE, FILL, SHORT = "give texts in UTF-8", "give one line, without control characters", "fill it in: it is shown to users", "make it shorter"
-NUL, NONE, TEXT, ZERO = "end every text with a NUL, as snprintf does", 'give "" where there is none', "give a text", "leave it 0: a later kolm may give it a meaning"
-MOST = "give UINT64_MAX for what is not known, and look for a subtraction that went below 0"
+UTF8, LINE, FILL, SHORT = "use UTF-8", "use one line, without control characters", "fill it in: it is shown to users", "make it shorter"
+NUL, NONE, TEXT, ZERO = "end every text with a NUL, as snprintf does", 'use "" if there is none', "give a text", "leave it 0: a later kolm may give it a meaning"
+MOST = "use UINT64_MAX for unknown values, and check for a subtraction that went below 0"
 COUNT, SLOT, SIZE = "report no more than that", "call it in no other slot", "set its struct_size to sizeof of the record"
 THREAD = "join every thread before the slot returns", "it returned and 1 of its threads still runs"
 DAEMON = "end every process that the slot starts, and wait for it", "it returned and a process that it started still runs, which is ended now"
 UNWAITED = "wait for every process that the slot starts", "it returned and a process that it started had ended, and was not waited for"
-NAN = "give NaN where there is none"
+NAN = "use NaN if there is none"
 
 # The call, the name of the plugin, what is reported, the remedy for its author, and the check that reports it.
 BREACHES = [
@@ -42,26 +42,26 @@ BREACHES = [
     ("detect", "reason-empty", "the reason is empty", FILL, "texts"),
     ("detect", "runtime-lines", "the runtime is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
     ("detect", "remedy-empty", "the remedy is empty, and the state is broken or refused", "say what makes the backend available", "records"),
-    ("detect", "remedy-needless", "the remedy is filled, and the state is available", "leave it empty", "records"),
+    ("detect", "remedy-needless", "the remedy is not empty, and the state is available", "leave it empty", "records"),
     ("detect", "result-size", "struct_size of the result was 648 and is 4096", "leave it as it is", "records"),
     ("detect", "result-overrun", "the result is of 648 bytes, and byte 649 was written", "write the fields that end within struct_size, and no others", "records"),
     ("detect", "error-no-nul", "the text of the error has no NUL within its 512 bytes", NUL, "texts"),
-    ("detect", "error-code", "the code in the error record is 15, and the one that was returned 14", "give the same in both", "records"),
+    ("detect", "error-code", "the code in the error record is 15, and the returned one is 14", "report the same in both", "records"),
     ("detect", "error-odd-code", "the code 4711 is not one of KOLM_E_*", "return one of KOLM_E_*", "records"),
     # devices
-    ("detect", "devices-200", "a device was left out: kolm takes 64 of them", COUNT, "records"),
+    ("detect", "devices-200", "a device was dropped: kolm accepts 64 of them", COUNT, "records"),
     ("detect", "device-index", "the index of a device is 7, and it is number 1", "count them from 0 as they are reported", "records"),
     ("detect", "device-kind", "memory_kind of a device is 9, and counts as NONE", "use one of KOLM_MEMORY_*", "records"),
-    ("detect", "device-free", "a device has 200 bytes free of 100", "count free_memory_bytes in the memory that total_memory_bytes counts", "records"),
+    ("detect", "device-free", "a device has 200 bytes free of 100", "count in free_memory_bytes only memory that total_memory_bytes includes", "records"),
     ("detect", "device-total", "total_memory_bytes of a device is 18446744073709551611, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
     ("detect", "device-no-name", "the name of a device is NULL", TEXT, "texts"),
     ("detect", "device-empty-name", "the name of a device is empty", FILL, "texts"),
     ("detect", "device-no-id", "the id of a device is NULL", NONE, "texts"),
     ("detect", "device-long-id", "the id of a device is longer than 63 bytes, and was cut", SHORT, "texts"),
-    ("detect", "device-same-id", "the id of a device is that of another one", "give each its own", "records"),
+    ("detect", "device-same-id", "the id of a device is already in use", "use a different one for each", "records"),
     ("detect", "device-driver-bytes", "the driver of a device is not UTF-8 (its byte 4 is 0xE9)", UTF8, "texts"),
     ("detect", "device-runtime-lines", "the runtime of a device is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
-    ("detect", "device-size", "a device was left out: its struct_size is 16, and it has 64 bytes", SIZE, "records"),
+    ("detect", "device-size", "a device was dropped: its struct_size is 16, and it has 64 bytes", SIZE, "records"),
     ("detect", "device-null", "a device was reported, and is NULL", "give a record", "records"),
     # services that belong to another slot, and the log
     ("detect", "detect-step", "a step was reported, and only test may do that", SLOT, "records"),
@@ -79,19 +79,19 @@ BREACHES = [
     # train
     ("train", "progress-no-phase", "the phase of progress is NULL", TEXT, "texts"),
     ("train", "progress-long-phase", "the phase of progress is longer than 63 bytes, and was cut", SHORT, "texts"),
-    ("train", "progress-past", "progress is at step 5 of 4", "give KOLM_UNKNOWN_COUNT for a total that is not known", "reports"),
+    ("train", "progress-past", "progress is at step 5 of 4", "use KOLM_UNKNOWN_COUNT for an unknown total", "reports"),
     ("train", "progress-step", "the step of progress is 18446744073709551615, which is more than INT64_MAX", "count the steps that are done", "reports"),
-    ("train", "progress-back", "progress went back from step 2 to 1 in one phase", "count on, or name another phase", "reports"),
+    ("train", "progress-back", "progress went back from step 2 to 1 in one phase", "keep counting, or start another phase", "reports"),
     ("train", "progress-loss", "the loss of progress is infinite", NAN, "reports"),
     ("train", "progress-speed", "tokens_per_second of progress is negative (-1)", NAN, "reports"),
     ("train", "progress-fast", "tokens_per_second of progress is infinite", NAN, "reports"),
     ("train", "progress-reserved", "the field reserved of progress is 3 and reserved", ZERO, "records"),
-    ("train", "progress-size", "progress was left out: its struct_size is 8, and it has 48 bytes", SIZE, "records"),
-    ("train", "metric-nan", "the metric 'loss' was left out: its value is not a number", "report finite numbers", "reports"),
-    ("train", "metric-infinite", "the metric 'loss' was left out: its value is infinite", "report finite numbers", "reports"),
+    ("train", "progress-size", "progress was dropped: its struct_size is 8, and it has 48 bytes", SIZE, "records"),
+    ("train", "metric-nan", "the metric 'loss' was dropped: its value is not a number", "report finite numbers", "reports"),
+    ("train", "metric-infinite", "the metric 'loss' was dropped: its value is infinite", "report finite numbers", "reports"),
     ("train", "metric-name", "the metric 'Val Loss' was dropped: not a valid metric name", "name it [a-z][a-z0-9_.]{0,63}", "reports"),
-    ("train", "metric-null", "a metric was left out: its name is NULL", "name it", "reports"),
-    ("train", "metrics-1001", "a metric of another name was left out: kolm takes 1000 of them", COUNT, "records"),
+    ("train", "metric-null", "a metric was dropped: its name is NULL", "name it", "reports"),
+    ("train", "metrics-1001", "a metric of another name was dropped: kolm accepts 1000 of them", COUNT, "records"),
     ("train", "train-device", "the device is empty", FILL, "texts"),
     ("train", "train-toolchain", "the toolchain has no NUL within its 256 bytes", NUL, "texts"),
     ("train", "train-billed", "billed_micro_usd is 18446744073709551614, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
@@ -106,17 +106,17 @@ BREACHES = [
     # test
     ("test", "test-outcome", "the outcome of a step is 7, and counts as FAILED", "use one of KOLM_STEP_*", "reports"),
     ("test", "test-number", "the number of a step is 2, and it is number 1", "count them from 1 as they end", "reports"),
-    ("test", "test-total", "the total of a step is 3 at step 2, and was 2", "give the same in each, and no less than there are", "reports"),
+    ("test", "test-total", "the total of a step is 3 at step 2, and was 2", "report the same in each, and no fewer than there are", "reports"),
     ("test", "test-title", "the title of a step is NULL", TEXT, "texts"),
     ("test", "test-duration", "duration_us of a step is 18446744073709551614, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
-    ("test", "test-steps-1001", "a step was left out: kolm takes 1000 of them", COUNT, "records"),
+    ("test", "test-steps-1001", "a step was dropped: kolm accepts 1000 of them", COUNT, "records"),
     ("test", "test-fails-mutely", "it ended without a step", "report each step through host->test_step", "reports"),
     ("test", "test-passed", "passed is 7, which is neither 0 nor 1, and counts as 0", "set it to 0 or 1", "records"),
     ("test", "test-summary", "the summary is empty", FILL, "texts"),
     ("test", "test-thread", THREAD[1], THREAD[0], "left"),
     ("test", "test-daemon", DAEMON[1], DAEMON[0], "left"),
     # status
-    ("status", "holdings-10001", "a holding was left out: kolm takes 10000 of them", COUNT, "records"),
+    ("status", "holdings-10001", "a holding was dropped: kolm accepts 10000 of them", COUNT, "records"),
     ("status", "holding-state", "the state of a holding is 9, and counts as unknown", "use one of KOLM_HOLDING_*", "records"),
     ("status", "holding-removed", "a holding was removed, although prune is 0", "remove nothing unless prune is 1", "records"),
     ("status", "holding-place", "the place of a holding is empty", FILL, "texts"),
@@ -124,7 +124,7 @@ BREACHES = [
     ("status", "holding-kind", "the kind of a holding is longer than 31 bytes, and was cut", SHORT, "texts"),
     ("status", "holding-note", "the note of a holding is not one line of text (its byte 4 is 0x0A)", LINE, "texts"),
     ("status", "holding-price", "price_micro_usd_per_hour of a holding is 18446744073709551609, which is more than INT64_MAX, and counts as unknown", MOST, "records"),
-    ("status", "holding-size", "a holding was left out: its struct_size is 4, and it has 64 bytes", SIZE, "records"),
+    ("status", "holding-size", "a holding was dropped: its struct_size is 4, and it has 64 bytes", SIZE, "records"),
     ("status", "status-reserved", "the field reserved of the result is 8 and reserved", ZERO, "records"),
     ("status", "status-thread", THREAD[1], THREAD[0], "left"),
     ("status", "status-daemon", DAEMON[1], DAEMON[0], "left"),
@@ -132,7 +132,7 @@ BREACHES = [
 for call in ("train", "infer", "test", "status"):
     BREACHES.append((call, call + "-unwaited", UNWAITED[1], UNWAITED[0], "left"))
 for call in ("train", "infer", "test", "status"):  # only check looks for these, because they have no effect
-    BREACHES.append((call, call + "-open", "it returned and 1 descriptor that it opened is still open", "close what the slot opens", "left"))
+    BREACHES.append((call, call + "-open", "it returned and 1 descriptor that it opened is still open", "close everything that the slot opens", "left"))
 MILD = {"remedy-needless", "detect-secret", "error-code", "progress-back"}  # needs -v, as do those of the table, threads and unreaped processes
 CHECKS = {"records": "contract.records", "texts": "contract.texts", "reports": "contract.reports", "left": "manners.leaves-nothing"}
 # Reported by the check of the slot itself in other words, or not survived by the call.
@@ -264,9 +264,9 @@ class Breaches(Zoo):
                 os.unlink(path)
 
     def test_tests_that_prove_nothing(self):
-        for name, said in [("test-no-steps", "test says that it passed, and reported no step: nothing was proved"),
-                           ("test-failed", "test says that it passed, and its step 1 (a step) failed"),
-                           ("test-one-of-two", "test says that it passed, and reported 1 of 2000 steps")]:
+        for name, said in [("test-no-steps", "test reports success, but reported no step: nothing was proved"),
+                           ("test-failed", "test reports success, but its step 1 (a step) failed"),
+                           ("test-one-of-two", "test reports success, but reported only 1 of 2000 steps")]:
             with self.subTest(name):
                 path = self.add(name)
                 self.assertEqual(self.report(path, "test", code=5)["test"]["reason"], said)
@@ -288,13 +288,13 @@ class Breaches(Zoo):
     def test_another_toolchain_than_in_result_json(self):
         """The toolchain of result.json is signed, that of the result is used for a job elsewhere."""
         self.assertRegex(self.report(self.add("result-other"), "train", code=5)["train.tiny"]["reason"],
-                         r'^train: result.json names the toolchain "zoo 2", and its result "[^"]+": give the same in both$')
+                         r'^train: result.json names the toolchain "zoo 2", and its result "[^"]+": report the same in both$')
 
     def test_a_recipe_that_is_offered_and_not_made(self):
         path = self.add("train-not-offered")
         for name in ("train.tiny", "train.cancel"):
             self.assertEqual(self.report(path, "train", needed=name, code=5)[name]["reason"],
-                             "its manifest offers the recipe linear, and train does not do it: this makes other models")
+                             "its manifest offers the recipe linear, but train does not support it: this makes other models")
         with open(path[:-2] + "json", encoding="utf-8") as file:
             offers = {k: v for k, v in json.load(file).items() if k != "recipes"}
         self.write(path[:-2] + "json", json.dumps(offers))
@@ -313,16 +313,16 @@ class Breaches(Zoo):
         self.assert_error(self.compile("--backend", "train-real-time", code=5), "crashed in train: signal %d (SIGRTMIN+3)" % (signal.SIGRTMIN + 3))
         self.add("train-terminated")
         self.assert_error(self.compile("--backend", "train-terminated", code=5),
-                          "stopped on request; not by kolm: it was sent SIGTERM, or cancels by itself")
+                          "stopped on request; not by kolm: it was sent SIGTERM, or cancelled itself")
 
     def test_a_count_of_answers_that_were_not_given(self):
         path = self.add("infer-count")
         self.assertEqual(self.report(path, "infer", code=5)["train.tiny"]["reason"],
-                         "infer: it says that it gave 33 answers, and gave 30: count those that are written")
+                         "infer: it reports 33 answers, but gave 30: count those that are written")
         self.compile("--backend", "infer-count")
-        self.assertIn("warning: infer-count: infer: it says that it gave 4 answers, and gave 1" + MAKER, self.kolm("run", "router-1.0.0.kolm", "billing").err)
+        self.assertIn("warning: infer-count: infer: it reports 4 answers, but gave 1" + MAKER, self.kolm("run", "router-1.0.0.kolm", "billing").err)
         self.write("rows.jsonl", harness.jsonl(harness.tickets(20, seed=3)))
-        self.assertIn("it says that it gave 23 answers, and gave 20" + MAKER, self.kolm("score", "router-1.0.0.kolm", "--eval", "rows.jsonl").err)
+        self.assertIn("it reports 23 answers, but gave 20" + MAKER, self.kolm("score", "router-1.0.0.kolm", "--eval", "rows.jsonl").err)
 
     def test_a_report_without_the_models_own_neighbours(self):
         """If a backend fails at this, the report lacks only these rows."""
@@ -332,7 +332,7 @@ class Breaches(Zoo):
         self.write(path[:-2] + "json", json.dumps(offer))
         self.compile("--backend", "infer-near")
         done = self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl")
-        self.assertIn("compared by their texts, as the model could not: answering on infer-near: failed: the rows are too many", done.err)
+        self.assertIn("compared by their texts, because the model cannot be used for it: answering on infer-near: failed: the rows are too many", done.err)
         with open(os.path.join(self.work, "router-1.0.0.html"), encoding="utf-8") as page:
             self.assertIn("TF-IDF", page.read())
 
@@ -411,11 +411,11 @@ class Answers(Zoo):
         name = "infer-unflushed"
         path = self.add(name)
         self.assertEqual(self.report(path, "infer", "infer.flushes", code=5)["infer.flushes"]["reason"],
-                         "infer: it kept an answer back until its input ended: flush whenever the next input is not there yet")
+                         "infer: it withheld an answer until its input ended: flush whenever the next input has not arrived yet")
         server = self.serve(name, "--answer-timeout", "1")
         done = self.ask(name, *self.QUESTIONS)
-        said = "infer-unflushed kept its answers back for 1 s, until its questions ended"
-        self.assert_error(done, said, "answers are flushed whenever the next question is not there yet")
+        said = "infer-unflushed withheld its answers for 1 s, until its questions ended"
+        self.assert_error(done, said, "answers must be flushed whenever the next question has not arrived yet")
         self.assertEqual(len(done.out.splitlines()), 3)  # they are printed nevertheless
         self.assertEqual(server.wait(30), 5)
         self.assertIn(said, server.stderr.read().decode())

@@ -70,7 +70,7 @@ class Engine(Case):
             other = [{"input": text(draw, 12), "output": draw.choice(("heads", "tails"))} for _ in range(40)]
             self.write("eval.jsonl", jsonl([dict(r, input="Re: %s!" % r["input"]) for r in rows[:copies]] + other))
             done = self.compile("--eval", "eval.jsonl", "--effort", "quick", "--force", code=4)
-            self.assertEqual("rows of --eval were dropped as trained on" in done.err, warned, done.err)
+            self.assertEqual("rows of --eval were dropped because they are also trained on" in done.err, warned, done.err)
 
     def test_a_slip_does_not_remove_a_majority(self):
         rows = tickets(200) + [{"input": "where is my parcel", "output": "shipping"}] * 300 + [{"input": "where is my parcel", "output": "billing"}]

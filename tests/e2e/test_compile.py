@@ -221,7 +221,7 @@ class Compile(Case):
         self.add_backend("test-word", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=1.5, airgap="no")
         self.write_tickets()
         self.tell("bills")
-        self.assert_error(self.compile("--budget", "1.50", code=5), "the training cost $1.50", "nothing of the budget of $1.50 is left", "raise --budget")
+        self.assert_error(self.compile("--budget", "1.50", code=5), "the training cost $1.50", "leaves nothing of the budget of $1.50", "raise --budget")
         self.assert_nothing_left()
         self.compile("--budget", "4")
         self.assertEqual(predicate(self.receipts()[-1])["metrics"]["compute"]["cost_usd"], 1.75)
@@ -242,7 +242,7 @@ class Compile(Case):
         self.write_tickets()
         self.assert_error(self.compile("--budget", "0", code=3), "cannot say what this job costs", "--budget 0")
         self.assert_nothing_left()
-        self.assertIn("--budget says nothing about it", self.compile("--budget", "0.01").err)
+        self.assertIn("--budget does not limit it", self.compile("--budget", "0.01").err)
 
     # ---- backends that fail
 
@@ -536,7 +536,7 @@ class Engine(Case):
         self.add_backend("test-word")
         self.write_tickets()
         done = self.compile("--class-weight", "balanced", "--backend", "test-word")
-        self.assertIn("test-word does not say that it weighed the labels", done.err)
+        self.assertIn("test-word did not report that it weighted the labels", done.err)
 
 
 if __name__ == "__main__":

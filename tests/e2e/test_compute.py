@@ -213,7 +213,7 @@ class Compute(Case):
         self.assertEqual(self.states("--timeout", "1"), {"fake-cpu": "available", "fake-hang": "timed out"})
         self.assertEqual([b["name"] for b in self.json("detect", "--timeout", "1")["backends"] if b["from_cache"]], ["fake-cpu"])
         hanging = [b["detection"] for b in self.json("detect", "--timeout", "1")["backends"] if b["name"] == "fake-hang"][0]
-        self.assertEqual(hanging["reason"], "fake-hang did not answer within 1000 ms in detect")
+        self.assertEqual(hanging["reason"], "fake-hang did not respond within 1000 ms in detect")
         self.assertIn("kolm compute detect --timeout SECONDS", hanging["remedy"])
         self.assertIn("report it to tests, https://example.org", hanging["remedy"])
         self.assertEqual(self.json("pick")["picked"], "fake-cpu")

@@ -113,7 +113,7 @@ class Archives(Case):
     def test_cut_off_and_foreign_archives(self):
         packed = gzip.compress(jsonl(tickets(300)))
         self.write("rows.gz", packed[:-9])
-        self.assert_error(self.compile("--skip-bad", data="rows.gz", code=6), "rows.gz: the gzip data are cut off")
+        self.assert_error(self.compile("--skip-bad", data="rows.gz", code=6), "rows.gz: the gzip data are truncated")
         self.write("rows.gz", packed[:2000] + bytes(100) + packed[2100:])
         self.assert_error(self.compile("--skip-bad", data="rows.gz", code=6), "rows.gz: the gzip data are damaged")
         self.write("rows.bz2", bz2.compress(b"text,label"))

@@ -161,7 +161,7 @@ class Encoder(Case):
         self.write_home("config.json", json.dumps({"runtimes": {"local-cpu": os.path.join(runtime, "python")}}))
         self.assertNotEqual(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None).returncode, 0)  # lists its files
         self.write(os.path.join(runtime, "python"), "#!/bin/true\n", 0o755)
-        self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None), "is not as it was set up")
+        self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--force", code=None), "has changed since it was set up")
         self.make("--force")
         self.assertEqual(self.answers("refund my order").split()[0], "refund")
 
@@ -251,7 +251,7 @@ class Encoder(Case):
                 self.assertEqual(inside[first:first + hidden * 2], struct.pack("<%de" % hidden, *struct.unpack("<%df" % hidden, changed)))
 
     def test_a_base_that_cannot_be_inside(self):
-        self.assert_error(self.compile("--embed-base", code=None), "--embed-base puts the base into the artifact, and there is none")
+        self.assert_error(self.compile("--embed-base", code=None), "--embed-base puts the base into the artifact, but there is none")
         self.assert_error(self.compile("--base", "sentences", "--recipe", "lora", "--embed-base", code=None),
                           "the models of the lora recipe cannot carry their base")
 
@@ -305,7 +305,7 @@ class Encoder(Case):
                 self.assertEqual(out.split()[0], line["output"] or "(withheld)")
         self.assert_error(self.kolm("export", "router-1.0.0.kolm", "--to", "merged", "--merge", code=None), "has no adapter to merge")
         self.compile("--effort", "quick", "--force")
-        self.assert_error(self.kolm("export", "router-1.0.0.kolm", "--to", "linear", code=None), "holds no model that", "a language model or a sentence encoder")
+        self.assert_error(self.kolm("export", "router-1.0.0.kolm", "--to", "linear", code=None), "contains no model that", "a language model or a sentence encoder")
 
     def test_exported_with_the_base_inside(self):
         self.make("--embed-base")
@@ -363,7 +363,7 @@ class Encoder(Case):
             self.write(path, content)
             for _ in range(2):  # a look at the changed files does not overwrite what was recorded
                 self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", code=None), "the base model of this artifact, sentences",
-                                  "the one in %s has changed (" % self.base, name + " is not the same", "put its files back as they were")
+                                  "the one in %s has changed (" % self.base, name + " is not the same", "restore its files")
             self.assert_error(self.kolm("run", "router-1.0.0.kolm", "refund", "--base", "sentences", code=None),
                               "is not the base model of this artifact: ", name + " is not the same")
             self.write(path, kept)
@@ -513,7 +513,7 @@ class Encoder(Case):
         with open(os.path.join(self.base, "vocab.kept"), encoding="ascii") as source:
             words = source.read()
         self.write(os.path.join(self.base, "vocab.txt"), words + "more\n")
-        self.refused("has ids up to 50, and its weights know 50 tokens", "all its files together")
+        self.refused("has ids up to 50, and its weights have 50 tokens", "all its files together")
         self.write(os.path.join(self.base, "vocab.txt"), words)
         self.write(os.path.join(self.base, "tokenizer.json"), json.dumps({"model": {"type": "BPE", "vocab": {}, "merges": []}}))
         self.refused("BPE", "--recipe lora")
@@ -534,7 +534,7 @@ class Encoder(Case):
             self.assertEqual(json.loads(artifact.read("model/encoder.json")), {"format": 1, "read": "end"})
             self.assertNotEqual(json.loads(artifact.read("manifest.json"))["entries"], front["entries"])
         self.assert_error(self.make("--set", "read=middle", "--force", code=None), 'read=middle: expected "front" or "end"',
-                          '-> give "front" or "end"; left out it is front')
+                          '-> give "front" or "end"; the default is front')
 
     def test_empty_and_huge_texts(self):
         self.make()
@@ -563,7 +563,7 @@ class Encoder(Case):
         said = self.kolm("compile", "--help").out
         self.assertIn("auto, linear, encoder, lora", said)
         self.assertIn("sentence encoder to learn on", said)
-        self.assertIn("output is null", self.kolm("run", "--help").out)
+        self.assertIn('"output" is null', self.kolm("run", "--help").out)
 
     def test_few_held_out_rows(self):
         self.write("few.jsonl", jsonl(tickets(14, noise=0, labels=("refund", "login"))))
@@ -581,9 +581,9 @@ class Encoder(Case):
         done = self.make("--gate", "0", "--min-accuracy", "0", "--allow-baseline", data="two.jsonl")
         self.assertIn("too few rows with the same output to check by cross-validation", done.err)
         self.assertTrue(self.answers("refund please"))
-        self.assertNotIn("abstains always", done.err)
+        self.assertNotIn("always abstains", done.err)
         done = self.make("--target-accuracy", "0.9", "--gate", "0", "--min-accuracy", "0", "--allow-baseline", "--force", data="two.jsonl")
-        self.assertIn("the model abstains always", done.err)
+        self.assertIn("the model always abstains", done.err)
         said = json.loads(self.kolm("run", "router-1.0.0.kolm", "--jsonl", stdin=jsonl([{"id": "1", "input": "refund please"}])).out)
         self.assertIsNone(said["output"])
 

@@ -213,7 +213,7 @@ class Grants(Case):
             os.unlink(path)
             os.mkdir(path)
 
-        harms = [("may change", lambda: os.chmod(path, 0o622)), ("symbolic link", link), ("not a file that kolm wrote", directory)]
+        harms = [("can change", lambda: os.chmod(path, 0o622)), ("symbolic link", link), ("not a file that kolm wrote", directory)]
         harms += [("not in the format that kolm writes", lambda text=text: self.write(path, text, 0o600))
                   for text in ("", "{", "[]", '{"grants":{}}', '{"format":2,"grants":{}}', '{"format":1,"grants":[]}',
                                '{"format":1,"grants":{"fake-cloud":{"to":{},"what":["secret FAKE_TOKEN"]}}}')]
@@ -255,7 +255,7 @@ class Grants(Case):
         words = ("compute", "test", "fake-cloud")
         for answer in (b"n\n", b"\n"):
             said, code = self.on_terminal(answer, *words)
-            for piece in ("fake-cloud (%s)" % self.path(".so"), "SHA-256 ", "the secret FAKE_TOKEN", "Grant it that? [y/N]", "kolm backend grant fake-cloud"):
+            for piece in ("fake-cloud (%s)" % self.path(".so"), "SHA-256 ", "the secret FAKE_TOKEN", "Grant this? [y/N]", "kolm backend grant fake-cloud"):
                 self.assertIn(piece, said)
             self.assertEqual((code, self.state()), (3, "not granted"))
         said, code = self.on_terminal(b"y\n", *words)

@@ -220,8 +220,8 @@ class Hostile(Case):
         os.remove(log)
         self.assertEqual(self.read(elsewhere), good)
         self.write(log, good[:-20], 0o600)
-        self.assert_error(self.compile("--version", "3.0.0", code=2), "was cut: it has 3 lines and had 4", "backup")
-        self.assertIn("was cut", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
+        self.assert_error(self.compile("--version", "3.0.0", code=2), "was truncated: it has 3 lines and had 4", "backup")
+        self.assertIn("was truncated", self.kolm("verify", "router-1.0.0.kolm", code=7).out)
         self.write(log, good + good[:200], 0o600)  # a partial line that was left by a crash and never acknowledged does not count as damage
         self.compile("--version", "3.0.0")
 

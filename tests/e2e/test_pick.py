@@ -53,7 +53,7 @@ class Pick(Case):
         self.assertEqual(old.stdout, new.stdout)
         self.assertIn("write --max-price", old.stderr)
         self.assertEqual(new.stderr, "")
-        self.assert_error(self.compute("pick", "--budget", "1", "--max-price", "1", code=2), "give one of them")
+        self.assert_error(self.compute("pick", "--budget", "1", "--max-price", "1", code=2), "use one of them")
 
     def test_numbers_that_nobody_means(self):
         self.add_usual()

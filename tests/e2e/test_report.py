@@ -115,7 +115,7 @@ class Report(Paged):
     def test_a_page_is_a_file(self):
         self.write_tickets()
         self.compile()
-        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-o", "-", code=2), "not to standard output", "give --out the name of a file")
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-o", "-", code=2), "not to standard output", "pass the name of a file with --out")
         self.assertNotIn("-", os.listdir(self.work))
 
     def test_what_has_no_manifest_has_no_page(self):
@@ -168,7 +168,7 @@ class Report(Paged):
         self.write_tickets()
         self.write_tickets("eval.jsonl", seed=5)
         self.compile("--eval", "eval.jsonl")
-        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", code=6), "those of --eval too")
+        self.assert_error(self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", code=6), "including those of --eval")
         self.kolm("report", "router-1.0.0.kolm", "-d", "tickets.jsonl", "--eval", "eval.jsonl")
         page = self.page()
         self.assertIn("byte for byte", page.text)
@@ -233,11 +233,11 @@ class Report(Paged):
         # Another seed gives another split, whose rows have other places.
         self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", code=6), "not the rows", "--seed")
         self.assert_error(self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--contradictions", "x", code=6), "'x'", "majority")
-        self.assert_error(self.kolm("report", "none.kolm", "--seed", "4", code=2), "artifact says")
+        self.assert_error(self.kolm("report", "none.kolm", "--seed", "4", code=2), "an artifact records them")
         self.assertNotIn("router-1.0.0.html", os.listdir(self.work))
         self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--seed", "4")
         page = self.page()
-        for piece in ("This model was not shipped", "count up to the same figures", "of %d in all" % (report["answered"] - report["correct"]),
+        for piece in ("This model was not shipped", "add up to the same figures", "of %d in all" % (report["answered"] - report["correct"]),
                       "Nearest training rows", "Duplicates dropped1", "%.3f" % report["ece"]):
             self.assertIn(piece, page.text)
         # Each mistake shown is the answer that the directory has for the row at that place.
@@ -252,7 +252,7 @@ class Report(Paged):
         changed = self.read("router-1.0.0.failed/predictions.jsonl").replace(b'"output":"billing"', b'"output":"refund"')
         self.write("router-1.0.0.failed/predictions.jsonl", changed)
         done = self.kolm("report", "router-1.0.0.failed", "-d", "tickets.jsonl", "--seed", "4", "-f", code=6)
-        self.assert_error(done, "do not count up")
+        self.assert_error(done, "do not match its report")
 
     def test_hostile_names(self):
         self.compile_hostile()

@@ -56,7 +56,7 @@ class Making(Case):
         if not bundled:
             self.skipTest("this Python brings no wheel of pip")
         self.lock(shutil.copy(bundled, self.wheels), self.wheel(), hashes={"pip": "0" * 64})
-        self.fails(7, "pip", "is not the one that was pinned")
+        self.fails(7, "pip", "does not match the lock")
         log = self.read(os.path.join(self.partial, "pip.txt"))
         self.assertTrue(log.startswith(b"pip=="))
         self.assertEqual(log.count(b"\n"), 2)
@@ -149,7 +149,7 @@ class Making(Case):
         ):
             change()
             for verb in (run, compile_words, ("score", "router-1.0.0.kolm", "--eval", "tickets.jsonl")):
-                self.assert_error(self.kolm(*verb, code=7), "is not as it was set up", said, "kolm compute setup " + name)
+                self.assert_error(self.kolm(*verb, code=7), "has changed since it was set up", said, "kolm compute setup " + name)
             undo()
             self.kolm(*run)
         # The same command makes it again.

@@ -22,7 +22,7 @@ class Trouble(Case):
     def test_wrong_hash(self):
         wheel = self.wheel()
         self.lock(wheel, hashes={"tiny": "0" * 64})
-        self.fails(7, "tiny", "is not the one that was pinned", "nothing was installed")
+        self.fails(7, "tiny", "does not match the lock", "nothing was installed")
         self.lock(wheel)
         self.setup()
 
@@ -31,7 +31,7 @@ class Trouble(Case):
         self.lock(wheel)
         with open(wheel, "r+b") as file:
             file.truncate(os.path.getsize(wheel) // 2)
-        self.fails(7, "tiny", "is not the one that was pinned")
+        self.fails(7, "tiny", "does not match the lock")
 
     def test_pinned_but_no_wheel(self):
         wheel = self.wheel()
@@ -72,7 +72,7 @@ class Trouble(Case):
         self.fails(6, "can be changed by every user")
         self.lock(head="# nothing\n", mode=0o644)
         os.chmod(os.path.join(self.plugins, NAME + ".lock.txt"), 0o644)
-        self.fails(6, "names no package")
+        self.fails(6, "lists no package")
         self.lock(wheel, head="# kolm: download-bytes many\n")
         self.fails(6, "download-bytes many")
         self.lock(wheel, head="# kolm: index-url http://example.org\n")
@@ -161,8 +161,8 @@ class Trouble(Case):
         path, _ = self.lock_stuck()
         process = self.begin("--from", self.wheels)
         self.wait_for_reader(path, process)
-        self.assert_error(self.setup(code=5), "another `kolm compute setup %s` is at work" % NAME)
-        self.assert_error(self.kolm("compute", "setup", NAME, "--remove", code=5), "is at work")
+        self.assert_error(self.setup(code=5), "another `kolm compute setup %s` is running" % NAME)
+        self.assert_error(self.kolm("compute", "setup", NAME, "--remove", code=5), "is running")
         self.assertEqual(self.interrupt(process)[0], 130)
 
     # ---- the network, as far as it can be tested on this machine
@@ -235,7 +235,7 @@ class Trouble(Case):
         self.lock(wheel)
         self.wheel(body="EVIL = 1\n")
         address, _, _ = self.serve()
-        self.fails(7, "is not the one that was pinned", words=("--index-url", address), offline=False)
+        self.fails(7, "does not match the lock", words=("--index-url", address), offline=False)
 
     def test_no_network(self):
         self.lock(self.wheel())

@@ -76,7 +76,7 @@ class Status(Case):
         value = self.status("--remote", code=5)
         asked = {row["backend"]: row for row in value["asked"]}
         self.assertIn("crashed in status: signal 11", asked["crash-slot"]["error"])
-        self.assertIn("ended the process in status", asked["exits"]["error"])
+        self.assertIn("exited in status", asked["exits"]["error"])
         self.assertEqual({row["backend"] for row in value["elsewhere"]}, {"good", "odd-state", "bad-utf8"})
         self.assertEqual([row["state"] for row in value["elsewhere"] if row["backend"] == "odd-state"], ["in use", "unknown"])
         done = self.kolm("compute", "status", "--remote", code=5)

@@ -88,7 +88,7 @@ class Use(Case):
         self.assertEqual(self.kolm("run", self.model, "-", stdin=b"refund\n").out.split()[0], "refund")
         answers = [json.loads(line) for line in self.kolm("run", "--input", "in.jsonl", self.model).out.splitlines()]
         self.assertEqual([(a["id"], a["output"]) for a in answers], [("a", "billing"), ("3", "login")])
-        for words, code, piece in ((["nothere.txt"], 6, "nothere.txt"), (["."], 6, "directory"), (["tickets.csv"], 2, "not one question a line"), (["in.txt", "login"], 2, "takes the place of TEXT")):
+        for words, code, piece in ((["nothere.txt"], 6, "nothere.txt"), (["."], 6, "directory"), (["tickets.csv"], 2, "not one question a line"), (["in.txt", "login"], 2, "replaces TEXT")):
             self.assert_error(self.kolm("run", self.model, "--input", *words, code=code), piece)
         self.write("bad.txt", b"login\n\xff\n")
         self.assert_error(self.kolm("run", self.model, "--input", "bad.txt", code=6), "bad.txt, line 2")

@@ -157,7 +157,7 @@ class Formats(Case):
         for words in self.ask:
             for env in ({}, {"KOLM_BACKEND": "local-cpu"}):  # the default backend is about where to train
                 with self.subTest(verb=words[0], env=env):
-                    self.assert_error(self.kolm(*words, code=3, env=env), "the model was made by test-word, which is not here",
+                    self.assert_error(self.kolm(*words, code=3, env=env), "the model was made by test-word, which is not installed",
                                       "no other backend that is available here answers with its format, test-word", "install test-word",
                                       "kolm-backend-test-word", "kolm backend list")
 
@@ -176,7 +176,7 @@ class Formats(Case):
         self.add_backend("test-word", kind="self-hosted")
         self.add_backend("test-other", kind="self-hosted", formats=["test-word"])
         for words in self.ask:
-            self.assert_error(self.kolm(*words, code=3), "made by test-word, which is not of this machine and answers only when it is named",
+            self.assert_error(self.kolm(*words, code=3), "made by test-word, which does not run on this machine, and is used only if it is named",
                               "--backend test-word")
             self.kolm(*words, "--backend", "test-word")
             self.kolm(*words, env={"KOLM_BACKEND": "test-word"})
@@ -194,7 +194,7 @@ class Formats(Case):
         self.assertEqual(self.json("inspect", "router-1.0.0.kolm")["manifest"]["model_format"], "words-2")
         self.write_home("config.json", "{}")
         self.remove("test-word")
-        self.assert_error(self.kolm(*self.ask[0], code=3), "made by test-word, which is not here", "its format, words-2")
+        self.assert_error(self.kolm(*self.ask[0], code=3), "made by test-word, which is not installed", "its format, words-2")
         self.add_backend("test-other", formats=["words-2"])
         self.kolm(*self.ask[0])
 
@@ -251,7 +251,7 @@ class Versions(Case):
                 self.assertEqual(self.json("compute", "info", "test-word")["perf"], 0.7)
                 self.compile("--backend", "test-word", *(("--force",) if again else ()))
         rows = self.rows()
-        for version, why in (("1.1.0", "crashed while it was being loaded"), ("2.0.0", "test-word-2.0.0.so is no shared object"), ("3.0.0", "needs kolm ABI 1.3")):
+        for version, why in (("1.1.0", "crashed while it was being loaded"), ("2.0.0", "test-word-2.0.0.so is not a shared object"), ("3.0.0", "needs kolm ABI 1.3")):
             self.assertEqual((rows[version]["state"], rows[version]["rule"]), ("refused", 8), rows[version])
             self.assertIn("it does not load: ", rows[version]["why"])
             self.assertIn(why, rows[version]["why"])
@@ -357,7 +357,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEAD
         self.write_home("policy.json", json.dumps({"plugins": {"signatures": "required"}}))
         self.assertEqual(self.reason(), "from its own library")
         self.make_library("from somebody else")
-        self.assertIn("is of other files", self.kolm("backend", "why", "acme").out)
+        self.assertIn("is for other files", self.kolm("backend", "why", "acme").out)
 
 
 if __name__ == "__main__":

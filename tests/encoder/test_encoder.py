@@ -162,8 +162,8 @@ class Refusals(Case):
         change("embeddings", ("I64", [5, 5], bytes(200)), "not a table of such numbers")
         change("weights", ("F32", [49], bytes(196)), "weights of")
         change("mapping", ("F32", [50], bytes(200)), "mapping of")
-        change("mapping", ("I64", [50], b"\x14" + bytes(399)), "sends token 0 to a row that is not there")
-        change("mapping", ("I64", [50], b"\xff" * 400), "sends token 0 to a row that is not there")
+        change("mapping", ("I64", [50], b"\x14" + bytes(399)), "maps token 0 to a row that does not exist")
+        change("mapping", ("I64", [50], b"\xff" * 400), "maps token 0 to a row that does not exist")
 
     def test_files(self):
         self.refused(self.path("absent"), [[1]], "cannot open the directory")

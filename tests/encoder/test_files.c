@@ -103,10 +103,10 @@ static const struct lie {
     {ONE("F32", "[2]", "[0]"), 8, "does not say where it begins and ends"},
     {ONE("F32", "[2]", "[0,8,8]"), 8, "does not say where it begins and ends"},
     {ONE("F32", "[2]", "[-8,0]"), 8, "does not say where it begins and ends"},
-    {"{\"a\":7}", 0, "says nothing of the tensor a"},
+    {"{\"a\":7}", 0, "does not describe the tensor a"},
     {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "has no type"},
-    {"{}", 0, "it holds no tensors"},
-    {"{\"__metadata__\":{}}", 0, "it holds no tensors"},
+    {"{}", 0, "it contains no tensors"},
+    {"{\"__metadata__\":{}}", 0, "it contains no tensors"},
     {"[]", 0, "its header is not a JSON object"},
     {"{\"a\":", 0, "its header is not JSON: line 1"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
@@ -151,13 +151,13 @@ START_TEST(heads_are_checked) {
     ck_assert_int_eq(enc_tensors_read(bytes, size, "m", &tensors, &err), KOLM_OK);
     enc_tensors_free(tensors);
     for (size_t cut = 0; cut < size; cut++)
-        must_refuse(bytes, cut, cut < 8 ? "its header alone takes more" : "was the file cut short?");
+        must_refuse(bytes, cut, cut < 8 ? "its header alone needs more" : "was the file cut short?");
     must_refuse("version https://git-lfs.github.com/spec/v1\n", 43, "git lfs pull");
-    must_refuse("PK\3\4zip archive, as pickles are", 32, "does not begin as a safetensors file");
+    must_refuse("PK\3\4zip archive, as pickles are", 32, "does not begin like a safetensors file");
     free(bytes);
     /* One byte more in the header makes all tensors unaligned. */
     bytes = file_of(ONE("F32", "[1]", "[0,4]"), 1, 4, &size);
-    must_refuse(bytes, size, "no multiple of the size of its numbers");
+    must_refuse(bytes, size, "not a multiple of the size of its numbers");
     free(bytes);
 }
 END_TEST
@@ -220,10 +220,10 @@ START_TEST(nothing_leads_outside) {
     ck_assert_int_eq(enc_files_open(in("model"), &files, &err), KOLM_OK);
     static const char *const outside[] = {"../secret", "/etc/passwd", "sub/../../secret", "sub//own", "./sub/own", ""};
     for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
-        expect_no(files, outside[i], KOLM_E_INVALID_ARGUMENT, "names a file outside");
+        expect_no(files, outside[i], KOLM_E_INVALID_ARGUMENT, "refers to a file outside");
     static const char *const links[] = {"sub/out", "sub/absolute", "sub/twice", "up/secret"};
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
-        expect_no(files, links[i], KOLM_E_INVALID_ARGUMENT, "leads out of it");
+        expect_no(files, links[i], KOLM_E_INVALID_ARGUMENT, "is a link to a place outside of it");
     expect(files, "sub/beside", "own");
     expect(files, "placed", "no"); /* a link in the top directory was made by the user */
     enc_files_close(files);

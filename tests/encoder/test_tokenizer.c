@@ -136,7 +136,7 @@ static const struct refusal {
     {FILE_OF(WORDS, "null", "null", "{\"type\":\"Sequence\",\"processors\":[" AROUND "," AROUND "]}"),
      KOLM_E_UNIMPLEMENTED, "twice"},
     {FILE_OF(WORDS, "null", "null", "{\"type\":\"TemplateProcessing\",\"single\":[],\"special_tokens\":{}}"),
-     KOLM_E_UNIMPLEMENTED, "just once"},
+     KOLM_E_UNIMPLEMENTED, "exactly once"},
     {FILE_OF("{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":{\"a\":0}}", "null", "null", "null"),
      KOLM_E_UNIMPLEMENTED, "unknown token u"},
     {FILE_OF("{\"type\":\"Unigram\",\"unk_id\":null,\"vocab\":[[\"a\",-1.5]]}", "null", "null", "null"),

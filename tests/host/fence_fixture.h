@@ -112,7 +112,7 @@ static inline void setup(void) {
     put("home/.kolm/jobs/other/job/train.jsonl", "{}\n");
     put("home/bin/tool", "#!/bin/sh\nexit 0\n");
     put("data/model.kolm", "model\n");
-    put("data/beside", "not asked for\n");
+    put("data/beside", "not requested\n");
     ck_assert_int_eq(chmod(root, 0755), 0);
     ck_assert_int_eq(setenv("HOME", at("home"), 1), 0);
     start_victim();

@@ -26,8 +26,8 @@ static const struct animal {
     {"crash-slot", HOST_CRASHED, "crashed in detect: signal 11 (Segmentation fault)", false},
     {"hang-constructor", HOST_TIMED_OUT, "while it was being loaded", true},
     {"hang-slot", HOST_TIMED_OUT, "in detect", true},
-    {"exits", HOST_NO_REPLY, "ended the process in detect without an answer", false},
-    {"exits-constructor", HOST_NO_REPLY, "ended the process while it was being loaded without an answer", false},
+    {"exits", HOST_NO_REPLY, "exited in detect without an answer", false},
+    {"exits-constructor", HOST_NO_REPLY, "exited while it was being loaded without an answer", false},
     {"aborts", HOST_CRASHED, "signal 6 (Aborted)", false},
     {"closes-fds", HOST_NO_REPLY, "without an answer", false},
     {"forges", HOST_NO_REPLY, "wrote over its own reply in detect", false},
@@ -47,7 +47,7 @@ static const struct animal {
      "mute: detect failed with RESOURCE_EXHAUSTED (8) and gave no reason; its last output: \"the quota is used up\"",
      false},
     {"licence", HOST_NO_REPLY,
-     "licence ended the process in detect without an answer (exit code 3); its last output: \"checking\" "
+     "licence exited in detect without an answer (exit status 3); its last output: \"checking\" "
      "\"licence \\x1B[31mexpired\\x1B[0m on 2026-01-01\"",
      false},
     {"throws", HOST_CRASHED,
@@ -56,7 +56,7 @@ static const struct animal {
      false},
     {"sanitized", HOST_CRASHED,
      "signal 6 (Aborted); its last output: \"==7==ERROR: AddressSanitizer: heap-buffer-overflow on address", false},
-    {"babbles", HOST_NO_REPLY, "(exit code ", false},
+    {"babbles", HOST_NO_REPLY, "(exit status ", false},
     {"levels", HOST_OK, "a zoo animal", false},
     {"odd-state", HOST_FAILED, "unknown state (99)", false},
     {"network", HOST_OK, "a zoo animal", false},
@@ -214,7 +214,7 @@ START_TEST(test_garbage_files) {
     add_manifest(zoo_dir, "empty", PLAIN);
     host_result result = detect("garbage");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result.error.text, "is no shared object") != NULL, "%s", result.error.text);
+    ck_assert_msg(strstr(result.error.text, "is not a shared object") != NULL, "%s", result.error.text);
     result = detect("empty");
     ck_assert_int_eq(result.verdict, HOST_NOT_LOADED);
     ck_assert_ptr_nonnull(strstr(result.error.text, "empty.so is empty"));
@@ -335,7 +335,7 @@ START_TEST(test_flood_is_rated) {
     ck_assert_uint_le(seen.metric_count, 2 + (unsigned)(result.wall_ms / 50));
     ck_assert(seen.value >= 20000 && seen.value <= 20000);
     ck_assert_ptr_nonnull(
-        strstr(kit_buf_text(&seen.logs), "2 detect: a device was left out: kolm takes 64 of them; report"));
+        strstr(kit_buf_text(&seen.logs), "2 detect: a device was dropped: kolm accepts 64 of them; report"));
     ck_assert_ptr_nonnull(
         strstr(kit_buf_text(&seen.logs), "2 detect: the metric 'Not A Name' was dropped: not a valid metric name"));
     ck_assert_uint_eq(seen.holding_count, 0); /* only status reports holdings */

@@ -270,8 +270,8 @@ START_TEST(test_mapped_for_writing) {
     host_registry *registry = scan();
     const host_result *result = call(registry, "where", INFER);
     ck_assert_int_eq(result->verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result->error.text, "where.so is open for writing, and is loaded from where it lies") != NULL,
-                  "%s", result->error.text);
+    ck_assert_msg(strstr(result->error.text, "where.so is open for writing, and must be loaded in place") != NULL, "%s",
+                  result->error.text);
     munmap(page, 4096);
     ck_assert_int_eq(call(registry, "where", INFER)->verdict, HOST_OK);
     host_registry_free(registry);
@@ -294,7 +294,7 @@ START_TEST(test_digest_binds) {
     write_over("where-2.so", "where.so");
     const host_result *result = call(registry, "where", DETECT);
     ck_assert_int_eq(result->verdict, HOST_NOT_LOADED);
-    ck_assert_msg(strstr(result->error.text, "was replaced while kolm looked at it") != NULL, "%s", result->error.text);
+    ck_assert_msg(strstr(result->error.text, "was replaced while kolm examined it") != NULL, "%s", result->error.text);
     ck_assert_str_eq(result->plugin_sha256, "");
     host_registry_free(registry);
 }

@@ -264,7 +264,7 @@ START_TEST(test_scan_many) {
     host_registry *registry = scan_both();
     ck_assert_uint_eq(registry->count, 4096);
     ck_assert_uint_ge(registry->note_count, 1);
-    ck_assert_ptr_nonnull(strstr(registry->notes[0].text, "holds more files than kolm examines"));
+    ck_assert_ptr_nonnull(strstr(registry->notes[0].text, "contains more files than kolm examines"));
     host_registry_free(registry);
 }
 END_TEST

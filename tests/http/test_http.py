@@ -255,7 +255,7 @@ class Tries(Case):
         server = self.serve(answer(429, "", [("Retry-After", "3600")]))
         got = one({"url": server.url()})
         self.assertEqual((got["code"], got["tries"], got["retry_after_ms"]), ("RESOURCE_EXHAUSTED", 1, 3600000))
-        self.assertIn("wait 3600 s", got["text"])
+        self.assertIn("a wait of 3600 s", got["text"])
         got = one({"url": server.url(), "deadline_ms": 5000}, wait_most_ms=100000000)  # nor beyond the deadline
         self.assertEqual(got["tries"], 1)
 

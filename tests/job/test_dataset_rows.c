@@ -210,7 +210,7 @@ START_TEST(bad_rows_end_it_or_are_counted) {
     for (size_t i = 0; i < COUNT(lines); i++)
         ck_assert_msg(strncmp(summary.bad_examples[i], lines[i], strlen(lines[i])) == 0, "%s", summary.bad_examples[i]);
     start_again();
-    assert_refused(&(wish){.data = "{}\n{}\n", .skip_bad = true}, "data holds no good row", "\"input\"");
+    assert_refused(&(wish){.data = "{}\n{}\n", .skip_bad = true}, "data contains no valid row", "\"input\"");
     /* An unclosed quote loses only its own row. */
     start_again();
     assert_prepared(&(wish){.data = "text,label\na,b\nc,d\n\"e,f\ng,h\nx,b\ny,d\n", .skip_bad = true});

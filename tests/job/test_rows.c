@@ -225,7 +225,7 @@ static const no_data_case no_data_cases[] = {
     {BYTES("\x7F"
            "ELF\2\1\1\0\0\0"),
      "tickets is not UTF-8 text", "UTF-8"},
-    {BYTES("\x1F\x8B\x08\0rest"), "tickets: the gzip data are cut off", "again"},
+    {BYTES("\x1F\x8B\x08\0rest"), "tickets: the gzip data are truncated", "again"},
     {BYTES("te\xE4xt,label\na,b\n"), "tickets is not UTF-8 text", "UTF-8"},
     {BYTES("[{\"input\":\"a\",\"output\":\"b\"}]\n"),
      "tickets, line 1, column 1: expected one JSON object a line, found an array", "jq"},

@@ -206,7 +206,7 @@ START_TEST(long_lines) {
     ck_assert_int_eq(take(kit_buf_text(&line)), KIT_EVENT_NONE);
     ck_assert_uint_eq(events.strange, 1);
     ck_assert_uint_lt(told.length, 300);
-    ck_assert_ptr_nonnull(strstr(kit_buf_text(&told), "not an event, as it has more than 1 MiB: {"));
+    ck_assert_ptr_nonnull(strstr(kit_buf_text(&told), "not an event, because it has more than 1 MiB: {"));
     kit_buf_free(&line);
 }
 END_TEST

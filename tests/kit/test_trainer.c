@@ -83,7 +83,7 @@ START_TEST(lines_that_are_no_events) {
     ck_assert(logged("2 the trainer printed a line that is not an event: Welcome to a library!"));
     ck_assert(!logged("no such level")); /* only the first few are shown */
     ck_assert_uint_eq(seen.progressed, 0);
-    fails("print('only garbage')\n", KOLM_E_INTERNAL, "ended with code 0 and no result");
+    fails("print('only garbage')\n", KOLM_E_INTERNAL, "exited with status 0 and without a result");
 }
 END_TEST
 
@@ -122,7 +122,7 @@ START_TEST(a_signal) {
     /* A crash during shutdown, after the result: the work is complete. */
     ck_assert_int_eq(train("done()\nos.kill(os.getpid(), signal.SIGSEGV)\n"), KOLM_OK);
     ck_assert(logged("failed after it had reported its result"));
-    fails("done()\nsys.exit(1)\n", KOLM_E_INTERNAL, "code 1");
+    fails("done()\nsys.exit(1)\n", KOLM_E_INTERNAL, "status 1");
 }
 END_TEST
 
@@ -167,7 +167,7 @@ START_TEST(not_even_started) {
 END_TEST
 
 START_TEST(half_a_line) {
-    fails("sys.stdout.write('{\"event\":\"result\"')\n", KOLM_E_INTERNAL, "no result");
+    fails("sys.stdout.write('{\"event\":\"result\"')\n", KOLM_E_INTERNAL, "without a result");
     /* The last line may lack its line end. */
     ck_assert_int_eq(train("sys.stdout.write('{\"event\":\"result\"}')\n"), KOLM_OK);
 }
@@ -201,7 +201,7 @@ END_TEST
 START_TEST(other_jobs) {
     kolm_infer_result_t result;
     put_job("train", "linear");
-    fails("done()\n", KOLM_E_UNIMPLEMENTED, "local-cpu does the recipe lora, not linear");
+    fails("done()\n", KOLM_E_UNIMPLEMENTED, "local-cpu supports the recipe lora, not linear");
     put_job("infer", "lora");
     fails("done()\n", KOLM_E_INVALID_ARGUMENT, "kind infer");
     ck_assert_int_eq(kit_trainer_infer(&host, &trainer,

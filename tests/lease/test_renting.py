@@ -268,7 +268,7 @@ class Renting(Rented):
         done = self.kolm("compute", "reap", "--yes", code=5)
         self.assertIn("the provider is away", done.out)
         self.control("reclaim", "hangs")
-        self.assertIn("renter did not answer within 8000 ms in reclaim", self.kolm("compute", "pick", code=None).err)
+        self.assertIn("renter did not respond within 8000 ms in reclaim", self.kolm("compute", "pick", code=None).err)
         self.assertEqual(self.status()["leases"][0]["name"], name)
         self.control("reclaim", None)
         self.kolm("compute", "reap", "--yes")
@@ -278,13 +278,13 @@ class Renting(Rented):
         name = self.leave_one()
         self.control("points", None)
         done = self.kolm("compute", "pick", "--airgap=advisory", code=None)
-        self.assertIn("1 lease that may still be billed: renter %s (h:%s): --airgap keeps its backend out" % (name, name), done.err)
+        self.assertIn("1 lease that may still be billed: renter %s (h:%s): --airgap excludes its backend" % (name, name), done.err)
         self.assertEqual((self.running(), self.points()), ([name], []))
         for words, code in ((["status", "--remote"], 5), (["status", "renter"], 5), (["reap", "--yes"], 5), (["reap"], 0)):
             done = self.without_sockets("compute", *words, "--airgap", code=code)
             self.assertIn(name, done.out + done.err, words)
             if words != ["reap"]:
-                self.assertIn("--airgap keeps its backend out", done.out + done.err, words)
+                self.assertIn("--airgap excludes its backend", done.out + done.err, words)
             if words[0] == "status":
                 self.assertIn("--airgap loads no backend that needs the network", done.out + done.err, words)
         self.assertEqual((self.running(), self.points()), ([name], []))
@@ -309,7 +309,7 @@ class Renting(Rented):
         os.remove(os.path.join(self.plugins, "renter.so"))
         os.remove(os.path.join(self.plugins, "renter.json"))
         done = self.kolm("compute", "status")
-        self.assertIn("its backend is not installed any more; install renter again; or end it at the provider, and then "
+        self.assertIn("its backend is no longer installed; install renter again; or end it at the provider, and then "
                       "`kolm compute reap --forget %s`" % name, done.err)
         self.assertIn(name, done.out)
         self.kolm("compute", "reap", "--yes", code=5)
@@ -337,7 +337,7 @@ class Renting(Rented):
             if float(file.read().split()[0]) < 660:  # no lease is older than the uptime of the machine
                 self.skipTest("this machine was started just now")
         for one in ("%s-1" % name, "%s-2" % name):
-            self.assertIn("check at renter whether it is there, end it, and then run `kolm compute reap --forget %s`" % one, said)
+            self.assertIn("check with renter whether it exists, end it, and then run `kolm compute reap --forget %s`" % one, said)
 
     @staticmethod
     def change(path, how):
@@ -417,7 +417,7 @@ class Renting(Rented):
         (model,) = [name for name in os.listdir(self.work) if name.endswith(".kolm")]
         self.kolm("verify", model)
         done = self.kolm("compute", "pick")
-        self.assertIn("stays listed in leases until this can be done: cannot open " + ledger, done.err)
+        self.assertIn("stays listed in leases until this is resolved: cannot open " + ledger, done.err)
         os.rmdir(ledger)
         self.kolm("compute", "pick")
         self.assertEqual(self.journals(), [])
@@ -448,7 +448,7 @@ class Renting(Rented):
         done = self.kolm("compute", "reap", "--yes")
         self.assertIn("in use", done.out)
         self.assertEqual(self.status()["leases"][0]["state"], "in use")
-        self.assert_error(self.kolm("compute", "reap", "--forget", name, code=2), "still runs")
+        self.assert_error(self.kolm("compute", "reap", "--forget", name, code=2), "is still running")
         self.assertEqual(self.running(), [name])
         self.control("stop", None)
         process.communicate(timeout=PATIENCE)
@@ -487,7 +487,7 @@ class Renting(Rented):
         self.rent("--budget", "2")
         self.rent("--force")
         done = self.rent("--force", "--budget", "100", code=5, env={"KOLM_COMPUTE_BUDGET_USD": "1.5"})
-        self.assertIn("the training cost $1.50, and nothing of the budget of $1.50 is left for the answers", done.err)
+        self.assertIn("the training cost $1.50, which leaves nothing of the budget of $1.50 for the answers", done.err)
         with open(os.path.join(self.provider, "budgets"), encoding="utf-8") as lines:
             self.assertEqual(lines.read().split("\n"), ["train 2000000", "infer 500000", "train none", "infer none", "train 1500000", ""])
 
@@ -527,7 +527,7 @@ class Conformance(Rented):
         self.assertEqual(self.json("compute", "reap")["open"], 1)  # it stays recorded
         self.failing("reclaim", "lies", "lease.killed", "reclaim reports that renter-", "is gone, but status lists it")
         self.failing("reclaim", "by-handle", "lease.killed", "reclaim reports that renter-", "is gone, but status lists it")
-        self.failing("reclaim", "once", "lease.killed", "was gone, and reclaim called again does not say so")
+        self.failing("reclaim", "once", "lease.killed", "was gone, but a second reclaim does not report that")
         self.failing("reclaim", "once", "lease.unknown", "is not GONE")
 
     def test_settings_of_the_command_line(self):

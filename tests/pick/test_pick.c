@@ -202,8 +202,8 @@ START_TEST(memory_counts_only_when_detected) {
     pick_constraints k = {.has_min_vram = true, .min_vram_bytes = 80 * GB};
     make_available("local-cpu", 0);
     ck_assert_str_eq(winner(&k), "nobody");
-    ck_assert_str_eq(why(&k, "local-cpu"), "no accelerator memory, 80 GB asked for");
-    ck_assert_str_eq(why(&k, "local-cuda"), "no memory detected, 80 GB asked for");
+    ck_assert_str_eq(why(&k, "local-cpu"), "no accelerator memory, 80 GB requested");
+    ck_assert_str_eq(why(&k, "local-cuda"), "no memory detected, 80 GB requested");
     make_available("local-cuda", 16);
     ck_assert_str_eq(winner(&k), "nobody");
     ck_assert_str_eq(why(&k, "local-cuda"), "16 GB < 80 GB");

@@ -79,7 +79,7 @@ START_TEST(a_log_that_was_cut_says_so) {
         ck_assert_ptr_nonnull(strstr(report.text, at == 0 ? "was emptied: it had 4 lines" : "lines and had 4"));
         ck_assert_int_eq(receipt_chain_ready(chain, &err), KOLM_E_DATA_LOSS);
         ck_assert_int_eq(receipt_chain_open(chain, &open, &err), KOLM_E_DATA_LOSS);
-        ck_assert_ptr_nonnull(strstr(err.remedy, "put it back from a backup"));
+        ck_assert_ptr_nonnull(strstr(err.remedy, "restore it from a backup"));
         fixture_file("receipts.jsonl", text.data, text.length);
     }
     ck_assert_int_eq(unlink(chain), 0);
@@ -412,11 +412,11 @@ START_TEST(verdicts_about_the_receipts) {
     fixture_file(sidecar, text.data, (size_t)(second - text.data));
     expect("x.kolm", RECEIPT_CHAIN_BROKEN, "one of the two lines");
     fixture_file(sidecar, text.data, text.length - 1);
-    expect("x.kolm", RECEIPT_MALFORMED, "cut off");
+    expect("x.kolm", RECEIPT_MALFORMED, "truncated");
     fixture_file(sidecar, "{}\n", 3);
     expect("x.kolm", RECEIPT_MALFORMED, "line 1");
     fixture_file(sidecar, "", 0);
-    expect("x.kolm", RECEIPT_MALFORMED, "cut off");
+    expect("x.kolm", RECEIPT_MALFORMED, "truncated");
     /* Lines that others append, trusted or not, do no harm; a line of another in place of a receipt is not a
      * receipt. */
     const char statement[] = "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[],\"predicateType\":\"https:/"
@@ -456,8 +456,8 @@ START_TEST(verdicts_about_the_log_of_this_machine) {
     expect("x.kolm", RECEIPT_TRUSTED, "trusted");
     expect("y.kolm", RECEIPT_TRUSTED, "trusted");
     fixture_file("receipts.jsonl", text.data, text.length); /* the log as before y */
-    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "was cut: it has 2 lines and had 4");
-    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "was cut: it has 2 lines and had 4");
+    expect("x.kolm", RECEIPT_CHAIN_BROKEN, "was truncated: it has 2 lines and had 4");
+    expect("y.kolm", RECEIPT_CHAIN_BROKEN, "was truncated: it has 2 lines and had 4");
     forget_heads(); /* like a machine without these records */
     expect("x.kolm", RECEIPT_TRUSTED, "trusted");
     expect("y.kolm", RECEIPT_CHAIN_BROKEN, "ends before line 4");
@@ -501,7 +501,7 @@ START_TEST(what_a_replaced_key_signs_later_is_not_believed) {
     expect("x.kolm", RECEIPT_EXPIRED, "not in the log");
     fixture_file("receipts.jsonl", log.data, log.length);
     ck_assert_int_eq(unlink(fixture_path("x.kolm.intoto.jsonl")), 0);
-    expect("x.kolm", RECEIPT_EXPIRED, "no receipts beside it");
+    expect("x.kolm", RECEIPT_EXPIRED, "no receipts next to it");
     kit_buf_free(&line);
     kit_buf_free(&log);
     receipt_key_free(old);

@@ -185,7 +185,7 @@ class Wide(Real):
 
     def test_a_server_that_opens_no_further_session(self):
         said = self.send(lines=["MaxSessions 1"])
-        self.assertIn("opens no further session", said)
+        self.assertIn("does not open another session", said)
         self.assertNotIn("connecting again", said)
 
     def test_lenders_that_end(self):

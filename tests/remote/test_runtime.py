@@ -248,7 +248,7 @@ class Cards(Case):
         self.card("570.86.10")
         said = " ".join(self.run_kolm(*self.lora_words()).split())
         self.assertIn("trains on its processors, because kolm has no Python environment for its GPU: it needs the NVIDIA driver 580 or newer, "
-                      "and there is NVIDIA 570.86.10", said)
+                      "and that machine has NVIDIA 570.86.10", said)
         self.assertIn("toy, cpu", self.trained_on())
         self.assertEqual(os.listdir(os.path.join(self.box.base, "runtimes")), [os.path.basename(self.place)])
 

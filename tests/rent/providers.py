@@ -46,9 +46,9 @@ class Lambda(Provider):
     device = "1x A10 (24 GB PCIe), us-east-1: "
     detected = "available Lambda accepts the token: 6 offers now, from 0.75 USD an hour"
     check = "/api/v1/instance-types"  # the request of --refresh
-    unknown = "Lambda does not know this key"  # the error for a wrong token
+    unknown = "Lambda does not recognize this key"  # the error for a wrong token
     remedy = "make a key on https://cloud.lambda.ai/api-keys"
-    nothing_fits = "Lambda has nothing that fits"
+    nothing_fits = "Lambda has no suitable machine"
     refusals = ((Fault(403), 9, "broken", "the Lambda account of this key is not active"),  # fault, code, state, words of detect
                 (Fault("html"), 9, "broken", "the server at this address is not Lambda's API"))
     reached = "available the token is set; Lambda could not be"  # what detect reports otherwise
@@ -80,10 +80,10 @@ class RunPod(Provider):
     device = "1x RTX A5000 (24 GB), SECURE: "
     detected = "available RunPod accepts the token: 4 offers now, from 0.28 USD an hour"
     check = "/v2/catalog/gpus?include=AVAILABILITY&product=POD&cloud=SECURE&minCudaVersion=12.8"
-    unknown = "RunPod does not know this key"
+    unknown = "RunPod does not recognize this key"
     remedy = "make a key on https://console.runpod.io/user/settings"
-    nothing_fits = "RunPod has nothing that fits"
-    refusals = ((Fault(403), 7, "broken", "this key of RunPod may not do that"),
+    nothing_fits = "RunPod has no suitable machine"
+    refusals = ((Fault(403), 7, "broken", "this RunPod key is not authorized for that"),
                 (Fault(402), 9, "broken", "the balance of this RunPod account is too low"),
                 (Fault("html"), 9, "broken", "the server at this address is not RunPod's API"))
     reached = "available the token is set; RunPod could not be"
@@ -102,14 +102,14 @@ class Vast(Provider):
     price = 0.14 + 50 * 0.144 / 720  # with 50 GB of disk
     risen = "price has risen from 0.1500 to 0.2500 USD"
     told = range(2, 31)  # there is no state for an instance that is ending
-    none_left = "Vast.ai has this offer no more"
+    none_left = "Vast.ai no longer has this offer"
     device = "1x RTX 3090 (24 GB), Sweden, SE: "
     detected = "available Vast.ai accepts the token: 25.00 USD of credit"
     check = "/api/v0/users/current/"
-    unknown = "Vast.ai does not know this key"
+    unknown = "Vast.ai does not recognize this key"
     remedy = "make a key on https://cloud.vast.ai/manage-keys/"
-    nothing_fits = "Vast.ai has nothing that fits"
-    refusals = ((Fault(403), 7, "broken", "this key of Vast.ai may not do that"),
+    nothing_fits = "Vast.ai has no suitable machine"
+    refusals = ((Fault(403), 7, "broken", "this Vast.ai key is not authorized for that"),
                 (Fault(402), 9, "broken", "the credit of this Vast.ai account is too low"),
                 (Fault("html"), 9, "broken", "the server at this address is not Vast.ai's API"))
     reached = "available the token is set; Vast.ai could not be"
@@ -133,10 +133,10 @@ class Acme(Provider):
     device = "1x A10 (24 GB), oslo: "
     detected = "available ACME accepts the token: 4 offers now, from 0.60 USD an hour"
     check = "/v1/offers"
-    unknown = "ACME does not know this key"
+    unknown = "ACME does not recognize this key"
     remedy = "make a key on https://acme.example/keys"
-    nothing_fits = "ACME has nothing that fits"
-    refusals = ((Fault(403), 7, "broken", "this key of ACME may not do that"),
+    nothing_fits = "ACME has no suitable machine"
+    refusals = ((Fault(403), 7, "broken", "this ACME key is not authorized for that"),
                 (Fault(402), 9, "broken", "the credit of this ACME account is used up"),
                 (Fault("html"), 9, "broken", "the server at this address is not ACME's API"))
     reached = "available the token is set; ACME could not be"
@@ -162,11 +162,11 @@ class Modal(Provider):
     device = "1x T4 (16 GB), 2 cores, 16 GiB: "
     detected = "available Modal accepts the token: workspace kolm-tests"
     check = "/modal.client.ModalClient/TokenInfoGet"
-    unknown = "Modal does not know this token"
+    unknown = "Modal does not recognize this token"
     remedy = "make a token on https://modal.com/settings/tokens"
-    nothing_fits = "Modal has nothing that fits"
-    refusals = ((Fault(403), 7, "broken", "this token of Modal may not do that"),
-                (Fault(402), 14, "available the token is set; Modal could not be asked:", "Modal takes no more requests for now"),
+    nothing_fits = "Modal has no suitable machine"
+    refusals = ((Fault(403), 7, "broken", "this Modal token is not authorized for that"),
+                (Fault(402), 14, "available the token is set; Modal could not be queried:", "Modal accepts no more requests at the moment"),
                 (Fault("html"), 9, "broken", "the server at this address is not Modal's API"))
     reached = "available the token is set; Modal could not be"
 

@@ -87,12 +87,12 @@ class Flow(Case):
             self.check(cloud, self.drive(cloud, vram=vram))
             self.assertEqual(cloud.instances[0].kind[0], kind)
         run = self.drive(self.cloud(), vram=200 * 10**9)
-        self.assertIn("nothing that fits", run.ends["machine"][3])
+        self.assertIn("no suitable machine", run.ends["machine"][3])
         self.assertEqual(run.records, {})
 
     def test_price_and_budget(self):
         run = self.drive(self.cloud(), rate=100000)
-        self.assertIn("nothing that fits", run.ends["machine"][3])
+        self.assertIn("no suitable machine", run.ends["machine"][3])
         cloud = self.cloud()
         run = self.drive(cloud, budget=50000, work=100000)
         self.check(cloud, run)

@@ -203,7 +203,7 @@ class Work(Case):
         self.assertEqual(said.of("step")[4], "ok serverless endpoint: a worker of abc123 has the model abababababababab...")
         self.assertEqual(asked, [{"format": 1, "model": "", "rows": []}])
         said = self.slot("test", **more)
-        self.assertIn("no such model (its cost is unknown); give the endpoint the kolm_worker.py of this version of kolm", said.of("step")[4])
+        self.assertIn("no such model (its cost is unknown); deploy the kolm_worker.py of this version of kolm to the endpoint", said.of("step")[4])
         self.assertEqual(said.of("tested")[0].split(" ")[0], "failed")
         self.nothing_left()
 
@@ -214,7 +214,7 @@ class Work(Case):
         more = {"endpoint": "abc123", "endpoint_api": server.api()}
         self.assertIn("there is a budget, and RunPod cannot say what an endpoint will cost", self.slot("test", budget_usd="5", **more).of("step")[4])
         self.assertEqual(server.submits, 0)
-        self.assertIn("the endpoint abc123 did not say which model it has (its cost is unknown); give the endpoint the", self.slot("test", **more).of("step")[4])
+        self.assertIn("the endpoint abc123 did not report which model it has (its cost is unknown); deploy the", self.slot("test", **more).of("step")[4])
         server.fault("/run$", "lost")
         self.assertIn("if it exists, RunPod will end it at the latest 330 s after submission (its ttl)", self.slot("test", **more).of("step")[4])
         self.nothing_left()
@@ -298,7 +298,7 @@ class Trouble(Case):
     def test_the_time_ends_it(self):
         self.slow()
         said = self.slot("train", self.job, max_hours="0.0011")
-        self.assertIn("the time of 3 s is over", said.of("failed")[0])
+        self.assertIn("the time of 3 s has run out", said.of("failed")[0])
         self.nothing_left(said)
 
     def test_the_machine_dies_while_it_works(self):
@@ -496,7 +496,7 @@ class Tokens(Case):
             self.assertTrue(self.detected().startswith(start), self.detected())
         self.cloud.always = lambda request: Fault(429)  # only for now: the token may be valid
         self.assertTrue(self.detected().startswith("available the token is set; "), self.detected())
-        self.assertRegex(self.detected(), "says to try again later|takes no more requests for now")
+        self.assertRegex(self.detected(), "says to try again later|accepts no more requests at the moment")
         self.cloud.always = None
         self.assertTrue(self.detected(api="http://127.0.0.1:1/v2").startswith(PROVIDER.reached))
         self.assertEqual(self.cloud.instances, [])

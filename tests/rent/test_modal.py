@@ -69,7 +69,7 @@ class Sandboxes(unittest.TestCase):
             cloud = self.cloud()
             self.assertEqual(self.drive(cloud, "gpu=" + kind, vram=memory * 10**9).ends["machine"][0], "gone")
             self.assertEqual([one.kind[0] for one in cloud.instances], [kind])
-            self.assertIn("nothing that fits", self.drive(self.cloud(), "gpu=" + kind, vram=memory * 10**9 + 1).ends["machine"][3])
+            self.assertIn("no suitable machine", self.drive(self.cloud(), "gpu=" + kind, vram=memory * 10**9 + 1).ends["machine"][3])
 
     def test_an_image_that_cannot_be_made_and_an_environment_that_is_not_there(self):
         for setting, words in (("image=no/such", "could not make the image no/such (it says: the registry has no such image)"),

@@ -66,7 +66,7 @@ class Statuses(Case):
         run, cloud = self.suffers("limit at the creation", (CREATE, Fault(("status", 8))))
         self.assertEqual((len(run.records), cloud.instances[0].kind[0]), (2, PROVIDER.kinds[1]))  # the next GPU
         run, cloud = self.suffers("limit at the prices", (0, Fault(("status", 8))), (1, Fault(("status", 8))))
-        self.assertIn("Modal takes no more requests for now", run.ends["machine"][3])
+        self.assertIn("Modal accepts no more requests at the moment", run.ends["machine"][3])
         self.assertEqual(cloud.instances, [])
 
 

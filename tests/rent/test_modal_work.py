@@ -129,10 +129,10 @@ class Tokens(machines.Tokens):
             self.cloud.key = half
             said = self.slot("refresh")
             self.assertEqual(said.of("detected")[0], "broken KOLM_MODAL_TOKEN has one half of a token of Modal, and two are needed")
-            self.assertEqual(said.of("remedy")[0], "set it to ID:SECRET, both from https://modal.com/settings/tokens")
+            self.assertEqual(said.of("remedy")[0], "set it to ID:SECRET, with both from https://modal.com/settings/tokens")
         self.assertEqual(self.cloud.requests, [])
         self.cloud.key, self.cloud.expires = whole, int(time.time()) - 5
-        self.assertEqual(self.slot("refresh").of("detected")[0], "broken this token of Modal has expired")
+        self.assertEqual(self.slot("refresh").of("detected")[0], "broken this Modal token has expired")
         self.cloud.expires = int(time.time()) + 7200 + 60
         self.assertTrue(self.slot("refresh").of("detected")[0].endswith("; the token expires in 2 h"))
 
@@ -145,7 +145,7 @@ class Tokens(machines.Tokens):
     def test_too_many_requests_are_no_lack_of_a_gpu(self):
         for fault in (Fault(429, 3600), Fault(429)):
             self.cloud.always = lambda call, f=fault: f if call.path.endswith("/TokenInfoGet") else None
-            self.assertRegex(self.detected(), "^available the token is set; Modal could not be asked: Modal takes no more requests for now")
+            self.assertRegex(self.detected(), "^available the token is set; Modal could not be queried: Modal accepts no more requests at the moment")
 
     def test_prices_that_modal_does_not_tell_are_not_live(self):
         """If a GPU, a core or a gibibyte has no rate, the price is from kolm's own list."""

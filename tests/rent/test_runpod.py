@@ -70,7 +70,7 @@ class Pods(unittest.TestCase):
         self.assertEqual(self.good(cloud)["gpu"]["id"], PROVIDER.kinds[1])
         cloud = self.cloud()
         run = self.drive(cloud, "data_centers=XX-NOT-1")
-        self.assertIn("nothing that fits", run.ends["machine"][3])
+        self.assertIn("no suitable machine", run.ends["machine"][3])
         cloud.always = lambda request: Fault(400) if request.method == "POST" else None
         run = self.drive(cloud)
         self.assertIn("RunPod refused the request (it says: refused with 400)", run.ends["machine"][3])

@@ -106,7 +106,7 @@ class Instances(unittest.TestCase):
         cloud = self.cloud()
         cloud.always = lambda request: Fault(403) if request.method == "POST" and "/ssh" in request.target else None
         run = self.drive(cloud)
-        self.assertIn("the machine cannot be used: it takes no SSH key: this key of Vast.ai may not do that", run.ends["machine"][3])
+        self.assertIn("the machine cannot be used: it does not accept SSH keys: this Vast.ai key is not authorized for that", run.ends["machine"][3])
         self.assertEqual((run.work, cloud.running(), run.open(), self.count(cloud, "POST", "/ssh/")), ([], [], [], 1))
 
     def test_not_ready_before_the_key_is_taken(self):

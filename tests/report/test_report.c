@@ -249,7 +249,7 @@ START_TEST(sizes_are_bounded) {
     for (size_t i = test_draws(5000, 1); i < 5000; i++)
         more->labels[i].label = "another";
     char *page = page_of(&one->facts, &tags);
-    assert_has(page, "No label was taken for another");
+    assert_has(page, "No label was mistaken for another");
     free(page);
     page = page_of(&many->facts, &tags);
     assert_has(page, "284 others");

@@ -68,7 +68,7 @@ START_TEST(why_pip_failed) {
     check_pip("ERROR: Disk quota exceeded\n", false, RUNTIME_PIP_DISK_FULL, "");
     check_pip("Collecting b\nERROR: b is not a supported wheel\nmore\n", true, RUNTIME_PIP_OTHER,
               "b is not a supported wheel");
-    check_pip("", true, RUNTIME_PIP_OTHER, "it ended without saying why");
+    check_pip("", true, RUNTIME_PIP_OTHER, "it did not report why");
 }
 END_TEST
 

@@ -278,7 +278,7 @@ class Slurm(unittest.TestCase):
     def test_what_slurm_refuses(self):
         self.configure(partition="nowhere")
         text = self.compile(code=5)
-        self.assertIn("Slurm did not take the job", text)
+        self.assertIn("Slurm did not accept the job", text)
         self.assertIn("nowhere", text.replace("invalid partition", "nowhere"))
 
     def test_a_trainer_that_fails(self):
@@ -330,7 +330,7 @@ class Slurm(unittest.TestCase):
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if "does not answer" in line:
+            if "does not respond" in line:
                 break
         self.cluster.start_controller()
         go()

@@ -157,19 +157,19 @@ class States(unittest.TestCase):
     def test_states_that_go_on(self):
         self.scenario({"looks": ["CONFIGURING", "STOPPED", {"state": "SPECIAL_EXIT", "Reason": "job_requeued_in_held_state"}, "LATER_INVENTED", "COMPLETING", "COMPLETED"]}, {})
         text = self.compile()
-        self.contains(text, "does not begin by itself (job_requeued_in_held_state)", "scontrol release 100", "LATER_INVENTED, which this backend does not know")
+        self.contains(text, "does not start by itself (job_requeued_in_held_state)", "scontrol release 100", "LATER_INVENTED, a state that this backend does not know")
         self.assertEqual(len(self.submitted()), 2)
         self.assertEqual(os.listdir(self.shared), [])
 
     def test_a_controller_that_is_away_for_a_moment(self):
         timeout = {"err": "slurm_load_jobs error: Socket timed out on send/recv operation\n", "code": 1}
         self.scenario({"looks": ["RUNNING", AWAY, timeout, "COMPLETED"]}, {})
-        self.contains(self.compile(), "controller does not answer; the job goes on")
+        self.contains(self.compile(), "controller does not respond; the job continues")
 
     def test_a_controller_that_stays_away(self):
         self.configure(patience=1)
         self.scenario({"looks": [AWAY]})
-        self.contains(self.compile(code=5), "did not answer for 1 seconds: Unable to contact slurm controller")
+        self.contains(self.compile(code=5), "did not respond for 1 seconds: Unable to contact slurm controller")
         self.scenario({"looks": ["COMPLETED"]}, {})
         self.compile()
         self.assertEqual(len(self.submitted()), 2)
@@ -189,19 +189,19 @@ class States(unittest.TestCase):
 
     ENDS = (
         ({"state": "TIMEOUT", "Reason": "TimeLimit", "ExitCode": "0:15", "TimeLimit": "00:07:00"}, {},
-         ("ran into its time limit (TIMEOUT)", "backends.slurm.time", "it was 00:07:00")),
+         ("reached its time limit (TIMEOUT)", "backends.slurm.time", "it was 00:07:00")),
         ({"state": "OUT_OF_MEMORY", "Reason": "OutOfMemory", "ExitCode": "0:125"}, {}, ("ran out of memory (OUT_OF_MEMORY)", "backends.slurm.memory", "it was 123M")),
-        ({"state": "CANCELLED", "ExitCode": "0:15"}, {}, ("was cancelled (CANCELLED)", "keeps no account")),
+        ({"state": "CANCELLED", "ExitCode": "0:15"}, {}, ("was cancelled (CANCELLED)", "does not record here")),
         ({"state": "CANCELLED", "ExitCode": "0:15"}, {"out": "NUMBER|NAME|CANCELLED by 1|0:15\n"}, ("was cancelled by daemon (CANCELLED)",)),
         ({"state": "CANCELLED", "ExitCode": "0:15"}, {"out": "NUMBER|NAME|CANCELLED by 54321|0:15\n"}, ("was cancelled by the user with the number 54321",)),
         ({"state": "NODE_FAIL", "Reason": "NodeDown", "ExitCode": "0:15"}, {}, ("lost its node kolm1 (NODE_FAIL)", "another node")),
-        ({"state": "PREEMPTED", "ExitCode": "0:15"}, {}, ("give way to another job (PREEMPTED)", "backends.slurm.qos")),
+        ({"state": "PREEMPTED", "ExitCode": "0:15"}, {}, ("was preempted by another job (PREEMPTED)", "backends.slurm.qos")),
         ({"state": "BOOT_FAIL"}, {}, ("did not start kolm1 (BOOT_FAIL)", "administrator")),
         ({"state": "DEADLINE"}, {}, ("(DEADLINE)", "backends.slurm.time")),
         ({"state": "FAILED", "Reason": "JobLaunchFailure", "ExitCode": "0:9"}, {}, ("killed by signal 9 (Killed) (FAILED)", "backends.slurm.memory")),
         ({"state": "FAILED", "Reason": "NonZeroExitCode", "ExitCode": "127:0"}, {}, ("exit code 127 (FAILED)", "'kolm' must be in PATH")),
-        ("forgotten", {"out": "NUMBER|NAME|TIMEOUT|0:0\n"}, ("ran into its time limit (TIMEOUT)",)),
-        ("forgotten", {"out": "NUMBER|another|TIMEOUT|0:0\n"}, ("any more, and it left no result",)),
+        ("forgotten", {"out": "NUMBER|NAME|TIMEOUT|0:0\n"}, ("reached its time limit (TIMEOUT)",)),
+        ("forgotten", {"out": "NUMBER|another|TIMEOUT|0:0\n"}, (", which left no result",)),
     )
 
     def test_every_end_has_its_sentence_and_the_next_start_submits_again(self):
@@ -212,7 +212,7 @@ class States(unittest.TestCase):
                 self.scenario(*ends)
                 self.contains(self.compile(code=5), *words)
                 self.assertEqual(len(self.submitted()), i + 1)
-                if "any more" not in words[0]:
+                if "left no result" not in words[0]:
                     self.assertEqual(os.listdir(self.shared), [])
                 for name in os.listdir(self.shared):
                     shutil.rmtree(os.path.join(self.shared, name), ignore_errors=True)
@@ -222,7 +222,7 @@ class States(unittest.TestCase):
         self.trainer(INTERRUPTED)
         self.scenario({"looks": [{"state": "TIMEOUT", "ExitCode": "0:0"}]}, {}, {})
         text = self.compile(code=5)
-        self.contains(text, "ran into its time limit (TIMEOUT)", "goes on from its checkpoint")
+        self.contains(text, "reached its time limit (TIMEOUT)", "continues from its checkpoint")
         place = self.places()[0]
         self.assertEqual(os.listdir(os.path.join(self.shared, place)), ["checkpoint"])
         self.contains(self.compile(), "going on from the half")
@@ -319,7 +319,7 @@ class States(unittest.TestCase):
 
     def test_no_number_and_no_job(self):
         self.scenario({"sbatch": [{"out": "queued, thank you\n", "taken": False}]}, squeue={"out": "JOBID|NAME\n"})
-        self.contains(self.compile(code=5), "sbatch gave no number of a job", "queued, thank you")
+        self.contains(self.compile(code=5), "sbatch reported no job id", "queued, thank you")
 
     def test_a_death_before_the_number_was_written_down(self):
         self.killed({"looks": ["RUNNING"]})
@@ -338,7 +338,7 @@ class States(unittest.TestCase):
     def test_a_controller_that_is_away_at_first(self):
         away = {"err": "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)\n", "code": 1}
         self.scenario({"sbatch": [away, {}]}, {})
-        self.contains(self.compile(), "did not take the job: Batch job submission failed: Unable to contact")
+        self.contains(self.compile(), "did not accept the job: Batch job submission failed: Unable to contact")
         self.assertEqual(len(self.submitted()), 3)
 
     def test_refusals_name_what_was_wrong(self):
@@ -382,7 +382,7 @@ class States(unittest.TestCase):
         self.trainer(INTERRUPTED)
         self.scenario({"looks": [{"state": "TIMEOUT"}]}, {"looks": ["RUNNING"]})
         self.compile(code=5)
-        self.contains(self.status(), "the checkpoint of a job that did not end well", '"idle"', self.places()[0])
+        self.contains(self.status(), "the checkpoint of a job that failed", '"idle"', self.places()[0])
         self.status("--prune", "--older", "1h")
         self.assertEqual(len(self.places()), 1)
         self.contains(self.status("--prune", "--older", "0s"), '"removed"')

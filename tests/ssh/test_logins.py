@@ -38,14 +38,14 @@ class Factors(Case):
         self.assertNotIn("maximum authentication attempts", read(server.log))
 
     def test_first_factor_is_no_key(self):
-        self.assertIn("accepts no keys, only: password", self.second("AuthenticationMethods password,publickey", "PasswordAuthentication yes"))
+        self.assertIn("does not accept keys, only: password", self.second("AuthenticationMethods password,publickey", "PasswordAuthentication yes"))
 
     def test_two_keys(self):
         other = keygen(self.mine("other"))
         server = self.serve("AuthenticationMethods publickey,publickey", authorized=write(self.mine("both"), read(self.key + ".pub") + read(other + ".pub")))
         known = self.know(server)
         self.good("--identity", other, "facts", server=server, known=known)
-        self.assertIn("refused, though the key is known there", self.bad("UNAUTHENTICATED", "facts", server=server, known=known))
+        self.assertIn("refused, although the key is known there", self.bad("UNAUTHENTICATED", "facts", server=server, known=known))
 
     def test_wrong_key(self):
         server = self.serve("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
@@ -113,7 +113,7 @@ class Keys(Case):
 
     def test_only_passwords(self):
         server = self.serve("PubkeyAuthentication no", "PasswordAuthentication yes")
-        self.assertIn("accepts no keys, only: password", self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server)))
+        self.assertIn("does not accept keys, only: password", self.bad("UNAUTHENTICATED", "facts", server=server, known=self.know(server)))
 
 
 class Agents(Case):

@@ -174,7 +174,7 @@ START_TEST(test_config_errors) {
         {"Port 70000\n", "65535"},
         {"User\n", "without a value"},
         {"Host\n", "without a value"},
-        {"User \"open\n", "not closed"},
+        {"User \"open\n", "unclosed quote"},
         {"IdentitiesOnly maybe\n", "yes or no"},
         {"ConnectTimeout soon\n", "number of seconds"},
         {"ProxyJump a,,b\n", "hop"},

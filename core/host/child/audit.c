@@ -73,7 +73,7 @@ void child_audit_left(void) {
                           threads - audit.before);
     uint32_t open = audit.request ? entries("/proc/self/fd") : 0;
     if (open > audit.descriptors)
-        child_breach_mild(HOST_BREACH_LEFT, "it returned", "close what the slot opens",
+        child_breach_mild(HOST_BREACH_LEFT, "it returned", "close everything that the slot opens",
                           open - audit.descriptors == 1 ? "and %u descriptor that it opened is still open"
                                                         : "and %u descriptors that it opened are still open",
                           open - audit.descriptors);

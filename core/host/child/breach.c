@@ -56,7 +56,7 @@ static void breach(host_breach_kind kind, bool mild, const char *about, const ch
     if (!tell) return;
     (void)vsnprintf(text, sizeof text, format, list);
     send_breach(kind, mild, about, remedy, text);
-    if (last) send_breach(kind, mild, "this call", "mend those first", "has more breaches, which are not listed");
+    if (last) send_breach(kind, mild, "this call", "fix those first", "has more breaches, which are not listed");
 }
 
 void child_breach(host_breach_kind kind, const char *about, const char *remedy, const char *format, ...) {
@@ -85,10 +85,10 @@ static size_t control_of(const char *text, size_t length) {
 static void check_chars(const char *about, const char *text, size_t length, unsigned how) {
     size_t valid = kit_utf8_valid(text, length), control;
     if (valid < length)
-        child_breach(HOST_BREACH_TEXT, about, "give texts in UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)", valid + 1,
+        child_breach(HOST_BREACH_TEXT, about, "use UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)", valid + 1,
                      (unsigned)(unsigned char)text[valid]);
     else if (!(how & CHILD_MAY_HAVE_LINES) && (control = control_of(text, length)) < length)
-        child_breach(HOST_BREACH_TEXT, about, "give one line, without control characters",
+        child_breach(HOST_BREACH_TEXT, about, "use one line, without control characters",
                      "is not one line of text (its byte %zu is 0x%02X)", control + 1,
                      (unsigned)(unsigned char)text[control]);
     else if (!(how & CHILD_MAY_BE_EMPTY) && length == 0)
@@ -97,8 +97,8 @@ static void check_chars(const char *about, const char *text, size_t length, unsi
 
 void child_check_text(const char *about, const char *text, size_t most, unsigned how) {
     if (!text) {
-        child_breach(HOST_BREACH_TEXT, about,
-                     how & CHILD_MAY_BE_EMPTY ? "give \"\" where there is none" : "give a text", "is NULL");
+        child_breach(HOST_BREACH_TEXT, about, how & CHILD_MAY_BE_EMPTY ? "use \"\" if there is none" : "give a text",
+                     "is NULL");
         return;
     }
     size_t length = strnlen(text, most + 1);
@@ -129,7 +129,7 @@ void child_check_array(const char *about, char *array, size_t size, unsigned how
 uint64_t child_check_u64(const char *about, uint64_t value) {
     if (value <= INT64_MAX || value == UINT64_MAX) return value;
     child_breach(HOST_BREACH_RECORD, about,
-                 "give UINT64_MAX for what is not known, and look for a subtraction that went below 0",
+                 "use UINT64_MAX for unknown values, and check for a subtraction that went below 0",
                  "is %llu, which is more than INT64_MAX, and counts as unknown", (unsigned long long)value);
     return UINT64_MAX;
 }

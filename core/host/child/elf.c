@@ -61,7 +61,7 @@ static kit_status check_length(int fd, const ElfW(Ehdr) * header, uint64_t size,
     }
     if (needed <= size) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install it again",
-                    "%s is cut off: it has %llu bytes of at least %llu", path, (unsigned long long)size,
+                    "%s is truncated: it has %llu bytes of at least %llu", path, (unsigned long long)size,
                     (unsigned long long)needed);
 }
 
@@ -73,7 +73,7 @@ kit_status child_check_elf(int fd, const char *path, kolm_error_t *err) {
     if (n < 0) return kit_fail_errno(err, errno, "cannot read %s", path);
     if (n < (ssize_t)sizeof header || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install it again", "%s is %s", path,
-                        st.st_size == 0 ? "empty" : "no shared object: it does not begin as one");
+                        st.st_size == 0 ? "empty" : "not a shared object: it does not begin like one");
     KIT_TRY(check_machine(&header, path, err));
     return check_length(fd, &header, (uint64_t)st.st_size, path, err);
 }

@@ -101,16 +101,16 @@ static const char *fault_of(const kolm_lease_t *l, const char **out_rule) {
         bool good;
     } rules[] = {
         {"event", "use one of KOLM_LEASE_*", l->event <= KOLM_LEASE_GONE},
-        {"name", "make it of A-Z, a-z, 0-9, '.', '_' and '-', 63 at most", is_name(l->name)},
-        {"handle", "give the provider's id with HANDLE, in printable ASCII, and \"\" otherwise",
+        {"name", "use at most 63 characters of A-Z, a-z, 0-9, '.', '_' and '-'", is_name(l->name)},
+        {"handle", "pass the provider's id with HANDLE, in printable ASCII, and \"\" otherwise",
          handle ? is_handle(l->handle) : l->handle && !l->handle[0]},
-        {"kind", "give one word of a-z with INTENT, and \"\" otherwise",
+        {"kind", "pass one word of a-z with INTENT, and \"\" otherwise",
          intent ? is_kind(l->kind) : l->kind && !l->kind[0]},
-        {"place", "give one line of UTF-8 with INTENT, and \"\" otherwise",
+        {"place", "pass one line of UTF-8 with INTENT, and \"\" otherwise",
          intent ? is_line(l->place, KOLM_LEASE_PLACE_BYTES_MAX, false) : l->place && !l->place[0]},
-        {"note", "give one line of UTF-8, or \"\"", is_line(l->note, KOLM_LEASE_NOTE_BYTES_MAX, true)},
-        {"price_micro_usd_per_hour", "give UINT64_MAX when it is not known", is_amount(l->price_micro_usd_per_hour)},
-        {"billed_micro_usd", "give UINT64_MAX when it is not known", is_amount(l->billed_micro_usd)},
+        {"note", "pass one line of UTF-8, or \"\"", is_line(l->note, KOLM_LEASE_NOTE_BYTES_MAX, true)},
+        {"price_micro_usd_per_hour", "use UINT64_MAX if it is not known", is_amount(l->price_micro_usd_per_hour)},
+        {"billed_micro_usd", "use UINT64_MAX if it is not known", is_amount(l->billed_micro_usd)},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         *out_rule = rules[i].rule;
@@ -224,7 +224,7 @@ static kit_status record(const kolm_lease_t *l, kolm_error_t *err) {
     if (known && known->gone) return KOLM_OK;
     if (l->event == KOLM_LEASE_HANDLE && state.request->lease_fault == HOST_LEASE_DIES) raise(SIGKILL);
     if (l->event == KOLM_LEASE_INTENT && state.request->lease_fault == HOST_LEASE_REFUSED)
-        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "create nothing", "the record is refused, to see what follows");
+        return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "create nothing", "the record is refused, as a test");
     if (!state.entries) state.entries = calloc(KOLM_LEASES_MAX, sizeof *state.entries);
     if (!state.entries) return kit_no_memory(err);
     KIT_TRY(write_line(l, err));

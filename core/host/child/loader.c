@@ -83,7 +83,7 @@ static kit_status check_same(const child_request *request, const host_file_ident
     if (now->device == wanted->device && now->inode == wanted->inode && now->size == wanted->size &&
         now->modified_ns == wanted->modified_ns && now->changed_ns == wanted->changed_ns)
         return KOLM_OK;
-    return kit_fail(err, KOLM_E_ABORTED, "try again", "%s was replaced while kolm looked at it", request->path);
+    return kit_fail(err, KOLM_E_ABORTED, "try again", "%s was replaced while kolm examined it", request->path);
 }
 
 static kit_status check_again(const child_request *request, const char *path, kolm_error_t *err) {
@@ -102,7 +102,7 @@ kit_status child_check_file(const child_request *request, kolm_error_t *err) {
 }
 
 static kit_status load(const char *path, const void **out_symbol, kolm_error_t *err) {
-    static const char remedy[] = "install it again, or what it needs; ldd PATH shows the libraries that it wants";
+    static const char remedy[] = "install it again, or what it needs; ldd PATH shows the libraries that it requires";
     if (lt_dlinit() != 0) return kit_fail(err, KOLM_E_INTERNAL, "", "libltdl does not start: %s", lt_dlerror());
     if (!lt_dlloader_remove("lt_dlopen") || lt_dlloader_add(&loader) != 0)
         return kit_fail(err, KOLM_E_INTERNAL, "", "libltdl keeps its own loader: %s", lt_dlerror());
@@ -110,7 +110,7 @@ static kit_status load(const char *path, const void **out_symbol, kolm_error_t *
     if (!handle) return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s", why_not[0] ? why_not : lt_dlerror());
     *out_symbol = lt_dlsym(handle, KOLM_BACKEND_SYMBOL);
     if (!*out_symbol) {
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "only kolm backends belong into this directory",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "only kolm backends belong in this directory",
                         "%s does not export %s: not a kolm backend", path, KOLM_BACKEND_SYMBOL);
     }
     return child_check_symbol(*out_symbol, path, err);

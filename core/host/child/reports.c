@@ -59,7 +59,7 @@ static bool may_take(const char *about, const char *slot, const void *record, si
         child_breach(HOST_BREACH_RECORD, about, "give a record", "was reported, and is NULL");
     else if (memcpy(&size, record, sizeof size), size < least)
         child_breach(HOST_BREACH_RECORD, about, "set its struct_size to sizeof of the record",
-                     "was left out: its struct_size is %u, and it has %zu bytes", size, least);
+                     "was dropped: its struct_size is %u, and it has %zu bytes", size, least);
     else
         return true;
     return false;
@@ -71,7 +71,7 @@ static bool may_take(const char *about, const char *slot, const void *record, si
 /* True if the plugin reports more than the host accepts. */
 static bool is_full(const char *about, uint32_t count, uint32_t most) {
     if (count < most) return false;
-    child_breach(HOST_BREACH_RECORD, about, "report no more than that", "was left out: kolm takes %u of them", most);
+    child_breach(HOST_BREACH_RECORD, about, "report no more than that", "was dropped: kolm accepts %u of them", most);
     return true;
 }
 
@@ -89,19 +89,18 @@ static void check_progress(kolm_progress_t *p) {
         child_breach(HOST_BREACH_REPORT, "the step of progress", "count the steps that are done",
                      "is %llu, which is more than INT64_MAX", (unsigned long long)p->step);
     else if (p->total > INT64_MAX && p->total != KOLM_UNKNOWN_COUNT)
-        child_breach(HOST_BREACH_REPORT, "the total of progress", "give KOLM_UNKNOWN_COUNT when it is not known",
+        child_breach(HOST_BREACH_REPORT, "the total of progress", "use KOLM_UNKNOWN_COUNT if it is not known",
                      "is %llu, which is more than INT64_MAX", (unsigned long long)p->total);
     else if (p->step > p->total)
-        child_breach(HOST_BREACH_REPORT, "progress", "give KOLM_UNKNOWN_COUNT for a total that is not known",
+        child_breach(HOST_BREACH_REPORT, "progress", "use KOLM_UNKNOWN_COUNT for an unknown total",
                      "is at step %llu of %llu", (unsigned long long)p->step, (unsigned long long)p->total);
     if (p->reserved != 0) child_check_reserved("the field reserved of progress", p->reserved);
     if (isinf(p->loss))
-        child_breach(HOST_BREACH_REPORT, "the loss of progress", "give NaN where there is none", "is infinite");
+        child_breach(HOST_BREACH_REPORT, "the loss of progress", "use NaN if there is none", "is infinite");
     if (isinf(p->tokens_per_second))
-        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none",
-                     "is infinite");
+        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "use NaN if there is none", "is infinite");
     if (p->tokens_per_second < 0)
-        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "give NaN where there is none",
+        child_breach(HOST_BREACH_REPORT, "tokens_per_second of progress", "use NaN if there is none",
                      "is negative (%g)", p->tokens_per_second);
     child_check_text("the phase of progress", p->phase, KOLM_PHASE_BYTES_MAX, 0);
     if (p->step > p->total || p->step > INT64_MAX) p->step = p->total > INT64_MAX ? 0 : p->total;
@@ -118,7 +117,7 @@ void child_report_progress(void *user, const kolm_progress_t *progress) {
     check_progress(&copy);
     pthread_mutex_lock(&lock);
     if (copy.phase && copy.step < state.progress.step && strncmp(state.phase, copy.phase, KOLM_PHASE_BYTES_MAX) == 0)
-        child_breach_mild(HOST_BREACH_REPORT, "progress", "count on, or name another phase",
+        child_breach_mild(HOST_BREACH_REPORT, "progress", "keep counting, or start another phase",
                           "went back from step %llu to %llu in one phase", (unsigned long long)state.progress.step,
                           (unsigned long long)copy.step);
     state.progress = copy;
@@ -150,7 +149,7 @@ static bool metric_name_ok(const char *name) {
 static bool metric_ok(const char *name, double value) {
     char about[160], shown[METRIC_NAME_MAX + 1];
     if (!name) {
-        child_breach(HOST_BREACH_REPORT, "a metric", "name it", "was left out: its name is NULL");
+        child_breach(HOST_BREACH_REPORT, "a metric", "name it", "was dropped: its name is NULL");
         return false;
     }
     kit_copy(shown, sizeof shown, name);
@@ -159,7 +158,7 @@ static bool metric_ok(const char *name, double value) {
         child_breach(HOST_BREACH_REPORT, about, "name it [a-z][a-z0-9_.]{0,63}",
                      "was dropped: not a valid metric name");
     else if (!isfinite(value))
-        child_breach(HOST_BREACH_REPORT, about, "report finite numbers", "was left out: its value is %s",
+        child_breach(HOST_BREACH_REPORT, about, "report finite numbers", "was dropped: its value is %s",
                      isnan(value) ? "not a number" : "infinite");
     else
         return true;
@@ -216,7 +215,8 @@ static void check_device(kolm_device_t *d, bool taken, uint32_t place) {
     child_check_text("the runtime of a device", d->runtime, KOLM_DEVICE_TEXT_BYTES_MAX, CHILD_MAY_BE_EMPTY);
     d->total_memory_bytes = child_check_u64("total_memory_bytes of a device", d->total_memory_bytes);
     d->free_memory_bytes = child_check_u64("free_memory_bytes of a device", d->free_memory_bytes);
-    if (taken) child_breach(HOST_BREACH_RECORD, "the id of a device", "give each its own", "is that of another one");
+    if (taken)
+        child_breach(HOST_BREACH_RECORD, "the id of a device", "use a different one for each", "is already in use");
     if (d->index != place)
         child_breach(HOST_BREACH_RECORD, "the index of a device", "count them from 0 as they are reported",
                      "is %u, and it is number %u", d->index, place);
@@ -228,7 +228,7 @@ static void check_device(kolm_device_t *d, bool taken, uint32_t place) {
     if (d->total_memory_bytes != KOLM_MEMORY_UNKNOWN && d->free_memory_bytes != KOLM_MEMORY_UNKNOWN &&
         d->free_memory_bytes > d->total_memory_bytes) {
         child_breach(HOST_BREACH_RECORD, "a device",
-                     "count free_memory_bytes in the memory that total_memory_bytes counts",
+                     "count in free_memory_bytes only memory that total_memory_bytes includes",
                      "has %llu bytes free of %llu", (unsigned long long)d->free_memory_bytes,
                      (unsigned long long)d->total_memory_bytes);
         d->free_memory_bytes = d->total_memory_bytes;
@@ -262,7 +262,7 @@ static void check_step(kolm_test_step_t *step) {
                      "is %u, and it is number %u", step->number, state.steps);
     if (state.steps == 1) state.announced = step->total;
     if (step->total != state.announced || step->total < state.steps)
-        child_breach(HOST_BREACH_REPORT, "the total of a step", "give the same in each, and no less than there are",
+        child_breach(HOST_BREACH_REPORT, "the total of a step", "report the same in each, and no fewer than there are",
                      "is %u at step %u, and was %u", step->total, state.steps, state.announced);
     if (step->outcome > KOLM_STEP_SKIPPED) {
         child_breach(HOST_BREACH_REPORT, "the outcome of a step", "use one of KOLM_STEP_*",
@@ -295,13 +295,12 @@ bool child_tested_passed(bool says_so, kolm_error_t *why) {
         child_breach(HOST_BREACH_REPORT, "it ended", "report each step through host->test_step", "without a step");
     if (!says_so) return true;
     if (state.steps == 0)
-        (void)kit_fail(why, KOLM_E_INTERNAL, remedy,
-                       "test says that it passed, and reported no step: nothing was proved");
+        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test reports success, but reported no step: nothing was proved");
     else if (state.failed > 0)
-        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and its step %u (%.64s) failed",
+        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test reports success, but its step %u (%.64s) failed",
                        state.failed, state.failed_title);
     else if (state.steps < state.announced)
-        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test says that it passed, and reported %u of %u steps",
+        (void)kit_fail(why, KOLM_E_INTERNAL, remedy, "test reports success, but reported only %u of %u steps",
                        state.steps, state.announced);
     else
         return true;

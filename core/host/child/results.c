@@ -17,7 +17,8 @@ void child_check_detect(kolm_detect_result_t *result) {
         child_breach(HOST_BREACH_RECORD, "the remedy", "say what makes the backend available",
                      "is empty, and the state is broken or refused");
     if (result->state == KOLM_DETECT_AVAILABLE && is_filled(result->remedy))
-        child_breach_mild(HOST_BREACH_RECORD, "the remedy", "leave it empty", "is filled, and the state is available");
+        child_breach_mild(HOST_BREACH_RECORD, "the remedy", "leave it empty",
+                          "is not empty, and the state is available");
 }
 
 void child_check_cost(kolm_cost_result_t *result) {
@@ -90,6 +91,6 @@ void child_check_error(kolm_error_t *error, int32_t code) {
     if (code < 0 || code > KOLM_E_UNAUTHENTICATED)
         child_breach(HOST_BREACH_RECORD, "the code", "return one of KOLM_E_*", "%d is not one of KOLM_E_*", code);
     else if (error->code != KOLM_OK && error->code != code)
-        child_breach_mild(HOST_BREACH_RECORD, "the code in the error record", "give the same in both",
-                          "is %d, and the one that was returned %d", error->code, code);
+        child_breach_mild(HOST_BREACH_RECORD, "the code in the error record", "report the same in both",
+                          "is %d, and the returned one is %d", error->code, code);
 }

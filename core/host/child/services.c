@@ -40,8 +40,8 @@ static void check_log(uint32_t level, const char *text) {
     if (!text)
         child_breach(HOST_BREACH_TEXT, "a log line", "give a text", "is NULL");
     else if (valid < length && !(length == HOST_LOG_MAX && valid + 4 > length))
-        child_breach(HOST_BREACH_TEXT, "a log line", "give texts in UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)",
-                     valid + 1, (unsigned)(unsigned char)text[valid]);
+        child_breach(HOST_BREACH_TEXT, "a log line", "use UTF-8", "is not UTF-8 (its byte %zu is 0x%02X)", valid + 1,
+                     (unsigned)(unsigned char)text[valid]);
     if (level > KOLM_LOG_ERROR)
         child_breach(HOST_BREACH_RECORD, "the level of a log line", "use one of KOLM_LOG_*",
                      "is %u, and counts as ERROR", level);

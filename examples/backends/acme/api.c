@@ -12,8 +12,8 @@
 /* ---- Refusals, recognised by code, because texts change */
 
 const kit_rent_refusal acme_refusals[] = {
-    {"bad_token", 0, KOLM_E_UNAUTHENTICATED, "ACME does not know this key", "make a key on " KEYS_PAGE},
-    {"not_allowed", 0, KOLM_E_PERMISSION_DENIED, "this key of ACME may not do that",
+    {"bad_token", 0, KOLM_E_UNAUTHENTICATED, "ACME does not recognize this key", "make a key on " KEYS_PAGE},
+    {"not_allowed", 0, KOLM_E_PERMISSION_DENIED, "this ACME key is not authorized for that",
      "make a key that may rent on " KEYS_PAGE},
     {"no_credit", 0, KOLM_E_FAILED_PRECONDITION, "the credit of this ACME account is used up",
      "add credit on https://acme.example/billing"},

@@ -59,7 +59,7 @@ kit_status copy_tree(const char *from, const char *to, int depth, kolm_error_t *
         else if (status == KOLM_OK && S_ISDIR(info.st_mode) && depth > 0)
             status = copy_tree(source, target, depth - 1, err);
         else if (status == KOLM_OK)
-            status = kit_fail(err, KOLM_E_DATA_LOSS, "look at what the trainer wrote",
+            status = kit_fail(err, KOLM_E_DATA_LOSS, "check what the trainer wrote",
                               "%s is neither a file nor a directory", source);
         free(source);
         free(target);

@@ -50,14 +50,13 @@ static void remedy_of_failure(const slurm_settings *s, const slurm_job *job, cha
     else if (job->signal == SIGKILL)
         (void)kit_copy(
             out, capacity,
-            "most often that is the kernel, out of memory: give it more by backends.slurm.memory in config.json");
+            "most often the kernel does that if memory runs out: raise backends.slurm.memory in config.json");
     else if (job->signal)
         (void)kit_copy(out, capacity,
-                       "look at what the trainer printed; \"keep\": true in backends.slurm of config.json keeps it");
+                       "read what the trainer printed; \"keep\": true in backends.slurm of config.json keeps it");
     else
-        (void)kit_copy(
-            out, capacity,
-            "look at what the trainer printed; \"keep\": true in backends.slurm of config.json keeps it all");
+        (void)kit_copy(out, capacity,
+                       "read what the trainer printed; \"keep\": true in backends.slurm of config.json keeps it all");
 }
 
 typedef enum detail { NO_DETAIL, THE_NODE, WHO } detail;
@@ -72,19 +71,18 @@ static const struct ending {
     limit limit;
     const char *last;
 } endings[] = {
-    {"TIMEOUT", "ran into its time limit", NO_DETAIL, "give it more by backends.slurm.time in config.json", THE_TIME,
-     ""},
+    {"TIMEOUT", "reached its time limit", NO_DETAIL, "raise backends.slurm.time in config.json", THE_TIME, ""},
     {"OUT_OF_MEMORY", "ran out of memory", NO_DETAIL, "give it more by backends.slurm.memory in config.json",
      THE_MEMORY, ""},
     {"CANCELLED", "was cancelled", WHO, "", NO_LIMIT, " when it suits"},
-    {"NODE_FAIL", "lost its node", THE_NODE, "", NO_LIMIT, ": Slurm takes another node"},
-    {"PREEMPTED", "had to give way to another job", NO_DETAIL, "", NO_LIMIT,
+    {"NODE_FAIL", "lost its node", THE_NODE, "", NO_LIMIT, ": Slurm uses another node"},
+    {"PREEMPTED", "was preempted by another job", NO_DETAIL, "", NO_LIMIT,
      ", or use what is not preempted: backends.slurm.qos or partition in config.json"},
-    {"BOOT_FAIL", "was given a node that did not start", THE_NODE, "", NO_LIMIT,
-     "; when that happens once more, tell the administrator of the cluster, and choose other nodes by "
+    {"BOOT_FAIL", "was assigned a node that did not start", THE_NODE, "", NO_LIMIT,
+     "; if that happens again, tell the administrator of the cluster, and choose other nodes with "
      "backends.slurm.constraint or partition in config.json"},
-    {"DEADLINE", "could not end before the deadline that was set for it", NO_DETAIL,
-     "ask for less, so that it begins earlier: backends.slurm.time in config.json", THE_TIME, ""},
+    {"DEADLINE", "could not end before its deadline", NO_DETAIL,
+     "request less time, so that it starts earlier: backends.slurm.time in config.json", THE_TIME, ""},
 };
 
 static void tell_ending(const struct ending *e, const slurm_job *job, bool checkpoint, char *what, char *remedy,
@@ -96,8 +94,8 @@ static void tell_ending(const struct ending *e, const slurm_job *job, bool check
     if (value[0]) (void)kit_format(was, sizeof was, " (it was %.40s)", value);
     (void)kit_format(what, capacity, "%s%s (%s)", e->what, more, e->state);
     (void)kit_format(remedy, capacity, "%s%s%srun the same command again%s%s%s", e->first, was,
-                     e->first[0] ? ", and " : "", e->last, checkpoint ? "; it goes on from its checkpoint" : "",
-                     e->detail == WHO && !more[0] ? "; Slurm keeps no account here of who did it" : "");
+                     e->first[0] ? ", and " : "", e->last, checkpoint ? "; it continues from its checkpoint" : "",
+                     e->detail == WHO && !more[0] ? "; Slurm does not record here who did it" : "");
 }
 
 static void explain(const slurm_settings *s, const slurm_job *job, bool oom, bool checkpoint, char *what, char *remedy,
@@ -141,14 +139,14 @@ static const struct {
     bool release; /* the remedy is a scontrol command */
 } stuck[] = {
     {"JobHeldUser", "release it", true},
-    {"JobHeldAdmin", "an administrator holds it: ask, or scancel it", false},
-    {"held_state", "Slurm holds it after it was requeued: look why, and release it", true},
+    {"JobHeldAdmin", "an administrator holds it: ask them, or scancel it", false},
+    {"held_state", "Slurm holds it after it was requeued: find out why, and release it", true},
     {"launch_failed", "it could not be started on its nodes: tell the administrator, or release it", true},
     {"ReservationDeleted", "its reservation is gone: correct backends.slurm.reservation in config.json", false},
-    {"BadConstraints", "no node can do what was asked: correct backends.slurm in config.json", false},
+    {"BadConstraints", "no node can satisfy the request: correct backends.slurm in config.json", false},
     {"PartitionTimeLimit", "the partition allows less time: correct backends.slurm.time in config.json", false},
     {"PartitionNodeLimit", "the partition allows fewer nodes: correct backends.slurm.nodes in config.json", false},
-    {"PartitionConfig", "the partition has no nodes for what was asked: correct backends.slurm in config.json", false},
+    {"PartitionConfig", "the partition has no nodes for the request: correct backends.slurm in config.json", false},
     {"InvalidQOS", "correct backends.slurm.qos in config.json", false},
     {"InvalidAccount", "correct backends.slurm.account in config.json", false},
     {"QOSNotAllowed", "correct backends.slurm.qos in config.json", false},

@@ -66,7 +66,7 @@ static kit_status ask(following *f, kolm_error_t *err) {
     if (f->view != SLURM_VIEW_JOB || f->verified) return KOLM_OK;
     f->job = (slurm_job){.exit_code = 0};
     KIT_TRY(slurm_ask_name(f->settings, f->place->name, &id, &f->view, err));
-    if (f->view == SLURM_VIEW_AWAY) (void)kit_copy(f->said, sizeof f->said, "squeue does not answer");
+    if (f->view == SLURM_VIEW_AWAY) (void)kit_copy(f->said, sizeof f->said, "squeue does not respond");
     if (f->view != SLURM_VIEW_JOB) return KOLM_OK;
     KIT_TRY(slurm_place_submitted(f->place, &id, err));
     return ask_once(f, err);
@@ -110,7 +110,7 @@ static void tell_waiting(following *f) {
     char text[400], remedy[200];
     f->host->progress(f->host->user, &progress);
     if (slurm_is_stuck(reason, number, remedy, sizeof remedy)) {
-        (void)kit_format(text, sizeof text, "Slurm job %s does not begin by itself (%s): %s", number, reason, remedy);
+        (void)kit_format(text, sizeof text, "Slurm job %s does not start by itself (%s): %s", number, reason, remedy);
         tell(f, KOLM_LOG_WARNING, text);
         return;
     }
@@ -126,9 +126,10 @@ static void tell_queue(following *f) {
     if (f->job.state.phase == SLURM_WAITS) {
         tell_waiting(f);
     } else if (f->job.state.phase == SLURM_STRANGE) {
-        (void)kit_format(text, sizeof text,
-                         "Slurm calls job %s %s, which this backend does not know: it is not taken for the end", number,
-                         state[0] ? state : "nothing");
+        (void)kit_format(
+            text, sizeof text,
+            "Slurm reports job %s as %s, a state that this backend does not know: the job is not taken as ended",
+            number, state[0] ? state : "nothing");
         tell(f, KOLM_LOG_WARNING, text);
     } else {
         (void)kit_format(text, sizeof text, "Slurm job %s %s%s%s%s", number,
@@ -144,15 +145,14 @@ static kit_status wait_for_controller(following *f, kolm_error_t *err) {
     if (f->away_since == 0) {
         f->away_since = now;
         (void)kit_format(text, sizeof text,
-                         "Slurm's controller does not answer; the job goes on, waiting for it%s%.200s%s",
+                         "Slurm's controller does not respond; the job continues, waiting for it%s%.200s%s",
                          f->said[0] ? " (" : "", f->said, f->said[0] ? ")" : "");
         f->host->log(f->host->user, KOLM_LOG_WARNING, text);
     }
     f->look_ms = LOOK_MS;
     if (now - f->away_since <= (int64_t)f->settings->patience_seconds * 1000) return KOLM_OK;
-    return kit_fail(err, KOLM_E_UNAVAILABLE,
-                    "run the same command again when it is back: the job that was submitted is found then",
-                    "Slurm's controller did not answer for %llu seconds%s%.200s",
+    return kit_fail(err, KOLM_E_UNAVAILABLE, "run the same command again when it is back, to find the submitted job",
+                    "Slurm's controller did not respond for %llu seconds%s%.200s",
                     (unsigned long long)f->settings->patience_seconds, f->said[0] ? ": " : "", f->said);
 }
 
@@ -177,10 +177,10 @@ static kit_status cancel(following *f, kolm_error_t *err) {
     }
     if (!ended)
         return kit_fail(err, KOLM_E_CANCELLED, "squeue --me shows its state; scancel cancels it",
-                        "stopped; Slurm did not say yet that job %s has ended%s%.200s", number, f->said[0] ? ": " : "",
-                        f->view == SLURM_VIEW_AWAY ? f->said : f->job.state.name);
+                        "stopped; Slurm has not reported yet that job %s has ended%s%.200s", number,
+                        f->said[0] ? ": " : "", f->view == SLURM_VIEW_AWAY ? f->said : f->job.state.name);
     (void)kit_fail(err, KOLM_E_CANCELLED,
-                   slurm_place_has(f->place, "checkpoint") ? "the same command goes on from its checkpoint" : "",
+                   slurm_place_has(f->place, "checkpoint") ? "the same command continues from its checkpoint" : "",
                    "Slurm job %s was cancelled", number);
     slurm_place_end(f->place, f->settings->keep);
     return KOLM_E_CANCELLED;
@@ -244,12 +244,12 @@ static kit_status no_result(const following *f, const char *why, kolm_error_t *e
     slurm_last_words(f->place->dir, words, sizeof words, &oom);
     if (f->view == SLURM_VIEW_FORGOTTEN)
         return kit_fail(err, KOLM_E_ABORTED, "run the same command again: the job is then submitted again",
-                        "Slurm knows nothing of job %s any more, and it left no result (%.160s)%s%s", number, why,
+                        "Slurm no longer knows job %s, which left no result (%.160s)%s%s", number, why,
                         words[0] ? ": " : "", words);
     return kit_fail(
         err, KOLM_E_ABORTED,
-        "see that the nodes and this machine see the same directory (backends.slurm.shared_dir in config.json); "
-        "run the same command again to look once more, and to submit the job again if there is still nothing",
+        "make sure that the nodes and this machine see the same directory (backends.slurm.shared_dir in config.json); "
+        "run the same command again to check once more, and to submit the job again if there is still no result",
         "Slurm job %s is COMPLETED, but no result was seen here within %llu seconds (%.160s)%s%s", number,
         (unsigned long long)f->settings->settle_seconds, why, words[0] ? ": " : "", words);
 }

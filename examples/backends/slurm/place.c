@@ -265,7 +265,7 @@ static kit_status take_lock(const kolm_host_v1_t *host, slurm_place *place, kolm
     for (;;) {
         kit_status status = try_lock(place, path, err);
         if (status != KOLM_E_UNAVAILABLE) return status;
-        if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm runs the same request: waiting for it");
+        if (!told) host->log(host->user, KOLM_LOG_INFO, "another kolm is running the same request: waiting for it");
         told = true;
         if (!slurm_pause(host, 200))
             return kit_fail(err, KOLM_E_CANCELLED, "", "stopped while waiting for another kolm with the same request");
@@ -309,7 +309,7 @@ kit_status slurm_place_name(slurm_place *place, const char *task, kolm_error_t *
     uint8_t random[4];
     char hex[2 * sizeof random + 1];
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        return kit_fail_errno(err, errno, "cannot draw a name for the Slurm job");
+        return kit_fail_errno(err, errno, "cannot generate a name for the Slurm job");
     kit_hex(random, sizeof random, hex);
     (void)kit_format(place->name, sizeof place->name, "kolm-%.64s-%s", task, hex);
     return write_small(place, NAME_FILE, place->name, err);

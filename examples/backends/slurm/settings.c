@@ -48,7 +48,7 @@ static kit_status read_seconds(const kolm_host_v1_t *host, const char *key, uint
     *out = fallback;
     if (!kit_setting(host, key, "", text, sizeof text)) return too_long(key, err);
     if (text[0] && (!kit_parse_u64(text, out) || *out > 1000000))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it in whole seconds, at most 1000000",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use whole seconds, at most 1000000",
                         "backends.slurm.%s '%s' is not a number of seconds", key, text);
     return KOLM_OK;
 }
@@ -105,7 +105,7 @@ kit_status slurm_settings_read(const kolm_host_v1_t *host, slurm_settings *out, 
     KIT_TRY(read_seconds(host, "settle", SETTLE_SECONDS, &out->settle_seconds, err));
     KIT_TRY(read_keep(host, &out->keep, err));
     if (out->shared_dir[0] != '/')
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give an absolute path that every node sees",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use an absolute path that every node sees",
                         "backends.slurm.shared_dir '%s' is not absolute", out->shared_dir);
     kit_status status = read_trainer(host, out, err);
     if (status != KOLM_OK) slurm_settings_free(out);

@@ -33,7 +33,8 @@ static int32_t detect(const kolm_host_v1_t *host, const kolm_detect_args_t *args
     cluster_name(cluster, sizeof cluster);
     const char *bin = slurm_bin(&s);
     if (!bin && s.bin[0]) {
-        kit_format(text, sizeof text, "backends.slurm.bin in config.json names %.100s, which holds no sbatch", s.bin);
+        kit_format(text, sizeof text, "backends.slurm.bin in config.json names %.100s, which contains no sbatch",
+                   s.bin);
         (void)kit_detected(out_result, KOLM_DETECT_BROKEN, text, "name the directory of Slurm's commands", "");
     } else if (!bin) {
         (void)kit_detected(out_result, KOLM_DETECT_ABSENT, "Slurm's commands are not installed",

@@ -46,7 +46,7 @@ static bool is_idle(const looking *l, const slurm_place *place, char *note, size
     if (!number[0] && !place->name[0]) {
         (void)kit_copy(note, capacity,
                        slurm_place_has(place, "job.json") ? "kept of a job that has ended"
-                                                          : "the checkpoint of a job that did not end well");
+                                                          : "the checkpoint of a job that failed");
         return true;
     }
     if (!number[0]) {
@@ -60,7 +60,7 @@ static bool is_idle(const looking *l, const slurm_place *place, char *note, size
         return false;
     }
     (void)kit_format(note, capacity, "Slurm job %s: %s", number,
-                     view == SLURM_VIEW_JOB ? job.state.name : "unknown to Slurm by now");
+                     view == SLURM_VIEW_JOB ? job.state.name : "no longer known to Slurm");
     return view == SLURM_VIEW_FORGOTTEN || job.state.phase == SLURM_ENDED;
 }
 

@@ -37,21 +37,20 @@ bool slurm_pause(const kolm_host_v1_t *host, int ms) {
 static kit_status no_id(const slurm_output *output, const char *name, kolm_error_t *err) {
     char said[200];
     slurm_said(kit_buf_text(&output->out), said, sizeof said);
-    return kit_fail(
-        err, KOLM_E_UNKNOWN,
-        "see what sbatch is here (a wrapper? backends.slurm.bin in config.json names the directory of Slurm's "
-        "commands); the same command again looks for the job once more",
-        "sbatch gave no number of a job, and none is called %s: it printed '%s'", name, said);
+    return kit_fail(err, KOLM_E_UNKNOWN,
+                    "check what sbatch is here (a wrapper? backends.slurm.bin in config.json names the directory of "
+                    "Slurm's commands); run the same command again to look for the job once more",
+                    "sbatch reported no job id, and no job is called %s: it printed '%s'", name, said);
 }
 
 static kit_status refused(const slurm_settings *settings, const char *said, uint32_t threads, kolm_error_t *err) {
     char remedy[500];
     if (slurm_is_away(said))
         return kit_fail(err, KOLM_E_UNAVAILABLE, "run the same command again when Slurm's controller is back",
-                        "Slurm's controller did not take the job: %.300s", said);
+                        "Slurm's controller did not accept the job: %.300s", said);
     slurm_remedy(settings, said, threads, remedy, sizeof remedy);
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "Slurm did not take the job: %.300s",
-                    said[0] ? said : "sbatch did not say why");
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "Slurm did not accept the job: %.300s",
+                    said[0] ? said : "sbatch did not report why");
 }
 
 /* A single printed id is the job's, unless slurm_ask finds otherwise; with several or none, the job is looked up by
@@ -151,7 +150,7 @@ static kit_status wait_to_submit(const kolm_host_v1_t *host, const slurm_setting
             return KOLM_E_UNAVAILABLE;
         }
         if (!slurm_pause(host, AGAIN_MS))
-            return kit_fail(err, KOLM_E_CANCELLED, "", "stopped before Slurm took the job");
+            return kit_fail(err, KOLM_E_CANCELLED, "", "stopped before Slurm accepted the job");
         KIT_TRY(slurm_ask_name(settings, place->name, out_id, &view, err));
     }
     *out_found = view == SLURM_VIEW_JOB;

@@ -170,7 +170,7 @@ static uint32_t watch(steps *t, const slurm_id *id, const char *dir, kolm_error_
     }
     if (!t->note[0])
         (void)kit_format(t->note, sizeof t->note,
-                         "job %s is %s, but what it wrote is not seen in %s: do the nodes see the same directory?",
+                         "job %s is %s, but its output did not appear in %s: do the nodes see the same directory?",
                          id->number, job.state.name[0] ? job.state.name : "gone", dir);
     return KOLM_STEP_FAILED;
 }
@@ -219,7 +219,7 @@ int32_t slurm_test(const kolm_host_v1_t *host, const kolm_test_args_t *args, kol
     (void)kit_copy(out_result->summary, sizeof out_result->summary,
                    !t.good ? "slurm is not ready: the first step that failed says why"
                    : tried && ran == KOLM_STEP_SKIPPED
-                       ? "slurm takes jobs of kolm compile; the queue was too long to see one run"
+                       ? "slurm accepts jobs of kolm compile; the queue was too long to wait for one to run"
                        : "slurm is ready for kolm compile");
     slurm_settings_free(&t.settings);
     return KOLM_OK;

@@ -319,8 +319,8 @@ static const struct {
     const char *words, *key, *help;
 } remedies[] = {
     {"accounting/QOS policy", "",
-     "a limit of the account or the qos is reached: wait until other jobs of yours have ended, ask for less (time, "
-     "nodes, gpus, memory), or use another account or qos; sacctmgr show assoc user=$USER tree says which are yours"},
+     "a limit of the account or the qos is reached: wait until your other jobs have ended, request less (time, nodes, "
+     "gpus, memory), or use another account or qos; sacctmgr show assoc user=$USER tree lists yours"},
     {"SubmitJob", "",
      "you have as many jobs in the queue as the account or the qos allows: wait until some have ended"},
     {"account/partition combination", "account",
@@ -329,8 +329,8 @@ static const struct {
      "use one that the partition accepts, or another partition"},
     {"QOS not permitted to use this partition", "qos", "use one that the partition accepts, or another partition"},
     {"group not permitted to use this partition", "partition", "use one that you may use; sinfo -s lists them"},
-    {"invalid partition", "partition", "sinfo -s lists those that there are"},
-    {"No partition specified", "partition", "this cluster has no default; sinfo -s lists those that there are"},
+    {"invalid partition", "partition", "sinfo -s lists all"},
+    {"No partition specified", "partition", "this cluster has no default; sinfo -s lists all"},
     {"partition configuration not available", "partition",
      "it is down, or has too few nodes; sinfo -s lists the state of the partitions"},
     {"required partition not available", "partition",
@@ -341,16 +341,16 @@ static const struct {
     {"--time", "time", "write minutes, HH:MM:SS or D-HH:MM:SS"},
     {"--mem", "memory", "write it like 16G"},
     {"memory", "memory", "no node of the partition has as much: sinfo -N -o '%N %P %m' lists what they have (MB)"},
-    {"gres", "gpus", "the partition has no such or not as many on a node: sinfo -o '%P %G' lists what there is"},
+    {"gres", "gpus", "the partition does not have that, or not as many per node: sinfo -o '%P %G' lists what there is"},
     {"gpu", "gpus", "write it like 2 or a100:2; sinfo -o '%P %G' lists what there is"},
     {"feature", "constraint", "sinfo -o '%P %f' lists the features that nodes have"},
-    {"reservation", "reservation", "scontrol show reservation lists those that there are, and for whom"},
+    {"reservation", "reservation", "scontrol show reservation lists all, and their users"},
     {"wckey", "wckey", "sacctmgr show wckey user=$USER lists yours"},
     {"node count", "nodes", "write a number, or MIN-MAX, that the partition allows"},
     {"invalid account", "account", "sacctmgr show assoc user=$USER format=account lists yours"},
     {"--account", "account", "sacctmgr show assoc user=$USER format=account lists yours"},
-    {"--partition", "partition", "sinfo -s lists those that there are"},
-    {"--cluster", "cluster", "sacctmgr show clusters lists those that there are"},
+    {"--partition", "partition", "sinfo -s lists all"},
+    {"--cluster", "cluster", "sacctmgr show clusters lists all"},
     {"authentication", "", "munge of this machine must run and share its key with the cluster: ask its administrator"},
     {"munge", "", "munge of this machine must run and share its key with the cluster: ask its administrator"},
     {"user id", "", "the cluster does not know you as a user: ask its administrator"},
@@ -379,11 +379,11 @@ void slurm_remedy(const slurm_settings *settings, const char *said, uint32_t thr
     }
     if (says(said, "node configuration") || says(said, "processors") || says(said, "CPU count"))
         (void)kit_format(out, capacity,
-                         "no node has all of what was asked: %u processors (--threads), and memory, gpus, nodes and "
-                         "constraint of backends.slurm in config.json; sinfo -N -l lists what nodes have",
+                         "no node has everything that was requested: %u processors (--threads), and memory, gpus, "
+                         "nodes and constraint of backends.slurm in config.json; sinfo -N -l lists what nodes have",
                          threads);
     else
         (void)kit_copy(out, capacity,
-                       "this is Slurm's own answer, or that of a rule of the site: what is asked of it is "
-                       "backends.slurm in config.json and the SBATCH_ variables of the environment");
+                       "this is the answer of Slurm, or of a rule of the site, to what backends.slurm in config.json "
+                       "and the SBATCH_ variables of the environment request");
 }

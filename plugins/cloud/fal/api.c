@@ -61,10 +61,10 @@ kit_status fal_open(kit_queue_task *task, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "serve the model on fal, and name its endpoint in config.json: {\"backends\": {\"fal\": "
                         "{\"endpoints\": {\"TASK\": {\"endpoint\": \"OWNER/APP\"}}}}}",
-                        "no endpoint of fal is named for the model %s", task->job->task);
+                        "no fal endpoint is configured for the model %s", task->job->task);
     if (!is_endpoint(endpoint))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it as OWNER/APP or OWNER/APP/PATH",
-                        "'%s' is not an endpoint of fal", endpoint);
+                        "'%s' is not a fal endpoint", endpoint);
     kit_copy(task->model.model, sizeof task->model.model, endpoint);
     return KOLM_OK;
 }
@@ -161,7 +161,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     kit_status status =
         kit_service_ask(&task->service, &(kit_service_call){.path = own(task)->status_url}, &reply, err);
     if (status == KOLM_OK && kit_service_text(reply.json, "request_id", id, sizeof id) && strcmp(id, handle) != 0)
-        status = malformed("another request than asked for", err);
+        status = malformed("a request other than the requested one", err);
     if (status == KOLM_OK) read_status(reply.json, out);
     const char *word = NULL;
     bool said = kit_json_get_string(reply.json, "status", &word) && strcmp(word, "NOT_FOUND") == 0;
@@ -210,8 +210,8 @@ kit_status fal_answer(kit_queue_task *task, const cJSON *question, kit_buf *out,
     (void)kit_json_get_string(cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1), "content", &text);
     kit_status status = KOLM_OK;
     if (cJSON_GetArraySize(messages) != 1)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "ask it one question at a time",
-                          "a question is a conversation of several messages, and an endpoint of fal takes one text");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "send it one question at a time",
+                          "a question is a conversation of several messages, but a fal endpoint takes one text");
     own(task)->question = text;
     own(task)->answer = out;
     *out_confidence = 0;

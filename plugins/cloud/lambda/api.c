@@ -24,11 +24,11 @@ static kit_status get(kit_rent_account *a, const char *path, kit_rent_answer *an
 
 const kit_rent_refusal lambda_refusals[] = {
     {"global/invalid-api-key", 0, KOLM_E_UNAUTHENTICATED,
-     "Lambda does not know this key: it was deleted there, or KOLM_LAMBDA_TOKEN has only a part of it",
-     "make a key on " KEYS_PAGE " and set KOLM_LAMBDA_TOKEN to the whole of it"},
+     "Lambda does not recognize this key: it was deleted there, or KOLM_LAMBDA_TOKEN has only a part of it",
+     "make a key on " KEYS_PAGE " and set KOLM_LAMBDA_TOKEN to all of it"},
     {"global/account-inactive", 0, KOLM_E_FAILED_PRECONDITION, "the Lambda account of this key is not active",
      "sign in to https://cloud.lambda.ai and complete its billing"},
-    {"global/invalid-address", 0, KOLM_E_FAILED_PRECONDITION, "Lambda has no valid billing address of this account",
+    {"global/invalid-address", 0, KOLM_E_FAILED_PRECONDITION, "Lambda has no valid billing address for this account",
      "sign in to https://cloud.lambda.ai and complete its billing"},
     {"global/quota-exceeded", 0, KOLM_E_FAILED_PRECONDITION, "the quota of this Lambda account is used up",
      "end machines on https://cloud.lambda.ai/instances, or ask Lambda for a higher quota"},
@@ -38,7 +38,7 @@ const kit_rent_refusal lambda_refusals[] = {
      "Lambda has no machine of that type left in that region", "try again later, or allow other types and regions"},
     {"instance-operations/launch/file-system-in-wrong-region", 0, KOLM_E_FAILED_PRECONDITION,
      "the file system is in another region than the machine", "choose the region of the file system"},
-    {NULL, 403, KOLM_E_PERMISSION_DENIED, "this key of Lambda may not do that",
+    {NULL, 403, KOLM_E_PERMISSION_DENIED, "this Lambda key is not authorized for that",
      "make a key with all rights on " KEYS_PAGE},
     {0},
 };
@@ -240,7 +240,7 @@ static kit_status terminate(kit_rent_account *a, const char *handle, kolm_error_
     }
     kit_rent_answer_free(&answer);
     if (status != KOLM_OK || ended) return status;
-    return kit_fail(err, KOLM_E_UNAVAILABLE, "", "Lambda did not end %s, and gave no reason", handle);
+    return kit_fail(err, KOLM_E_UNAVAILABLE, "", "Lambda did not end %s, and reported no reason", handle);
 }
 
 /* ---- SSH keys: one per rental, with its name */

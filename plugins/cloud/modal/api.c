@@ -30,7 +30,7 @@ kit_status modal_check(kit_rent_account *a, char *out_note, size_t capacity, kol
         return kit_fail(err, KOLM_E_UNAUTHENTICATED,
                         "make a token on https://modal.com/settings/tokens and set KOLM_MODAL_TOKEN to both halves of "
                         "it, ak-...:as-...",
-                        "this token of Modal has expired");
+                        "this Modal token has expired");
     size_t length = strlen(out_note);
     if (left < 7 * 86400)
         kit_format(out_note + length, capacity - length, "; the token expires in %lld h", (long long)left / 3600);
@@ -45,12 +45,12 @@ static const char *ending(const Modal__Result *result) {
                                         "its command ended",
                                         "FAILURE",
                                         "TERMINATED",
-                                        "TIMEOUT: its time limit was reached",
+                                        "TIMEOUT: it reached its time limit",
                                         "INIT_FAILURE",
                                         "INTERNAL_FAILURE",
                                         "IDLE_TIMEOUT",
-                                        "MEMORY_MANAGER_EVICTION: Modal took its memory away",
-                                        "MEMORY_THRASHING_EVICTION: Modal took its memory away",
+                                        "MEMORY_MANAGER_EVICTION: Modal reclaimed its memory",
+                                        "MEMORY_THRASHING_EVICTION: Modal reclaimed its memory",
                                         "KERNEL_OOM_KILL: it used more memory than it has (memory_gb)"};
     size_t status = result->status > 0 ? (size_t)result->status : 0;
     return status < sizeof names / sizeof *names ? names[status] : "a status that kolm does not know";
@@ -225,8 +225,7 @@ static kit_status read_back(kit_rent_account *a, const char *handle, kit_rent_bo
     }
     if (t.seconds == 0 || t.seconds > modal_lifetime(a)) {
         out->life = KIT_RENT_ENDING;
-        kit_format(out->why, sizeof out->why,
-                   "Modal would end it after %lu s and not after the %lu s that were asked for",
+        kit_format(out->why, sizeof out->why, "Modal would end it after %lu s instead of the requested %lu s",
                    (unsigned long)t.seconds, (unsigned long)modal_lifetime(a));
         return KOLM_OK;
     }

@@ -27,15 +27,15 @@ typedef struct refusal {
 } refusal;
 
 static const refusal refusals[] = {
-    {KOLM_E_UNAUTHENTICATED, "Modal does not know this token: it is wrong, has expired, or was revoked",
+    {KOLM_E_UNAUTHENTICATED, "Modal does not recognize this token: it is wrong, has expired, or was revoked",
      "make a token on " PAGE " and set KOLM_MODAL_TOKEN to both halves of it, ak-...:as-..."},
-    {KOLM_E_PERMISSION_DENIED, "this token of Modal may not do that",
-     "give its user the right in the workspace, or use the token of another user, from " PAGE},
+    {KOLM_E_PERMISSION_DENIED, "this Modal token is not authorized for that",
+     "grant its user the right in the workspace, or use the token of another user, from " PAGE},
     {KOLM_E_RESOURCE_EXHAUSTED, "Modal has no such GPU left, or a limit of the workspace is reached",
-     "try again later, allow other GPUs, or look at https://modal.com/settings/usage"},
+     "try again later, allow other GPUs, or check https://modal.com/settings/usage"},
     /* for calls that rent nothing */
-    {KOLM_E_UNAVAILABLE, "Modal takes no more requests for now, or a limit of the workspace is reached",
-     "try again in a minute; if it lasts, look at https://modal.com/settings/usage"},
+    {KOLM_E_UNAVAILABLE, "Modal accepts no more requests at the moment, or a limit of the workspace is reached",
+     "try again in a minute; if it persists, check https://modal.com/settings/usage"},
 };
 
 #define EXHAUSTED 8 /* the gRPC status for lack of capacity, limits, and too many requests */
@@ -46,7 +46,7 @@ static kit_status explain(const kit_grpc_answer *answer, bool creates, kit_statu
     if (answer->status == EXHAUSTED && !creates) err->code = status = KOLM_E_UNAVAILABLE;
     if (status == KOLM_E_UNAVAILABLE && answer->status != EXHAUSTED) return status;
     if (answer->status < 0 && status == KOLM_E_FAILED_PRECONDITION && answer->http_status != 0)
-        return kit_fail(err, status, "correct backends.modal.api in config.json, or look for a proxy on the way",
+        return kit_fail(err, status, "correct backends.modal.api in config.json, or look for a proxy in between",
                         "the server at this address is not Modal's API (HTTP %d)", answer->http_status);
     for (size_t i = 0; answer->status > 0 && i < sizeof refusals / sizeof *refusals; i++)
         if (refusals[i].code == status) {

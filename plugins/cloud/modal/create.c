@@ -112,7 +112,8 @@ static kit_status wait_for_image(plan *p, build *b, kolm_error_t *err) {
         kit_status status = modal_ask(p->a, &call, NULL, NULL, err);
         if (status != KOLM_OK && !b->ended && (!may_pass(status) || ++breaks > BREAKS_MOST)) return status;
         if (!b->ended && kit_now_ms() > until)
-            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "run it again: Modal continues to build the image",
+            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
+                            "run the same command again: Modal continues to build the image",
                             "the image %.100s is not built yet", p->tag);
     }
     return KOLM_OK;

@@ -170,7 +170,7 @@ kit_status modal_offers(void *state, kit_rent_offer *out, size_t capacity, size_
     bool none = strcmp(wanted, MODAL_NO_GPU) == 0;
     if (wanted[0] != '\0' && !none && gpu_named(wanted) == NULL)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "`kolm compute info modal` lists them",
-                        "gpu of backends.modal in config.json cannot be used: kolm knows no GPU %.30s of Modal",
+                        "gpu of backends.modal in config.json cannot be used: kolm does not know the Modal GPU %.30s",
                         wanted);
     KIT_TRY(read_rates(a, &now, err));
     if (none && a->wish.vram_bytes == 0) keep(&now, &size, NULL, out, capacity, out_count);

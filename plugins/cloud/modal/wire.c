@@ -256,7 +256,7 @@ static kit_status start_program(modal_wire *w, kolm_error_t *err) {
     char shell[] = "/bin/sh", option[] = "-c", command[1024];
     char *words[] = {shell, option, command};
     if (!kit_copy(command, sizeof command, kit_ssh_job_bootstrap()))
-        return kit_fail(err, KOLM_E_INTERNAL, "report it to the maker of this backend", "the bootstrap is too long");
+        return kit_fail(err, KOLM_E_INTERNAL, "report it to the author of this backend", "the bootstrap is too long");
     KIT_TRY(make_exec_id(w, err));
     request.task_id = w->task;
     request.exec_id = w->exec;

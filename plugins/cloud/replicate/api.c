@@ -41,14 +41,13 @@ static kit_status read_names(kit_queue_task *task, kolm_error_t *err) {
     if (colon != NULL) *colon = '\0';
     if (!kit_service_is_path(r->trainer) || !kit_service_is_id(r->trainer_version))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "give --set trainer=OWNER/NAME:VERSION, or the setting backends.replicate.trainer",
-                        "no version of a model of Replicate is named that can be trained");
+                        "pass --set trainer=OWNER/NAME:VERSION, or set backends.replicate.trainer",
+                        "no version of a Replicate model to train is configured");
     if (!kit_service_is_path(task->model.base))
-        return kit_fail(
-            err, KOLM_E_INVALID_ARGUMENT,
-            "make a private model at https://replicate.com/create, and give --set destination=OWNER/NAME, or "
-            "the setting backends.replicate.destination",
-            "no model of yours on Replicate is named that takes the result");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                        "make a private model at https://replicate.com/create, and pass --set destination=OWNER/NAME, "
+                        "or set backends.replicate.destination",
+                        "no model of yours on Replicate is configured for the result");
     return KOLM_OK;
 }
 
@@ -63,7 +62,7 @@ static kit_status check_destination(kit_queue_task *task, kolm_error_t *err) {
                        "the destination %s is not on Replicate, or not yours", task->model.base);
     if (status == KOLM_OK && (!kit_service_text(reply.json, "visibility", visibility, sizeof visibility) ||
                               strcmp(visibility, "private") != 0))
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make it private on its page, or name another",
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "make it private on its page, or use another",
                           "the destination %s is not private: what is trained on your rows would be public",
                           task->model.base);
     kit_service_reply_free(&reply);
@@ -105,8 +104,9 @@ static kit_status take_text(const cJSON *row, bool with_answer, cJSON **messages
     if (cJSON_GetArraySize(*messages) == (with_answer ? 2 : 1)) return KOLM_OK;
     cJSON_Delete(*messages);
     *messages = NULL;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that takes conversations",
-                    "it is a conversation of several messages, and here a row is one question");
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                    "leave such rows out, or train on a backend that accepts conversations",
+                    "it is a conversation of several messages, but here a row is one question");
 }
 
 static const char *content_of(const cJSON *messages, int at) {
@@ -286,7 +286,7 @@ static kit_status look_at(kit_queue_task *task, const char *kind, const char *ha
     kit_format(path, sizeof path, "/v1/%s/%s", kind, handle);
     kit_status status = kit_service_ask(&task->service, &(kit_service_call){.path = path}, reply, err);
     if (status == KOLM_OK && (!kit_service_text(reply->json, "id", id, sizeof id) || strcmp(id, handle) != 0))
-        status = malformed("another job than asked for", err);
+        status = malformed("a job other than the requested one", err);
     if (status == KOLM_OK) {
         (void)kit_service_text(reply->json, "status", out->word, sizeof out->word);
         (void)kit_service_text(reply->json, "error", out->why, sizeof out->why);

@@ -18,9 +18,8 @@ static const kit_queue_backend replicate = {
     .queue = &replicate_queue,
     .recipe = "hosted-lora",
     .runtime = "Cog containers",
-    .basis =
-        "billed by the second of the trainer's hardware, whose price is on its page only: it cannot be predicted from "
-        "here, and a budget is refused",
+    .basis = "billed by the second of the trainer's hardware, whose price is only on its web page: the cost cannot be "
+             "predicted from here, and a budget is refused",
     .billing = KOLM_BILLING_PER_CALL,
     .tokens_per_second_3b = 4500,
     .own_bytes = sizeof(replicate_job),

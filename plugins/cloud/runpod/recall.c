@@ -106,7 +106,7 @@ int32_t runpod_serverless_reclaim(const kolm_host_v1_t *host, const kolm_reclaim
     uint64_t late = args->handle[0] != '\0' ? LATE_SECONDS : SUBMITTING_SECONDS;
     if (args->age_seconds > r.ttl + late) {
         out_result->outcome = KOLM_RECLAIM_GONE;
-        kit_format(out_result->summary, sizeof out_result->summary, "its ttl of %llu s is over", r.ttl);
+        kit_format(out_result->summary, sizeof out_result->summary, "its ttl of %llu s has expired", r.ttl);
         return KOLM_OK;
     }
     if (args->handle[0] == '\0') {

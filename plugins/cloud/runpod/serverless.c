@@ -125,10 +125,10 @@ static kit_status refuse_budget(const kolm_host_v1_t *host, kolm_error_t *err) {
     char text[32];
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!kit_setting(host, keys[i], "", text, sizeof text) || (text[0] != '\0' && strcmp(text, "0") != 0))
-            return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                            "leave out the budget, or take backends.runpod.endpoint out of config.json to answer on a "
-                            "rented pod",
-                            "there is a budget, and RunPod cannot say what an endpoint will cost");
+            return kit_fail(
+                err, KOLM_E_FAILED_PRECONDITION,
+                "leave out the budget, or remove backends.runpod.endpoint from config.json to answer on a rented pod",
+                "there is a budget, and RunPod cannot say what an endpoint will cost");
     return KOLM_OK;
 }
 
@@ -217,7 +217,7 @@ static kit_status submit(void *state, const char *name, char out_handle[KIT_RENT
     kit_status status = kit_service_create(&task->service, &call, "id", out_handle, out_may_exist, &reply, err);
     e->open = *out_may_exist;
     if (status == KOLM_E_NOT_FOUND && runpod_serverless_has_none(&reply))
-        status = kit_fail(err, status, "correct backends.runpod.endpoint in config.json, or take it out of there",
+        status = kit_fail(err, status, "correct backends.runpod.endpoint in config.json, or remove it",
                           "RunPod has no serverless endpoint %s that this token may use (404)", e->id);
     kit_service_reply_free(&reply);
     cJSON_Delete(body);
@@ -282,7 +282,7 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     kit_format(path, sizeof path, "/%s/status/%s", e->id, handle);
     kit_status status = kit_service_ask(&task->service, &(kit_service_call){.path = path}, &reply, err);
     if (status == KOLM_OK && kit_service_text(reply.json, "id", id, sizeof id) && strcmp(id, handle) != 0)
-        status = malformed("another job than asked for", err);
+        status = malformed("a job other than the requested one", err);
     if (status == KOLM_OK && !kit_service_text(reply.json, "status", out->word, sizeof out->word))
         status = malformed("a job without a status", err);
     if (status == KOLM_OK) {
@@ -319,10 +319,10 @@ static kit_status cancel(void *state, const char *handle, kolm_error_t *err) {
 
 /* ---- The answers of a job */
 
-#define OTHER_WORKER "give the endpoint the kolm_worker.py of this version of kolm"
+#define OTHER_WORKER "deploy the kolm_worker.py of this version of kolm to the endpoint"
 
 static kit_status wrong_answers(const endpoint *e, const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, OTHER_WORKER, "the endpoint %s ended well and sent no usable answers: %s",
+    return kit_fail(err, KOLM_E_DATA_LOSS, OTHER_WORKER, "the endpoint %s succeeded but sent no usable answers: %s",
                     e->id, what);
 }
 
@@ -331,11 +331,10 @@ static kit_status check_model(const endpoint *e, kolm_error_t *err) {
     if (!kit_json_get_string(e->output, "model", &model))
         return wrong_answers(e, "there is no model in its output", err);
     if (strcmp(model, e->model) == 0) return KOLM_OK;
-    return kit_fail(
-        err, KOLM_E_FAILED_PRECONDITION,
-        "put this model into the image of the endpoint, or take backends.runpod.endpoint out of config.json "
-        "to answer on a rented pod",
-        "the endpoint %s answers with the model %.64s, and %s was asked for", e->id, model, e->model);
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
+                    "put this model into the image of the endpoint, or remove backends.runpod.endpoint from "
+                    "config.json to answer on a rented pod",
+                    "the endpoint %s answers with the model %.64s, and the request is for %s", e->id, model, e->model);
 }
 
 /* Stores each answer in sorted at the index that is its id. */
@@ -346,7 +345,7 @@ static kit_status sort_answers(const endpoint *e, const cJSON *answers, size_t c
         const char *id = "";
         uint64_t number = 0;
         if (!kit_json_get_string(answer, "id", &id) || !kit_parse_u64(id, &number) || number >= count)
-            return wrong_answers(e, "one is to a question that was not asked", err);
+            return wrong_answers(e, "one belongs to no question", err);
         if (sorted[number] != NULL) return wrong_answers(e, "a question has two", err);
         sorted[number] = answer;
     }
@@ -463,7 +462,8 @@ static kit_status fetch_model(void *state, const char *handle, bool *out_done, k
     endpoint *e = ((kit_queue_task *)state)->own;
     (void)handle;
     if (!kit_service_text(e->output, "model", e->model, sizeof e->model))
-        return kit_fail(err, KOLM_E_DATA_LOSS, OTHER_WORKER, "the endpoint %s did not say which model it has", e->id);
+        return kit_fail(err, KOLM_E_DATA_LOSS, OTHER_WORKER, "the endpoint %s did not report which model it has",
+                        e->id);
     *out_done = true;
     return KOLM_OK;
 }

@@ -37,8 +37,8 @@ kit_status together_begin(kit_queue_task *task, kolm_error_t *err) {
     KIT_TRY(kit_queue_option(task, "model", model, task->model.base, sizeof task->model.base, err));
     if (!kit_service_is_path(task->model.base))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "give one of https://docs.together.ai/docs/fine-tuning/supported-models with --set "
-                        "model=OWNER/NAME, or as the setting backends.together.model",
+                        "name one of https://docs.together.ai/docs/fine-tuning/supported-models with --set "
+                        "model=OWNER/NAME, or with the setting backends.together.model",
                         "'%s' does not name a model of Together AI", task->model.base);
     KIT_TRY(kit_queue_size(task, task->model.base, err));
     KIT_TRY(kit_queue_count(task, "rank", 16, &t->rank, err));
@@ -120,7 +120,7 @@ static kit_status ask_for_upload(kit_queue_task *task, const char *name, char *f
         status = KOLM_OK;
     } else if (reply.http.status == 409 && kit_service_text(reply.json, "file_id", there, sizeof there) &&
                kit_service_is_id(there)) {
-        kit_queue_say(task, "the same rows are there already, as %s: they are used, and stay", there);
+        kit_queue_say(task, "the same rows are there already, as %s: they are used, and not removed", there);
         kit_format(files, KIT_RENT_HANDLE_BYTES, KEPT "%s", there);
         own(task)->checking = true;
         status = KOLM_OK;
@@ -269,7 +269,7 @@ static kit_status price(void *state, kit_queue_price *out, kolm_error_t *err) {
     kit_status status = kit_service_ask(&task->service, &call, &reply, err);
     bool said = false;
     if (status == KOLM_OK && !kit_json_get_bool(reply.json, "estimation_available", &said))
-        status = malformed("an estimate that does not say whether it is one", err);
+        status = malformed("an estimate that does not say whether it is available", err);
     if (status == KOLM_OK) read_price(reply.json, out);
     kit_service_reply_free(&reply);
     cJSON_Delete(body);
@@ -365,7 +365,8 @@ static kit_status look(void *state, const char *handle, kit_queue_look *out, kol
     kit_service_reply reply = {0};
     kit_format(path, sizeof path, "/v1/fine-tunes/%s", handle);
     kit_status status = kit_service_ask(&task->service, &(kit_service_call){.path = path}, &reply, err);
-    if (status == KOLM_OK && !is_text(reply.json, "id", handle)) status = malformed("another job than asked for", err);
+    if (status == KOLM_OK && !is_text(reply.json, "id", handle))
+        status = malformed("a job other than the requested one", err);
     if (status == KOLM_OK) read_job(task, reply.json, out);
     /* a 404 from a proxy or web page is not about the job */
     if (status == KOLM_E_NOT_FOUND && !cJSON_IsObject(kit_json_get(reply.json, "error"))) status = KOLM_E_UNAVAILABLE;

@@ -17,9 +17,8 @@ static const kit_queue_backend together = {
     .queue = &together_queue,
     .recipe = "hosted-lora",
     .runtime = "managed LoRA",
-    .basis =
-        "billed by the trained token, which cannot be predicted from here; before a job is submitted the service's "
-        "own estimate is compared with the budget",
+    .basis = "billed per trained token, which cannot be predicted from here; before a job is submitted the service's "
+             "own estimate is compared with the budget",
     .billing = KOLM_BILLING_PER_TOKEN,
     .tokens_per_second_3b = 4000,
     .own_bytes = sizeof(together_job),

@@ -27,28 +27,29 @@
 
 const kit_rent_refusal vast_refusals[] = {
     {"auth_error", 0, KOLM_E_UNAUTHENTICATED,
-     "Vast.ai does not know this key: it was deleted there, or KOLM_VAST_TOKEN has only a part of it",
-     "make a key on " KEYS_PAGE " and set KOLM_VAST_TOKEN to the whole of it"},
-    {"no_such_ask", 0, KOLM_E_RESOURCE_EXHAUSTED, "Vast.ai has this offer no more", "try again later, or allow others"},
+     "Vast.ai does not recognize this key: it was deleted there, or KOLM_VAST_TOKEN has only a part of it",
+     "make a key on " KEYS_PAGE " and set KOLM_VAST_TOKEN to all of it"},
+    {"no_such_ask", 0, KOLM_E_RESOURCE_EXHAUSTED, "Vast.ai no longer has this offer",
+     "try again later, or allow others"},
     {"no_such_instance", 0, KOLM_E_NOT_FOUND, "Vast.ai has no such instance", ""},
     {"insufficient_credit", 0, KOLM_E_FAILED_PRECONDITION, "the credit of this Vast.ai account is too low for that",
      "add credit on https://cloud.vast.ai/billing/"},
     {"search_quota_exceeded", 0, KOLM_E_RESOURCE_EXHAUSTED, "this account has searched Vast.ai too often today",
      "wait until midnight UTC"},
     {NULL, 401, KOLM_E_UNAUTHENTICATED,
-     "Vast.ai does not know this key: it was deleted there, or KOLM_VAST_TOKEN has only a part of it",
-     "make a key on " KEYS_PAGE " and set KOLM_VAST_TOKEN to the whole of it"},
+     "Vast.ai does not recognize this key: it was deleted there, or KOLM_VAST_TOKEN has only a part of it",
+     "make a key on " KEYS_PAGE " and set KOLM_VAST_TOKEN to all of it"},
     {NULL, 402, KOLM_E_FAILED_PRECONDITION, "the credit of this Vast.ai account is too low for that",
      "add credit on https://cloud.vast.ai/billing/"},
-    {NULL, 403, KOLM_E_PERMISSION_DENIED, "this key of Vast.ai may not do that",
+    {NULL, 403, KOLM_E_PERMISSION_DENIED, "this Vast.ai key is not authorized for that",
      "make a key that may read and write instances on " KEYS_PAGE},
     {NULL, 400, KOLM_E_INVALID_ARGUMENT, "Vast.ai refused the request",
      "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may support Vast.ai's new format"},
-    {NULL, 409, KOLM_E_ABORTED, "Vast.ai cannot do that with the instance as it is now",
-     "look at https://cloud.vast.ai/instances/"},
-    {NULL, 422, KOLM_E_INVALID_ARGUMENT, "Vast.ai does not take a request of this form",
+    {NULL, 409, KOLM_E_ABORTED, "Vast.ai cannot do that with the instance in its current state",
+     "check https://cloud.vast.ai/instances/"},
+    {NULL, 422, KOLM_E_INVALID_ARGUMENT, "Vast.ai does not accept a request of this form",
      "correct backends.vast in config.json; if it has nothing unusual, a newer kolm may support Vast.ai's new format"},
-    {NULL, 200, KOLM_E_ABORTED, "Vast.ai answers that it did not do it", "try again later"},
+    {NULL, 200, KOLM_E_ABORTED, "Vast.ai reports that it did not do it", "try again later"},
     {0},
 };
 
@@ -352,7 +353,7 @@ kit_status vast_create(void *state, const kit_rent_offer *offer, const char *nam
     if (status == KOLM_OK)
         kit_copy(out_handle, KIT_RENT_HANDLE_BYTES, handle);
     else if (id > 0 && vast_destroy(state, handle, &ignored) != KOLM_OK) /* refused, but it exists */
-        kit_rent_quote("and left an instance, which is looked for", err);
+        kit_rent_quote("and left an instance, which kolm is looking for", err);
     kit_rent_answer_free(&answer);
     return status;
 }
@@ -396,7 +397,7 @@ kit_status vast_look(void *state, const char *handle, kit_rent_box *out, kolm_er
     kit_status let = status == KOLM_OK && out->life == KIT_RENT_UP ? let_in(state, handle, &why) : KOLM_OK;
     if (let != KOLM_OK) out->life = KIT_RENT_BOOTING;
     if (let == KOLM_E_PERMISSION_DENIED || let == KOLM_E_UNAUTHENTICATED)
-        kit_format(out->why, sizeof out->why, "it takes no SSH key: %.100s", why.text);
+        kit_format(out->why, sizeof out->why, "it does not accept SSH keys: %.100s", why.text);
     return status;
 }
 

@@ -100,7 +100,8 @@ static kit_status points_of(const tokenizer *t, const added_request *r, glyphs *
         text->at[text->count++] = (glyph){out->points[i], i};
     if (!normaliser_run(&t->normaliser, text, spare)) return tokenizer_no_memory(err);
     if (text->count == 0)
-        return tokenizer_refuse(err, "tokenizer.json: the normalizer removes the whole added token \"%s\"", r->content);
+        return tokenizer_refuse(err, "tokenizer.json: the normalizer removes all of the added token \"%s\"",
+                                r->content);
     uint32_t *points = realloc(out->points, text->count * sizeof *points);
     if (points == NULL) return tokenizer_no_memory(err);
     for (size_t i = 0; i < text->count; i++)

@@ -51,8 +51,8 @@ static kit_status map_fd(int fd, const kit_job_model_file *file, slice *out, kol
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access the model file %s", file->path);
     if (!S_ISREG(info.st_mode) || file->offset > (uint64_t)info.st_size ||
         file->size > (uint64_t)info.st_size - file->offset || file->size == 0)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",
-                        "%s does not hold the %llu bytes of %s at %llu", file->path, (unsigned long long)file->size,
+        return kit_fail(err, KOLM_E_DATA_LOSS, "download the artifact again, or compile it again",
+                        "%s does not contain the %llu bytes of %s at %llu", file->path, (unsigned long long)file->size,
                         file->name, (unsigned long long)file->offset);
     out->mapped = file->size + (file->offset - begin);
     void *at = mmap(NULL, out->mapped, PROT_READ, MAP_PRIVATE, fd, (off_t)begin);
@@ -64,7 +64,8 @@ static kit_status map_fd(int fd, const kit_job_model_file *file, slice *out, kol
 
 static kit_status map_all(encoder_model *m, const kit_job *job, kolm_error_t *err) {
     if (job->model_file_count > FILES_MAX)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again", "the model has more than %u files", FILES_MAX);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "download the artifact again", "the model has more than %u files",
+                        FILES_MAX);
     for (size_t i = 0; i < job->model_file_count; i++) {
         const kit_job_model_file *file = &job->model_files[i];
         int fd = open(file->path, O_RDONLY | O_CLOEXEC);
@@ -83,7 +84,8 @@ static kit_status find(const encoder_model *m, const char *name, enc_file *out, 
         *out = m->slice[i].file;
         return KOLM_OK;
     }
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again", "the model has no %s", name);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "download the artifact again, or compile it again", "the model has no %s",
+                    name);
 }
 
 static kit_status read_description(const encoder_model *m, bool *out_end, kolm_error_t *err) {
@@ -102,7 +104,7 @@ static kit_status read_description(const encoder_model *m, bool *out_end, kolm_e
         return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a newer kolm", "the model's " ENCODER_FILE " has format %llu",
                         (unsigned long long)format);
     if (good) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "download the artifact again, or compile it again",
                     "the model's " ENCODER_FILE " is not usable");
 }
 
@@ -124,8 +126,8 @@ static kit_status open_sentences(encoder_model *m, const kit_job *job, kolm_erro
         return sentences_open(files, NULL, end, &m->sentences, err);
     }
     if (!kit_json_get_string(base, "path", &path))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "say where it is with --base DIR",
-                        "the job names no base, and this model needs its encoder");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass its directory with --base DIR",
+                        "the job has no base, and this model needs its encoder");
     for (size_t i = 0; i < m->slices; i++)
         list[i] = m->slice[i].file;
     KIT_TRY(enc_files_of(list, m->slices, "the model", &payload, err));

@@ -84,7 +84,7 @@ static kit_status read_activation(const reading *r, const cJSON *config) {
         r->to->activation = known[i].is;
         return KOLM_OK;
     }
-    return refuse(r, "its activation \"%.40s\" is not known here", name);
+    return refuse(r, "its activation \"%.40s\" is not supported", name);
 }
 
 static kit_status read_sizes(const reading *r, const cJSON *config) {
@@ -142,17 +142,16 @@ static kit_status read_config(const reading *r, const cJSON *config) {
         enc_family is;
     } known[] = {{"bert", ENC_BERT}, {"roberta", ENC_ROBERTA}, {"xlm-roberta", ENC_ROBERTA}, {"mpnet", ENC_MPNET}};
     const char *type = NULL;
-    if (!kit_json_get_string(config, "model_type", &type)) return refuse(r, "its config.json names no model_type");
+    if (!kit_json_get_string(config, "model_type", &type)) return refuse(r, "its config.json has no model_type");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(known[i].name, type) != 0) continue;
         r->to->family = known[i].is;
         return read_transformer(r, config);
     }
-    return refuse(
-        r,
-        "it is a model of type \"%.60s\"; the types bert, roberta, xlm-roberta and mpnet and static embeddings "
-        "are computed",
-        type);
+    return refuse(r,
+                  "it is a model of type \"%.60s\"; supported are the types bert, roberta, xlm-roberta and mpnet, and "
+                  "static embeddings",
+                  type);
 }
 
 /* ---- Static embeddings */
@@ -197,15 +196,15 @@ static const char *kind_of(const cJSON *module) {
 static kit_status read_module(const reading *r, const cJSON *module, int index, modules *m) {
     const char *path = NULL, *kind = kind_of(module), *type = "";
     (void)kit_json_get_string(module, "type", &type);
-    if (kind == NULL) return refuse(r, "its module %d is code of its own, \"%.80s\"", index, type);
+    if (kind == NULL) return refuse(r, "its module %d is custom code, \"%.80s\"", index, type);
     if (!kit_json_get_string(module, "path", &path)) return refuse(r, "its module %d has no path", index);
     bool here = path[0] == '\0' || strcmp(path, ".") == 0;
     if (!here && !kit_path_is_safe(path))
         return kit_fail(r->err, KOLM_E_INVALID_ARGUMENT, "download the model again from a source that you trust",
-                        "modules.json in %s names a directory outside of it", r->shown);
+                        "modules.json in %s refers to a directory outside of it", r->shown);
     if (index == 0 && strcmp(kind, "Transformer") == 0) {
         m->first = path;
-        return here ? KOLM_OK : refuse(r, "its transformer is in a directory of its own, %.80s", path);
+        return here ? KOLM_OK : refuse(r, "its transformer is in a separate directory, %.80s", path);
     }
     if (index == 0 && strcmp(kind, "StaticEmbedding") == 0) {
         m->first = path;
@@ -221,8 +220,7 @@ static kit_status read_module(const reading *r, const cJSON *module, int index, 
         return KOLM_OK;
     }
     return refuse(r,
-                  "its module %d is a %.40s, and what is computed is a Transformer or a StaticEmbedding, Pooling, and "
-                  "Normalize",
+                  "its module %d is a %.40s; supported are a Transformer or a StaticEmbedding, Pooling, and Normalize",
                   index, kind);
 }
 
@@ -231,7 +229,7 @@ static kit_status read_modules(const reading *r, const cJSON *list, modules *m) 
     int index = 0;
     if (!cJSON_IsArray(list)) return refuse(r, "its modules.json is not a list");
     cJSON_ArrayForEach(module, list) KIT_TRY(read_module(r, module, index++, m));
-    if (m->first == NULL) return refuse(r, "its modules.json names no modules");
+    if (m->first == NULL) return refuse(r, "its modules.json lists no modules");
     if (!m->is_static && m->pooling == NULL)
         return refuse(r, "its modules.json has no Pooling, so nothing says how its tokens become one vector");
     return KOLM_OK;
@@ -264,7 +262,7 @@ static kit_status read_pooling_mode(const reading *r, const cJSON *config) {
         if (mode != NULL) return refuse(r, "it joins several kinds of pooling, %s and %s", mode, keys[i][1]);
         mode = keys[i][1];
     }
-    return mode != NULL ? set_pooling(r, mode) : refuse(r, "its pooling is of no kind that is known here");
+    return mode != NULL ? set_pooling(r, mode) : refuse(r, "its pooling is of an unknown kind");
 }
 
 static kit_status read_pooling(const reading *r, const cJSON *config) {
@@ -277,7 +275,7 @@ static kit_status read_pooling(const reading *r, const cJSON *config) {
         return refuse(r, "its pooling is for %llu numbers a token, and its transformer has %u",
                       (unsigned long long)width, (unsigned)r->to->hidden);
     if (kit_json_get_bool(config, "include_prompt", &with_prompt) && !with_prompt && r->to->prefix[0] != '\0')
-        return refuse(r, "it leaves its prompt out of the pooling");
+        return refuse(r, "it excludes its prompt from the pooling");
     return KOLM_OK;
 }
 
@@ -302,7 +300,7 @@ static const char *choose_prompt(const cJSON *config) {
 static kit_status read_prompts(const reading *r, const cJSON *config) {
     const char *text = config != NULL ? choose_prompt(config) : "";
     if (strlen(text) > PREFIX_MAX)
-        return refuse(r, "its prompt has %zu bytes, and at most %u are put before a text", strlen(text), PREFIX_MAX);
+        return refuse(r, "its prompt has %zu bytes; at most %u are supported", strlen(text), PREFIX_MAX);
     return kit_strdup(text, &r->to->prefix, r->err);
 }
 
@@ -377,7 +375,7 @@ static kit_status describe(const reading *r, const cJSON *config, const cJSON *l
     if (list != NULL) KIT_TRY(read_modules(r, list, &m));
     if (m.is_static || (model2vec && list == NULL)) return read_static(r, config, m.first != NULL ? m.first : "");
     if (config == NULL)
-        return kit_fail(r->err, KOLM_E_NOT_FOUND, "give the directory of a sentence encoder", "%s has no config.json",
+        return kit_fail(r->err, KOLM_E_NOT_FOUND, "pass the directory of a sentence encoder", "%s has no config.json",
                         r->shown);
     KIT_TRY(read_config(r, config));
     if (list == NULL)

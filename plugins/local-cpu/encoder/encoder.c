@@ -164,8 +164,8 @@ static kit_status check_texts(batch *b, uint64_t *out_tokens, kolm_error_t *err)
             if (t->tokens[k] >= d->vocabulary)
                 return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
                                 "use the tokenizer of this model: download both again, together",
-                                "token %u of text %zu is not among the %u that the encoder knows",
-                                (unsigned)t->tokens[k], i, (unsigned)d->vocabulary);
+                                "token %u of text %zu is not among the %u of the encoder", (unsigned)t->tokens[k], i,
+                                (unsigned)d->vocabulary);
         *out_tokens += t->count;
         if (t->count > b->longest) b->longest = t->count;
     }
@@ -210,7 +210,7 @@ static void fill_chunks(batch *b, const uint32_t *first, uint32_t *left, const u
 }
 
 static kit_status out_of_memory(kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, or give fewer texts at a time",
+    return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other programs, or pass fewer texts at a time",
                     "out of memory while embedding texts");
 }
 
@@ -308,7 +308,7 @@ kit_status enc_embed(const encoder *e, const enc_text *texts, size_t count, uint
     encoder room;
     uint64_t tokens = 0;
     if (count > UINT32_MAX / 2)
-        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "give fewer texts at a time", "%zu texts are too many at once",
+        return kit_fail(err, KOLM_E_OUT_OF_RANGE, "pass fewer texts at a time", "%zu texts are too many at once",
                         count);
     if (threads < 1) threads = 1;
     KIT_TRY(check_texts(&b, &tokens, err));

@@ -137,7 +137,7 @@ static bool is_blob(const char *target) {
 
 static kit_status refuse_link(const enc_files *files, const char *name, kolm_error_t *err) {
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "replace the link with the file itself",
-                    "%s in %s is a link that leads out of it", name, files->shown);
+                    "%s in %s is a link to a place outside of it", name, files->shown);
 }
 
 /* Opens the last component of name in dir. Only a file may be a link, and only to a safe target. */
@@ -231,13 +231,13 @@ kit_status enc_files_get(enc_files *files, const char *name, uint64_t max, enc_f
     *out = (enc_file){0};
     if (!kit_path_is_safe(name))
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "download the model again from a source that you trust",
-                        "%s names a file outside of it", files->shown);
+                        "%s refers to a file outside of it", files->shown);
     size_t place = 0;
     KIT_TRY(place_of(files, name, &place, err));
     held *h = &files->at[place];
     if (h->file.size > max)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE, "download the model again",
-                        "%s in %s has %llu bytes, and more than %llu are not read", name, files->shown,
+                        "%s in %s has %llu bytes; at most %llu are read", name, files->shown,
                         (unsigned long long)h->file.size, (unsigned long long)max);
     if (!h->used) {
         h->used = true;

@@ -420,7 +420,7 @@ static kit_status descend(search *s, head_report *report, kolm_error_t *err) {
         report->converged = report->slope <= SLOPE_ENOUGH;
         if (!(s->value < 1e300) || report->slope != report->slope)
             return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "embed the rows again",
-                            "the embeddings have numbers that are not finite: no head can be fitted to them");
+                            "the embeddings contain numbers that are not finite: no head can be fitted to them");
         if (report->converged || report->rounds == ROUNDS_MAX) break;
         aim(s);
         if (!(s->slope < 0.0)) { /* the history is misleading: use steepest descent */
@@ -446,7 +446,7 @@ kit_status head_fit(const head_rows *on, uint32_t held, float cost, float *weigh
     head_report report = {0};
     kit_status status = pass_open(on, held, HEAD_NO_FOLD, &s.pass, err);
     if (status == KOLM_OK && s.pass.count == 0)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more rows", "there is no row to fit the head on");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "provide more rows", "there is no row to fit the head on");
     if (status == KOLM_OK) status = search_open(&s, on, err);
     if (status == KOLM_OK) status = descend(&s, &report, err);
     search_close(&s);

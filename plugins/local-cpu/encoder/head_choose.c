@@ -297,7 +297,7 @@ kit_status head_distance_fit(const head_rows *on, uint32_t scored, const float *
     for (uint32_t i = 0; i < on->rows; i++)
         if (on->fold[i] < scored) sorted[count++] = similarity[i];
     kit_status status = count > 0 ? KOLM_OK
-                                  : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give more rows",
+                                  : kit_fail(err, KOLM_E_INVALID_ARGUMENT, "provide more rows",
                                              "no row is held out, so the usual similarity is unknown");
     if (status == KOLM_OK) {
         qsort(sorted, count, sizeof *sorted, ascending);

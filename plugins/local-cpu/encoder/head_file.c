@@ -140,14 +140,13 @@ static bool within(float x, float low, float high) {
 }
 
 static const char *fault_of(const head_model *m) {
-    if (!within(m->lambda, 0.0f, 1000.0f) || !within(m->cost, 0.0f, FLOAT_MAX))
-        return "its lambda or cost is impossible";
+    if (!within(m->lambda, 0.0f, 1000.0f) || !within(m->cost, 0.0f, FLOAT_MAX)) return "its lambda or cost is invalid";
     if (!within(m->distance.knee, -2.0f, 2.0f) || !within(m->distance.width, 0.001f, 4.0f))
-        return "its usual similarity is impossible";
+        return "its usual similarity is invalid";
     if (m->calibration.temperature_micro == 0 || m->calibration.temperature_micro > 1000ull * MODEL_MICRO)
-        return "its temperature is impossible";
+        return "its temperature is invalid";
     if (m->calibration.noise_micro > MODEL_MICRO / 2) return "its share of noise is out of range";
-    if (m->threshold_micro > MODEL_MICRO + 1) return "its threshold is impossible";
+    if (m->threshold_micro > MODEL_MICRO + 1) return "its threshold is invalid";
     for (uint32_t i = 0; i < m->labels; i++)
         if (!within(m->scale[i], 0.0f, FLOAT_MAX) || !within(m->bias[i], -FLOAT_MAX, FLOAT_MAX) ||
             !within(m->mean_scale[i], 0.0f, 1.0f))
@@ -200,8 +199,8 @@ kit_status head_write(const head_model *m, kit_buf *out, kolm_error_t *err) {
 /* ---- Reading untrusted files */
 
 static kit_status corrupt(kolm_error_t *err, const char *why) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "get the artifact again, or compile it again", "the head is damaged: %s",
-                    why);
+    return kit_fail(err, KOLM_E_DATA_LOSS, "download the artifact again, or compile it again",
+                    "the head is damaged: %s", why);
 }
 
 static const uint8_t *get_floats(const uint8_t *from, uint32_t count, float *to) {
@@ -229,12 +228,12 @@ kit_status head_read(const void *bytes, size_t size, head_model *out, kolm_error
     const uint8_t *b = bytes;
     memset(out, 0, sizeof *out);
     if (size < FRONT_BYTES) return corrupt(err, "it is too short");
-    if (memcmp(b, magic, sizeof magic) != 0) return corrupt(err, "it does not begin as one");
+    if (memcmp(b, magic, sizeof magic) != 0) return corrupt(err, "it does not begin like a head");
     if (get(b + 8, 4) != VERSION)
         return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use a newer kolm",
                         "the head is of version %u, which this kolm does not know", (unsigned)get(b + 8, 4));
     const uint64_t labels = get(b + 12, 4), dimensions = get(b + 16, 4);
-    if (!in_range(labels, dimensions)) return corrupt(err, "its labels or dimensions are impossible");
+    if (!in_range(labels, dimensions)) return corrupt(err, "its labels or dimensions are invalid");
     if (get(b + 64, 8) != size || file_bytes((uint32_t)labels, (uint32_t)dimensions) != size)
         return corrupt(err, "its length does not match its header");
     if (get(b + CHECK_AT, 8) != check_sum(b, size)) return corrupt(err, "its checksum is wrong");

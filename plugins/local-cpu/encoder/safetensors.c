@@ -133,9 +133,10 @@ static kit_status read_place(const source *s, const cJSON *value, const number_t
                        SHOWN_MAX, value->string, (unsigned long long)(end - begin), (unsigned long long)t->count,
                        (unsigned)type->bytes);
     if (t->count > 0 && (uintptr_t)(s->bytes + begin) % (type->bytes < 4 ? type->bytes : 4) != 0)
-        return damaged(s, err,
-                       "the tensor %.*s begins at byte %llu of the file, no multiple of the size of its numbers",
-                       SHOWN_MAX, value->string, (unsigned long long)(s->before + begin));
+        return damaged(
+            s, err,
+            "the tensor %.*s begins at byte %llu of the file, which is not a multiple of the size of its numbers",
+            SHOWN_MAX, value->string, (unsigned long long)(s->before + begin));
     t->dtype = type->dtype;
     t->data = s->bytes + begin;
     t->bytes = end - begin;
@@ -145,7 +146,7 @@ static kit_status read_place(const source *s, const cJSON *value, const number_t
 static kit_status read_tensor(const source *s, const cJSON *value, enc_tensor *t, kolm_error_t *err) {
     const number_type *type = NULL;
     if (!cJSON_IsObject(value))
-        return damaged(s, err, "its header says nothing of the tensor %.*s", SHOWN_MAX, value->string);
+        return damaged(s, err, "its header does not describe the tensor %.*s", SHOWN_MAX, value->string);
     t->name = value->string;
     KIT_TRY(read_type(s, value, &type, err));
     KIT_TRY(read_shape(s, value, t, err));
@@ -192,7 +193,7 @@ static kit_status read_tensors(const source *s, enc_tensors *tensors, kolm_error
         if (strcmp(value->string, "__metadata__") == 0) continue;
         KIT_TRY(read_tensor(s, value, &tensors->by_place[tensors->count++], err));
     }
-    if (tensors->count == 0) return damaged(s, err, "it holds no tensors");
+    if (tensors->count == 0) return damaged(s, err, "it contains no tensors");
     qsort(tensors->by_place, tensors->count, sizeof *tensors->by_place, by_place);
     for (size_t i = 0; i < tensors->count; i++)
         tensors->by_name[i] = &tensors->by_place[i];
@@ -204,11 +205,11 @@ static kit_status read_header(source *s, const uint8_t *bytes, uint64_t size, cJ
     static const char lfs[] = "version https://git-lfs";
     uint64_t length = 0;
     if (size >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
-        return damaged(s, err, "it is only the Git LFS pointer to the weights; fetch them with `git lfs pull`");
+        return damaged(s, err, "it is only the Git LFS pointer to the weights; download them with `git lfs pull`");
     if (size < 8)
-        return damaged(s, err, "it has %llu bytes, and its header alone takes more", (unsigned long long)size);
+        return damaged(s, err, "it has %llu bytes, and its header alone needs more", (unsigned long long)size);
     memcpy(&length, bytes, 8);
-    if (length > HEADER_MAX) return damaged(s, err, "it does not begin as a safetensors file does");
+    if (length > HEADER_MAX) return damaged(s, err, "it does not begin like a safetensors file");
     if (length > size - 8)
         return damaged(s, err, "its header should have %llu bytes, but only %llu follow; was the file cut short?",
                        (unsigned long long)length, (unsigned long long)(size - 8));

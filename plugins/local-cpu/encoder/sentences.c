@@ -78,11 +78,11 @@ static kit_status match(sentences *s, bool read_end, kolm_error_t *err) {
     if (facts->id_end > d->vocabulary)
         return kit_fail(
             err, KOLM_E_FAILED_PRECONDITION, "download the model again, all its files together",
-            "the tokenizer of %s has ids up to %u, and its weights know %u tokens: they do not belong together", shown,
+            "the tokenizer of %s has ids up to %u, and its weights have %u tokens: they do not belong together", shown,
             (unsigned)facts->id_end - 1, (unsigned)d->vocabulary);
     if (d->special_tokens && d->max_tokens <= facts->before_count + facts->after_count)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "choose a sentence encoder of another kind",
-                        "%s reads texts of %u tokens, and its tokenizer alone adds %u", shown, (unsigned)d->max_tokens,
+                        "%s reads texts of %u tokens, but its tokenizer alone adds %u", shown, (unsigned)d->max_tokens,
                         (unsigned)(facts->before_count + facts->after_count));
     s->most = d->max_tokens;
     if (d->special_tokens) s->how |= TOKENIZER_SPECIAL;
@@ -92,7 +92,7 @@ static kit_status match(sentences *s, bool read_end, kolm_error_t *err) {
         s->how |= TOKENIZER_END;
     if (read_end && d->drop_unknown)
         return kit_fail(err, KOLM_E_UNIMPLEMENTED, "leave out --set read=end",
-                        "%s holds static embeddings of model2vec, which read the front of a text", shown);
+                        "%s contains static embeddings of model2vec, which read the front of a text", shown);
     return KOLM_OK;
 }
 
@@ -107,7 +107,7 @@ kit_status sentences_open(enc_files *encoder_files, enc_files *apart, bool read_
     kit_status status = enc_open_files(encoder_files, &s->encoder, err);
     if (status == KOLM_OK && enc_dimensions(s->encoder) > HEAD_DIMENSIONS_MAX)
         status = kit_fail(err, KOLM_E_UNIMPLEMENTED, "choose a smaller sentence encoder, or use --recipe lora",
-                          "its embeddings have %u numbers, and recipe encoder takes at most %u",
+                          "its embeddings have %u numbers; recipe encoder supports at most %u",
                           (unsigned)enc_dimensions(s->encoder), HEAD_DIMENSIONS_MAX);
     if (status == KOLM_OK)
         status = apart != NULL ? read_tokenizer(s, apart, "", err)

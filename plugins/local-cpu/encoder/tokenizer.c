@@ -49,7 +49,7 @@ kit_status tokenizer_open(const tokenizer_files *files, tokenizer **out, kolm_er
     *out = NULL;
     if (files->json == NULL && files->vocab == NULL)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                        "give a model with tokenizer.json or vocab.txt; " TOKENIZER_REMEDY,
+                        "use a model with tokenizer.json or vocab.txt; " TOKENIZER_REMEDY,
                         "the model has neither tokenizer.json nor vocab.txt");
     if (files->json_length > TOKENIZER_FILE_MAX || files->vocab_length > TOKENIZER_FILE_MAX ||
         files->config_length > TOKENIZER_FILE_MAX)
@@ -303,8 +303,8 @@ kit_status tokenizer_encode(const tokenizer *t, tokenizer_work *w, const char *t
     w->limit = (how & TOKENIZER_END) != 0 ? SIZE_MAX : most;
     if (!read_text(w, text, length, characters, &bad)) return tokenizer_no_memory(err);
     if (bad != length)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "a text is not UTF-8: byte %zu of %zu",
-                        bad + 1, length);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use UTF-8 text", "a text is not UTF-8: byte %zu of %zu", bad + 1,
+                        length);
     bool cut = w->full;
     w->full = false;
     (void)added_tokens_split(&t->raw, w->raw.at, w->raw.count, take_raw, w);

@@ -126,7 +126,7 @@ static kit_status settle_unigram(tokenizer *t, const model_reading *m, kolm_erro
     char text[8];
     if (!m->has_unknown)
         return tokenizer_refuse(
-            err, "tokenizer.json: the Unigram model has no unk_id, so that texts with other characters have no tokens");
+            err, "tokenizer.json: the Unigram model has no unk_id, so texts with other characters have no tokens");
     if (m->unknown >= t->words.count)
         return tokenizer_damaged(err, "tokenizer.json: the unk_id is %u and there are %u tokens", m->unknown,
                                  t->words.count);
@@ -232,7 +232,8 @@ static kit_status read_template_piece(tokenizer *t, const cJSON *piece, const cJ
         *behind = true;
         return good ? KOLM_OK
                     : tokenizer_refuse(
-                          err, "tokenizer.json: the template of the post_processor does not have the text just once");
+                          err,
+                          "tokenizer.json: the template of the post_processor does not contain the text exactly once");
     }
     const cJSON *ids = kit_json_get_string(token, "id", &id) ? kit_json_get(kit_json_get(specials, id), "ids") : NULL;
     if (!cJSON_IsArray(ids))
@@ -263,9 +264,10 @@ static kit_status read_post(tokenizer *t, const cJSON *value, unsigned depth, bo
             err, "tokenizer.json: the post_processor is of a type that the encoder recipe does not read: %s", type);
     cJSON_ArrayForEach(one, kit_json_get(value, "single"))
         KIT_TRY(read_template_piece(t, one, kit_json_get(value, "special_tokens"), behind, err));
-    return *behind ? KOLM_OK
-                   : tokenizer_refuse(
-                         err, "tokenizer.json: the template of the post_processor does not have the text just once");
+    return *behind
+               ? KOLM_OK
+               : tokenizer_refuse(
+                     err, "tokenizer.json: the template of the post_processor does not contain the text exactly once");
 }
 
 /* ---- The whole file */
@@ -293,14 +295,13 @@ static kit_status scan_file(tokenizer *t, json_scan *s, part *parts, kolm_error_
     }
     if (!fine || scan_peek(s) != '\0' || s->p != s->end)
         return damaged_at(s, "a part of a tokenizer, or the end of the file", err);
-    return t->words.sealed ? KOLM_OK : tokenizer_damaged(err, "tokenizer.json: there is no model in it");
+    return t->words.sealed ? KOLM_OK : tokenizer_damaged(err, "tokenizer.json: it contains no model");
 }
 
 static kit_status parse_part(part p, const char *name, cJSON **out, kolm_error_t *err) {
     if (p.bytes == NULL || kit_json_parse(p.bytes, p.length, out, err) == KOLM_OK) return KOLM_OK;
     if (err != NULL && err->code == KOLM_E_RESOURCE_EXHAUSTED) return err->code;
-    return tokenizer_damaged(err, "tokenizer.json: the %s is not JSON that can be read: %s", name,
-                             err != NULL ? err->text : "");
+    return tokenizer_damaged(err, "tokenizer.json: the %s is not valid JSON: %s", name, err != NULL ? err->text : "");
 }
 
 static kit_status use_parts(tokenizer *t, cJSON *const *trees, kolm_error_t *err) {

@@ -171,7 +171,7 @@ kit_status tokenizer_read_vocab(tokenizer *t, const tokenizer_files *files, kolm
     if (files->config != NULL && kit_json_parse(files->config, files->config_length, &config, err) != KOLM_OK)
         return err != NULL && err->code == KOLM_E_RESOURCE_EXHAUSTED
                    ? err->code
-                   : tokenizer_damaged(err, "tokenizer_config.json is not JSON that can be read");
+                   : tokenizer_damaged(err, "tokenizer_config.json is not valid JSON");
     kit_status status = use_config(t, config, err);
     cJSON_Delete(config);
     return status == KOLM_OK ? tokenizer_settle(t, err) : status;

@@ -46,7 +46,7 @@ static kit_status get(const binding *b, const char *name, uint32_t rows, uint32_
     if (t == NULL) return lacks(b, name);
     if (!is_float(t))
         return kit_fail(b->err, KOLM_E_UNIMPLEMENTED, "save the model as F32, F16 or BF16, or use --recipe lora",
-                        "the tensor %s of %s has numbers of %s, and recipe encoder reads F32, F16 and BF16", t->name,
+                        "the tensor %s of %s has numbers of type %s; recipe encoder reads F32, F16 and BF16", t->name,
                         b->e->shown, enc_dtype_name(t->dtype));
     const bool vector = rows == 1 && t->rank == 1;
     const uint64_t has_rows = vector ? 1 : t->shape[0], has = t->rank == 0 ? 0 : t->shape[t->rank - 1];
@@ -225,7 +225,7 @@ static kit_status bind_static(const binding *b) {
     for (uint64_t i = 0; i < w->row_of.count; i++)
         if (whole_at(&w->row_of, i) < 0 || whole_at(&w->row_of, i) >= w->words.rows)
             return kit_fail(b->err, KOLM_E_DATA_LOSS, "download the model again",
-                            "the tensor mapping of %s sends token %llu to a row that is not there", b->e->shown,
+                            "the tensor mapping of %s maps token %llu to a row that does not exist", b->e->shown,
                             (unsigned long long)i);
     b->e->is.hidden = w->words.columns;
     b->e->is.vocabulary = tokens;

@@ -64,18 +64,19 @@ typedef struct check_fact {
     const char *remedy;
 } check_fact;
 #define AUTHORITY                                                                                                      \
-    "for an in-house service set the file of its authority (ca_file or SSL_CERT_FILE); otherwise the connection may "  \
+    "for an in-house service set the file of its certificate authority (ca_file or SSL_CERT_FILE); otherwise the "     \
+    "connection may "                                                                                                  \
     "be "                                                                                                              \
     "intercepted"
 static const check_fact checks[] = {
     {9, "is not valid yet", "check the clock of this machine"},
-    {10, "has expired", "check the clock of this machine; else the service has to renew it"},
+    {10, "has expired", "check the clock of this machine; otherwise the service must renew it"},
     {18, "is self-signed", AUTHORITY},
     {19, "comes from an authority that this machine does not trust", AUTHORITY},
     {20, "comes from an authority that this machine does not trust", AUTHORITY},
     {21, "comes from an authority that this machine does not trust", AUTHORITY},
     {23, "has been revoked", "do not use the service until it has a new one"},
-    {26, "is not made for servers", "the service has to get another one"},
+    {26, "is not valid for servers", "the service needs another one"},
     {62, "is for another name",
      "check the address of the service; otherwise someone may be intercepting the connection"},
     {64, "is for another address",
@@ -115,18 +116,18 @@ static const transfer_fact transfers[] = {
     {CURLE_COULDNT_RESOLVE_PROXY, KOLM_E_NOT_FOUND, "the name of the proxy does not resolve", "check HTTPS_PROXY"},
     {CURLE_COULDNT_CONNECT, KOLM_E_UNAVAILABLE, "the connection was refused, or the host is unreachable", NETWORK},
     {CURLE_SSL_CONNECT_ERROR, KOLM_E_UNAVAILABLE, "TLS could not be negotiated",
-     "check that the port speaks TLS 1.2 or later, and that nothing on the way cuts it off"},
-    {CURLE_SSL_CACERT_BADFILE, KOLM_E_FAILED_PRECONDITION, "the file of authorities cannot be read",
+     "check that the port speaks TLS 1.2 or later, and that nothing in between closes the connection"},
+    {CURLE_SSL_CACERT_BADFILE, KOLM_E_FAILED_PRECONDITION, "the file of certificate authorities cannot be read",
      "check ca_file, or SSL_CERT_FILE"},
-    {CURLE_OPERATION_TIMEDOUT, KOLM_E_DEADLINE_EXCEEDED, "it took too long", NETWORK},
+    {CURLE_OPERATION_TIMEDOUT, KOLM_E_DEADLINE_EXCEEDED, "it timed out", NETWORK},
     {CURLE_GOT_NOTHING, KOLM_E_UNAVAILABLE, "the connection was closed without an answer", NETWORK},
     {CURLE_SEND_ERROR, KOLM_E_UNAVAILABLE, "the connection broke while the request was being sent", NETWORK},
     {CURLE_RECV_ERROR, KOLM_E_UNAVAILABLE, "the connection broke", NETWORK},
     {CURLE_PARTIAL_FILE, KOLM_E_UNAVAILABLE, "the answer ended too early", NETWORK},
     {CURLE_HTTP2, KOLM_E_UNAVAILABLE, "the HTTP/2 connection broke", NETWORK},
-    {CURLE_HTTP2_STREAM, KOLM_E_UNAVAILABLE, "the server broke the request off", NETWORK},
+    {CURLE_HTTP2_STREAM, KOLM_E_UNAVAILABLE, "the server aborted the request", NETWORK},
     {CURLE_READ_ERROR, KOLM_E_DATA_LOSS, "the file being sent became shorter, or cannot be read",
-     "keep the file as it is while it is sent"},
+     "do not change the file while it is sent"},
     {CURLE_ABORTED_BY_CALLBACK, KOLM_E_UNAVAILABLE, "the connection broke", NETWORK},
     {CURLE_UNSUPPORTED_PROTOCOL, KOLM_E_DATA_LOSS, "the answer is not HTTP", ADDRESS},
     {CURLE_WEIRD_SERVER_REPLY, KOLM_E_DATA_LOSS, "the answer is not HTTP", ADDRESS},
@@ -140,10 +141,9 @@ kit_status http_fail_transfer(http_flight *f, CURLcode code) {
     transfer_fact fact = {code, KOLM_E_UNAVAILABLE, curl_easy_strerror(code), NETWORK};
     long proxy_status = proxy_status_of(f);
     if (f->barred)
-        return kit_fail(f->err, KOLM_E_PERMISSION_DENIED,
-                        "name an address of this machine or of a private network, or allow others",
-                        "%s %s: %s is on an address that this call may not connect to", f->method, f->place.shown,
-                        f->place.host);
+        return kit_fail(
+            f->err, KOLM_E_PERMISSION_DENIED, "use an address of this machine or of a private network, or allow others",
+            "%s %s: %s is on an address that this call may not connect to", f->method, f->place.shown, f->place.host);
     if (code == CURLE_PEER_FAILED_VERIFICATION) return fail_certificate(f);
     if (!f->going_out && proxy_status >= 300)
         return kit_fail(f->err, KOLM_E_FAILED_PRECONDITION,

@@ -44,8 +44,8 @@ static kit_status on_message(void *user, const void *bytes, size_t length, kolm_
         return c->call->on_message(c->call->user, bytes, length, err);
     }
     if (c->messages > 1)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the maker of this backend",
-                        "more than one message came for an answer");
+        return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the author of this backend",
+                        "the answer has more than one message");
     kit_buf_clear(&c->answer->message);
     kit_buf_add(&c->answer->message, bytes, length);
     return kit_buf_ok(&c->answer->message, err);
@@ -240,7 +240,7 @@ static kit_status build(one_call *c, kolm_error_t *err) {
     uint8_t prefix[5] = {0, (uint8_t)(call->length >> 24), (uint8_t)(call->length >> 16), (uint8_t)(call->length >> 8),
                          (uint8_t)call->length};
     if (call->header_count + OWN_HEADERS > HTTP_HEADERS_MAX || call->length > INT32_MAX)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                         "the call has too much metadata, or too long a message");
     c->headers[0] = (kit_http_header){"TE", "trailers", NULL};
     c->headers[1] = (kit_http_header){"Accept", "application/grpc", NULL};

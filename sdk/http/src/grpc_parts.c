@@ -13,8 +13,8 @@ static kit_status check_prefix(const kit_grpc_frames *f, const uint8_t *at, size
     uint32_t length = (uint32_t)at[1] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 8 | at[4];
     *out_length = length;
     if (at[0] != 0)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the maker of this backend",
-                        "a message is compressed, or no message of gRPC: its flag is %u", at[0]);
+        return kit_fail(err, KOLM_E_DATA_LOSS, "report it to the author of this backend",
+                        "a message is compressed, or is not a gRPC message: its flag is %u", at[0]);
     if (length > f->most)
         return kit_fail(err, KOLM_E_OUT_OF_RANGE,
                         "check the address of the service; this is not what it is expected to send",
@@ -59,7 +59,7 @@ kit_status kit_grpc_frames_take(kit_grpc_frames *f, const void *bytes, size_t le
 
 /* ---- Statuses */
 
-#define LATER "try again later; if it lasts, look at the provider's status page"
+#define LATER "try again later; if it persists, check the provider's status page"
 static const kit_grpc_status_fact facts[] = {
     {KOLM_OK, "OK", "", false, false},
     {KOLM_E_UNAVAILABLE, "CANCELLED", LATER, true, true},
@@ -70,10 +70,11 @@ static const kit_grpc_status_fact facts[] = {
     {KOLM_E_NOT_FOUND, "NOT_FOUND", "check that it still exists at the provider", false, false},
     {KOLM_E_ABORTED, "ALREADY_EXISTS", "something of that name already exists; check with the provider", false, true},
     {KOLM_E_PERMISSION_DENIED, "PERMISSION_DENIED",
-     "the token may not do this; give it the right at the provider, or use another one", false, false},
+     "the token is not authorized for this; grant it the right at the provider, or use another one", false, false},
     {KOLM_E_RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED",
-     "a limit of the account or of the provider is reached; wait, or have it raised", false, false},
-    {KOLM_E_FAILED_PRECONDITION, "FAILED_PRECONDITION", "the provider's words above say what it lacks", false, false},
+     "a limit of the account or of the provider is reached; wait, or request a higher one", false, false},
+    {KOLM_E_FAILED_PRECONDITION, "FAILED_PRECONDITION", "the provider's message above says what is missing", false,
+     false},
     {KOLM_E_ABORTED, "ABORTED", "run the command again", false, false},
     {KOLM_E_OUT_OF_RANGE, "OUT_OF_RANGE", "the provider rejected a value; its message above says which", false, false},
     {KOLM_E_UNIMPLEMENTED, "UNIMPLEMENTED", "the service has changed; a newer version of this backend may know it",

@@ -127,7 +127,7 @@ static kit_status given_headers(http_flight *f, bool *out_typed, kolm_error_t *e
         const kit_http_header *h = &r->headers[i];
         const char *value = h->value != NULL ? h->value : "";
         if (!is_token(h->name, strlen(h->name)) || is_managed(h->name) || !is_value(value))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                             "the header %.60s cannot be sent as it is", h->name);
         if (strcasecmp(h->name, "Content-Type") == 0) *out_typed = true;
         KIT_TRY(append(f, h->name, value, h->secret, err));
@@ -154,14 +154,14 @@ kit_status http_headers_build(http_flight *f, kolm_error_t *err) {
     const kit_http_request *r = f->request;
     bool typed = false;
     if (r->content_type != NULL && !is_value(r->content_type))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                         "the content type cannot be sent as it is");
     KIT_TRY(given_headers(f, &typed, err));
     KIT_TRY(body_type(f, typed, err));
     if (r->repeat == KIT_HTTP_KEYED) {
         const char *name = r->key_header != NULL ? r->key_header : "Idempotency-Key";
         if (r->key == NULL || r->key[0] == '\0' || !is_value(r->key) || !is_token(name, strlen(name)))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                             "a request with a key has none that can be sent");
         KIT_TRY(append(f, name, r->key, NULL, err));
     }

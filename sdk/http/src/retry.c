@@ -42,7 +42,7 @@ typedef struct status_row {
     kit_http_status_fact fact;
 } status_row;
 
-#define LATER "try again later; if it lasts, look at the provider's status page"
+#define LATER "try again later; if it persists, check the provider's status page"
 static const status_row statuses[] = {
     {300,
      399,
@@ -54,11 +54,11 @@ static const status_row statuses[] = {
     {402,
      402,
      {KOLM_E_RESOURCE_EXHAUSTED, "Payment Required",
-      "the account has no credit left, or no card; add some at the provider"}},
+      "the account has no credit left, or no card; add either at the provider"}},
     {403,
      403,
      {KOLM_E_PERMISSION_DENIED, "Forbidden",
-      "the token may not do this; give it the right at the provider, or use another one"}},
+      "the token is not authorized for this; grant it the right at the provider, or use another one"}},
     {404,
      404,
      {KOLM_E_NOT_FOUND, "Not Found", "check that it still exists at the provider, and the address of the service"}},
@@ -77,9 +77,13 @@ static const status_row statuses[] = {
      410,
      {KOLM_E_NOT_FOUND, "Gone",
       "it was removed, or the provider has retired this interface; a newer version of this backend may know it"}},
-    {412, 412, {KOLM_E_FAILED_PRECONDITION, "Precondition Failed", "it changed meanwhile; run the command again"}},
+    {412,
+     412,
+     {KOLM_E_FAILED_PRECONDITION, "Precondition Failed", "it has changed in the meantime; run the command again"}},
     {413, 413, {KOLM_E_OUT_OF_RANGE, "Content Too Large", "send less: a smaller file, or fewer rows"}},
-    {416, 416, {KOLM_E_OUT_OF_RANGE, "Range Not Satisfiable", "the file changed meanwhile; run the command again"}},
+    {416,
+     416,
+     {KOLM_E_OUT_OF_RANGE, "Range Not Satisfiable", "the file has changed in the meantime; run the command again"}},
     {422,
      422,
      {KOLM_E_INVALID_ARGUMENT, "Unprocessable Content", "the provider rejected a value; its message above says which"}},
@@ -93,7 +97,7 @@ static const status_row statuses[] = {
      {KOLM_E_PERMISSION_DENIED, "Unavailable For Legal Reasons", "choose another region or another provider"}},
     {499, 499, {KOLM_E_CANCELLED, "Client Closed Request", "run the command again"}},
     {400, 499, {KOLM_E_INVALID_ARGUMENT, "Bad Request", "the provider rejected a value; its message above says which"}},
-    {501, 501, {KOLM_E_UNIMPLEMENTED, "Not Implemented", "the service does not do this"}},
+    {501, 501, {KOLM_E_UNIMPLEMENTED, "Not Implemented", "the service does not support this"}},
     {507, 507, {KOLM_E_RESOURCE_EXHAUSTED, "Insufficient Storage", "free some space at the provider"}},
     {500, 599, {KOLM_E_UNAVAILABLE, "Server Error", LATER}},
 };
@@ -101,7 +105,7 @@ static const status_row statuses[] = {
 kit_http_status_fact kit_http_status(int status) {
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
         if (status >= statuses[i].from && status <= statuses[i].to) return statuses[i].fact;
-    return (kit_http_status_fact){KOLM_E_DATA_LOSS, "not a status of HTTP",
+    return (kit_http_status_fact){KOLM_E_DATA_LOSS, "not an HTTP status",
                                   "check the address of the service in the settings of this backend"};
 }
 

@@ -37,7 +37,7 @@ static kit_status check_request(const kit_http_request *r, kolm_error_t *err) {
     bool upper = strspn(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(m) && strlen(m) < 16;
     if (r->url == NULL || r->header_count > HTTP_HEADERS_MAX || bodies > 1 ||
         (r->has_out_file && r->on_bytes != NULL) || !upper || r->body_length > INT64_MAX || r->body_size > INT64_MAX)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                         "the request is invalid: no URL, two bodies, two targets for the answer, or an unknown method");
     return KOLM_OK;
 }
@@ -107,7 +107,7 @@ static kit_status unclear(http_flight *f, kit_status status) {
     if (!now || status == KOLM_E_CANCELLED) return status;
     bool said_yes = a->status >= 200 && a->status < 300;
     return kit_fail(f->err, KOLM_E_UNKNOWN,
-                    "check with the provider whether it exists, and end it there if it is not wanted, before running "
+                    "check with the provider whether it exists, and end it there if it is not needed, before running "
                     "the command again",
                     said_yes ? "%s; it succeeded, but the result is unknown"
                              : "%s; it may have taken effect nevertheless",
@@ -177,7 +177,7 @@ static void add_wait(http_flight *f) {
     char text[sizeof f->err->text];
     if (a->retry_after_ms <= 0 || f->err == NULL) return;
     kit_copy(text, sizeof text, f->err->text);
-    kit_format(f->err->text, sizeof f->err->text, "%s (it asks to wait %lld s)", text,
+    kit_format(f->err->text, sizeof f->err->text, "%s (the server requests a wait of %lld s)", text,
                (long long)((a->retry_after_ms + 999) / 1000));
 }
 

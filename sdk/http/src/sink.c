@@ -75,15 +75,14 @@ static bool go_on(http_flight *f) {
     /* RFC 9110 15.3.7: a partial answer has the ETag of the whole. */
     if (etag == NULL || strcmp(etag, f->etag) != 0)
         return http_refuse(f, KOLM_E_DATA_LOSS, "remove the unfinished file and download it again",
-                           "the server sent the rest of the file without showing that it is of the version that was "
-                           "begun");
+                           "the server sent the rest of the file without showing that it belongs to the same version");
     if (range == NULL || !http_content_range(range, &first, &total) || first != f->range_from)
         return http_refuse(f, KOLM_E_DATA_LOSS, "remove the unfinished file and download it again",
-                           "the server sent another part of the file than the one from byte %llu on",
+                           "the server did not send the part of the file from byte %llu on",
                            (unsigned long long)f->range_from);
     if (f->total != UINT64_MAX && total != UINT64_MAX && total != f->total)
         return http_refuse(f, KOLM_E_DATA_LOSS, "download the file again",
-                           "the file has changed in the middle of the download: from %llu to %llu bytes",
+                           "the file changed during the download: from %llu to %llu bytes",
                            (unsigned long long)f->total, (unsigned long long)total);
     if (total != UINT64_MAX) f->total = total;
     if (f->most > 0 && total != UINT64_MAX && total > f->most)
@@ -99,7 +98,7 @@ static bool go_on(http_flight *f) {
 static bool begin_file(http_flight *f, long status) {
     const char *encoding = http_headers_find(&f->answer->headers, "content-encoding");
     if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
-        return http_refuse(f, KOLM_E_DATA_LOSS, "report it to the maker of this backend",
+        return http_refuse(f, KOLM_E_DATA_LOSS, "report it to the author of this backend",
                            "the file came with the encoding %.40s, which was not requested", encoding);
     if (status == 206 && f->range_from > 0) return go_on(f);
     if (status == 206)

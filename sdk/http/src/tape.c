@@ -236,7 +236,7 @@ static bool expect(http_flight *f, const cJSON *wanted) {
     if (asked == NULL) f->refused = kit_no_memory(f->err);
     for (size_t i = 0; good && i < sizeof keys / sizeof keys[0]; i++) {
         if (same(wanted, asked, keys[i])) continue;
-        good = http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request",
+        good = http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or correct the request",
                            "line %d of the recording expects another %s", f->http->tape->at, keys[i]);
     }
     cJSON_Delete(asked);
@@ -250,7 +250,7 @@ static CURLcode play_answer(http_flight *f, const cJSON *answer) {
     if (!kit_json_get_u64(answer, "status", &status) || status < 100 || status > 999 ||
         !kit_json_get_string(answer, "body", &body)) {
         (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again",
-                          "line %d of the recording has no answer that can be given again", f->http->tape->at);
+                          "line %d of the recording has no answer that can be replayed", f->http->tape->at);
         return CURLE_WRITE_ERROR;
     }
     cJSON_ArrayForEach(header, kit_json_get(answer, "headers")) {
@@ -273,7 +273,7 @@ CURLcode http_tape_play(http_flight *f) {
     const cJSON *line = cJSON_GetArrayItem(tape->lines, tape->at), *failure = kit_json_get(line, "failure");
     uint64_t code = 0, status = 0, stage = 0;
     if (line == NULL) {
-        (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or mend the request",
+        (void)http_refuse(f, KOLM_E_FAILED_PRECONDITION, "record it again, or correct the request",
                           "the recording has no %dth line", tape->at + 1);
         return CURLE_WRITE_ERROR;
     }

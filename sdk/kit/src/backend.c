@@ -55,7 +55,7 @@ int32_t kit_detect_token(const kolm_host_v1_t *host, const char *variable, const
     }
     if (code != KOLM_OK) {
         wipe(token, sizeof token);
-        return kit_fail(out_error, code, "list the variable under auth in the manifest", "the host does not give %s",
+        return kit_fail(out_error, code, "list the variable under auth in the manifest", "the host does not provide %s",
                         variable);
     }
     if (length >= 12)

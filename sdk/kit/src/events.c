@@ -131,7 +131,7 @@ static void report_strange(kit_events *events, const char *line, size_t length) 
         kit_buf_fmt(&text, "%s printed more lines that are not events: they are not shown", events->who);
     } else {
         kit_buf_fmt(&text, "%s printed a line that is not an event%s: ", events->who,
-                    length > KIT_EVENT_LINE_MAX ? ", as it has more than 1 MiB" : "");
+                    length > KIT_EVENT_LINE_MAX ? ", because it has more than 1 MiB" : "");
         kit_buf_escaped(&text, line, length < SHOWN_BYTES ? length : SHOWN_BYTES);
     }
     if (kit_buf_ok(&text, NULL) == KOLM_OK)

@@ -58,8 +58,8 @@ kit_status kit_mkdirs(const char *path, unsigned mode, kolm_error_t *err) {
             if (stat(copy, &info) != 0)
                 status = kit_fail_errno(err, saved, "cannot create the directory %s", copy);
             else if (!S_ISDIR(info.st_mode))
-                status =
-                    kit_fail_errno(err, ENOTDIR, "cannot create the directory %s, as %s is in its way", path, copy);
+                status = kit_fail_errno(err, ENOTDIR, "cannot create the directory %s, because %s is in its way", path,
+                                        copy);
         }
         *p = kept;
         if (kept == '\0') break;
@@ -314,7 +314,7 @@ static kit_status refuse_device(const char *path, kolm_error_t *err) {
     struct stat info;
     if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return KOLM_OK;
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "name a file to create or replace",
-                    "%s is a device, a pipe or a socket and is left alone", path);
+                    "%s is a device, a pipe or a socket, and is not replaced", path);
 }
 
 kit_status kit_atomic_open(const char *path, unsigned mode, kit_atomic_file *out, kolm_error_t *err) {

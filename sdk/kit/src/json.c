@@ -78,7 +78,7 @@ static kit_status write_number(double value, style how, kit_buf *out, kolm_error
         return KOLM_OK;
     }
     if (how.canonical)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds integers only, not %.17g", value);
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON contains only integers, not %.17g", value);
     if (!isfinite(value)) {
         kit_buf_str(out, "null");
         return KOLM_OK;
@@ -162,8 +162,8 @@ static kit_status write_sorted(const cJSON *object, size_t count, style how, int
     kit_status status = KOLM_OK;
     for (size_t i = 0; i < count && status == KOLM_OK; i++) {
         if (i > 0 && strcmp(items[i - 1]->string, items[i]->string) == 0)
-            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "canonical JSON holds each key once, not \"%s\" twice",
-                              items[i]->string);
+            status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "",
+                              "canonical JSON contains each key once, not \"%s\" twice", items[i]->string);
         else
             status = write_item(items[i], true, i == 0, how, depth, out, err);
     }

@@ -268,7 +268,7 @@ void kit_json_part_compact(const kit_json_part *part, kit_buf *out) {
 /* ---- Rows of texts */
 
 static kit_status take_text(const kit_json_part *value, const char *key, bool again, kit_buf *out, kolm_error_t *err) {
-    static const char remedy[] = "give every line these keys, once each, with text";
+    static const char remedy[] = "every line needs these keys, once each, with text";
     if (again) return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "a line has the key \"%s\" twice", key);
     if (value->kind != KIT_JSON_STRING)
         return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "a line has no text under \"%s\"", key);
@@ -281,7 +281,7 @@ kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t len
     unsigned seen = 0;
     kit_json_part key, value;
     if (kit_utf8_valid(bytes, length) != length)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give UTF-8 text", "a line is not UTF-8");
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use UTF-8 text", "a line is not UTF-8");
     KIT_TRY(kit_json_walk_begin(walk, bytes, length, err));
     for (bool found = true; found;) {
         KIT_TRY(kit_json_walk_next(walk, &key, &value, &found, err));
@@ -293,7 +293,7 @@ kit_status kit_json_row_texts(kit_json_walk *walk, const char *bytes, size_t len
     }
     for (size_t i = 0; i < count; i++) {
         if (!((seen >> i) & 1))
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give every line these keys, with text",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "every line needs these keys, with text",
                             "a line lacks the string \"%s\"", keys[i]);
         KIT_TRY(kit_buf_ok(&texts[i], err));
     }

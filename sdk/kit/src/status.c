@@ -37,14 +37,14 @@ static const errno_fact errno_facts[] = {
     {ENOSPC, KOLM_E_RESOURCE_EXHAUSTED, "free some space on that file system, then run the command again"},
     {EDQUOT, KOLM_E_RESOURCE_EXHAUSTED, "the disk quota is used up; free some space, then run the command again"},
     {EFBIG, KOLM_E_RESOURCE_EXHAUSTED, "the file size limit is reached; raise it (ulimit -f) or choose another place"},
-    {ENOMEM, KOLM_E_RESOURCE_EXHAUSTED, "memory is used up; close other programs or raise the limit"},
+    {ENOMEM, KOLM_E_RESOURCE_EXHAUSTED, "no memory is left; close other programs or raise the limit"},
     {EMFILE, KOLM_E_RESOURCE_EXHAUSTED, "too many open files; raise the limit (ulimit -n)"},
     {ENFILE, KOLM_E_RESOURCE_EXHAUSTED, "too many open files on this machine; close other programs"},
     {EEXIST, KOLM_E_ALREADY_EXISTS, "remove it or choose another name"},
     {EISDIR, KOLM_E_INVALID_ARGUMENT, "name a file, not a directory"},
     {ELOOP, KOLM_E_INVALID_ARGUMENT, "a symbolic link is in the way; put a file or directory there instead"},
     {EAGAIN, KOLM_E_RESOURCE_EXHAUSTED,
-     "too many processes or too little memory for the moment; try again, or raise the limit (ulimit -u)"},
+     "too many processes or too little memory at the moment; try again, or raise the limit (ulimit -u)"},
     {EINTR, KOLM_E_CANCELLED, ""},
 };
 

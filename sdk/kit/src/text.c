@@ -211,7 +211,7 @@ kit_status kit_base64_decode(kit_buf *out, const char *text, size_t length, kolm
     for (size_t i = 0; i < end; i++) {
         int value = base64_value(text[i]);
         if (value < 0)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "byte %zu of base64 text is not of its alphabet", i + 1);
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "", "byte %zu of base64 text is not in its alphabet", i + 1);
         group = (group << 6) | (uint32_t)value;
         if (i % 4 == 3) {
             char three[3] = {(char)(group >> 16), (char)(group >> 8), (char)group};

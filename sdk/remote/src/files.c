@@ -46,7 +46,7 @@ static kit_status read_at(int fd, char *chunk, size_t length, uint64_t offset, c
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return kit_fail_errno(err, errno, "cannot read %s", path);
         if (n == 0)
-            return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again when nothing writes it",
+            return kit_fail(err, KOLM_E_DATA_LOSS, "run the command again when no process writes to it",
                             "%s became shorter while it was read", path);
         chunk += n;
         offset += (uint64_t)n;
@@ -331,7 +331,7 @@ static kit_status read_offer(const kit_ssh_job_remote *remote, const cJSON *item
         asked = asked || (strncmp(out->name, names[i], n) == 0 && (out->name[n] == '\0' || out->name[n] == '/'));
     }
     if (!asked)
-        return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine: it may not be what you think it is",
+        return kit_fail(err, KOLM_E_DATA_LOSS, "check that machine: it may not be the one that you expect",
                         "%s offers a result with a bad name, size or digest", remote->settings.name);
     char part[100];
     kit_format(part, sizeof part, ".part-%zu-%s", number, out->digest);
@@ -372,7 +372,7 @@ static kit_status take_file(kit_ssh_job_remote *remote, const wanted *w, int fd,
         if (!kit_json_get_bool(frame.header, "more", &more) || !piece_of(remote, &frame, &bytes, &length) ||
             (more && length == 0) || at + length > w->size) {
             ssh_job_frame_free(&frame);
-            return kit_fail(err, KOLM_E_DATA_LOSS, "look at that machine",
+            return kit_fail(err, KOLM_E_DATA_LOSS, "check that machine",
                             "%s sent data that does not match the digest it gave", remote->settings.name);
         }
         if (status == KOLM_OK) status = kit_write_all(fd, bytes, length, err);

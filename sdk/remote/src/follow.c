@@ -97,8 +97,8 @@ static kit_status judge(const kit_ssh_job_remote *remote, const ssh_job_outcome 
     else
         kit_format(how, sizeof how, "exit code %d", exit_code == UINT64_MAX ? -1 : (int)exit_code);
     kit_status status = kit_fail(err, KOLM_E_ABORTED,
-                                 signal_number == 9 ? "see whether that machine ran out of memory"
-                                                    : "look at what the program there printed",
+                                 signal_number == 9 ? "check whether that machine ran out of memory"
+                                                    : "read what the program there printed",
                                  "the job on %s ended without a result (%s)%s%s", remote->settings.name, how,
                                  words.length > 0 ? ": " : "", kit_buf_text(&words));
     kit_buf_free(&words);

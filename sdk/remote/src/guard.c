@@ -25,5 +25,5 @@ kit_status kit_ssh_job_guard(kit_ssh_job_remote *remote, uint64_t seconds, bool 
     KIT_TRY(ask(remote, ssh_job_request("guarded"), &armed, out_left, err));
     if (armed && *out_left <= seconds) return KOLM_OK;
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "run it again; another machine may do better",
-                    "the watchdog on %s is not there after it was armed", remote->settings.name);
+                    "the watchdog on %s is not running after it was armed", remote->settings.name);
 }

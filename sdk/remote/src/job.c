@@ -311,7 +311,7 @@ static kit_status connect_again(kit_ssh_job_remote *remote, const asking *a, kol
     *err = (kolm_error_t)KIT_ERROR_INIT;
     kit_status status = ssh_job_connect(remote, true, err);
     if (status != KOLM_OK && a->before)
-        (void)kit_fail_context(err, "the job may still run, and the same command finds it again");
+        (void)kit_fail_context(err, "the job may still be running, and the same command finds it again");
     return status;
 }
 

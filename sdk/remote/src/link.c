@@ -46,7 +46,7 @@ static kit_status told_to_stop(const kit_ssh_job_remote *remote, kolm_error_t *e
     if (!remote->heed) return KOLM_OK;
     if (host->cancelled(host->user) != 0) return kit_fail(err, KOLM_E_CANCELLED, "", "stopped");
     if (host->time_left_ms(host->user) > 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "give it more time", "the time for this call is over");
+    return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time", "the time for this call has run out");
 }
 
 static kit_status broke(kit_ssh_job_remote *remote, kit_status status) {
@@ -58,7 +58,7 @@ static kit_status broke(kit_ssh_job_remote *remote, kit_status status) {
 
 static kit_status garbage(kit_ssh_job_remote *remote, const char *what, kolm_error_t *err) {
     remote->connected = false;
-    return kit_fail(err, KOLM_E_DATA_LOSS, "look at what the login shell of that machine starts",
+    return kit_fail(err, KOLM_E_DATA_LOSS, "check what the login shell of that machine starts",
                     "%s does not speak kolm's protocol: %s", remote->settings.name, what);
 }
 
@@ -125,7 +125,8 @@ kit_status ssh_job_frame_put(kit_buf *out, cJSON *request, uint64_t number, size
         kit_json_put_u64(request, "id", number) && (raw_length == 0 || kit_json_put_u64(request, "bytes", raw_length));
     kit_status status = good ? kit_json_line(request, &text, err) : kit_no_memory(err);
     if (status == KOLM_OK && text.length > HEADER_MAX)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "put them into fewer", "there are too many files for one job");
+        status =
+            kit_fail(err, KOLM_E_INVALID_ARGUMENT, "combine them into fewer", "there are too many files for one job");
     if (status == KOLM_OK) {
         size_t n = text.length;
         const uint8_t word[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
@@ -185,14 +186,14 @@ kit_status ssh_job_receive(kit_ssh_job_remote *remote, int64_t timeout_ms, ssh_j
     KIT_TRY(gather(remote, 4, until, &there, err));
     if (!there) return KOLM_OK;
     size_t length = word_at(remote);
-    if (length == 0 || length > HEADER_MAX) return garbage(remote, "a frame of an impossible size", err);
+    if (length == 0 || length > HEADER_MAX) return garbage(remote, "a frame has an impossible size", err);
     KIT_TRY(gather(remote, 4 + length, INT64_MAX / 2, &there, err));
     if (kit_json_parse(remote->in.data + remote->in_at + 4, length, &out_frame->header, NULL) != KOLM_OK ||
         !cJSON_IsObject(out_frame->header) || !kit_json_get_bool(out_frame->header, "ok", &good) ||
         (kit_json_get(out_frame->header, "bytes") != NULL &&
          (!kit_json_get_u64(out_frame->header, "bytes", &raw) || raw > RAW_MAX))) {
         ssh_job_frame_free(out_frame);
-        return garbage(remote, "a frame that is none", err);
+        return garbage(remote, "a frame is malformed", err);
     }
     kit_status status = gather(remote, 4 + length + raw, INT64_MAX / 2, &there, err);
     if (status == KOLM_OK) {
@@ -214,7 +215,7 @@ kit_status ssh_job_check(kit_ssh_job_remote *remote, kit_status received, uint64
     if (!remote->refused && (received != KOLM_OK || remote->answered == number)) return received;
     ssh_job_frame_free(answer);
     remote->refused = false;
-    return garbage(remote, "an answer to nothing that was asked", err);
+    return garbage(remote, "an answer has no request", err);
 }
 
 kit_status ssh_job_answer(kit_ssh_job_remote *remote, uint64_t number, ssh_job_frame *out_answer, kolm_error_t *err) {
@@ -246,7 +247,7 @@ static kit_status explain(kit_ssh_job_remote *remote, kit_status status, kolm_er
     remote->broken = false; /* a retry would end the same way */
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     end.no_python ? "install Python 3.6 or later there (python3)"
-                                  : "try `ssh` with a command by hand: it must work without a terminal",
+                                  : "try `ssh` with a command manually: it must work without a terminal",
                     "%s could not start kolm's far end: %s", remote->settings.name, end.words);
 }
 
@@ -260,17 +261,17 @@ static kit_status find_marker(kit_ssh_job_remote *remote, const char *marker, ko
         bool there;
         KIT_TRY(gather(remote, wanted, until, &there, err));
         if (!there)
-            return broke(remote, kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
-                                          "look at what the login shell of that machine starts, or raise "
-                                          "connect_timeout_seconds",
-                                          "%s let kolm in, and then its login shell started nothing within %lld s",
-                                          remote->settings.name, (long long)(limit / 1000)));
+            return broke(remote,
+                         kit_fail(err, KOLM_E_DEADLINE_EXCEEDED,
+                                  "check what the login shell of that machine starts, or raise connect_timeout_seconds",
+                                  "%s accepted the login, but its login shell started nothing within %lld s",
+                                  remote->settings.name, (long long)(limit / 1000)));
         const char *found = memmem(remote->in.data, remote->in.length, line, 34);
         if (found != NULL) {
             remote->in_at = (size_t)(found - remote->in.data) + 34;
             return KOLM_OK;
         }
-        if (remote->in.length > NOISE_MAX) return garbage(remote, "it prints without end", err);
+        if (remote->in.length > NOISE_MAX) return garbage(remote, "it does not stop printing", err);
     }
 }
 

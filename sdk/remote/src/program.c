@@ -192,7 +192,7 @@ static kit_status choose_linear(const kit_ssh_job_remote *remote, const cJSON *f
     const char *system = fact(facts, "system"), *machine = fact(facts, "machine");
     const char *version = fact(kit_json_get(facts, "kolm"), "version");
     if (wanted[0] != '\0' && version[0] == '\0')
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "correct its path in config.json, or leave it out",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "correct its path in config.json, or omit it",
                         "%s has no kolm that runs at %s", remote->settings.name, wanted);
     if (wanted[0] != '\0') return use_kolm(facts, wanted, out, err);
     bool same = uname(&here) == 0 && strcmp(here.sysname, system) == 0 && strcmp(here.machine, machine) == 0;
@@ -203,7 +203,7 @@ static kit_status choose_linear(const kit_ssh_job_remote *remote, const cJSON *f
                         "install the package that has " ENGINE " here, or kolm " KOLM_VERSION " there",
                         ENGINE ", which would be sent to %s, is not installed here", remote->settings.name);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "install kolm " KOLM_VERSION " there",
-                    "%s is a %s %s machine, so this one's engine cannot run there, and it has %s%s",
+                    "%s is a %s %s machine, so the engine of this machine cannot run there, and it has %s%s",
                     remote->settings.name, system, machine, version[0] != '\0' ? "kolm " : "no kolm", version);
 }
 
@@ -260,7 +260,7 @@ kit_status kit_ssh_job_python(kit_ssh_job_remote *remote, cJSON *facts, kolm_err
     kit_format(text, sizeof text, "%.200s of %.100s lacks %s, which the recipe lora needs", fact(python, "path"),
                remote->settings.name, missing);
     if (said(remote->settings.python)[0] == '\0') return ssh_job_runtime(remote, facts, text, err);
-    kit_format(remedy, sizeof remedy, "install them there, or leave backends.%s.python out of config.json",
+    kit_format(remedy, sizeof remedy, "install them there, or remove backends.%s.python from config.json",
                remote->settings.backend);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "%s", text);
 }
@@ -302,5 +302,5 @@ kit_status ssh_job_program_choose(kit_ssh_job_remote *remote, const kit_job *job
     if (is_lora(job)) return choose_lora(remote, job, facts, out_program, err);
     if (strcmp(job->recipe, "linear") == 0) return choose_linear(remote, facts, out_program, err);
     return kit_fail(err, KOLM_E_UNIMPLEMENTED, "use --recipe linear or lora",
-                    "%s does the recipes linear and lora, not %s", remote->settings.backend, job->recipe);
+                    "%s supports the recipes linear and lora, not %s", remote->settings.backend, job->recipe);
 }

@@ -96,7 +96,7 @@ static void why_not(const lock *l, const cJSON *facts, const cJSON *card, char o
         kit_format(out, REASON, "there is none for %.60s on %.60s", text_of(facts, "system"),
                    text_of(facts, "machine"));
     else if (driver > driver_of(card))
-        kit_format(out, REASON, "it needs the NVIDIA driver %u or newer, and there is %.60s", (unsigned)driver,
+        kit_format(out, REASON, "it needs the NVIDIA driver %u or newer, and that machine has %.60s", (unsigned)driver,
                    text_of(card, "driver"));
 }
 
@@ -292,7 +292,7 @@ kit_status ssh_job_runtime(kit_ssh_job_remote *remote, cJSON *facts, const char 
         if (status == KOLM_OK) status = look(remote, l.sha256, facts, &whole, err);
         if (status == KOLM_OK && !whole)
             status = kit_fail(err, KOLM_E_ABORTED, "run the same command again",
-                              "the Python environment of %s went away at once", remote->settings.name);
+                              "the Python environment of %s disappeared immediately", remote->settings.name);
     }
     lock_free(&l);
     return status;

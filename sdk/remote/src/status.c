@@ -47,7 +47,7 @@ static void tell_what_stayed(const kit_ssh_job_remote *remote, const cJSON *head
     uint64_t older = asked;
     char line[300];
     if (!kit_json_get_u64(header, "older", &older) || older <= asked) return;
-    kit_format(line, sizeof line, "%.200s: another kolm is connected, so what is younger than %llu minutes stays",
+    kit_format(line, sizeof line, "%.200s: another kolm is connected, so anything newer than %llu minutes is kept",
                remote->settings.name, (unsigned long long)older / 60);
     remote->host->log(remote->host->user, KOLM_LOG_WARNING, line);
 }

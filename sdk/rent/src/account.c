@@ -35,7 +35,7 @@ static kit_status split_token(kit_rent_account *a, kolm_error_t *err) {
     char remedy[200];
     if (kit_secret_split(a->token, site->token, site->halves, &a->halves[0], &a->halves[1], NULL) == KOLM_OK)
         return KOLM_OK;
-    kit_format(remedy, sizeof remedy, "set it to ID%cSECRET, both from %s", site->halves, site->where);
+    kit_format(remedy, sizeof remedy, "set it to ID%cSECRET, with both from %s", site->halves, site->where);
     return kit_fail(err, KOLM_E_INVALID_ARGUMENT, remedy, "%s has one half of a token of %s, and two are needed",
                     site->token, site->title);
 }
@@ -136,7 +136,7 @@ static kit_status read_body(const kit_http_answer *http, kit_rent_answer *answer
     answer->json = NULL;
     return kit_fail(err, KOLM_E_DATA_LOSS,
                     "try again; if the error persists, a newer kolm may support the provider's new format",
-                    "the answer is JSON, and not an object");
+                    "the answer is JSON, but not an object");
 }
 
 kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, kit_rent_answer *answer,
@@ -149,7 +149,7 @@ kit_status kit_rent_ask(kit_rent_account *a, const kit_rent_question *question, 
                                        {"Accept", "application/json", NULL}};
     kit_rent_answer_free(answer);
     if (!kit_format(url, sizeof url, "%s%s", a->base, question->path))
-        return kit_fail(err, KOLM_E_INTERNAL, "report it to the maker of this backend", "a path is too long");
+        return kit_fail(err, KOLM_E_INTERNAL, "report it to the author of this backend", "a path is too long");
     kit_status status = question->body != NULL ? kit_json_line(question->body, &body, err) : KOLM_OK;
     if (status == KOLM_OK) status = keep_pace(a, creates, err);
     if (status == KOLM_OK) {

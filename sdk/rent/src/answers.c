@@ -44,7 +44,8 @@ bool kit_rent_explain(const kit_rent_account *account, int http_status, const cJ
 }
 
 kit_status kit_rent_strange(const kit_rent_account *account, const char *what, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_DATA_LOSS, "try again; if it stays, a newer version may know the provider's new format",
+    return kit_fail(err, KOLM_E_DATA_LOSS,
+                    "try again; if it persists, a newer version may know the provider's new format",
                     "%s's answer has no %s", account->site->title, what);
 }
 

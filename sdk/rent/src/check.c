@@ -22,7 +22,7 @@ kit_status vm_cheapest(const kit_vm *vm, kit_rent_account *account, kit_rent_off
 
 static void count_offers(const kit_rent_offer *cheapest, size_t count, char *out_note, size_t capacity) {
     if (count == 0)
-        kit_copy(out_note, capacity, "no machine that fits is free now");
+        kit_copy(out_note, capacity, "no suitable machine is free now");
     else
         kit_format(out_note, capacity, "%zu offers now, from %.2f USD an hour (%s)", count,
                    (double)cheapest->micro_usd_per_hour / 1e6, cheapest->what);

@@ -37,7 +37,7 @@ static int32_t tried(const kit_vm *vm, kit_status status, int answered, const ch
         return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
     }
     if (refused) return kit_detected(out_result, KOLM_DETECT_BROKEN, err->text, err->remedy, "");
-    kit_format(reason, sizeof reason, "the token is set; %s could not be asked: %.170s", vm->site.title, err->text);
+    kit_format(reason, sizeof reason, "the token is set; %s could not be queried: %.170s", vm->site.title, err->text);
     return kit_detected(out_result, KOLM_DETECT_AVAILABLE, reason, "", vm->runtime);
 }
 
@@ -198,7 +198,7 @@ static kit_status look_at(round *r, const kit_rent_box *box, kolm_error_t *err) 
     if (idle && r->args->prune == 1 && age != KOLM_UNKNOWN_COUNT && age >= r->args->older_seconds)
         return remove_it(r, box, age, err);
     if (is_key(box))
-        kit_format(note, sizeof note, "%s", idle ? "no machine of its job is there" : "of a job that has a machine");
+        kit_format(note, sizeof note, "%s", idle ? "its job has no machine" : "of a job that has a machine");
     else
         kit_format(note, sizeof note, "%s, %s%s%.100s", box->handle, words[box->life],
                    box->address[0] != '\0' ? " at " : "", box->address);

@@ -75,7 +75,7 @@ static bool is_over(const kit_queue *q, int64_t now, bool cancel, kolm_error_t *
     if (cancel)
         (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
     else if (deadline > 0 && passed(now, q->begun_ms, deadline))
-        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time", "the time of %llu s is over",
+        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time", "the time of %llu s has run out",
                        (unsigned long long)(deadline / 1000));
     return cancel || err->code != KOLM_OK;
 }
@@ -91,7 +91,7 @@ static kit_status check_plan(const kit_queue_plan *p, bool whole, kolm_error_t *
         good = v->submit != NULL && v->fetch != NULL && n > 0 && n <= NAME_MAX_BYTES &&
                strspn(p->name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
     if (good) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                     "the plan of a queued job lacks a function or a name of a-z, 0-9 and '-'");
 }
 
@@ -304,9 +304,9 @@ static kit_queue_state submit(kit_queue *q, int64_t now, kolm_error_t *err) {
 static kit_queue_state look_for_it(kit_queue *q, int64_t now, kolm_error_t *err) {
     const kit_queue_plan *p = q->plan;
     if ((p->provider->can & KIT_QUEUE_CAN_FIND) == 0)
-        return lose(q, now,
-                    "it may have been submitted, and this provider knows no names by which to find it; it is "
-                    "not submitted again");
+        return lose(
+            q, now,
+            "it may have been submitted, and cannot be found by name at this provider; it is not submitted again");
     q->handle[0] = '\0';
     kit_status status = p->provider->find(p->provider_state, q->name, q->handle, err);
     if (status == KOLM_OK && q->handle[0] != '\0') {
@@ -319,7 +319,7 @@ static kit_queue_state look_for_it(kit_queue *q, int64_t now, kolm_error_t *err)
         q->may_be_billed = false;
         return close_job(q, now, err);
     }
-    if (out_of_patience(q, now)) return lose(q, now, "it may have been submitted, and the provider does not say");
+    if (out_of_patience(q, now)) return lose(q, now, "it may have been submitted, and the provider does not report it");
     return later(q, now);
 }
 
@@ -348,8 +348,8 @@ static bool goes_on(const kit_queue *q, int64_t now, kit_status status, kolm_err
     if (passed(now, q->known_ms, unknown)) {
         if (status == KOLM_OK)
             (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "update kolm, and run it again",
-                           "%s says \"%s\" of the job, which kolm does not know, for %llu s", p->provider->name,
-                           q->seen.word, (unsigned long long)(unknown / 1000));
+                           "%s has reported the state \"%s\" of the job, which kolm does not know, for %llu s",
+                           p->provider->name, q->seen.word, (unsigned long long)(unknown / 1000));
         return false;
     }
     if (status != KOLM_OK) return true;
@@ -415,8 +415,8 @@ static kit_queue_state step_done(kit_queue *q, int64_t now, bool cancel, kolm_er
         return enter(q, KIT_QUEUE_FETCHED, now);
     }
     if (out_of_patience(q, now) && status == KOLM_OK)
-        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "fetch it at the provider", "%s did not return the results of %s",
-                       q->plan->provider->name, q->handle);
+        (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "download it from the provider",
+                       "%s did not return the results of %s", q->plan->provider->name, q->handle);
     if (out_of_patience(q, now) || !(status == KOLM_OK || may_pass(status))) return ended_badly(q, now, err);
     q->did_part = status == KOLM_OK;
     return later(q, now);
@@ -428,7 +428,7 @@ static kit_queue_state step_cancelling(kit_queue *q, int64_t now, kolm_error_t *
     const kit_queue_plan *p = q->plan;
     kit_queue_look seen = {.billed_micro_usd = UINT64_MAX};
     if (q->final) return close_job(q, now, err);
-    if (out_of_patience(q, now)) return lose(q, now, "it could not be cancelled, or the provider does not say");
+    if (out_of_patience(q, now)) return lose(q, now, "it could not be cancelled, or the provider does not report it");
     if (!q->asked) {
         (void)p->provider->cancel(p->provider_state, q->handle, err);
         q->asked = true;
@@ -461,7 +461,7 @@ static kit_queue_state step_removing(kit_queue *q, int64_t now, kolm_error_t *er
     }
     if (done ? !passed(now, q->good_ms, RECORD_MS) : !out_of_patience(q, now)) return later(q, now);
     leave(q, q->files_name,
-          done ? "they are removed, but this cannot be recorded" : "the uploaded rows could not be removed");
+          done ? "they were removed, but this cannot be recorded" : "the uploaded rows could not be removed");
     return end(q, now);
 }
 

@@ -116,7 +116,7 @@ static kit_status read_model(kit_queue_task *task, kolm_error_t *err) {
     }
     if (task->backend->open != NULL) KIT_TRY(task->backend->open(task, err));
     if (task->model.model[0] != '\0') return KOLM_OK;
-    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "leave out --backend", "this model does not stay with %s",
+    return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "leave out --backend", "this model is not at %s",
                     task->backend->site->title);
 }
 

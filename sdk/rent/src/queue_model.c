@@ -50,10 +50,10 @@ kit_status queue_model_read(kit_queue_task *task, const char *text, size_t lengt
     if (!kit_json_get_string(value, "provider", &provider) ||
         !kit_service_text(value, "model", m->model, sizeof m->model))
         status =
-            kit_fail(err, KOLM_E_DATA_LOSS, "compile the model again", "hosted.json names no provider or no model");
+            kit_fail(err, KOLM_E_DATA_LOSS, "compile the model again", "hosted.json lacks the provider or the model");
     else if (strcmp(provider, task->backend->site->name) != 0)
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "leave out --backend",
-                          "this model stays with %.32s, not with %s", provider, task->backend->site->name);
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "leave out --backend", "this model is at %.32s, not at %s",
+                          provider, task->backend->site->name);
     if (status == KOLM_OK) {
         (void)kit_service_text(value, "version", m->version, sizeof m->version);
         (void)kit_service_text(value, "job", m->job, sizeof m->job);

@@ -26,7 +26,8 @@ static kit_status take_messages(const cJSON *given, cJSON *list, kolm_error_t *e
         (void)kit_json_get_string(item, "content", &content);
         bool known = strcmp(role, "system") == 0 || strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0;
         if (!known || kit_json_get(item, "tool_calls") != NULL)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that takes them",
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
+                            "leave such rows out, or train on a backend that accepts them",
                             "a row has a message of the role '%s'%s; here the roles are system, user and assistant",
                             role, known ? " with calls of tools" : "");
         if (!add_message(list, role, content)) return kit_no_memory(err);
@@ -47,8 +48,9 @@ static kit_status check_turns(const cJSON *list, bool with_answer, kolm_error_t 
         }
         first = false;
         if (strcmp(role, expected) != 0)
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that takes them",
-                            "a conversation has a message of the role '%s' where one of '%s' must be", role, expected);
+            return kit_fail(
+                err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that accepts them",
+                "a conversation has a message of the role '%s' where one of '%s' is required", role, expected);
         expected = strcmp(role, "user") == 0 ? "assistant" : "user";
     }
     if (strcmp(role, with_answer ? "assistant" : "user") == 0) return KOLM_OK;
@@ -67,7 +69,7 @@ kit_status kit_queue_messages(const cJSON *row, const char *system, bool with_an
     cJSON *list = cJSON_CreateArray();
     kit_status status = list != NULL ? KOLM_OK : kit_no_memory(err);
     if (status == KOLM_OK && kit_json_get(row, "tools") != NULL)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that takes them",
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "leave such rows out, or train on a backend that accepts them",
                           "a row has tools, which are not passed on here");
     if (status == KOLM_OK && system != NULL && system[0] != '\0' && !has_system(given) &&
         !add_message(list, "system", system))
@@ -154,7 +156,7 @@ kit_status queue_rows_write(kit_queue_task *task, kolm_error_t *err) {
     }
     if (status == KOLM_OK) status = queue_rows_each(task, rows, write_row, NULL, &w, err);
     if (status == KOLM_OK && task->rows == 0)
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give it rows", "there is nothing to learn from");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "add rows", "there is nothing to learn from");
     if (status == KOLM_OK) status = kit_sha256_final(w.sum, sum, err);
     if (status == KOLM_OK) {
         for (size_t i = 0; i < sizeof sum; i++)

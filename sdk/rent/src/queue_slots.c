@@ -94,7 +94,7 @@ static kit_status dry_run(steps *s, kit_queue_task *task, kolm_error_t *err) {
     bool left = false;
     if (b->queue == NULL || b->queue->upload == NULL) {
         step(s, "dry run", KOLM_STEP_SKIPPED, "uploads nothing before a job, and a job costs money");
-        step(s, "nothing left", KOLM_STEP_OK, "nothing was made");
+        step(s, "nothing left", KOLM_STEP_OK, "nothing was created");
         return KOLM_OK;
     }
     kit_status status = b->begin(task, err);
@@ -102,7 +102,7 @@ static kit_status dry_run(steps *s, kit_queue_task *task, kolm_error_t *err) {
         kit_format(note, sizeof note, "%.150s; %.90s", err->text, err->remedy);
         kit_copy(s->untested, sizeof s->untested, note);
         step(s, "dry run (upload, price, removal)", KOLM_STEP_SKIPPED, note);
-        step(s, "nothing left", KOLM_STEP_OK, "nothing was made");
+        step(s, "nothing left", KOLM_STEP_OK, "nothing was created");
         *err = (kolm_error_t)KIT_ERROR_INIT;
         return KOLM_OK;
     }
@@ -110,8 +110,7 @@ static kit_status dry_run(steps *s, kit_queue_task *task, kolm_error_t *err) {
     status = step_of(s, "dry run (upload, price, removal)", status, note, err);
     if (left)
         step(s, "nothing left", KOLM_STEP_FAILED,
-             "the uploaded rows may still be there; they are recorded, and are "
-             "removed when kolm starts next");
+             "the uploaded rows may still exist; they are recorded, and will be removed the next time kolm starts");
     else
         step(s, "nothing left", KOLM_STEP_OK, "");
     if (left && status == KOLM_OK)
@@ -133,7 +132,7 @@ int32_t kit_queue_test(const kit_queue_backend *backend, const kolm_host_v1_t *h
     status = step_of(&s, "auth check", status, note, err);
     note[0] = '\0';
     if (status == KOLM_OK && backend->probe == NULL) {
-        step(&s, "model", KOLM_STEP_SKIPPED, "nothing to look at");
+        step(&s, "model", KOLM_STEP_SKIPPED, "nothing to check");
     } else if (status == KOLM_OK) {
         status = backend->probe(&task, note, sizeof note, err);
         bool unsaid = status == KOLM_E_INVALID_ARGUMENT;
@@ -153,7 +152,7 @@ int32_t kit_queue_test(const kit_queue_backend *backend, const kolm_host_v1_t *h
     queue_task_close(&task);
     out_result->passed = status == KOLM_OK;
     if (status == KOLM_OK && s.untested[0] != '\0')
-        kit_format(out_result->summary, sizeof out_result->summary, "%s accepts the token, and no more was tested: %s",
+        kit_format(out_result->summary, sizeof out_result->summary, "%s accepts the token; nothing else was tested: %s",
                    backend->site->name, s.untested);
     else if (status == KOLM_OK)
         kit_format(out_result->summary, sizeof out_result->summary, "%s is ready for kolm %s", backend->site->name,

@@ -59,7 +59,7 @@ void queue_wait(const kit_queue_task *task, int64_t due_ms, bool stoppable) {
 /* ---- Options and settings */
 
 static kit_status too_long(const char *key, size_t capacity, kolm_error_t *err) {
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a shorter one", "%s is longer than %zu bytes", key,
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a shorter one", "%s is longer than %zu bytes", key,
                     capacity - 1);
 }
 
@@ -81,12 +81,12 @@ kit_status kit_queue_count(const kit_queue_task *task, const char *key, uint64_t
     *out = fallback;
     KIT_TRY(kit_queue_option(task, key, "", text, sizeof text, err));
     if (text[0] == '\0' || kit_parse_u64(text, out)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a whole number", "%s '%s' is not a whole number", key, text);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a whole number", "%s '%s' is not a whole number", key, text);
 }
 
 static kit_status read_micro(const char *key, const char *text, uint64_t *out, kolm_error_t *err) {
     if (text[0] == '\0' || kit_parse_micro(text, out)) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give a number, such as 0.0001, of at most six decimals",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "use a number, such as 0.0001, with at most six decimals",
                     "%s '%s' is not such a number", key, text);
 }
 
@@ -128,7 +128,7 @@ kit_status kit_queue_size(kit_queue_task *task, const char *model, kolm_error_t 
     KIT_TRY(kit_queue_micro(task, "parameters_b", 0, &billions, err));
     task->parameters = billions > 0 && billions < UINT64_MAX / 1000 ? billions * 1000 : size_in_name(model);
     if (task->parameters > 0) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "give its size in billions of parameters: --set parameters_b=8",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "pass its size in billions of parameters: --set parameters_b=8",
                     "the size of '%s' does not follow from its name, and the score counts what an answer reads", model);
 }
 
@@ -203,7 +203,7 @@ kit_status kit_queue_download(kit_queue_task *task, const char *url, const char 
         status = kit_service_ask(
             &task->service, &(kit_service_call){.path = url, .has_out_file = true, .out_file = out.fd}, &reply, err);
     if (status == KOLM_OK && reply.http.size == 0)
-        status = kit_fail(err, KOLM_E_DATA_LOSS, "fetch it at the provider", "%s returned an empty file",
+        status = kit_fail(err, KOLM_E_DATA_LOSS, "download it from the provider", "%s returned an empty file",
                           task->backend->site->title);
     if (status == KOLM_OK) {
         kit_copy(task->model.file, sizeof task->model.file, file);

@@ -68,15 +68,15 @@ static bool is_unknowable(const kit_queue *q) {
 
 static void ask_the_user(const kit_queue *q, const char *title, bool recorded, char *remedy, size_t capacity) {
     if (!recorded)
-        kit_format(remedy, capacity, "check at %s whether it is there, and end it, before you run the command again",
+        kit_format(remedy, capacity, "check with %s whether it exists, and end it, before you run the command again",
                    title);
     else if (is_unknowable(q))
         kit_format(remedy, capacity,
-                   "check at %s whether it is there, end it, and then run `kolm compute reap --forget %s`", title,
+                   "check with %s whether it exists, end it, and then run `kolm compute reap --forget %s`", title,
                    q->name);
     else
-        kit_format(remedy, capacity,
-                   "check at %s whether it is there, and end it; kolm tries too, whenever it is started", title);
+        kit_format(remedy, capacity, "check with %s whether it exists, and end it; kolm also tries whenever it starts",
+                   title);
 }
 
 /* Writes one sentence: what went wrong, what may be left, what it cost; recorded: kolm will end what is left. */
@@ -95,7 +95,7 @@ static kit_status verdict(const kit_queue_task *task, const kit_queue *q, bool e
     if (!ended) {
         (void)kit_fail(err, KOLM_E_CANCELLED,
                        recorded ? "run any `kolm compute` command: it ends what is left"
-                                : "check with the provider whether it still runs, and end it there",
+                                : "check with the provider whether it is still running, and end it there",
                        "stopped while %s was being ended at %s", q->name, title);
     } else if (left) {
         char remedy[256];
@@ -141,7 +141,7 @@ static bool fetch_again(kit_queue_task *task, kit_queue_look *out_seen) {
                  kit_service_text(value, "handle", handle, sizeof handle) && kit_service_is_id(handle);
     if (found && v->look(task, handle, out_seen, &ignored) == KOLM_OK && out_seen->life == KIT_QUEUE_SUCCEEDED) {
         kit_queue_say(task,
-                      "the job %s of an earlier run ended well: its results are fetched, and nothing is paid again",
+                      "the job %s of an earlier run succeeded: its results are downloaded, and nothing is paid again",
                       handle);
         for (int tries = 0; tries < 20 && !done && !queue_task_stopped(task); tries++)
             if (v->fetch(task, handle, &done, &ignored) != KOLM_OK) break;

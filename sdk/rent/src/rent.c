@@ -100,7 +100,7 @@ static kit_status check_plan(const kit_rent_plan *p, bool whole, kolm_error_t *e
         good = v->offers != NULL && v->create != NULL && p->work != NULL && n > 0 && n <= PREFIX_MAX &&
                strspn(p->prefix, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
     if (good) return KOLM_OK;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                     "the plan of a rental lacks a function or a name of a-z, 0-9 and '-'");
 }
 
@@ -193,7 +193,7 @@ static bool is_over(const kit_rent *r, int64_t now, bool cancel, kolm_error_t *e
         (void)kit_fail(err, KOLM_E_CANCELLED, "", "stopped on request");
     else if (p->deadline_ms > 0 && passed(now, r->begun_ms, p->deadline_ms))
         (void)kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "allow more time, or a faster machine",
-                       "the time of %llu s is over", (unsigned long long)(p->deadline_ms / 1000));
+                       "the time of %llu s has run out", (unsigned long long)(p->deadline_ms / 1000));
     else if (p->budget_micro_usd > 0 && r->spent_micro_usd >= p->budget_micro_usd)
         (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a larger budget, or a cheaper machine",
                        "the budget of %.2f USD is used up", (double)p->budget_micro_usd / 1e6);
@@ -207,7 +207,7 @@ static kit_rent_state step_planned(kit_rent *r, int64_t now, bool cancel, kolm_e
         if (fetch_offers(r, err) != KOLM_OK) return end_without_box(r, now, err);
         if (r->offer_count > 0) return r->state; /* one call per step */
         (void)kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "allow a higher price, or another machine",
-                       "%s has nothing that fits", p->provider->name);
+                       "%s has no suitable machine", p->provider->name);
         return end_without_box(r, now, err);
     }
     if (r->tried >= r->offer_count || r->tried >= or_else(p->offers_most, 5)) {
@@ -325,7 +325,7 @@ static kit_rent_state look_for_it(kit_rent *r, int64_t now, kolm_error_t *err) {
     kit_rent_box *boxes = NULL;
     bool fresh = false;
     if ((r->plan->provider->can & KIT_RENT_CAN_NAME) == 0)
-        return give_up(r, now, "it may have been created, and this provider knows no names by which to find it");
+        return give_up(r, now, "it may have been created, and cannot be found by name at this provider");
     const kit_rent_box *found = find_by_name(r, &boxes, &fresh, err);
     if (found != NULL) kit_copy(r->box.handle, sizeof r->box.handle, found->handle);
     free(boxes);
@@ -338,7 +338,8 @@ static kit_rent_state look_for_it(kit_rent *r, int64_t now, kolm_error_t *err) {
         r->refusal = KOLM_E_UNAVAILABLE;
         return not_created(r, now, err);
     }
-    if (out_of_patience(r, now)) return give_up(r, now, "it may have been created, and the provider does not say");
+    if (out_of_patience(r, now))
+        return give_up(r, now, "it may have been created, and the provider does not report it");
     return later(r, now);
 }
 
@@ -366,7 +367,7 @@ static kit_rent_state step_created(kit_rent *r, int64_t now, kolm_error_t *err) 
         r->box = seen;
     }
     if (there && seen.micro_usd_per_hour != UINT64_MAX && seen.micro_usd_per_hour > r->offer.micro_usd_per_hour)
-        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "ask for a quote again",
+        (void)kit_fail(err, KOLM_E_FAILED_PRECONDITION, "request a new quote",
                        "the price has risen from %.4f to %.4f USD an hour since the quote",
                        (double)r->offer.micro_usd_per_hour / 1e6, (double)seen.micro_usd_per_hour / 1e6);
     else if (there && seen.life == KIT_RENT_UP && seen.address[0] != '\0')
@@ -465,7 +466,7 @@ static kit_rent_state look_again(kit_rent *r, int64_t now, kolm_error_t *err) {
 static kit_rent_state step_destroying(kit_rent *r, int64_t now, kolm_error_t *err) {
     const kit_rent_plan *p = r->plan;
     bool ending = false;
-    if (out_of_patience(r, now)) return give_up(r, now, "it could not be ended, or the provider does not say");
+    if (out_of_patience(r, now)) return give_up(r, now, "it could not be ended, or the provider does not report it");
     if (!r->asked) {
         if (p->provider->destroy(p->provider_state, r->box.handle, err) == KOLM_OK) r->seen = true;
         r->asked = true;

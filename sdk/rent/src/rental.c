@@ -55,8 +55,9 @@ static void end_key(rental *v) {
     kit_status status = vm_key_end(&v->keyed, v->plan.poll_ms, kit_now_ms(), &plan, &ended, &err);
     if (status == KOLM_OK) vm_drive(&ended, until);
     if (status == KOLM_OK && ended.state == KIT_RENT_GONE) return;
-    kit_format(line, sizeof line, "the key %s of this job may still be registered: %s; kolm looks again when it starts",
-               v->keyed.name, status == KOLM_OK ? ended.error.text : err.text);
+    kit_format(line, sizeof line,
+               "the key %s of this job may still be registered: %s; kolm checks again when it starts", v->keyed.name,
+               status == KOLM_OK ? ended.error.text : err.text);
     say(v, KOLM_LOG_WARNING, line);
 }
 
@@ -79,7 +80,7 @@ static void tell(rental *v, kit_rent_state before) {
     else if (r->state == KIT_RENT_PLANNED)
         kit_format(line, sizeof line, "%s is not available (%.300s)", r->offer.what, r->error.text);
     else if (r->state == KIT_RENT_CREATED)
-        kit_format(line, sizeof line, "%s is rented (%s), and boots", r->name, r->box.handle);
+        kit_format(line, sizeof line, "%s is rented (%s) and booting", r->name, r->box.handle);
     else if (r->state == KIT_RENT_READY)
         kit_format(
             line, sizeof line, "%s is up at %s, for %.4f USD an hour", r->name, r->box.address,
@@ -221,7 +222,7 @@ static kit_status outcome(rental *v, kolm_error_t *err) {
     if (r->made) return KOLM_OK;
     *err = r->error;
     if (!kit_rent_ended(r))
-        (void)kit_fail(err, KOLM_E_CANCELLED, "the next start of kolm looks again, or `kolm compute reap` now",
+        (void)kit_fail(err, KOLM_E_CANCELLED, "the next start of kolm checks again, or `kolm compute reap` now",
                        "stopped; %s is being ended at %s, which has not confirmed it yet", r->name, v->vm->site.title);
     tell_cost(v, err);
     return err->code;

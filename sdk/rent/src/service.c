@@ -167,7 +167,7 @@ static kit_status explain(const kit_service *service, const kit_service_reply *r
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, remedy, "%s requires payment first (402)%s%s", site->title,
                         colon, words);
     case 403:
-        kit_format(remedy, sizeof remedy, "make a token with the right to do this: %s", site->where);
+        kit_format(remedy, sizeof remedy, "make a token that is authorized for this: %s", site->where);
         return kit_fail(err, KOLM_E_PERMISSION_DENIED, remedy,
                         "%s accepts the token in %s, but does not authorize it for this (403)%s%s", site->title,
                         site->variable, colon, words);
@@ -189,7 +189,7 @@ static kit_status send(kit_service *service, const kit_service_call *call, const
     kit_http_header headers[HEADERS_MAX + 1];
     size_t count = 0;
     if (call->header_count > HEADERS_MAX)
-        return kit_fail(err, KOLM_E_INTERNAL, "report it to the maker of this backend", "too many headers");
+        return kit_fail(err, KOLM_E_INTERNAL, "report it to the author of this backend", "too many headers");
     if (!call->presigned && kit_service_is_ours(service, kit_buf_text(url)))
         headers[count++] = (kit_http_header){"Authorization", service->site->scheme, service->token};
     for (size_t i = 0; i < call->header_count; i++)

@@ -150,7 +150,7 @@ static kit_status fill_settings(rent_ssh *s, kolm_error_t *err) {
     else
         kit_copy(s->host_key_from, sizeof s->host_key_from, "before it was");
     if (!kit_format(target, sizeof target, "%s@%s", o->user, s->box.address))
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
                         "the address of the machine is too long");
     KIT_TRY(kit_ssh_target_parse(target, &s->settings.ssh.target, err));
     if (s->settings.ssh.target.port == 0) s->settings.ssh.target.port = o->port;

@@ -94,7 +94,7 @@ static kit_status infer(const kit_vm *vm, const kolm_host_v1_t *host, const kolm
     KIT_TRY(digest_of(args->job_dir, digest, err));
     KIT_TRY(copy_questions(args->input_path, questions, &bytes, err));
     out_result->answers = out_result->billed_micro_usd = 0;
-    kit_copy(out_result->device, sizeof out_result->device, "none: there was no question");
+    kit_copy(out_result->device, sizeof out_result->device, "none: there were no inputs");
     if (bytes == 0) return write_nothing(args->output_path, err);
     KIT_TRY(vm_rent(vm, host, &work, &bill, err));
     out_result->billed_micro_usd = bill.micro_usd;
@@ -135,7 +135,7 @@ static kit_status check_offers(bench *t, kolm_error_t *err) {
     kit_status status = vm_cheapest(t->vm, &t->account, &cheapest, &count, err);
     if (status == KOLM_OK && count == 0)
         status = kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "try again later, or allow other machines",
-                          "%s has no machine to offer now that fits", t->vm->site.title);
+                          "%s has no suitable machine to offer now", t->vm->site.title);
     if (status == KOLM_OK)
         kit_format(t->note, sizeof t->note, "%zu offers; the cheapest: %s at %.4f USD an hour%s%s", count,
                    cheapest.what, (double)cheapest.micro_usd_per_hour / 1e6,
@@ -163,9 +163,9 @@ static kit_status check_nothing_left(bench *t, kolm_error_t *err) {
         left += boxes[i].life != KIT_RENT_ENDED;
     free(boxes);
     if (status == KOLM_OK && left > 0)
-        status =
-            kit_fail(err, KOLM_E_FAILED_PRECONDITION, "kolm compute reap", "%zu of what was made is still there", left);
-    if (status == KOLM_OK) kit_copy(t->note, sizeof t->note, "no machine and no key of this test is left");
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "kolm compute reap",
+                          "%zu of the created resources still exist", left);
+    if (status == KOLM_OK) kit_copy(t->note, sizeof t->note, "no machine or key of this test is left");
     return status;
 }
 

@@ -33,9 +33,9 @@ static kit_status wait_for(const ssh_agent *agent, short events, kolm_error_t *e
         struct pollfd ready = {.fd = agent->fd, .events = events};
         const kit_ssh *ssh = agent->ssh;
         if (ssh->cancelled != NULL && ssh->cancelled(ssh->user) != 0)
-            return kit_fail(err, KOLM_E_CANCELLED, "", "cancelled while ssh-agent was asked");
+            return kit_fail(err, KOLM_E_CANCELLED, "", "cancelled while querying ssh-agent");
         if (ssh->deadline_ms != 0 && kit_now_ms() > ssh->deadline_ms)
-            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "answer its question, or raise the connect timeout",
+            return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "answer its prompt, or raise the connect timeout",
                             "ssh-agent did not answer in time");
         int count = poll(&ready, 1, 200);
         if (count < 0 && errno != EINTR) return kit_fail_errno(err, errno, "waiting for ssh-agent failed");

@@ -89,7 +89,7 @@ static kit_status prefer(kit_ssh *ssh, int method, const char *wanted, const cha
     keep_supported(ssh, method, wanted, &list);
     if (list.length == 0 && said != NULL) {
         kit_format(text, sizeof text,
-                   "%s of the SSH configuration for %s is not followed, as libssh2 %s has none of %.200s", keyword,
+                   "%s of the SSH configuration for %s is ignored, because libssh2 %s has none of %.200s", keyword,
                    ssh->label, libssh2_version(0), said);
         ssh_say(ssh, text);
         keep_supported(ssh, method, base, &list);

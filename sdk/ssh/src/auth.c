@@ -377,7 +377,7 @@ static bool leave(ssh_attempt *a, const ssh_identity *id) {
         ssh_say_tried(a, id->path, "a public key, and no ssh-agent holds the private one");
     if (!id->exists || (agent_has(a, id) && id->certificates.count == 0)) return true;
     if (id->exposed)
-        unusable = "skipped: others may read it, chmod 600 it";
+        unusable = "skipped: others can read it, chmod 600 it";
     else if (id->plain.length > 0 && id->certificates.count == 0)
         unusable = ssh_unusable(a, id->plain.blob, id->plain.length, id->plain.type);
     if (unusable != NULL) ssh_say_tried(a, id->path, unusable);
@@ -413,8 +413,8 @@ static kit_status refused(const ssh_attempt *a, kolm_error_t *err) {
     const char *methods = a->methods;
     char remedy[320];
     if (strstr(methods, "publickey") == NULL)
-        return kit_fail(err, KOLM_E_UNAUTHENTICATED, "let its sshd accept keys (PubkeyAuthentication yes)",
-                        "%s accepts no keys, only: %s", ssh->label, *methods != '\0' ? methods : "nothing");
+        return kit_fail(err, KOLM_E_UNAUTHENTICATED, "configure its sshd to accept keys (PubkeyAuthentication yes)",
+                        "%s does not accept keys, only: %s", ssh->label, *methods != '\0' ? methods : "nothing");
     kit_format(
         remedy, sizeof remedy,
         a->old_rsa
@@ -423,7 +423,7 @@ static kit_status refused(const ssh_attempt *a, kolm_error_t *err) {
         libssh2_version(0));
     return kit_fail(err, KOLM_E_UNAUTHENTICATED, remedy, "%s@%s accepted no key; tried: %s", ssh->login, ssh->label,
                     a->tried.length > 0 ? kit_buf_text(&a->tried)
-                                        : "none, as there is no key file in ~/.ssh and no ssh-agent");
+                                        : "none, because there is no key file in ~/.ssh and no ssh-agent");
 }
 
 static void free_attempt(ssh_attempt *a) {

@@ -26,7 +26,7 @@ static kit_status try_open(kit_ssh_channel *c, uint32_t window, kolm_error_t *er
     int code = c->channel != NULL ? 0 : libssh2_session_last_errno(ssh->session);
     if (code == LIBSSH2_ERROR_CHANNEL_FAILURE)
         return kit_fail(err, KOLM_E_RESOURCE_EXHAUSTED, "close other connections, or raise MaxSessions of its sshd",
-                        "%s opens no further session", ssh->label);
+                        "%s does not open another session", ssh->label);
     return code == 0 || code == LIBSSH2_ERROR_EAGAIN ? KOLM_OK : ssh_fail(ssh, code, ssh->stage, err);
 }
 
@@ -91,7 +91,7 @@ kit_status kit_ssh_channel_try_write(kit_ssh_channel *c, const void *bytes, size
         return KOLM_OK;
     }
     if (put == LIBSSH2_ERROR_CHANNEL_CLOSED || put == LIBSSH2_ERROR_CHANNEL_EOF_SENT)
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "", "the program on %s reads no more", ssh->label);
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "", "the program on %s no longer reads its input", ssh->label);
     return ssh_fail(ssh, (int)put, ssh->stage, err);
 }
 

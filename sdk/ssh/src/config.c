@@ -66,8 +66,7 @@ static kit_status split_words(const char *p, const ssh_place *at, kit_ssh_list *
             else
                 kit_buf_char(&word, *p);
         }
-        kit_status status =
-            quote != '\0' ? ssh_bad_line(err, at, "has a quote that is not closed") : kit_buf_ok(&word, err);
+        kit_status status = quote != '\0' ? ssh_bad_line(err, at, "has an unclosed quote") : kit_buf_ok(&word, err);
         if (status == KOLM_OK) status = kit_ssh_list_add(out, kit_buf_text(&word), word.length, err);
         kit_buf_free(&word);
         KIT_TRY(status);
@@ -98,7 +97,8 @@ static kit_status include_pattern(const ssh_reader *r, const char *value, const 
     const ssh_names none = {.given = r->given, .host = r->given, .user = ""};
     kit_buf pattern = {0};
     if (*value == '\0') return ssh_bad_line(err, at, "has an empty value");
-    if (*value == '~' && !r->of_user) return ssh_bad_line(err, at, "includes \"%.200s\", which is in no home", value);
+    if (*value == '~' && !r->of_user)
+        return ssh_bad_line(err, at, "includes \"%.200s\", but there is no home directory", value);
     if (*value != '/' && *value != '~') kit_buf_str(&pattern, r->of_user ? "~/.ssh/" : SYSTEM_DIRECTORY "/");
     kit_buf_str(&pattern, value);
     kit_status status = kit_buf_ok(&pattern, err);
@@ -116,7 +116,7 @@ static kit_status include_one(ssh_reader *r, const char *value, const ssh_place 
     if (rc == GLOB_NOSPACE) status = kit_no_memory(err);
     if (rc == GLOB_ABORTED) status = ssh_bad_line(err, at, "includes \"%.200s\", which cannot be read", value);
     if (rc == 0 && level >= MOST_LEVELS)
-        status = ssh_bad_line(err, at, "includes files too deep: does one include itself?");
+        status = ssh_bad_line(err, at, "nests includes too deeply: does a file include itself?");
     /* Blocks of an included file end with it; an Include inside a block applies only to the hosts of that block. */
     bool active = r->active, never = r->never;
     for (size_t k = 0; rc == 0 && k < found.gl_pathc && status == KOLM_OK; k++) {
@@ -132,7 +132,7 @@ static kit_status include_one(ssh_reader *r, const char *value, const ssh_place 
 
 static kit_status include(ssh_reader *r, const kit_ssh_list *values, const ssh_place *at, int level,
                           kolm_error_t *err) {
-    if (r->no_files) return ssh_note(r, at, "Include is not followed here", err);
+    if (r->no_files) return ssh_note(r, at, "Include is not supported here", err);
     for (size_t i = 0; i < values->count; i++)
         KIT_TRY(include_one(r, values->items[i], at, level, err));
     return KOLM_OK;
@@ -166,7 +166,7 @@ static kit_status read_line(ssh_reader *r, char *line, const ssh_place *at, int 
     if (*rest == '\0' || *rest == '#') return KOLM_OK;
     const char *key = ssh_next_word(&rest);
     if (key != NULL && *key == '\0') key = ssh_next_word(&rest); /* a line may begin with = */
-    if (key == NULL && rest == NULL) return ssh_bad_line(err, at, "has a quote that is not closed");
+    if (key == NULL && rest == NULL) return ssh_bad_line(err, at, "has an unclosed quote");
     if (key == NULL || *key == '\0' || *key == '#') return KOLM_OK;
     const char *values = rest != NULL ? rest + strspn(rest, " \t\r") : "";
     if (*values == '\0') return ssh_bad_line(err, at, "has the keyword \"%.40s\" without a value", key);
@@ -183,7 +183,7 @@ static kit_status read_text(ssh_reader *r, const char *file, const char *text, s
         const char *lf = memchr(p, '\n', (size_t)(end - p));
         size_t n = (size_t)((lf != NULL ? lf : end) - p);
         at.line++;
-        if (memchr(p, '\0', n) != NULL) return ssh_bad_line(err, &at, "holds a NUL byte");
+        if (memchr(p, '\0', n) != NULL) return ssh_bad_line(err, &at, "contains a NUL byte");
         char *line = strndup(p, n);
         if (line == NULL) return kit_no_memory(err);
         status = read_line(r, line, &at, level, err);
@@ -211,7 +211,7 @@ static kit_status trusted(const char *path, kolm_error_t *err) {
     bool good = kit_trust_stat(KIT_TRUST_SHARED, &info) == KIT_TRUST_GOOD;
     if (good && ((info.st_mode & S_IWGRP) == 0 || own_group(info.st_gid))) return KOLM_OK;
     return kit_fail(err, KOLM_E_PERMISSION_DENIED, "chown it to yourself and chmod go-w it",
-                    "the SSH configuration %s may be written by others", path);
+                    "the SSH configuration %s is writable by others", path);
 }
 
 static kit_status read_file(ssh_reader *r, const char *path, int level, bool included, kolm_error_t *err) {

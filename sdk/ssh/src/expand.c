@@ -67,8 +67,8 @@ static kit_status expand_tilde(const char *value, kit_buf *out, kolm_error_t *er
     char *home = NULL;
     KIT_TRY(length == 0 ? own_home(&home, err) : home_of(value + 1, length, &home, err));
     if (home == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the whole path",
-                        length == 0 ? "there is no home directory to put in place of the ~ of \"%s\""
+        return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write the full path",
+                        length == 0 ? "there is no home directory for the ~ in \"%s\""
                                     : "\"%s\" begins with the home of a user that does not exist",
                         value);
     const char *rest = value + 1 + length;
@@ -93,10 +93,10 @@ static kit_status expand_variable(const char *value, const char *at, kit_buf *ou
     *out_end = at + length + 1;
     const char *set = secure_getenv(name);
     if (set == NULL)
-        return kit_fail(err, KOLM_E_INVALID_ARGUMENT,
-                        "write the path without it: a backend is given HOME, USER, LOGNAME, XDG_* directories and few "
-                        "other variables",
-                        "the variable %s in \"%s\" is not set for this backend", name, value);
+        return kit_fail(
+            err, KOLM_E_INVALID_ARGUMENT,
+            "write the path without it: a backend gets HOME, USER, LOGNAME, XDG_* directories and few other variables",
+            "the variable %s in \"%s\" is not set for this backend", name, value);
     kit_buf_str(out, set);
     return KOLM_OK;
 }
@@ -219,5 +219,5 @@ kit_status kit_ssh_path(const char *text, char **out_path, kolm_error_t *err) {
     if ((*out_path)[0] == '/') return KOLM_OK;
     free(*out_path);
     *out_path = NULL;
-    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "write it from / or ~/ on", "\"%s\" is not a whole path", text);
+    return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "start it with / or ~/", "\"%s\" is not a whole path", text);
 }

@@ -32,7 +32,7 @@ kit_status ssh_factor_look(ssh_attempt *a, const char *name, kolm_error_t *err) 
     KIT_TRY(ssh_ask_methods(a, &methods, err));
     kit_status status = KOLM_OK;
     if (a->authenticated || strcmp(methods, a->methods) == 0) {
-        ssh_say_tried(a, name, "refused, though the key is known there");
+        ssh_say_tried(a, name, "refused, although the key is known there");
         free(methods);
         return KOLM_OK;
     }
@@ -89,8 +89,8 @@ kit_status ssh_factor_second(ssh_attempt *a, kolm_error_t *err) {
     if (a->authenticated) return KOLM_OK;
     if (ssh->question[0] != '\0') kit_format(asks, sizeof asks, "; it says: \"%.200s\"", ssh->question);
     return kit_fail(err, KOLM_E_UNAUTHENTICATED,
-                    "let its sshd take a key alone for this account (AuthenticationMethods publickey): kolm answers no "
-                    "questions",
+                    "configure its sshd to accept only a key for this account (AuthenticationMethods publickey): kolm "
+                    "answers no prompts",
                     "%s@%s accepted the key %s and requires an interactive second factor: %s%s", ssh->login, ssh->label,
                     a->first_factor, a->methods, asks);
 }

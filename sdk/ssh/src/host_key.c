@@ -98,7 +98,7 @@ static kit_status check_revoked(const kit_ssh *ssh, const char *file, const uint
     if (status != KOLM_OK) {
         status = kit_fail_context(err, "RevokedHostKeys of the SSH configuration for %s", ssh->label);
     } else if (text.length >= sizeof list_magic && memcmp(text.data, list_magic, sizeof list_magic - 1) == 0) {
-        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "name a file of public keys there, one a line",
+        status = kit_fail(err, KOLM_E_FAILED_PRECONDITION, "name a file of public keys there, one per line",
                           "%s, the RevokedHostKeys for %s, is a key revocation list, which kolm cannot read", file,
                           ssh->label);
     } else {
@@ -124,8 +124,8 @@ static kit_status refuse_key(const kit_ssh *ssh, const ssh_host_check *check, ss
                         entry->file, entry->line);
     if (answer == SSH_KNOWN_CHANGED) {
         kit_format(remedy, sizeof remedy,
-                   "someone may be listening in. If the machine was really reinstalled, check the new fingerprint "
-                   "there, then: ssh-keygen -R '%s'",
+                   "someone may be intercepting the connection. If the machine was really reinstalled, check the new "
+                   "fingerprint there, then: ssh-keygen -R '%s'",
                    check->name);
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy,
                         "the host key of %s has changed: it shows the %s key %s, and %s line %u has another one",
@@ -144,7 +144,7 @@ static kit_status refuse_unknown(const kit_ssh *ssh, const ssh_known_entry *auth
     if (authority != NULL)
         kit_format(extra, sizeof extra,
                    " (the @cert-authority in %.80s line %u does not help: libssh2 checks no certificates of hosts, so "
-                   "that the plain key must be known)",
+                   "the plain key must be known)",
                    authority->file, authority->line);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                     "compare the fingerprint with the machine's (ssh-keygen -lf "
@@ -158,9 +158,9 @@ static kit_status store(kit_ssh *ssh, const ssh_host_check *check, const uint8_t
                         kolm_error_t *err) {
     if (check->own == 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "name a file with UserKnownHostsFile, or with known_hosts",
-                        "there is no known_hosts file of the user");
+                        "the user has no known_hosts file");
     if (check->files.items[0][0] != '/')
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "write it from / or ~/ on", "%s is not an absolute path",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "start it with / or ~/", "%s is not an absolute path",
                         check->files.items[0]);
     KIT_TRY(ssh_known_append(check->files.items[0], check->name, check->config->hash_known_hosts, key, length, err));
     say(ssh, "the %s key %s of %s is now trusted, in %s", type, ssh->fingerprint, ssh->label, check->files.items[0]);
@@ -175,7 +175,7 @@ static kit_status store_or_refuse(kit_ssh *ssh, const ssh_host_check *check, con
     if (status == KOLM_OK || status == KOLM_E_RESOURCE_EXHAUSTED)
         return status == KOLM_OK ? status : kit_fail(err, status, why.remedy, "%s", why.text);
     return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
-                    why.remedy[0] != '\0' ? why.remedy : "let known_hosts name a file that can be written",
+                    why.remedy[0] != '\0' ? why.remedy : "set known_hosts to a writable file",
                     "the new key of %s (%s %s) cannot be saved, so it is not trusted: %s", ssh->label, type,
                     ssh->fingerprint, why.text);
 }
@@ -184,7 +184,7 @@ static kit_status store_or_refuse(kit_ssh *ssh, const ssh_host_check *check, con
 static void take_unchecked(kit_ssh *ssh, const ssh_host_check *check, const uint8_t *key, size_t length,
                            const char *type) {
     kolm_error_t why = KIT_ERROR_INIT;
-    say(ssh, "the %s key %s of %s was not known, and StrictHostKeyChecking no takes any", type, ssh->fingerprint,
+    say(ssh, "the %s key %s of %s was not known, and StrictHostKeyChecking no accepts any", type, ssh->fingerprint,
         ssh->label);
     if (store(ssh, check, key, length, type, &why) != KOLM_OK)
         say(ssh, "the key of %s was not saved: %s", ssh->label, why.text);
@@ -251,7 +251,7 @@ kit_status ssh_host_check_key(kit_ssh *ssh, const ssh_host_check *check, bool is
     size_t length = 0;
     int kind = 0;
     const uint8_t *key = (const uint8_t *)libssh2_session_hostkey(ssh->session, &length, &kind);
-    if (key == NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "try ssh by hand", "%s showed no host key", ssh->label);
+    if (key == NULL) return kit_fail(err, KOLM_E_DATA_LOSS, "try ssh manually", "%s sent no host key", ssh->label);
     char type[64];
     ssh_key_type(key, length, type);
     KIT_TRY(ssh_fingerprint(key, length, ssh->fingerprint, err));

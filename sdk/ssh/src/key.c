@@ -95,7 +95,7 @@ static kit_status write_public(const key *k, const char *comment, char out[KIT_S
     kit_buf_fmt(&line, " %s", comment);
     kit_status status = kit_buf_ok(&line, err);
     if (status == KOLM_OK && !kit_copy(out, KIT_SSH_PUBLIC_BYTES, line.data))
-        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "the remark of a key is too long");
+        status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "shorten it", "the comment of a key is too long");
     kit_buf_free(&pub);
     kit_buf_free(&line);
     return status;
@@ -108,8 +108,8 @@ kit_status kit_ssh_key_make(const char *path, const char *comment, char out_publ
     out_public[0] = '\0';
     for (size_t i = 0; i < length; i++)
         if (length > COMMENT_MAX || comment[i] <= ' ' || comment[i] > '~')
-            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the maker of this backend",
-                            "the remark of a key is too long, or is not one word");
+            return kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report it to the author of this backend",
+                            "the comment of a key is too long, or is not one word");
     KIT_TRY(draw(&k, err));
     kit_status status = write_public(&k, comment, out_public, err);
     if (status == KOLM_OK) status = write_private(path, &k, comment, err);

@@ -134,8 +134,8 @@ static kit_status choose(const ssh_reader *r, const word *words, const char *val
         w++;
     if (w->text == NULL)
         return ssh_bad_line(
-            err, at,
-            words == yes_or_no ? "must say yes or no, and says \"%.100s\"" : "has the unknown value \"%.100s\"", value);
+            err, at, words == yes_or_no ? "must be yes or no, and is \"%.100s\"" : "has the unknown value \"%.100s\"",
+            value);
     if (r->active && !*set) {
         *out = w->value;
         *set = true;
@@ -193,7 +193,8 @@ static kit_status add_certificate(ssh_reader *r, const kit_ssh_list *values, con
 static kit_status set_files(const ssh_reader *r, const kit_ssh_list *values, bool *set, kit_ssh_list *out,
                             const ssh_place *at, kolm_error_t *err) {
     for (size_t i = 0; i < values->count && values->count > 1; i++)
-        if (strcasecmp(values->items[i], "none") == 0) return ssh_bad_line(err, at, "has other files beside \"none\"");
+        if (strcasecmp(values->items[i], "none") == 0)
+            return ssh_bad_line(err, at, "has other files in addition to \"none\"");
     if (!r->active || *set) return KOLM_OK;
     *set = true;
     for (size_t i = 0; i < values->count; i++)
@@ -245,7 +246,7 @@ static kit_status set_command(ssh_reader *r, const char *value, const ssh_place 
     if (!r->active || r->jump_said || r->command_said) return KOLM_OK;
     r->command_said = true;
     if (strcasecmp(value, "none") == 0) return KOLM_OK;
-    return ssh_note(r, at, "ProxyCommand is not run, the connection goes straight to the host: use ProxyJump", err);
+    return ssh_note(r, at, "ProxyCommand is not run, and the connection goes directly to the host: use ProxyJump", err);
 }
 
 /* ---- Unsupported keywords */
@@ -256,19 +257,18 @@ typedef struct unfollowed {
 } unfollowed;
 
 static const unfollowed named[] = {
-    {"bindaddress", "", "BindAddress is not followed: the system chooses the address of this side"},
-    {"bindinterface", "", "BindInterface is not followed: the system chooses the interface"},
-    {"canonicalizehostname", "no,false,none",
-     "CanonicalizeHostname is not followed: write the whole name, or HostName for it"},
-    {"checkhostip", "no,false", "CheckHostIP is not followed: keys are looked up by name only"},
-    {"knownhostscommand", "none", "KnownHostsCommand is not run: the keys that it would tell are not known"},
+    {"bindaddress", "", "BindAddress is ignored: the system chooses the address of this side"},
+    {"bindinterface", "", "BindInterface is ignored: the system chooses the interface"},
+    {"canonicalizehostname", "no,false,none", "CanonicalizeHostname is ignored: write the full name, or set HostName"},
+    {"checkhostip", "no,false", "CheckHostIP is ignored: keys are looked up by name only"},
+    {"knownhostscommand", "none", "KnownHostsCommand is not run: the keys that it would print are not known"},
     {"nohostauthenticationforlocalhost", "no,false",
-     "NoHostAuthenticationForLocalhost is not followed: the key of every host is checked"},
+     "NoHostAuthenticationForLocalhost is ignored: the key of every host is checked"},
     {"pkcs11provider", "none", "PKCS11Provider is not used: add its keys to ssh-agent (ssh-add -s)"},
     {"smartcarddevice", "none", "PKCS11Provider is not used: add its keys to ssh-agent (ssh-add -s)"},
     {"pubkeyauthentication", "yes,true,unbound,host-bound",
      "PubkeyAuthentication no is ignored: kolm logs in with keys only"},
-    {"verifyhostkeydns", "no,false", "VerifyHostKeyDNS is not followed: keys are not looked up in the DNS"},
+    {"verifyhostkeydns", "no,false", "VerifyHostKeyDNS is ignored: keys are not looked up in the DNS"},
 };
 
 /* These are irrelevant to a non-interactive connection that runs one program. The second part are keywords of older,
@@ -341,7 +341,7 @@ static kit_status apply_followed(ssh_reader *r, const char *key, const kit_ssh_l
         if (strcmp(key, followed[i].name) != 0) continue;
         *out_known = true;
         if (values->count > 1 && !followed[i].many)
-            return ssh_bad_line(err, at, "has more than one value: quote what holds blanks");
+            return ssh_bad_line(err, at, "has more than one value: quote values with spaces");
         for (size_t k = 0; k < values->count; k++)
             if (values->items[k][0] == '\0') return ssh_bad_line(err, at, "has an empty value");
         return followed[i].follow(r, values, at, err);

@@ -278,7 +278,7 @@ void ssh_known_free(ssh_known *known) {
 static kit_status append_line(int fd, const char *file, const kit_buf *line, kolm_error_t *err) {
     struct stat info;
     if (fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
-        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "let known_hosts name a file of its own",
+        return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "set known_hosts to a file of its own",
                         "%s is not a regular file, so no host key can be saved", file);
     KIT_TRY(kit_lock_hold(fd, file, err));
     if (fstat(fd, &info) != 0) return kit_fail_errno(err, errno, "cannot access %s", file);

@@ -130,12 +130,12 @@ ssize_t ssh_link_recv(libssh2_socket_t fd, void *buffer, size_t length, int flag
 /* ---- Errors */
 
 static kit_status broken(kit_ssh *ssh, const char *doing, kolm_error_t *err) {
-    char why[64] = "the far side closed it", room[64];
+    char why[64] = "the other side closed it", room[64];
     if (ssh->outer != NULL && ssh->outer->spent)
         kit_format(why, sizeof why, "the jump host %.40s closed it", ssh->outer->label);
     if (ssh->failed_errno != 0) kit_copy(why, sizeof why, strerror_r(ssh->failed_errno, room, sizeof room));
     const char *remedy = ssh->ready ? "check the network, then run the command again"
-                                    : "check that an SSH server answers there: ssh -v shows where it stops";
+                                    : "check that an SSH server responds there: ssh -v shows where it stops";
     return kit_fail(err, KOLM_E_UNAVAILABLE, remedy, "the connection to %s broke during %s: %s", ssh->label, doing,
                     why);
 }
@@ -156,8 +156,8 @@ kit_status ssh_fail(kit_ssh *ssh, int code, const char *doing, kolm_error_t *err
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION,
                         "ssh -v shows what the server offers; this side has curve25519, ecdh and group14 to 18, "
                         "aes-ctr, hmac-sha2, ed25519 and ecdsa",
-                        "%s and libssh2 %s share no way through %s (%s)", ssh->label, libssh2_version(0), doing,
-                        words != NULL ? words : "no reason given");
+                        "%s and libssh2 %s have no algorithms in common for %s (%s)", ssh->label, libssh2_version(0),
+                        doing, words != NULL ? words : "no reason given");
     return kit_fail(err, KOLM_E_DATA_LOSS, "check that an SSH server answers there",
                     "%s does not speak the SSH protocol during %s (%s)", ssh->label, doing,
                     words != NULL ? words : "no reason given");
@@ -198,7 +198,8 @@ static kit_status check_limits(kit_ssh *ssh, int64_t now, int64_t since, kolm_er
         ssh->spent = true;
         ssh->failed_errno = ETIMEDOUT; /* for later calls */
         return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, "check the network and the host, then run the command again",
-                        "%s was silent for %lld s during %s", ssh->label, (long long)(now - from) / 1000, ssh->stage);
+                        "%s did not respond for %lld s during %s", ssh->label, (long long)(now - from) / 1000,
+                        ssh->stage);
     }
     return KOLM_OK;
 }

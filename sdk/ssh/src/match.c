@@ -54,7 +54,7 @@ static kit_status bad(const criteria *c, const char *what, const char *word, kol
 static kit_status judge_all(criteria *c, bool negated, kolm_error_t *err) {
     const char *more = ssh_next_word(&c->rest);
     if (c->count > 1 || (more != NULL && *more != '\0' && *more != '#'))
-        return bad(c, "other criteria beside", "all", err);
+        return bad(c, "other criteria in addition to", "all", err);
     c->holds = c->holds && !negated;
     c->rest = NULL;
     return KOLM_OK;
@@ -70,7 +70,7 @@ static kit_status leave_out(criteria *c, const char *name, kolm_error_t *err) {
         c->holds = false;
         if (!before) return KOLM_OK;
         kit_format(what, sizeof what,
-                   i == 0 ? "Match exec is skipped: kolm runs no command of a configuration" : "Match %s is skipped",
+                   i == 0 ? "Match exec is skipped: kolm runs no commands of a configuration" : "Match %s is skipped",
                    unjudged[i]);
         return ssh_note(c->reader, c->at, what, err);
     }

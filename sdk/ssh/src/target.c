@@ -63,7 +63,7 @@ static const char *wrong_user(const kit_endpoint *e, kit_ssh_target *out) {
     memcpy(out->user, e->user, e->user_length);
     if (out->user[0] == '-') return "has a user that begins with a dash";
     for (const char *p = out->user; *p != '\0'; p++)
-        if (!good_user_byte((unsigned char)*p)) return "has a user with a character that no user has";
+        if (!good_user_byte((unsigned char)*p)) return "has a user with an invalid character";
     return NULL;
 }
 
@@ -72,7 +72,7 @@ static const char *wrong_host(const kit_endpoint *e, kit_ssh_target *out) {
     memcpy(out->host, e->host, e->host_length);
     if (out->host[0] == '-') return "has a host that begins with a dash";
     for (const char *p = out->host; *p != '\0'; p++)
-        if (!good_host_byte((unsigned char)*p)) return "has a host with a character that no host has";
+        if (!good_host_byte((unsigned char)*p)) return "has a host with an invalid character";
     return NULL;
 }
 
@@ -128,7 +128,7 @@ kit_status ssh_hop_parse(const char *text, kit_ssh_target *out, kolm_error_t *er
     char user[KIT_SSH_USER_BYTES] = "";
     *out = (kit_ssh_target){0};
     if (at != NULL && !decode_user(rest, (size_t)(at - rest), user, sizeof user))
-        return bad_target(err, text, "has a user that is none");
+        return bad_target(err, text, "has an invalid user");
     kit_buf plain = {0};
     const char *host = at != NULL ? at + 1 : rest;
     size_t length = strlen(host);

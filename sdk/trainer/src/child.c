@@ -169,7 +169,7 @@ static kit_status no_result(const watch *w, kolm_error_t *err) {
     if (killed)
         kit_format(how, sizeof how, "was ended by signal %d", w->end.signal_number);
     else
-        kit_format(how, sizeof how, "ended with code %d and no result", w->end.exit_code);
+        kit_format(how, sizeof how, "exited with status %d and without a result", w->end.exit_code);
     int32_t code = KOLM_E_INTERNAL;
     kit_format(remedy, sizeof remedy,
                "run `kolm compute test %s`, and `kolm compute setup %s` if that fails too; the same job continues from "
@@ -198,7 +198,7 @@ static void show_words(const watch *w) {
 }
 
 static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
-    static const char *const go_on = "start the same job again: it continues from its last checkpoint";
+    static const char *const go_on = "run the same command again: it continues from its last checkpoint";
     bool clean = w->end.exit_code == 0;
     /* Accelerator runtimes tend to crash or hang during shutdown. The work is done nevertheless. */
     bool after = w->end.signal_number != 0 || w->end.stop == KIT_CHILD_LINGERS;
@@ -214,7 +214,7 @@ static kit_status conclude(watch *w, cJSON **out_result, kolm_error_t *err) {
         return kit_fail(err, KOLM_E_CANCELLED, told ? w->heard.error.remedy : go_on, "%s",
                         told ? w->heard.error.text : "the trainer was stopped");
     if (w->end.stop == KIT_CHILD_DEADLINE)
-        return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, go_on, "the deadline passed before the trainer was done");
+        return kit_fail(err, KOLM_E_DEADLINE_EXCEEDED, go_on, "the deadline passed before the trainer had finished");
     if (w->heard.error.code == KOLM_E_INTERNAL || w->heard.error.code == KOLM_E_UNKNOWN) show_words(w);
     if (told) return kit_fail(err, w->heard.error.code, w->heard.error.remedy, "%s", w->heard.error.text);
     return no_result(w, err);

@@ -60,9 +60,10 @@ static kit_status check_job(const kit_trainer *trainer, const char *dir, const c
         status = kit_fail(err, KOLM_E_INVALID_ARGUMENT, "report this", "%s/job.json is a job of kind %s, not %s", dir,
                           job->kind, kind);
     if (status == KOLM_OK && strcmp(job->recipe, "lora") != 0)
-        status = kit_fail(err, KOLM_E_UNIMPLEMENTED,
-                          "name a base model with --base, or use a backend that does this recipe: `kolm compute list`",
-                          "%s does the recipe lora, not %s", name, job->recipe);
+        status =
+            kit_fail(err, KOLM_E_UNIMPLEMENTED,
+                     "pass a base model with --base, or use a backend that supports this recipe: `kolm compute list`",
+                     "%s supports the recipe lora, not %s", name, job->recipe);
     if (status == KOLM_OK) status = find_models(job, same, err);
     kit_job_free(job);
     return status;
@@ -128,7 +129,7 @@ int32_t kit_trainer_infer(const kolm_host_v1_t *host, const kit_trainer *trainer
     kit_status status = trainer_run(&call, &result, out_error);
     if (status == KOLM_OK && !kit_json_get_u64(result, "answers", &out_result->answers))
         status = kit_fail(out_error, KOLM_E_INTERNAL, "report this with the version of kolm",
-                          "the trainer did not say how many answers it wrote");
+                          "the trainer did not report how many answers it wrote");
     if (status == KOLM_OK) {
         out_result->billed_micro_usd = 0;
         copy_text(result, "device", trainer->device, out_result->device, sizeof out_result->device);
@@ -194,7 +195,7 @@ static kit_status dry_run(bench *b, kolm_error_t *err) {
     KIT_TRY(call_for(b, "selftest", words, &b->dry, err));
     if (!kit_json_get_bool(b->dry, "reproducible", &same))
         return kit_fail(err, KOLM_E_INTERNAL, "report this with the version of kolm",
-                        "the trainer did not say whether its dry run repeats");
+                        "the trainer did not report whether its dry run is reproducible");
     (void)kit_json_get_string(b->dry, "digest", &digest);
     kit_format(b->note, sizeof b->note, "%s%s%.16s",
                same ? "two runs gave the same bytes" : "two runs gave different bytes", digest[0] != '\0' ? ": " : "",
@@ -211,7 +212,7 @@ static kit_status round_trip(bench *b, kolm_error_t *err) {
     }
     if (!kit_json_get_u64(b->dry, "answers", &answers) || answers == 0)
         return kit_fail(err, KOLM_E_INTERNAL, "report this with the versions of the runtime",
-                        "the model of the dry run gave no answer");
+                        "the model of the dry run gave no answers");
     kit_format(b->note, sizeof b->note, "%llu answers", (unsigned long long)answers);
     return KOLM_OK;
 }

@@ -49,8 +49,7 @@ kit_status trainer_python(const kolm_host_v1_t *host, const kit_trainer *trainer
     struct stat about;
     trainer_backend(trainer, name, sizeof name);
     kit_format(remedy, sizeof remedy,
-               "run `kolm compute setup %s`, or name an interpreter of your own in config.json: runtimes.%s", name,
-               name);
+               "run `kolm compute setup %s`, or name your own interpreter in config.json: runtimes.%s", name, name);
     if (!kit_setting(host, "runtime.python", "", out_path, TRAINER_PATH_MAX))
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, remedy, "the path of the Python of %s is too long", name);
     if (out_path[0] == '\0')
@@ -69,7 +68,7 @@ kit_status trainer_directory(const kolm_host_v1_t *host, char out_path[TRAINER_P
     if (!kit_setting(host, "runtime.trainer", "", out_path, TRAINER_PATH_MAX) || out_path[0] != '/' ||
         stat(out_path, &about) != 0)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "reinstall kolm, which includes the trainer",
-                        "kolm's trainer %.200s is not there", out_path[0] == '/' ? out_path : "(runtime.trainer)");
+                        "kolm's trainer %.200s does not exist", out_path[0] == '/' ? out_path : "(runtime.trainer)");
     return KOLM_OK;
 }
 
