@@ -14,7 +14,7 @@ static kit_status load(const char *path, const lazy_table **out, kolm_error_t *e
         return kit_fail(
             err, KOLM_E_FAILED_PRECONDITION,
             "install kolm again, with the libraries that it needs; if memory is short, close other programs",
-            "cannot load part of kolm: %s", dlerror());
+            "cannot load a part of kolm: %s", dlerror());
     const lazy_table *table = dlsym(library, LAZY_SYMBOL);
     if (table == NULL || strcmp(table->version, KOLM_VERSION) != 0 || table->size != sizeof *table)
         return kit_fail(err, KOLM_E_FAILED_PRECONDITION, "start kolm again; if that does not help, install it again",

@@ -228,7 +228,7 @@ START_TEST(a_model_is_measured_again) {
 }
 END_TEST
 
-START_TEST(rows_of_other_labels_are_said) {
+START_TEST(rows_of_other_labels_are_reported) {
     char rows[96];
     kolm_error_t err = KIT_ERROR_INIT;
     session_reason reason = SESSION_REASON_NONE;
@@ -319,7 +319,7 @@ int main(void) {
     tcase_add_test(whole, a_missed_gate_is_heard);
     tcase_add_test(whole, the_flag_stops_it_anywhere);
     tcase_add_test(whole, a_model_is_measured_again);
-    tcase_add_test(whole, rows_of_other_labels_are_said);
+    tcase_add_test(whole, rows_of_other_labels_are_reported);
     tcase_add_test(whole, a_report_is_made);
     suite_add_tcase(suite, whole);
     return run_suite(suite);

@@ -249,7 +249,7 @@ class Jobs:
         self.configure(**self.settings)
         self.settle()
 
-    def test_another_account_knows_nothing_of_it(self):
+    def test_another_account_does_not_know_it(self):
         """kolm is killed, and its next start has a token of another account, where "not found" closes no record."""
         self.provider.stuck = self.working
         kolm = self.start_compile()

@@ -165,7 +165,7 @@ class FalCase(CloudCase):
                 self.provider.now += 1000
                 self.assertEqual(self.provider.running(), [])
 
-    def test_unclear_submit_says_so(self):
+    def test_unclear_submit_is_reported(self):
         self.model()
         self.provider.fault("^POST /me/router$", "lost")
         done = self.ask("refund refunds about refund")

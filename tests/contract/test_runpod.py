@@ -135,7 +135,7 @@ class Answers(Case):
         server.communicate(timeout=60)
         self.assertEqual(self.provider.submits, 2)
 
-    def test_what_is_asked_for(self):
+    def test_what_is_requested(self):
         self.configure(endpoint_seconds=77)
         self.assertEqual(self.ask("refund refunds about").returncode, 0)
         job, = self.provider.jobs.values()

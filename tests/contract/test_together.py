@@ -76,7 +76,7 @@ class TogetherCase(Jobs, CloudCase):
         self.assertEqual(self.provider.submits, 0)
         self.assert_nothing_left()
 
-    def test_a_budget_is_not_said_to_be_ignored(self):
+    def test_a_budget_is_not_reported_as_ignored(self):
         done = self.run_kolm("compute", "info", "together")
         self.assertIn("--max-price does not limit it; --budget does", done.stdout)
         self.assertNotIn("does not limit it", self.compile("--budget", "0.0001").stdout)
@@ -145,7 +145,7 @@ class TogetherCase(Jobs, CloudCase):
         self.run_kolm("compute", "reap", "--yes")
         self.assert_nothing_left()
 
-    def test_rows_that_were_there_already_are_nobodys(self):
+    def test_rows_that_were_there_already_are_kept(self):
         self.compile()
         kept = dict(self.provider.kept)
         self.provider.files.update(kept)

@@ -57,7 +57,7 @@ class Installed(unittest.TestCase):
         cls.pages = {name: read(cls.docs, name) for name in sorted(os.listdir(cls.docs)) if name.endswith((".md", ".sh"))}
         cls.verbs, cls.groups = generate.collect(cls.kolm)
 
-    def test_every_path_is_there_or_said_to_be_elsewhere(self):
+    def test_every_path_exists_or_is_marked_as_elsewhere(self):
         for name, text in self.pages.items():
             for part, around in blocks(text):
                 for path in PATH.findall(part):

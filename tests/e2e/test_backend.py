@@ -181,7 +181,7 @@ class Check(Case):
         self.check(os.path.join(self.plugins, "good.so"), "--only", "detect.answers", code=0)
         self.kolm("backend", "check", "good.so", "--only", "detect.answers", cwd=self.plugins)
 
-    def test_a_pipe_keeps_nobody_waiting(self):
+    def test_a_pipe_is_not_waited_for(self):
         for suffix in (".so", ".json"):
             os.mkfifo(os.path.join(self.plugins, "pipe" + suffix))
         path = os.path.join(self.plugins, "pipe.so")
@@ -408,7 +408,7 @@ class Job(Case):
         events, _ = self.events(env={"KOLM_BACKEND": "test-other"})
         self.assertEqual(events[-1]["backend"], "test-word")
 
-    def test_directories_that_are_none(self):
+    def test_invalid_directories(self):
         self.make()
         os.rename(os.path.join(self.work, "job"), os.path.join(self.work, "job\udcff"))
         for name, words in (("job\udcff", "UTF-8"), ("nothing\udcff", "nothing"), ("", "cannot find")):

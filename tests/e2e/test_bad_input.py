@@ -115,7 +115,7 @@ class Data(Case):
         self.bad('text,label\n"open,b\n', "line 2", name="rows.csv")
         self.bad("text,label\na\n", "line 2", name="rows.csv")
 
-    def test_duplicates_and_contradictions_are_dropped_and_said(self):
+    def test_duplicates_and_contradictions_are_dropped_and_reported(self):
         rows = tickets(200)
         rows += rows[:7] + [dict(rows[10], output="shipping-later"), {"input": "odd one", "output": "billing"}, {"input": "odd one", "output": "login"}]
         self.write("tickets.jsonl", jsonl(rows))

@@ -241,7 +241,7 @@ class Breaches(Zoo):
                 self.add(name)
                 self.expect(slot, name, said, self.compile("--backend", name, "--force", "-v"))
 
-    def test_test_and_status_say_each(self):
+    def test_test_and_status_report_each(self):
         for slot, name, said, _, _ in BREACHES:
             if slot not in ("test", "status") or name.endswith("-open"):
                 continue
@@ -275,7 +275,7 @@ class Breaches(Zoo):
                 self.assertNotIn("PASS", done.out)
                 os.unlink(path)
 
-    def test_a_result_json_that_is_none(self):
+    def test_an_invalid_result_json(self):
         for name, said, remedy in [("result-format", "result.json is of format 2, and this kolm reads format 1", "look for a newer kolm, or an older version of the backend"),
                                    ("result-no-format", 'result.json lacks "format":1', "report it to its author"),
                                    ("result-bytes", "result.json is not valid JSON: line 1, column 30: expected valid UTF-8", "report it to its author")]:
@@ -432,7 +432,7 @@ class Answers(Zoo):
         self.assert_error(done, "infer-hangs did not answer question 1 within 1 s", "a greater --answer-timeout")
 
     @unittest.skipIf(harness.SANITIZED, "a preloaded library and a sanitizer do not go together")
-    def test_a_backend_that_hangs_when_nobody_said_how_long(self):
+    def test_a_backend_that_hangs_without_a_given_limit(self):
         """The default of ten minutes applies to the answer to one question and to lines that arrive: the clock is advanced instead of
         waiting."""
         self.add("infer-hangs")
@@ -490,7 +490,7 @@ class Answers(Zoo):
         self.assertIn(b"infer-unflushed did not answer question 1 within 1 s", asking.stderr.read())
         asking.stdin.close()
 
-    def test_times_that_are_none(self):
+    def test_invalid_times(self):
         for word in ("-1", "x", "604801"):
             self.assertIn("--answer-timeout", self.ask("good", "--answer-timeout", word, "billing", code=2).err)
         self.serve("good", "--answer-timeout", "0")

@@ -113,7 +113,7 @@ class Change(Case):
         run, questions, first = self.begin()
         self.assertEqual(self.finish(run, questions), (0, [first, first], ""))
 
-    def test_a_large_one_that_somebody_has_mapped(self):
+    def test_a_large_one_that_is_mapped(self):
         """Further writes to a mapped page that is already dirty leave no trace in the times of the file."""
         self.make("big")
         with open(self.path, "r+b") as file:
@@ -123,7 +123,7 @@ class Change(Case):
         pages.close()
         self.assertIn("billing", self.kolm("run", NAME, "billing").out)
 
-    def test_a_backend_is_never_told_the_name_of_the_file(self):
+    def test_a_backend_never_learns_the_name_of_the_file(self):
         self.make()
         run, questions, _ = self.begin()
         job, = [entry for entry in self.jobs() if not entry.startswith(".")]
@@ -192,7 +192,7 @@ class Change(Case):
         with open(path, "w", encoding="utf-8") as file:
             json.dump(value, file)
 
-    def test_a_warm_one_is_asked_no_more(self):
+    def test_a_warm_one_is_not_queried_again(self):
         self.make()
         server = self.start("run", "--serve", NAME)
         self.addCleanup(self.end, server)
@@ -269,7 +269,7 @@ class Base(Case):
         self.swap()
         self.assert_error(self.kolm("run", NAME, "billing", "--base", "base", code=6), "is not the base model")
 
-    def test_one_that_somebody_has_open(self):
+    def test_one_that_is_open_elsewhere(self):
         self.compile("--base", "base", "--recipe", "lora")
         with open(os.path.join(self.base, "model.safetensors"), "r+b"):
             self.assert_error(self.kolm("run", NAME, "billing", "--base", "base", code=6), "model.safetensors",

@@ -110,7 +110,7 @@ class Compile(Case):
             self.assertEqual(json.loads(artifact.read("manifest.json"))["options"]["seed"], 7)
         self.assertNotEqual(sides[0], other)
 
-    def test_heldout_rows_stay_outside_unless_asked(self):
+    def test_heldout_rows_stay_outside_unless_requested(self):
         self.write_tickets()
         self.compile()
         with zipfile.ZipFile(os.path.join(self.work, "router-1.0.0.kolm")) as artifact:
@@ -295,7 +295,7 @@ class Compile(Case):
         self.assertIn("test-word       available", self.kolm("compute", "detect", "--refresh").out)
         self.compile("--airgap=advisory", "--force")
 
-    def test_advisory_only_when_asked(self):
+    def test_advisory_only_on_request(self):
         self.write_tickets()
         done = self.compile("--airgap=advisory")
         self.assertIn("advisory", done.out)
@@ -304,7 +304,7 @@ class Compile(Case):
         self.assertEqual((airgap["requested"], airgap["enforced"]), (True, False))
         self.assert_error(self.compile("--airgap=maybe", code=2), "'maybe'")
 
-    def test_airgap_takes_no_network_backend(self):
+    def test_airgap_excludes_network_backends(self):
         self.add_backend("test-word", airgap="no", kind="cloud-serverless", billing="per-hour", cost_per_hour_usd=1)
         self.write_tickets()
         self.assert_error(self.compile("--airgap", code=3))
@@ -532,7 +532,7 @@ class Engine(Case):
         self.write("one.jsonl", jsonl([{"input": "billing %d" % i, "output": "billing"} for i in range(20)]))
         self.kolm("score", "router-1.0.0.kolm", "--eval", "one.jsonl", "--gate", "0.85")
 
-    def test_a_backend_that_does_not_weigh_is_said(self):
+    def test_a_backend_that_does_not_weight_is_reported(self):
         self.add_backend("test-word")
         self.write_tickets()
         done = self.compile("--class-weight", "balanced", "--backend", "test-word")

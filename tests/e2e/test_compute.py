@@ -371,7 +371,7 @@ class Compute(Case):
         self.assertEqual(value["name"], "fake-gpu")
         self.assert_error(self.compute("info", "fake-gpuu", code=2), "fake-gpu")
 
-    def test_info_warns_of_costs_nobody_can_predict(self):
+    def test_info_warns_of_unpredictable_costs(self):
         self.add("fake-cloud", kind="cloud-managed", airgap="no", billing="per-token", cost_per_hour_usd=None)
         self.assertIn("not predictable", self.compute("info", "fake-cloud").stdout)
 

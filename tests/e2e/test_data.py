@@ -44,7 +44,7 @@ class Files(Case):
         score = self.json("score", "router-1.0.0.kolm", "--eval", "two.csv", "--eval", "one.jsonl")
         self.assertEqual(score["n"], 100)
 
-    def test_several_files_are_told_apart(self):
+    def test_several_files_are_distinguished(self):
         rows = tickets(200)
         self.write("a.jsonl", jsonl(rows[:100] + [{"input": "mine", "output": "billing"}]))
         self.write("b.csv", table(rows[100:] + [{"input": "mine", "output": "login"}]))
@@ -184,7 +184,7 @@ class Tables(Case):
         data = self.rows_of("".join(lines), "--skip-bad")
         self.assertEqual((data["rows"], data["bad_rows"]), (299, 1))
 
-    def test_tsv_from_a_pipe_with_quotes_that_are_none(self):
+    def test_tsv_from_a_pipe_with_literal_quotes(self):
         rows = tickets(300)
         content = table(rows, "\t", "text\tlabel").replace("\nbilling", '\n"billing" billing', 3)
         done = self.compile(data="-", stdin=content.encode())

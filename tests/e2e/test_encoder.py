@@ -143,7 +143,7 @@ class Encoder(Case):
         self.assertIn("linear", self.kolm("inspect", "router-1.0.0.kolm").out)
         self.assert_error(self.compile("--recipe", "encoder", code=None), "the encoder recipe needs a base model")
 
-    def test_what_was_measured_of_another_recipe_is_not_said_of_it(self):
+    def test_measurements_of_another_recipe_are_not_used(self):
         self.assertIn("[repro]   linear measured: the same bytes twice", self.kolm("compute", "test", "local-cpu").out)
         self.assertIn("linear measured: the same bytes twice; encoder not measured; lora not measured", self.kolm("compute", "info", "local-cpu").out)
         self.make()
@@ -434,7 +434,7 @@ class Encoder(Case):
         shutil.rmtree(self.base)
         self.assertEqual(self.answers("refund my order"), before)
 
-    def test_a_base_that_moved_is_found_where_it_is_said(self):
+    def test_a_moved_base_is_found_where_base_says(self):
         self.make()
         before = self.answers("refund my order")
         os.rename(self.base, os.path.join(self.work, "elsewhere"))

@@ -78,7 +78,7 @@ class Grants(Case):
         self.grant("fake-crash")
         self.assertEqual(self.state(name="fake-crash"), "crashed")
 
-    def test_who_asks_for_nothing_needs_none(self):
+    def test_backends_without_requests_need_no_grant(self):
         self.assertEqual(self.grant("test-word")["state"], "needs none")
         self.assertEqual((self.row("test-word")["granted"], self.row("test-word")["asks"]), (True, []))
         self.assertFalse(os.path.exists(os.path.join(self.home, "grants.json")))
@@ -91,7 +91,7 @@ class Grants(Case):
         self.assertEqual(self.state(), "available")
         self.assertEqual(self.grant()["state"], "needs none")
 
-    def test_variables_and_paths_are_asked_for_too(self):
+    def test_variables_and_paths_are_requested_too(self):
         self.add_backend("fake-cpu", requires=[{"env": "ACME_REGION"}, {"env": "CUDA_VISIBLE_DEVICES"}, {"path": "/etc/acme"}], secrets=["A_KEY"],
                          files={"read": ["~/.acme"], "write": ["~/.cache/acme/"]})
         self.assertEqual(self.row("fake-cpu")["asks"],
@@ -117,7 +117,7 @@ class Grants(Case):
         self.assertIn("granted  fake-cloud", self.kolm("backend", "grant", "fake-cloud").out)
         self.assertEqual(self.state(), "available")
 
-    def test_detect_gets_the_value_only_when_asked_to_look_again(self):
+    def test_detect_gets_the_value_only_with_refresh(self):
         self.grant()
         self.assertEqual(self.found()["reason"], "FAKE_TOKEN is set; not checked: use kolm compute detect --refresh")
         self.kolm("backend", "why", "fake-cloud")
@@ -125,7 +125,7 @@ class Grants(Case):
         self.assertNotIn("not checked", self.found("--refresh")["reason"])
         self.assertEqual(self.state(env={"FAKE_TOKEN": None}), "absent")  # detect learns whether it is set
 
-    def test_other_files_are_somebody_else(self):
+    def test_other_files_are_another_backend(self):
         for suffix in (".so", ".json"):
             with self.subTest(changed=suffix):
                 self.grant()

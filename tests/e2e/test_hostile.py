@@ -64,7 +64,7 @@ class Hostile(Case):
                 self.assert_error(done, "answer 2 of test-word: ", "report it to its author")
                 self.assertNotIn("inf", done.out)
 
-    def test_a_compile_believes_no_other_confidence_either(self):
+    def test_a_compile_trusts_no_other_confidence_either(self):
         self.tell("confidence 1e999")
         self.assert_error(self.compile(code=5), 'answer 2 of test-word: expected a "confidence" from 0 to 1')
 
@@ -109,7 +109,7 @@ class Hostile(Case):
                 self.assert_error(done, "test-word", "words.jsonl", "while it answered")
                 self.assertEqual(self.left(), [])
 
-    def test_a_description_of_the_backends_own_is_not_believed(self):
+    def test_a_description_by_the_backend_is_not_trusted(self):
         """job.json says which files a repeated job may read."""
         self.tell("describes")
         kept = re.search(r"^\[job\] +(\S+)", self.compile("--keep-job").out, re.M).group(1)
@@ -148,7 +148,7 @@ class Hostile(Case):
         self.assertNotIn("\u202e", done.err)
         self.assertIn("\\xE2\\x80\\xAE", done.err)
 
-    def test_a_key_without_words_is_told_without_holes(self):
+    def test_a_key_without_words_is_reported_without_holes(self):
         self.compile()
         keyid = self.json("keys", "export")["keyid"]
         self.write("key.pem", self.kolm("keys", "export").out)

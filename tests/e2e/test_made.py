@@ -207,7 +207,7 @@ class Use(Case):
         self.assertEqual(list(json.loads(self.read(cache))["entries"]), ["test-word"])
         self.kolm("run", "--airgap", self.model, "billing")
 
-    def test_a_maker_that_is_elsewhere_is_not_asked(self):
+    def test_a_maker_that_is_elsewhere_is_not_called(self):
         """A model that was made on another machine is used on this one."""
         self.add_backend("test-word", kind="self-hosted")
         self.tell("crash infer")

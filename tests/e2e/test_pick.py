@@ -19,7 +19,7 @@ class Pick(Case):
                                r"reason:  available; score 1\.000 \(local\)\n")
         self.assertRegex(text, r"\nrunners-up: fake-cpu \(0\.895\), fake-absent \(0\.635 not detected\), fake-cloud \(0\.476 not detected\)\n")
 
-    def test_pick_gives_a_reason_for_everybody(self):
+    def test_pick_gives_a_reason_for_each_backend(self):
         self.add_usual()
         text = self.compute("pick", "--budget", "1.00", "--exclude", "fake-gpu").stdout
         self.assertIn("picked:  fake-cpu", text)
@@ -55,7 +55,7 @@ class Pick(Case):
         self.assertEqual(new.stderr, "")
         self.assert_error(self.compute("pick", "--budget", "1", "--max-price", "1", code=2), "use one of them")
 
-    def test_numbers_that_nobody_means(self):
+    def test_implausible_numbers(self):
         self.add_usual()
         for words, piece in [(["--max-tier", "0"], "'0' is not a tier from 1 to 9"), (["--max-tier", "10"], "'10' is not a tier"),
                              (["--max-tier", "4294967297"], "'4294967297' is not a tier"), (["--min-vram", "-0"], "'-0'"),
@@ -82,7 +82,7 @@ class Pick(Case):
             self.assert_error(self.kolm(*words, "--airgap=maybe", code=2), "'maybe' is not strict|advisory")
         self.assert_error(self.compute("test", "fake-cloud", "--airgap", code=5), "fake-cloud needs a network")
 
-    def test_a_record_of_another_picker_is_said_to_be_one(self):
+    def test_a_record_of_another_picker_is_reported(self):
         self.add_usual()
         record = self.json("pick")
         record["picker_version"] = "1"
@@ -108,7 +108,7 @@ class Pick(Case):
         self.add_usual()
         self.assert_error(self.compute("pick", "--exclude", "fake-cpuu", code=2), "'fake-cpuu'", "fake-cpu")
 
-    def test_detect_only_may_be_picked_and_is_said_to_be_so(self):
+    def test_detect_only_may_be_picked_and_is_reported(self):
         self.add("fake-detect-only", perf=1.0)
         self.add("fake-cpu")
         text = self.compute("pick").stdout

@@ -262,7 +262,7 @@ class Report(Paged):
         self.assertNotIn("\u202e", page.text)
         self.assertLess(len(self.read("router-1.0.0.html")), 1 << 20)
 
-    def test_what_is_not_verified_says_so(self):
+    def test_what_is_not_verified_is_marked(self):
         self.write_tickets()
         self.compile()
         # Another user's key: the page is made, with a warning at the top.
@@ -354,7 +354,7 @@ class InABrowser(Paged):
         self.assertEqual(self.browser.evaluate("getComputedStyle(document.querySelector('.tiles')).display"), "grid")
         return self.browser.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    def test_it_fits_and_asks_nobody(self):
+    def test_it_fits_and_queries_nothing(self):
         self.compile_hostile()
         light = {self.check(width, "light") for width in (360, 1200)}
         dark = {self.check(width, "dark") for width in (360, 1200)}

@@ -90,7 +90,7 @@ class Serve(Case):
             client.join()
         self.assertEqual(wrong, [])
 
-    def test_who_says_nonsense_or_leaves_early_harms_nobody(self):
+    def test_clients_that_send_nonsense_or_leave_early_do_no_harm(self):
         _, path = self.serve()
         for nonsense in (b"not json\n", b"[]\n", b'{"id":1,"input":"x"}\n', b'{"id":"a"}\n', b"\xff\xfe\n", b"\n"):
             side, lines, _ = self.connect(path)
@@ -108,7 +108,7 @@ class Serve(Case):
             side.close()
         self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", *QUESTIONS).out.splitlines()), 4)
 
-    def test_an_answer_that_is_none_is_said_to_be_none(self):
+    def test_an_invalid_answer_is_reported(self):
         self.tell("garbled answers")
         _, path = self.serve()
         side, lines, _ = self.connect(path)
@@ -132,14 +132,14 @@ class Serve(Case):
         self.assertEqual(len(self.kolm("run", "router-1.0.0.kolm", "billing").out.splitlines()), 1)
         self.serve()
 
-    def test_a_question_that_wants_more_than_the_server_gives_is_answered_cold(self):
+    def test_a_question_that_needs_more_than_the_server_has_is_answered_cold(self):
         _, path = self.serve()
         side, _, greeting = self.connect(path)
         self.assertFalse(greeting["airgap"])
         done = self.kolm("run", "--backend", "test-nobody", "router-1.0.0.kolm", "billing", code=None)
         self.assertNotEqual(done.returncode, 0)
 
-    def test_it_ends_when_nobody_asks(self):
+    def test_it_ends_when_idle(self):
         server, path = self.serve("--idle", "1")
         side, lines, _ = self.connect(path)
         side.sendall(b'{"id":"1","input":"billing"}\n')

@@ -161,7 +161,7 @@ class Making(Case):
         self.kolm("compute", "setup", name, "--remove")
         self.assertEqual([entry for entry in os.listdir(os.path.join(self.home, "runtimes")) if not entry.endswith(".lock")], [])
 
-    def test_nobody_to_ask(self):
+    def test_no_terminal_to_ask_on(self):
         self.lock(self.wheel())
         done = self.kolm("compute", "setup", NAME, "--python", PYTHON, "--from", self.wheels, code=2)
         self.assertIn("tiny things", done.out)

@@ -108,7 +108,7 @@ class Trouble(Case):
 
     # ---- interrupted ones
 
-    def test_half_made_is_made_anew(self):
+    def test_half_made_is_made_again(self):
         self.lock(self.wheel())
         for path in (self.runtime, os.path.join(self.partial, "venv"), os.path.join(os.path.dirname(self.runtime), "." + NAME + ".old")):
             os.makedirs(os.path.join(path, "lib"))

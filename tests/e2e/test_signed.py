@@ -54,7 +54,7 @@ class Signed(Signing):
                 if name != "Test-Word.so":  # Test-Word.so fails by rule 1
                     self.assert_error(self.kolm("backend", "check", path, code=6), "does not look like a plugin")
 
-    def test_a_key_for_models_is_none_for_plugins(self):
+    def test_a_key_for_models_is_not_one_for_plugins(self):
         self.kolm("keys", "trust", self.publisher())
         self.demand()
         self.assertEqual(self.state("test-word"), ("refused", 5))
@@ -80,7 +80,7 @@ class Signed(Signing):
         self.write(os.path.join(self.plugins, "test-copy.json"), text)
         self.assertEqual(self.state("test-copy"), ("refused", 5))
 
-    def test_a_signature_beside_a_link(self):
+    def test_a_signature_next_to_a_link(self):
         self.demand()
         real = os.path.join(self.dir, "real")
         os.mkdir(real)

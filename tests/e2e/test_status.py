@@ -47,7 +47,7 @@ class Status(Case):
         self.assertRegex(text, r"(?m)^  instance lion +in use +1\.0 kB +1m.* +\$2\.50 an hour; asleep$")
         self.assertRegex(text, r"(?m)^  files +straw +idle")
 
-    def test_nothing_is_asked_unasked(self):
+    def test_nothing_is_queried_without_request(self):
         self.add("good")
         self.add("crash-slot")
         self.assertNotIn("elsewhere", self.status())
@@ -84,7 +84,7 @@ class Status(Case):
         self.assertIn("lion", done.out)
         self.assertNotIn("\033", done.out + done.err)
 
-    def test_nobody_to_ask(self):
+    def test_no_terminal_to_ask_on(self):
         self.assertIn("no backend that is set up keeps anything", self.kolm("compute", "status", "--remote").out)
 
     def test_bad_words(self):

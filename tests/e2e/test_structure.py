@@ -60,7 +60,7 @@ class Structure(Case):
         self.write("held.jsonl", jsonl([chat("What tone?", text, "angry"), chat("Which team?", text, "shipping")] * 5))
         self.assertEqual(self.json("score", model, "--eval", "held.jsonl")["correct"], 10)
 
-    def test_what_all_rows_share_is_asked_again(self):
+    def test_what_all_rows_share_is_added_to_questions(self):
         """A backend gets the same question whether the parts come with the question or from training."""
         rows = [{"instruction": "Which team?", "input": text, "output": team, "system": "s", "meta": float("nan")}
                 for text, team, _ in texts(60)]
@@ -86,7 +86,7 @@ class Structure(Case):
         one, two = self.answers("router-1.0.0.kolm", {"input": text}, {"instruction": "Which team?", "input": text, "system": "s"})
         self.assertEqual(one[1], two[1])
 
-    def test_names_are_guessed_and_said(self):
+    def test_names_are_guessed_and_reported(self):
         self.write("rows.jsonl", jsonl([{"text": text, "label": team} for text, team, _ in texts(60)]))
         done = self.compile(data="rows.jsonl")
         self.assertEqual(done.out.count('the input is "text", the output "label"'), 1)

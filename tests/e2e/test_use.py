@@ -36,7 +36,7 @@ class Use(Case):
         self.assertEqual(len(self.kolm("run", self.model, "login", "--", "in.txt", "folder").out.splitlines()), 3)
         self.assertTrue(self.kolm("run", self.model, "see notes.txt please").out)
 
-    def test_a_text_with_a_dash_is_told_how(self):
+    def test_a_text_with_a_dash_gets_a_remedy(self):
         for text in ("-5 euros", "-5", "--5 euros off", "-"[:1] + "x"):
             self.assert_error(self.kolm("run", self.model, text, code=2), "run FILE.kolm -- '%s'" % text)
             self.assertTrue(self.kolm("run", self.model, "--", text).out)

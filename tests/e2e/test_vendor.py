@@ -100,7 +100,7 @@ class Recipes(Case):
         self.assertEqual(self.json("score", "router-1.0.0.kolm", "--eval", "eval.jsonl")["n"], 50)
         self.assertIn("recipe acme-nb", self.kolm("compute", "quote", "--rows", "10", "--recipe", "acme-nb").out)
 
-    def test_one_that_nobody_makes(self):
+    def test_one_that_no_backend_makes(self):
         self.assert_error(self.compile("--recipe", "acme-mb", code=2), "--recipe 'acme-mb' is unknown: no backend that was found makes it",
                           "did you mean 'acme-nb'?", "recipes here: auto, linear (test-word), acme-nb (test-word)", "kolm backend list")
         self.assert_error(self.compile("--recipe", "Acme", code=2), "'Acme' is not the name of a recipe")
@@ -152,7 +152,7 @@ class Formats(Case):
         for suffix in (".so", ".json"):
             os.unlink(os.path.join(self.plugins, name + suffix))
 
-    def test_the_engine_is_not_asked_about_the_model_of_another(self):
+    def test_the_engine_is_not_called_for_the_model_of_another(self):
         self.remove("test-word")
         for words in self.ask:
             for env in ({}, {"KOLM_BACKEND": "local-cpu"}):  # the default backend is about where to train
@@ -165,7 +165,7 @@ class Formats(Case):
         self.add_backend("test-word", colour="red")
         self.assert_error(self.kolm(*self.ask[0], code=3), "made by test-word, which is refused", 'unknown field "colour"', "->")
 
-    def test_who_says_that_it_can_is_asked(self):
+    def test_backends_that_declare_support_are_called(self):
         self.add_backend("test-other", formats=["test-word"], recipes=["lora"], perf=0)
         self.remove("test-word")
         for words in self.ask:
@@ -288,7 +288,7 @@ class Versions(Case):
         self.write_home("policy.json", json.dumps({"plugins": {"signatures": "required"}}))
         self.assertEqual(self.taken(), ["1.0.0"])
 
-    def test_a_name_that_only_looks_so(self):
+    def test_a_name_that_only_looks_like_one(self):
         self.add_version("2")  # test-word-2: a name
         self.assertEqual([r["name"] for r in self.json("backend", "list")["rows"]], ["test-word-2"])
 
@@ -339,7 +339,7 @@ KOLM_BACKEND_EXPORT const kolm_backend_v1_t kolm_backend_v1 = {KOLM_BACKEND_HEAD
         self.assertEqual(self.reason(), "from another one")
         self.assertEqual([r["name"] for r in self.json("backend", "list")["rows"]], ["acme"])
 
-    def test_it_is_believed_as_the_plugin_is(self):
+    def test_it_is_trusted_like_the_plugin(self):
         for change, back, piece in [(lambda: os.chmod(self.own, 0o666), lambda: os.chmod(self.own, 0o755), "libown.so"),
                                     (lambda: os.chmod(self.libs, 0o777), lambda: os.chmod(self.libs, 0o755), "acme.libs"),
                                     (lambda: os.symlink("/nowhere", self.own + ".1"), lambda: os.unlink(self.own + ".1"), "libown.so.1"),

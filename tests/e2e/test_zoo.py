@@ -124,7 +124,7 @@ class Zoo(Case):
         for name in ROWS:
             self.assertIn(name, text)
 
-    def test_what_check_says_of_a_table_that_is_none(self):
+    def test_what_check_reports_for_an_invalid_table(self):
         for name, what in (("function", "a function"), ("indirect", "an indirect function"), ("thread-local", "thread-local")):
             report = self.kolm("backend", "check", "--json", self.add(name), "--only", "exports", code=5).out
             reasons = {c["name"]: c["reason"] for c in json.loads(report)["checks"]}
@@ -207,7 +207,7 @@ class Zoo(Case):
         done = self.kolm("compute", "detect", "--json", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertEqual(json.loads(done.out)["backends"][0]["detection"]["state"], "crashed")
 
-    def test_signatures_that_are_none(self):
+    def test_invalid_signatures(self):
         for name, text, reason in [("good", b"no signature\xff", "line 1, column 1: expected a JSON value, found 'n'"), ("floods", b"", "found the end"),
                                    ("prints", b"{}", "it is not a DSSE envelope"), ("threads", b"x" * 70000, "is larger than 65536 bytes")]:
             with self.subTest(name=name):
@@ -216,7 +216,7 @@ class Zoo(Case):
                 self.assert_error(self.kolm("compute", "info", name, code=3), "%s is refused: %s is not a signature: " % (name, path), reason,
                                   "download the signature from its publisher again")
 
-    def test_files_that_are_not_believed(self):
+    def test_files_that_are_not_trusted(self):
         self.add("good")
         writable = self.add("newer-minor")
         os.chmod(writable, 0o777)

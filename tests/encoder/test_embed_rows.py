@@ -103,12 +103,12 @@ class EmbedRows(unittest.TestCase):
                     file.write(note)
             damage(write)
 
-    def test_other_rows_or_another_encoder_begin_anew(self):
+    def test_other_rows_or_another_encoder_start_again(self):
         self.embed("keys", batches=3, code=STOPPED)
         self.assertEqual(self.embed("keys", key=8), self.whole)
         self.assertEqual(self.last[0], 0)
 
-    def test_another_engine_begins_anew(self):
+    def test_another_engine_starts_again(self):
         rows = os.path.join(self.dir, "labelled.jsonl")
         with open(rows, "w", encoding="ascii") as out:
             for i in range(60):

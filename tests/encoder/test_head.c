@@ -258,7 +258,7 @@ static bool stop_at_forty(void *user) {
     return atomic_fetch_add(&asked, 1) >= 40;
 }
 
-START_TEST(what_cannot_be_fitted_is_said) {
+START_TEST(what_cannot_be_fitted_is_reported) {
     data d = make(400, 10, 4, 1.0f, 2);
     float *w = zeros(head_size(&d.rows));
     kolm_error_t err = KIT_ERROR_INIT;
@@ -550,7 +550,7 @@ int main(void) {
     tcase_add_test(tcase, bytes_are_the_same_everywhere);
     tcase_add_test(tcase, held_rows_teach_nothing);
     tcase_add_test(tcase, a_start_that_is_near_saves_passes);
-    tcase_add_test(tcase, what_cannot_be_fitted_is_said);
+    tcase_add_test(tcase, what_cannot_be_fitted_is_reported);
     tcase_add_loop_test(tcase, one_label_and_labels_without_rows, 0, 2);
     tcase_add_test(tcase, least_lambda_within_one_error);
     tcase_add_test(tcase, rows_weigh_what_their_labels_do);

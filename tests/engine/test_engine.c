@@ -50,7 +50,7 @@ START_TEST(threshold_reaches_the_target) {
 }
 END_TEST
 
-START_TEST(a_target_out_of_reach_is_told) {
+START_TEST(an_unreachable_target_is_reported) {
     made_rows(&data, 3, 600, 4, 100); /* nothing can be learned */
     write_rows();
     train_request q = request_for(600, 1);
@@ -388,7 +388,7 @@ int main(void) {
         tcase_add_loop_test(weights, balanced_weights_find_rare_labels, 0, 2);
     }
     if (!test_under_valgrind()) {
-        tcase_add_test(quality, a_target_out_of_reach_is_told);
+        tcase_add_test(quality, an_unreachable_target_is_reported);
         tcase_add_loop_test(quality, any_number_of_threads_gives_the_same_bytes, 0, 2);
         tcase_add_test(quality, spilled_rows_give_the_same_bytes);
         tcase_add_loop_test(quality, quick_and_high_effort, 0, 2);

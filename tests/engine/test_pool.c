@@ -72,7 +72,7 @@ static void *walk_alone(void *user) {
 }
 
 /* A thread without a unit is not waited for: the other one finishes before this one has started. */
-START_TEST(nobody_waits_for_one_that_does_not_come) {
+START_TEST(one_that_does_not_come_is_not_waited_for) {
     static crowd c;
     pthread_t other;
     pool_phases_init(&c.phases);
@@ -142,7 +142,7 @@ int main(void) {
     Suite *suite = suite_create("pool");
     TCase *tcase = tcase_create("phases");
     tcase_add_test(tcase, each_unit_once_and_in_order);
-    tcase_add_test(tcase, nobody_waits_for_one_that_does_not_come);
+    tcase_add_test(tcase, one_that_does_not_come_is_not_waited_for);
     tcase_add_test(tcase, long_units_wake_the_others);
     tcase_add_test(tcase, signals_are_for_the_caller);
     suite_add_tcase(suite, tcase);

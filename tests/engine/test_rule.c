@@ -39,7 +39,7 @@ START_TEST(the_plainest_within_one_error) {
 END_TEST
 
 /* Rows of weight 0, which are those of folds without comparison, change nothing. */
-START_TEST(rows_without_weight_are_none) {
+START_TEST(rows_without_weight_do_not_count) {
     static uint8_t plain[ROWS], other[ROWS];
     float weight[ROWS] = {0};
     double behind, error, behind_alone, error_alone;
@@ -168,7 +168,7 @@ int main(void) {
     tcase_set_timeout(tcase, 600);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, the_plainest_within_one_error);
-    tcase_add_test(tcase, rows_without_weight_are_none);
+    tcase_add_test(tcase, rows_without_weight_do_not_count);
     tcase_add_loop_test(tcase, a_fit_begins_where_another_ended, 0, 2);
     if (!test_under_valgrind()) {
         tcase_add_test(tcase, the_first_of_many_rows_decides);

@@ -148,7 +148,7 @@ class SameBytes(unittest.TestCase):
         names = [line.split()[-1] for line in text.splitlines()]
         self.assertEqual([n for n in names if not n.startswith(("__asan", "__odr_asan", "__sanitizer"))], ["kolm_backend_v1"])
 
-    def test_manifest_is_beside_the_plugin(self):
+    def test_manifest_is_next_to_the_plugin(self):
         with open(os.path.splitext(ARGS.plugin)[0] + ".json", encoding="utf-8") as f:
             self.assertEqual(json.load(f)["name"], "local-cpu")
 

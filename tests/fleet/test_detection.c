@@ -75,7 +75,7 @@ START_TEST(answers_go_to_json_and_back) {
 }
 END_TEST
 
-START_TEST(a_backend_that_was_not_asked_says_no_more) {
+START_TEST(an_unqueried_backend_reports_no_more) {
     fleet_detection *d = fleet_detection_new(FLEET_NOT_GRANTED, "it asks for a secret", "grant it");
     ck_assert_ptr_nonnull(d);
     check_json(d, "{\"state\":\"not granted\",\"reason\":\"it asks for a secret\",\"remedy\":\"grant it\"}");
@@ -159,7 +159,7 @@ int main(void) {
     Suite *suite = suite_create("detection");
     TCase *tests = tcase_create("detection");
     tcase_add_test(tests, answers_go_to_json_and_back);
-    tcase_add_test(tests, a_backend_that_was_not_asked_says_no_more);
+    tcase_add_test(tests, an_unqueried_backend_reports_no_more);
     tcase_add_test(tests, states_follow_the_verdict);
     tcase_add_test(tests, a_withheld_secret_leaves_it_available);
     tcase_add_test(tests, what_is_damaged_is_no_detection);

@@ -65,7 +65,7 @@ static receipt_trusted entry(receipt_keyring *ring, const char *keyid) {
     return *receipt_keyring_at(ring, i);
 }
 
-START_TEST(a_key_is_believed_for_one_thing_at_a_time) {
+START_TEST(a_key_is_trusted_for_one_purpose_at_a_time) {
     fleet_key_trust trust = {.file = file_of("foreign.pem", FOREIGN), .label = "theirs", .to = "2030-01-01"};
     receipt_public key;
     receipt_keyring *ring = NULL;
@@ -113,7 +113,7 @@ START_TEST(a_revoked_key_stays_revoked) {
 }
 END_TEST
 
-START_TEST(a_new_key_of_ones_own_takes_over) {
+START_TEST(a_new_own_key_takes_over) {
     receipt_key *own = NULL;
     receipt_public old, new;
     GOOD(fleet_key_own(&session, &own, &err));
@@ -127,7 +127,7 @@ START_TEST(a_new_key_of_ones_own_takes_over) {
 }
 END_TEST
 
-START_TEST(a_date_that_is_none_is_quoted_and_nothing_is_believed) {
+START_TEST(an_invalid_date_is_quoted_and_nothing_is_trusted) {
     const fleet_key_trust trust = {.file = file_of("foreign.pem", FOREIGN), .from = "yesterday"};
     receipt_public key;
     receipt_keyring *ring = NULL;
@@ -279,10 +279,10 @@ int main(void) {
     TCase *tests = tcase_create("home");
     tcase_add_checked_fixture(tests, begin, end);
     tcase_set_timeout(tests, 60);
-    tcase_add_test(tests, a_key_is_believed_for_one_thing_at_a_time);
+    tcase_add_test(tests, a_key_is_trusted_for_one_purpose_at_a_time);
     tcase_add_test(tests, a_revoked_key_stays_revoked);
-    tcase_add_test(tests, a_new_key_of_ones_own_takes_over);
-    tcase_add_test(tests, a_date_that_is_none_is_quoted_and_nothing_is_believed);
+    tcase_add_test(tests, a_new_own_key_takes_over);
+    tcase_add_test(tests, an_invalid_date_is_quoted_and_nothing_is_trusted);
     tcase_add_test(tests, a_name_is_found_or_its_neighbour_is_named);
     tcase_add_test(tests, the_default_is_kept_and_taken_back);
     tcase_add_test(tests, a_record_gives_its_answer_again);

@@ -265,7 +265,7 @@ START_TEST(test_airgap_loads_no_network_plugin) {
 }
 END_TEST
 
-START_TEST(test_airgap_wants_no_socket_in) {
+START_TEST(test_airgap_rejects_sockets) {
     int pair[2];
     add("good");
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
@@ -487,7 +487,7 @@ int main(void) {
     tcase_set_timeout(airgap, 300);
     tcase_add_test(airgap, test_airgap);
     tcase_add_test(airgap, test_airgap_loads_no_network_plugin);
-    tcase_add_test(airgap, test_airgap_wants_no_socket_in);
+    tcase_add_test(airgap, test_airgap_rejects_sockets);
     suite_add_tcase(suite, airgap);
     return run_suite(suite);
 }

@@ -232,7 +232,7 @@ static const char *give_secret(void *user, const char *name) {
 }
 
 /* The value of a secret is in no log line and no error, verbatim or escaped. */
-START_TEST(test_secrets_are_not_told) {
+START_TEST(test_secrets_are_not_reported) {
     add_as(zoo_dir, "tells", "tells", ",\"auth\":[\"ZOO_TOKEN\"],\"requires\":[]");
     host_result result = detect_with(
         "tells",
@@ -508,7 +508,7 @@ int main(void) {
     tcase_add_test(zoo, test_identity);
     tcase_add_test(zoo, test_garbage_files);
     tcase_add_test(zoo, test_strings_are_cleaned);
-    tcase_add_test(zoo, test_secrets_are_not_told);
+    tcase_add_test(zoo, test_secrets_are_not_reported);
     tcase_add_test(zoo, test_undeclared_settings);
     tcase_add_test(zoo, test_the_deadline_is_each_ones_own);
     tcase_add_test(zoo, test_prints);

@@ -397,7 +397,7 @@ START_TEST(test_by_path) {
 END_TEST
 
 /* Its private library is found by $ORIGIN, also if the plugin was moved or removed. */
-START_TEST(test_library_beside) {
+START_TEST(test_library_next_to_it) {
     add("beside");
     install("libzoo-private.so", "libzoo-private.so");
     host_registry *registry = scan();
@@ -507,7 +507,7 @@ int main(void) {
     tcase_add_test(all, test_many_are_like_one);
     tcase_add_loop_test(all, test_many_without_copies, 0, 2);
     tcase_add_test(all, test_by_path);
-    tcase_add_test(all, test_library_beside);
+    tcase_add_test(all, test_library_next_to_it);
     tcase_add_test(all, test_directory_exchanged);
     tcase_add_test(all, test_lies);
     /* Last: if tests do not fork, as under valgrind, sealed memory stays unavailable from here on. */

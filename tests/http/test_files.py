@@ -133,7 +133,7 @@ class Files(Case):
         with open(path, "rb") as file:
             self.assertEqual(file.read(), b"precious")
 
-    def test_compressed_unasked(self):
+    def test_compressed_without_request(self):
         server, path = self.serve(answer(200, gzip.compress(b"x"), [("Content-Encoding", "gzip")])), self.file()
         self.assertEqual(one({"url": server.url(), "out_file": path})["code"], "DATA_LOSS")
 

@@ -125,7 +125,7 @@ class Grpc(unittest.TestCase):
                 call.end(status)
             self.bad(odd, 15, "ended without a status")
 
-    def test_frames_that_are_none(self):
+    def test_invalid_frames(self):
         for raw, code, words in ((b"\x01\x00\x00\x00\x01a", 15, "compressed"), (b"<html>hello", 15, "compressed"), (b"\x00\xff\xff\xff\xffabc", 11, "4294967295 bytes"),
                                  (b"\x00\x00\x00\x00\x01a" * 2, 15, "more than one message")):
             def odd(call, _, data=raw):

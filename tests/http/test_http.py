@@ -115,7 +115,7 @@ class Plain(Case):
         self.assertIn(b'filename="train.jsonl"\r\nContent-Type: application/jsonl\r\n', parts[2])
         self.assertTrue(parts[2].endswith(b"\r\n\r\n\x00\x01rows\r\n--x\r\n"))
 
-    def test_requests_that_are_none(self):
+    def test_invalid_requests(self):
         server = self.serve(answer(200))
         url = server.url()
         requests = ({"url": "http://203.0.113.5/"}, {"url": "https://u:p@localhost/"}, {"url": "nonsense"}, {"url": url, "method": "GET\r\nX: y"},

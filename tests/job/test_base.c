@@ -126,7 +126,7 @@ START_TEST(weights_of_a_module_are_weights) {
 }
 END_TEST
 
-START_TEST(an_adapter_beside_the_base_is_no_part_of_it) {
+START_TEST(an_adapter_next_to_the_base_is_not_part_of_it) {
     job_base before = open_base(in("model"), NULL);
     put("model/adapter_config.json", "{}");
     put("model/adapter_model.safetensors", "an adapter");
@@ -174,7 +174,7 @@ START_TEST(a_name_is_found_in_the_cache) {
 }
 END_TEST
 
-START_TEST(what_is_no_base_is_said) {
+START_TEST(what_is_not_a_base_is_reported) {
     static const char *const names[] = {"org/missing", "../model", "a/b/c", "", "x y", "/nonexistent"};
     char *path = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -376,10 +376,10 @@ int main(void) {
     tcase_add_test(tests, a_directory_is_known_by_its_files);
     tcase_add_test(tests, modules_are_a_part_of_a_sentence_encoder);
     tcase_add_test(tests, weights_of_a_module_are_weights);
-    tcase_add_test(tests, an_adapter_beside_the_base_is_no_part_of_it);
+    tcase_add_test(tests, an_adapter_next_to_the_base_is_not_part_of_it);
     tcase_add_test(tests, a_pickle_counts_only_where_nothing_better_is);
     tcase_add_test(tests, a_name_is_found_in_the_cache);
-    tcase_add_test(tests, what_is_no_base_is_said);
+    tcase_add_test(tests, what_is_not_a_base_is_reported);
     tcase_add_test(tests, hashing_can_be_stopped);
     tcase_add_test(tests, a_change_while_it_is_used_is_noticed);
     tcase_add_test(tests, a_digest_is_remembered_until_a_file_changes);

@@ -37,7 +37,7 @@ START_TEST(contradicting_rows_are_all_dropped_and_an_example_is_named) {
 }
 END_TEST
 
-START_TEST(nothing_to_learn_is_said) {
+START_TEST(nothing_to_learn_is_reported) {
     static const struct {
         const char *data, *what, *advice;
     } cases[] = {
@@ -233,7 +233,7 @@ END_TEST
 
 /* ---- Closed or open set of labels */
 
-START_TEST(outputs_are_judged_to_be_labels_or_not) {
+START_TEST(outputs_are_classified_as_labels_or_not) {
     assert_prepared(&(wish){.data = ROW("1", "a") ROW("2", "a") ROW("3", "b") ROW("4", "b")});
     ck_assert(summary.closed);
     ck_assert_str_eq(summary.closed_why, "2 distinct outputs in 4 rows");
@@ -317,7 +317,7 @@ START_TEST(files_that_are_there_already_are_not_touched) {
 END_TEST
 
 /* A limit on the size of files simulates a full disk: the same writes fail. */
-START_TEST(a_full_disk_is_said) {
+START_TEST(a_full_disk_is_reported) {
     made_data data = make_data((const size_t[]){2000, 2000}, 2);
     kit_buf text = {0};
     as_text(&data, &text);
@@ -398,7 +398,7 @@ int main(void) {
     tcase_add_test(tests, memory_does_not_grow_with_the_rows); /* first: forked while this process is small */
     tcase_add_test(tests, repeated_rows_are_dropped_once_each);
     tcase_add_test(tests, contradicting_rows_are_all_dropped_and_an_example_is_named);
-    tcase_add_test(tests, nothing_to_learn_is_said);
+    tcase_add_test(tests, nothing_to_learn_is_reported);
     tcase_add_test(tests, an_evaluation_file_is_measured_on_whole);
     tcase_add_test(tests, an_evaluation_file_of_what_is_trained_on_measures_nothing);
     tcase_add_test(tests, an_evaluation_alone_is_cleaned_of_nothing);
@@ -407,12 +407,12 @@ int main(void) {
     tcase_add_test(tests, bad_rows_are_counted_by_kind);
     tcase_add_test(tests, bad_rows_end_it_or_are_counted);
     tcase_add_test(tests, a_long_example_is_cut_between_characters);
-    tcase_add_test(tests, outputs_are_judged_to_be_labels_or_not);
+    tcase_add_test(tests, outputs_are_classified_as_labels_or_not);
     tcase_add_test(tests, more_outputs_than_can_be_labels_are_texts);
     tcase_add_test(tests, an_interruption_ends_it);
     tcase_add_test(tests, data_can_come_from_a_pipe);
     tcase_add_test(tests, files_that_are_there_already_are_not_touched);
-    tcase_add_test(tests, a_full_disk_is_said);
+    tcase_add_test(tests, a_full_disk_is_reported);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -22,7 +22,7 @@ static void spell(size_t how, const char *text, char *out, size_t capacity) {
 
 #define SPELLINGS 9
 
-START_TEST(spellings_of_a_text_are_on_one_side) {
+START_TEST(variants_of_a_text_are_on_one_side) {
     begin((uint64_t)_i);
     for (size_t t = 0; t < 60; t++) {
         char text[100], spelled[200];
@@ -218,7 +218,7 @@ START_TEST(groups_do_not_depend_on_the_order_of_the_rows) {
 }
 END_TEST
 
-START_TEST(a_template_is_taken_apart_and_said) {
+START_TEST(a_template_is_split_and_reported) {
     begin(1);
     for (size_t i = 0; i < 400; i++)
         kit_format(add("", i % 2 == 0 ? "printer" : "invoice")->input, sizeof rows[0].input,
@@ -278,12 +278,12 @@ int main(void) {
     TCase *tests = tcase_create("groups");
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_loop_test(tests, spellings_of_a_text_are_on_one_side, 0, 3);
+    tcase_add_loop_test(tests, variants_of_a_text_are_on_one_side, 0, 3);
     tcase_add_test(tests, texts_are_compared_by_what_they_say);
     tcase_add_test(tests, the_length_of_a_run_does_not_matter);
     tcase_add_loop_test(tests, families_are_on_one_side_and_each_label_is_learned, 0, 2);
     tcase_add_test(tests, groups_do_not_depend_on_the_order_of_the_rows);
-    tcase_add_test(tests, a_template_is_taken_apart_and_said);
+    tcase_add_test(tests, a_template_is_split_and_reported);
     tcase_add_test(tests, a_label_of_one_group_is_learned_only);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

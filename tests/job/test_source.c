@@ -140,7 +140,7 @@ START_TEST(plain_data_stay_as_they_are) {
 }
 END_TEST
 
-START_TEST(cut_off_data_are_said_wherever_they_end) {
+START_TEST(truncated_data_are_reported_wherever_they_end) {
     kit_buf text = {0}, packed = {0};
     add_lines(&text, 300);
     packers[_i](&packed, text.data, text.length / 2);
@@ -198,7 +198,7 @@ START_TEST(damaged_data_are_never_taken_for_others) {
 }
 END_TEST
 
-START_TEST(other_bytes_behind_packed_data_are_said) {
+START_TEST(other_bytes_after_packed_data_are_reported) {
     kit_buf packed = {0}, out = {0};
     packers[_i](&packed, "a\n", 2);
     kit_buf_str(&packed, "text that was appended");
@@ -323,9 +323,9 @@ int main(void) {
     tcase_add_loop_test(tests, packed_data_are_unpacked, 0, COUNT(packers));
     tcase_add_loop_test(tests, what_was_packed_in_pieces_is_one, 0, COUNT(packers));
     tcase_add_test(tests, plain_data_stay_as_they_are);
-    tcase_add_loop_test(tests, cut_off_data_are_said_wherever_they_end, 0, COUNT(packers));
+    tcase_add_loop_test(tests, truncated_data_are_reported_wherever_they_end, 0, COUNT(packers));
     tcase_add_loop_test(tests, damaged_data_are_never_taken_for_others, 0, COUNT(packers));
-    tcase_add_loop_test(tests, other_bytes_behind_packed_data_are_said, 0, COUNT(packers));
+    tcase_add_loop_test(tests, other_bytes_after_packed_data_are_reported, 0, COUNT(packers));
     tcase_add_test(tests, a_window_above_the_limit_is_refused);
     tcase_add_loop_test(tests, bytes_may_come_one_by_one, 0, COUNT(packers));
     tcase_add_loop_test(tests, other_formats_are_refused_with_the_way_to_convert_them, 0, COUNT(formats));

@@ -309,7 +309,7 @@ START_TEST(tsv_is_quoted_throughout_or_not_at_all) {
 END_TEST
 
 /* Through the spool: long lines, very many lines, and no file left afterwards. */
-START_TEST(tsv_is_put_aside_where_it_was_said) {
+START_TEST(tsv_is_stored_in_the_given_directory) {
     const int rows = (int)test_draws(20000, 2000);
     job_test_place place;
     job_test_open(&place);
@@ -532,7 +532,7 @@ int main(void) {
     tcase_add_test(tests, very_many_stray_quotes_end_soon);
     tcase_add_test(tests, a_quote_that_nothing_closes_in_16_mebibytes);
     tcase_add_loop_test(tests, tsv_is_quoted_throughout_or_not_at_all, 0, COUNT(tsv));
-    tcase_add_test(tests, tsv_is_put_aside_where_it_was_said);
+    tcase_add_test(tests, tsv_is_stored_in_the_given_directory);
     tcase_add_loop_test(tests, headers_of_every_sort, 0, COUNT(headers));
     tcase_add_loop_test(tests, a_header_in_the_middle_is_left_out, 0, COUNT(again));
     tcase_add_test(tests, columns_that_are_not_used_are_counted);

@@ -29,7 +29,7 @@ class Words(unittest.TestCase):
             if line.startswith("| ") and "what kolm says" not in line:
                 yield from re.findall(r"`([^`]*\w [^`]*)`", line.rstrip("| ").rsplit(" | ", 1)[1])
 
-    def test_every_quoted_sentence_is_said(self):
+    def test_every_quoted_sentence_is_in_the_sources(self):
         said = "\n".join(strings_of("core/job", "core/cli", "core/compile", "core/model", "sdk/kit/src"))
         said += "\nNo such file or directory\nIs a directory\n"
         quotes = list(self.quotes())

@@ -81,7 +81,7 @@ START_TEST(a_lot_of_output) {
 }
 END_TEST
 
-START_TEST(errors_beside_the_output) {
+START_TEST(errors_next_to_the_output) {
     run("import sys\nsys.stdout.write('a'); sys.stdout.flush(); sys.stderr.write('b'); sys.stderr.flush(); print('c')",
         &(kit_child){.joined = true});
     ck_assert_str_eq(kit_buf_text(&out), "abc\n");
@@ -260,7 +260,7 @@ int main(void) {
     tcase_add_checked_fixture(c, begin, finish);
     tcase_add_test(c, output_and_how_it_ended);
     tcase_add_test(c, a_lot_of_output);
-    tcase_add_test(c, errors_beside_the_output);
+    tcase_add_test(c, errors_next_to_the_output);
     tcase_add_test(c, its_input_and_descriptors);
     tcase_add_test(c, asked_to_stop);
     tcase_add_test(c, one_that_does_not_listen);

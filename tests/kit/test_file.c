@@ -224,7 +224,7 @@ START_TEST(nothing_changes_before_commit) {
 }
 END_TEST
 
-START_TEST(devices_are_left_alone) {
+START_TEST(devices_are_not_replaced) {
     kit_atomic_file file;
     struct stat info;
     ck_assert_int_eq(mkfifo(in("pipe"), 0600), 0);
@@ -430,7 +430,7 @@ int main(void) {
     tcase_add_test(cases, reading_is_bounded);
     tcase_add_test(cases, exact_reads);
     tcase_add_test(cases, nothing_changes_before_commit);
-    tcase_add_test(cases, devices_are_left_alone);
+    tcase_add_test(cases, devices_are_not_replaced);
     tcase_add_test(cases, without_replace_the_first_wins);
     tcase_add_test(cases, a_race_has_one_winner);
     tcase_add_test(cases, the_dead_leave_nothing_for_long);

@@ -257,7 +257,7 @@ START_TEST(every_alignment) {
 }
 END_TEST
 
-START_TEST(places_are_told) {
+START_TEST(places_are_reported) {
     static const struct {
         const char *text;
         const char *place;
@@ -542,7 +542,7 @@ int main(void) {
     tcase_add_test(cases, refused);
     tcase_add_test(cases, every_truncation_is_refused);
     tcase_add_test(cases, every_alignment);
-    tcase_add_test(cases, places_are_told);
+    tcase_add_test(cases, places_are_reported);
     tcase_add_test(cases, depth_is_limited);
     tcase_add_test(cases, duplicates_among_many);
     tcase_add_test(cases, canonical_form);

@@ -145,7 +145,7 @@ START_TEST(parts_are_read_strictly) {
 }
 END_TEST
 
-START_TEST(what_is_wrong_in_a_part_is_told_by_fields) {
+START_TEST(errors_in_a_part_are_reported_by_fields) {
     static const struct {
         const char *text;
         kit_json_kind kind;
@@ -211,7 +211,7 @@ int main(void) {
     tcase_add_test(cases, a_walk_passes_over_what_is_not_read);
     tcase_add_test(cases, a_walk_goes_as_deep_as_the_text);
     tcase_add_test(cases, parts_are_read_strictly);
-    tcase_add_test(cases, what_is_wrong_in_a_part_is_told_by_fields);
+    tcase_add_test(cases, errors_in_a_part_are_reported_by_fields);
     tcase_add_test(cases, texts_of_a_row);
     suite_add_tcase(suite, cases);
     return run_suite(suite);

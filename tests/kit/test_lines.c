@@ -147,7 +147,7 @@ static void on_alarm(int number) {
     alarms = alarms + 1;
 }
 
-START_TEST(a_wait_ends_when_it_is_told_to) {
+START_TEST(a_wait_ends_on_request) {
     int ends[2] = {-1, -1};
     const struct itimerval soon = {.it_interval = {.tv_usec = 10000}, .it_value = {.tv_usec = 10000}}, never = {0};
     struct sigaction action = {.sa_handler = on_alarm};
@@ -180,7 +180,7 @@ static kit_status endless(void *user, char *out, size_t capacity, size_t *out_go
     return KOLM_OK;
 }
 
-START_TEST(a_line_without_end_is_said_and_can_be_left) {
+START_TEST(an_endless_line_is_reported_and_can_be_skipped) {
     kit_lines *lines = NULL;
     const char *line = NULL;
     size_t length = 0, given = 0;
@@ -258,7 +258,7 @@ START_TEST(ready_says_what_would_wait) {
 }
 END_TEST
 
-START_TEST(reading_errors_are_told) {
+START_TEST(reading_errors_are_reported) {
     kit_lines *lines = NULL;
     const char *line = NULL;
     size_t length = 0;
@@ -279,11 +279,11 @@ int main(void) {
     tcase_add_test(cases, lines_of_all_kinds);
     tcase_add_test(cases, nul_bytes_are_kept);
     tcase_add_test(cases, huge_lines_cost_no_memory);
-    tcase_add_test(cases, a_wait_ends_when_it_is_told_to);
-    tcase_add_test(cases, a_line_without_end_is_said_and_can_be_left);
+    tcase_add_test(cases, a_wait_ends_on_request);
+    tcase_add_test(cases, an_endless_line_is_reported_and_can_be_skipped);
     tcase_add_test(cases, lines_may_come_from_a_function);
     tcase_add_test(cases, ready_says_what_would_wait);
-    tcase_add_test(cases, reading_errors_are_told);
+    tcase_add_test(cases, reading_errors_are_reported);
     suite_add_tcase(suite, cases);
     return run_suite(suite);
 }

@@ -248,7 +248,7 @@ START_TEST(a_reason_survives_the_socket) {
 }
 END_TEST
 
-START_TEST(a_number_that_is_no_reason_is_left_alone) {
+START_TEST(a_number_that_is_not_a_reason_is_ignored) {
     static const char *const odd[] = {"{\"error\":\"x\"}", "{\"error\":\"x\",\"exit\":0}",
                                       "{\"error\":\"x\",\"exit\":10}", "{\"error\":\"x\",\"exit\":-1}",
                                       "{\"error\":\"x\",\"exit\":\"7\"}"};
@@ -277,7 +277,7 @@ int main(void) {
     tcase_add_test(asked, a_session_that_is_stopped_is_the_reason);
     tcase_add_test(asked, what_is_no_adapter_is_not_exported);
     tcase_add_test(served, a_reason_survives_the_socket);
-    tcase_add_test(served, a_number_that_is_no_reason_is_left_alone);
+    tcase_add_test(served, a_number_that_is_not_a_reason_is_ignored);
     suite_add_tcase(suite, asked);
     suite_add_tcase(suite, served);
     return run_suite(suite);

@@ -184,7 +184,7 @@ START_TEST(ties_go_to_tier_then_name) {
 }
 END_TEST
 
-START_TEST(nothing_available_names_the_best_and_picks_nobody) {
+START_TEST(nothing_available_names_the_best_and_picks_none) {
     pick_constraints none = {0};
     pick_result *result = pick(&none);
     ck_assert_ptr_null(result->winner);
@@ -397,7 +397,7 @@ int main(void) {
     tcase_add_test(tests, fine_prices_round_once_half_to_even);
     tcase_add_test(tests, available_outranks_any_score);
     tcase_add_test(tests, ties_go_to_tier_then_name);
-    tcase_add_test(tests, nothing_available_names_the_best_and_picks_nobody);
+    tcase_add_test(tests, nothing_available_names_the_best_and_picks_none);
     tcase_add_test(tests, memory_counts_only_when_detected);
     tcase_add_test(tests, every_filter_says_why);
     tcase_add_test(tests, the_modal_threshold_is_known);

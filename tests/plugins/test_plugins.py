@@ -244,7 +244,7 @@ class Amd(Plugins):
         self.assertEqual((card["total_memory_bytes"], card["free_memory_bytes"], card["memory"], card["units"]), (24 * GIB, 23 * GIB, "own", 96))
         self.assertEqual(card["name"], "AMD gfx1100")
 
-    def test_an_apu_is_told_apart(self):
+    def test_an_apu_is_distinguished(self):
         self.assertEqual(self.amd(self.card(gfx=110003))["devices"][0]["memory"], "shared")
         self.assertEqual(self.amd(self.card(cpu_cores_count=8))["devices"][0]["memory"], "shared")
 

@@ -61,7 +61,7 @@ START_TEST(a_torn_last_line_is_passed_over_and_cut_off) {
 }
 END_TEST
 
-START_TEST(a_log_that_was_cut_says_so) {
+START_TEST(a_truncated_log_is_reported) {
     receipt_key *key = seeded(1);
     receipt_head head;
     receipt_chain *open = NULL;
@@ -479,7 +479,7 @@ START_TEST(verdicts_about_the_log_of_this_machine) {
 END_TEST
 
 /* The position in the log counts, not the stated date. */
-START_TEST(what_a_replaced_key_signs_later_is_not_believed) {
+START_TEST(what_a_replaced_key_signs_later_is_not_trusted) {
     receipt_key *old = NULL, *new = NULL;
     receipt_public old_key, new_key;
     receipt_head head;
@@ -571,8 +571,8 @@ int main(void) {
     tcase_set_timeout(cases, 120);
     tcase_add_test(cases, the_chain_grows_and_says_its_head);
     tcase_add_test(cases, a_torn_last_line_is_passed_over_and_cut_off);
-    tcase_add_test(cases, a_log_that_was_cut_says_so);
-    tcase_add_test(cases, what_a_replaced_key_signs_later_is_not_believed);
+    tcase_add_test(cases, a_truncated_log_is_reported);
+    tcase_add_test(cases, what_a_replaced_key_signs_later_is_not_trusted);
     tcase_add_test(cases, changed_removed_and_moved_lines_break_the_chain);
     tcase_add_test(cases, nothing_is_appended_after_garbage);
     tcase_add_test(cases, many_writers_make_one_chain);

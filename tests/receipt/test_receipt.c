@@ -52,7 +52,7 @@ START_TEST(the_encoding_before_signing_is_that_of_dsse) {
 }
 END_TEST
 
-START_TEST(public_keys_are_spelled_as_openssl_does) {
+START_TEST(public_keys_are_written_as_openssl_does) {
     /* `openssl pkey -pubout` and `openssl dgst -sha256` of the key of RFC 8032 test 1. */
     static const char pem[] =
         "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC "
@@ -346,7 +346,7 @@ START_TEST(loose_and_foreign_files_are_refused) {
 }
 END_TEST
 
-START_TEST(key_files_that_are_none_are_kept_and_refused) {
+START_TEST(invalid_key_files_are_kept_and_refused) {
     receipt_key *key = NULL;
     bool created = false;
     ck_assert_int_eq(mkdir(keys, 0700), 0);
@@ -537,7 +537,7 @@ int main(void) {
     tcase_set_timeout(cases, 120);
     tcase_add_test(cases, ed25519_has_its_known_answers);
     tcase_add_test(cases, the_encoding_before_signing_is_that_of_dsse);
-    tcase_add_test(cases, public_keys_are_spelled_as_openssl_does);
+    tcase_add_test(cases, public_keys_are_written_as_openssl_does);
     tcase_add_test(cases, keys_under_which_strangers_verify_are_refused);
     tcase_add_test(cases, other_kinds_of_keys_are_named);
     tcase_add_test(cases, times);
@@ -547,7 +547,7 @@ int main(void) {
     tcase_add_test(cases, the_first_use_makes_a_key_and_the_second_finds_it);
     tcase_add_test(cases, two_first_uses_end_with_one_key);
     tcase_add_test(cases, loose_and_foreign_files_are_refused);
-    tcase_add_test(cases, key_files_that_are_none_are_kept_and_refused);
+    tcase_add_test(cases, invalid_key_files_are_kept_and_refused);
     tcase_add_test(cases, keys_are_trusted_with_dates_and_revoked_for_ever);
     tcase_add_test(cases, a_key_has_roles);
     tcase_add_test(cases, a_keyring_that_was_touched_is_refused);

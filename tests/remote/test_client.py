@@ -290,7 +290,7 @@ class Ends(Case):
                 self.assertIsNone(process.poll())
             self.assertIn("was asked to stop", self.stopped(process))
 
-    def test_a_socket_that_was_not_asked_for(self):
+    def test_a_socket_that_was_not_requested(self):
         with open(os.path.join(self.base, "much"), "wb") as file:
             file.write(random.Random(1).randbytes(20 * MEGABYTE))
         self.ask(self.far("wide = needed >= WIDE and request.get(\"wide\") is True", "wide = not select.select([], [], [], 0.02)[0]"))

@@ -98,7 +98,7 @@ class Frames(Case):
             self.assertEqual(far.get(ID, "model/a b\u00e9.bin"), b"x")
         self.assertEqual(os.listdir(self.home), [os.path.basename(home)])
 
-    def test_a_directory_of_ones_own(self):
+    def test_a_directory_of_the_user(self):
         with FarEnd(self.home, hello=False) as far:
             self.assertEqual(far.ask("hello", protocol=1, backend="acme", dir="~/else where")["dir"], os.path.join(self.home, "else where", "kolm-remote"))
         with FarEnd(self.home, hello=False, env={"XDG_CACHE_HOME": os.path.join(self.home, "xdg")}) as far:
@@ -113,7 +113,7 @@ class Frames(Case):
 
 
 class Blobs(Case):
-    def test_only_what_is_missing_is_asked_for(self):
+    def test_only_what_is_missing_is_requested(self):
         far = self.far()
         small, large, empty = b"small", os.urandom(3000000), b""
         far.upload({"a": small, "b": large, "c": empty})
@@ -247,7 +247,7 @@ class Blobs(Case):
                 self.assertEqual([m["at"] for m in again.ask("have", blobs=[{"sha256": sha(data), "size": len(data)}])["missing"]], [0])
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "Linux's sockets without a place on the disk")
-    def test_a_lender_that_nobody_took_is_not_taken_later(self):
+    def test_an_unused_lender_is_not_used_later(self):
         far = self.far()
         _, (late,) = self.lenders(far, 1)
         far.ask("sync")
@@ -346,7 +346,7 @@ class Blobs(Case):
             again.put(data, offset=1000000)
             again.ask("sync")
 
-    def test_a_disk_without_room_is_told_before_anything_is_sent(self):
+    def test_a_full_disk_is_reported_before_anything_is_sent(self):
         far = self.far()
         answer = far.try_ask("have", blobs=[{"sha256": "0" * 64, "size": 1 << 50}])
         self.refused(answer, 8, "MB are needed")

@@ -88,7 +88,7 @@ class Jobs(Case):
             self.assertEqual([pieces[0].raw if not packed else zlib.decompress(pieces[0].raw), pieces[1].raw, pieces[2].raw], [b"a" * 3000, b"", b"c"])
         self.assertEqual(far.ask("status", job=ID)["state"], "done")
 
-    def test_the_last_lines_are_told_to_be_the_last(self):
+    def test_the_last_lines_are_marked_as_last(self):
         far = self.far()
         far.make(ID, {}, script("import os,sys;os.mkfifo('go');print('line',flush=True);open('go').read();sys.stderr.write('a word');print('tail',end='')"))
         first = far.ask("follow", job=ID, since=0, wait_ms=20000)
@@ -266,7 +266,7 @@ class Jobs(Case):
         for far in ends:
             self.assertEqual(far.follow(ID)[1], b"once\n")
 
-    def test_killed_at_any_time_it_goes_on(self):
+    def test_killed_at_any_time_it_continues(self):
         """The agent is killed 25 times at random instants of the same job; the next one can always continue."""
         rng = random.Random(11)
         data = os.urandom(3000000)
@@ -314,7 +314,7 @@ class Jobs(Case):
         when = time.time() + days * 86400
         os.utime(self.path("pruned"), (when, when))
 
-    def test_what_was_of_no_use_for_long_goes(self):
+    def test_what_was_unused_for_long_is_removed(self):
         far = self.far()
         far.upload({"a": b"old"})
         old = self.path("blobs", sha(b"old")[:2], sha(b"old"))
@@ -389,7 +389,7 @@ class Jobs(Case):
         far.ask("prune", older_seconds=0)
         self.assertEqual((os.listdir(self.path("runtimes")), os.listdir(self.path("locks"))), ([], []))
 
-    def test_room_beside_the_files(self):
+    def test_room_in_addition_to_the_files(self):
         far = self.far()
         self.refused(far.try_ask("create", job=ID, files=[], room=1 << 50), 8, "MB are needed")
 

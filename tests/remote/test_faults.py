@@ -389,7 +389,7 @@ class Clocks(Case):
                 self.assertEqual(self.artifact(offset), here)
                 self.empty()
 
-    def test_put_right_while_nobody_is_connected(self):
+    def test_clock_corrected_without_a_connection(self):
         """The job is running, or has ended: none of its files is removed as old."""
         here = self.local()
         for years, ended in ((-5, False), (5, False), (-5, True), (5, True)):
@@ -413,7 +413,7 @@ class Clocks(Case):
                 os.unlink(os.path.join(self.box.dir, "go"))
                 self.empty()
 
-    def test_put_right_between_two_jobs(self):
+    def test_clock_corrected_between_two_jobs(self):
         here = self.local()
         for years in (-5, 5):
             with self.subTest(years=years):

@@ -61,7 +61,7 @@ class Guards(Case):
         self.assertTrue(os.path.exists(self.path("guard.json")))
         self.assertEqual(far.ask("guarded")["armed"], False)
 
-    def test_it_ends_a_job_that_ignores_being_asked_and_what_the_job_started(self):
+    def test_it_ends_a_job_that_ignores_signals_and_what_the_job_started(self):
         far = self.far()
         pids = self.start(far, STUBBORN)
         watchdog = self.guard(far, seconds=0)["pid"]
@@ -78,7 +78,7 @@ class Guards(Case):
         wait_until(lambda: far.ask("status", job=ID)["state"] == "done")
         self.assertEqual(far.ask("status", job=ID)["exit"], 0)
 
-    def test_it_powers_off_when_told_to(self):
+    def test_it_powers_off_on_request(self):
         tools = os.path.join(self.home, "tools")
         os.mkdir(tools)
         for name in ("shutdown", "sudo"):  # never the real commands

@@ -188,7 +188,7 @@ class Lines(Nets):
     def test_the_cable_is_pulled_and_put_back(self):
         self.goes_on_after(None, "ip link set home0 down", "ip link set home0 up && ip -6 addr replace fd71:1::1/64 dev home0 nodad")
 
-    def test_packets_vanish_and_nobody_is_told(self):
+    def test_packets_vanish_silently(self):
         """What the box sends goes to a hardware address that no card has: no reset, no ICMP, no error on either side."""
         self.goes_on_after(WORLD.box, "ip neigh replace 10.71.2.1 lladdr 02:00:00:00:00:99 dev box0 nud permanent", "ip neigh del 10.71.2.1 dev box0")
 

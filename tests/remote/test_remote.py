@@ -341,7 +341,7 @@ class Shells(Case):
 
 
 class Cuts(Case):
-    def test_cut_while_it_runs_it_goes_on(self):
+    def test_cut_while_it_runs_it_continues(self):
         go = self.slow()
         process = self.start(*self.compile_words())
         self.wait_for(lambda: len(self.runs()) == 1)
@@ -542,7 +542,7 @@ class Hostile(Case):
                  'self.link.send({"id": request.get("id"), "ok": True, "more": True}, chunk * 100)')
         self.compile(code=5)
 
-    def test_packed_bytes_that_are_none(self):
+    def test_invalid_packed_bytes(self):
         old = 'packer.send({"id": request.get("id"), "ok": True, "more": bool(following)}, chunk)'
         for raw, size in (("b'rubbish'", "7"), ("zlib.compress(chunk)[:-1]", "len(chunk)"), ("zlib.compress(chunk)", "len(chunk) + 1"),
                           ("zlib.compress(chunk + b'0')", "len(chunk)"), ("zlib.compress(b'0' * 4000000)", "4000000"), ("zlib.compress(chunk)", "1 << 50"),
@@ -551,7 +551,7 @@ class Hostile(Case):
                 self.lie(old, 'self.link.send({"id": request.get("id"), "ok": True, "more": bool(following), "packed": %s}, %s)' % (size, raw))
                 self.assertIn("does not match the digest it gave", " ".join(self.compile(code=5).split()))
 
-    def test_answers_that_are_none(self):
+    def test_invalid_answers(self):
         for old, new in (('text = json.dumps(header).encode("ascii")', 'text = b"{]"'),
                          ('text = json.dumps(header).encode("ascii")', 'text = b"[" * 100000'),
                          ('struct.pack(">I", len(text)) + text', 'b"\\xff" * 4 + text'),

@@ -140,7 +140,7 @@ class Making(Case):
         self.assertTrue(os.path.exists(os.path.join(self.place, "runtime.json")))
         self.assertEqual(glob.glob(os.path.join(self.box.base, "jobs", "*")), [])
 
-    def test_nothing_is_made_that_was_not_asked_for(self):
+    def test_nothing_unrequested_is_made(self):
         self.set()
         said = " ".join(self.run_kolm(*self.lora_words(), code=5).split())
         for piece in ("lacks torch, transformers, peft", '"setup": true', "about 2 MB to download", "kolm compute test remote-ssh"):
@@ -165,7 +165,7 @@ class Making(Case):
         self.run_kolm(*self.lora_words())
         self.assertEqual(os.listdir(os.path.join(self.box.base, "runtimes")), [])
 
-    def test_half_made_is_made_anew(self):
+    def test_half_made_is_made_again(self):
         os.makedirs(os.path.join(self.place, "venv", "bin"))
         half = os.path.join(self.place, "venv", "bin", "python")
         os.symlink(PYTHON, half)
@@ -208,7 +208,7 @@ class Making(Case):
         self.set(setup=True, wheels=self.wheels, dir=os.path.join(self.box.dir, "it's \"a\" dir\n$(touch /tmp/x) `id` é中"))
         self.run_kolm(*self.lora_words())
 
-    def test_cleaned_when_nobody_used_it(self):
+    def test_cleaned_when_unused(self):
         self.make()
         long_ago = os.stat(self.place).st_mtime - 40 * 86400
         os.utime(self.place, (long_ago, long_ago))
@@ -359,7 +359,7 @@ class Fetching(Case):
             self.addCleanup(step)
         self.set(setup=True, index_url="http://ana:s3cret@127.0.0.1:%d/simple" % server.server_port)
 
-    def test_fetched_and_told(self):
+    def test_fetched_and_reported(self):
         said = self.make()
         self.assertIn("about 1.5 MB to download", said)
         self.assertNotIn("s3cret", said)

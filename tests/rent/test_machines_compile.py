@@ -162,7 +162,7 @@ class Compile(Case):
         self.assertEqual(self.cloud.instances, [])
 
     @unittest.skipUnless(PROVIDER.name == "runpod", "has one way to say it")
-    def test_an_account_whose_balance_cannot_be_asked_for(self):
+    def test_an_account_whose_balance_is_unavailable(self):
         """If RunPod has removed GraphQL, or the key may not use it."""
         for status in (403, 410):
             self.cloud.always = lambda request, s=status: Fault(s) if request.target == "/graphql" else None
@@ -180,7 +180,7 @@ class Compile(Case):
         self.assertNotEqual(process.returncode, 0)
         self.assertEqual(self.cloud.requests, [])
 
-    def test_detect_asks_only_when_told_to(self):
+    def test_detect_queries_only_on_request(self):
         self.kolm("compute", "detect")
         self.assertEqual(self.cloud.requests, [])
         self.assertIn(PROVIDER.detected.split(":")[0].split(" ", 1)[1], self.kolm("compute", "detect", "--refresh"))
@@ -218,7 +218,7 @@ class Compile(Case):
         self.set(cost_per_hour_usd=0.5)
         self.assertEqual((self.picked()[0]["price_source"], len(self.cloud.requests)), ("config", asked))
 
-    def test_prices_are_asked_for_at_the_same_time(self):
+    def test_prices_are_requested_at_the_same_time(self):
         """No provider answers before all have received a request: sequential requests would time out."""
         built_in = [provider for provider in PROVIDERS.values() if provider.name != "acme"]
         together = threading.Barrier(len(built_in))

@@ -30,8 +30,8 @@ WHY_NOT = boxes.usable()
 OPTIONS = {name: value for name, value in os.environ.items() if name.startswith(("ASAN_", "UBSAN_", "LSAN_"))}
 # With sanitizers, which make a start take five times as long: one of each kind.
 FEW = ("test_the_model_is_the_one_that_is_made_here", "test_answers", "test_the_test_tries_an_endpoint_that_is_set", "test_stopped_while_it_works",
-       "test_a_cut_in_the_middle_is_mended", "test_streams_that_break_are_taken_up", "test_another_account_knows_nothing_of_it",
-       "test_another_workspace_knows_nothing_of_it", "test_what_is_left_and_another_token", "test_detect_with_the_network")
+       "test_a_cut_in_the_middle_is_repaired", "test_streams_that_break_are_taken_up", "test_another_account_does_not_know_it",
+       "test_another_workspace_does_not_know_it", "test_what_is_left_and_another_token", "test_detect_with_the_network")
 
 
 def alive(pid):
@@ -236,7 +236,7 @@ class Work(Case):
         self.nothing_left()
 
     @unittest.skipUnless(PROVIDER.name == "runpod", "it has no GraphQL")
-    def test_a_balance_beside_errors_is_not_known(self):
+    def test_a_balance_with_errors_is_unknown(self):
         quote = {"job.quote_micro_usd": "500000"}
         self.cloud.balance = 0.01
         said = self.slot("train", self.job, **quote)
@@ -313,7 +313,7 @@ class Trouble(Case):
         self.assertIn("the machine ended while it worked", said.of("failed")[0])
         self.nothing_left(said)
 
-    def test_another_host_key_is_not_believed(self):
+    def test_another_host_key_is_not_trusted(self):
         self.slow()
         process = self.start("train", self.job)
         lines = self.follow(process, "phase comparing")
@@ -327,7 +327,7 @@ class Trouble(Case):
         self.assertRegex(said.of("failed")[0], "host key|changed")
         self.nothing_left(said)
 
-    def test_a_cut_in_the_middle_is_mended(self):
+    def test_a_cut_in_the_middle_is_repaired(self):
         self.slow(1000)
         process = self.start("train", self.job)
         lines = self.follow(process, "phase comparing")
@@ -401,7 +401,7 @@ class Elsewhere(Case):
         self.cloud.key = ours
         return name, answer.of("reclaimed")[0]
 
-    def test_another_account_knows_nothing_of_it(self):
+    def test_another_account_does_not_know_it(self):
         process = self.start("train", self.job)
         lines = self.follow(process, "phase booting")
         process.kill()
@@ -438,7 +438,7 @@ class Elsewhere(Case):
         self.nothing_left()
 
     @unittest.skipUnless(PROVIDER.name == "vast", "does not say whose token it is")
-    def test_whose_token_it_is_cannot_be_told_for_the_moment(self):
+    def test_the_account_of_a_token_is_unknown_at_the_moment(self):
         """The machine is ended nevertheless, before the account is queried."""
         for fault, left in ((Fault(503), "60"), (Fault(404), "60"), (Fault(400), "60"), (Fault("hang"), "4")):
             with self.subTest(fault=fault):
@@ -455,7 +455,7 @@ class Elsewhere(Case):
                 self.assertRegex(answer.of("reclaimed")[0], "^unknown not found; Vast.ai cannot say at the moment which account this token belongs to")
 
     @unittest.skipUnless(PROVIDER.name == "vast", "does not say what the account has")
-    def test_an_account_that_does_not_say_its_credit(self):
+    def test_an_account_without_a_credit(self):
         self.cloud.tells_credit = False
         process = self.start("train", self.job)
         lines = self.follow(process, "phase booting")

@@ -129,7 +129,7 @@ class Sandboxes(unittest.TestCase):
             run = self.drive(cloud)
             self.assertEqual((run.ends["machine"][:2], run.open(), cloud.launches), (("gone", 0), [], 1), others)
 
-    def test_prices_by_words_that_nobody_documents(self):
+    def test_prices_by_undocumented_words(self):
         def price(rates):
             cloud = self.cloud()
             cloud.rates = None
@@ -148,7 +148,7 @@ class Sandboxes(unittest.TestCase):
                               ({"memory_gib": "1", "a10": "x", "b": ""}, 1.10 + 2 * 0.1419 + 16)):
             self.assertAlmostEqual(price(rates), wanted, 4)
 
-    def test_it_asks_to_wait(self):
+    def test_the_server_requests_a_wait(self):
         cloud = self.cloud(faults={0: Fault(429, 0), 5: Fault(429, 0)})
         self.good(cloud)
         self.assertEqual(cloud.launches, 1)

@@ -34,7 +34,7 @@ class Elsewhere(machines.Case):
         process.kill()
         return self.finish(process, lines)
 
-    def test_another_environment_knows_nothing_of_it(self):
+    def test_another_environment_does_not_know_it(self):
         """It can only be found by name: the answer to the creation never came."""
         self.cloud.environments["staging"] = "en-of-staging"
         self.cloud.always = lambda call: Fault("lose") if call.path.endswith("/SandboxCreate") else Fault(503) if self.cloud.instances else None
@@ -50,7 +50,7 @@ class Elsewhere(machines.Case):
         self.stays(said, environment="staging")
         self.reap(said)
 
-    def test_another_workspace_knows_nothing_of_it(self):
+    def test_another_workspace_does_not_know_it(self):
         process = self.start("train", self.job)
         said = self.killed(process, self.follow(process, "handle "))
         other = PROVIDER.make(boot=0.2, port=self.cloud.port)
@@ -60,7 +60,7 @@ class Elsewhere(machines.Case):
         self.stays(said, api=other.api())
         self.reap(said)
 
-    def test_what_is_found_and_ended_is_gone_wherever_that_was_asked(self):
+    def test_what_is_found_and_ended_is_gone_wherever_it_was_requested(self):
         """A sandbox is found by its id in any environment."""
         process = self.start("train", self.job)
         said = self.killed(process, self.follow(process, "handle "))
@@ -80,7 +80,7 @@ class Elsewhere(machines.Case):
 
 
 class Trouble(machines.Trouble):
-    test_another_host_key_is_not_believed = test_an_account_that_opens_late = None  # only for SSH
+    test_another_host_key_is_not_trusted = test_an_account_that_opens_late = None  # only for SSH
     test_a_watchdog_stays_when_kolm_is_killed = None  # Modal's own timeout is checked in test_modal.py
 
     def test_modal_ends_it_by_itself(self):

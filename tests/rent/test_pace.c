@@ -71,7 +71,7 @@ static kit_status gone(void *user, const char *name, uint64_t billed, kolm_error
     return KOLM_OK;
 }
 
-START_TEST(test_looks_at_a_machine_that_boots) {
+START_TEST(test_polls_a_machine_that_boots) {
     static const kit_rent_provider provider = {
         .name = "slow", .offers = offers, .create = create, .look = look, .destroy = destroy};
     static const kit_rent_work work = {.arm = done, .run = done, .collect = done};
@@ -137,7 +137,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("rent-pace");
     TCase *pace = tcase_create("pace");
-    tcase_add_test(pace, test_looks_at_a_machine_that_boots);
+    tcase_add_test(pace, test_polls_a_machine_that_boots);
     tcase_add_test(pace, test_pause_grows);
     tcase_add_test(pace, test_gaps);
     suite_add_tcase(suite, pace);

@@ -86,14 +86,14 @@ class Pods(unittest.TestCase):
         self.assertIn("the balance of this RunPod account is too low", run.ends["machine"][3])
         self.assertEqual((len([1 for method, _ in cloud.requests if method == "POST"]), cloud.instances, run.open()), (1, [], []))
 
-    def test_a_field_that_it_does_not_know_is_said(self):
+    def test_an_unknown_field_is_reported(self):
         known = runpod_cloud.POD.pop("ports")
         self.addCleanup(runpod_cloud.POD.__setitem__, "ports", known)
         run = self.drive(self.cloud())
         self.assertIn("additional properties 'ports' not allowed", run.ends["machine"][3])
         self.assertEqual(run.open(), [])
 
-    def test_a_state_that_nobody_knows_is_not_final(self):
+    def test_an_unknown_state_is_not_final(self):
         self.good(self.cloud(word="MIGRATING"))
         cloud = self.cloud(word="MIGRATING", never_boots=True)
         run = self.drive(cloud)
@@ -187,7 +187,7 @@ class LeftJobs(unittest.TestCase):
         self.assertEqual(outcome, "running")
         self.assertIn("it is not cancelled yet; RunPod will end it at the latest 3630 s after submission (its ttl)", said)
 
-    def test_a_record_that_does_not_say_where(self):
+    def test_a_record_without_a_place(self):
         for place in ("RunPod", "RunPod, ttl 3630 s, endpoint ", "RunPod, ttl x s, endpoint abc"):
             said = self.reclaim(self.job, 3600, place)[1]
             self.assertIn("its record does not say which endpoint it belongs to", said)

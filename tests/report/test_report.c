@@ -57,7 +57,7 @@ START_TEST(what_belongs_to_writing_stays) {
 }
 END_TEST
 
-START_TEST(long_texts_are_cut_and_say_so) {
+START_TEST(long_texts_are_truncated_and_marked) {
     assert_text("abcdef", 6, "abcdef");
     assert_text("abcdef", 4, "abcd… [2 bytes more]");
     assert_text("日本語", 2, "日本… [3 bytes more]");
@@ -408,7 +408,7 @@ int main(void) {
     tcase_add_test(t, markup_is_escaped);
     tcase_add_test(t, what_cannot_be_seen_is_shown);
     tcase_add_test(t, what_belongs_to_writing_stays);
-    tcase_add_test(t, long_texts_are_cut_and_say_so);
+    tcase_add_test(t, long_texts_are_truncated_and_marked);
     tcase_add_test(t, numbers_are_numbers);
     tcase_add_test(t, a_page_of_nothing);
     tcase_add_test(t, texts_make_no_markup);

@@ -87,7 +87,7 @@ static kit_status set_up(setup s, setup_done *done, session_reason *reason, kolm
     return status;
 }
 
-START_TEST(a_python_of_ones_own_is_used_and_forgotten) {
+START_TEST(the_users_python_is_used_and_removed) {
     char place[] = "/tmp/kolm-runtime-XXXXXX", home[64];
     kolm_error_t err = KIT_ERROR_INIT;
     session_reason reason;
@@ -123,7 +123,7 @@ int main(void) {
     tcase_add_test(tests, words_of_locks);
     tcase_add_test(tests, urls_are_shown_without_passwords);
     tcase_add_test(tests, why_pip_failed);
-    tcase_add_test(tests, a_python_of_ones_own_is_used_and_forgotten);
+    tcase_add_test(tests, the_users_python_is_used_and_removed);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -33,7 +33,7 @@ static kit_status tell(void *user, uint64_t number, const char *truth, const cha
     return number == t->stop_at ? kit_fail(e, KOLM_E_CANCELLED, "", "enough") : KOLM_OK;
 }
 
-START_TEST(answers_are_told) {
+START_TEST(answers_are_reported) {
     static const char said[] = SAID("1", "a", "0.9") SAID("2", "a", "1") WITHHELD("7", "a");
     score_answers *a = read_texts(three_rows, said);
     size_t truth = 9, given = 9;
@@ -164,7 +164,7 @@ START_TEST(a_bad_answer_names_its_backend_and_line) {
 }
 END_TEST
 
-START_TEST(reading_ends_when_it_is_told_to) {
+START_TEST(reading_ends_on_request) {
     score_answers *out = NULL;
     const volatile sig_atomic_t stop = 1;
     put(heldout, three_rows, sizeof three_rows - 1);
@@ -408,7 +408,7 @@ START_TEST(a_model_is_better_than_one_answer_or_not) {
 }
 END_TEST
 
-START_TEST(labels_that_nobody_answers_are_named) {
+START_TEST(labels_that_are_never_answered_are_named) {
     kit_buf text = {0};
     uint64_t correct = 9, rows = 9;
     score_answers *a =
@@ -464,12 +464,12 @@ int main(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, answers_are_counted);
-    tcase_add_test(tests, answers_are_told);
+    tcase_add_test(tests, answers_are_reported);
     tcase_add_test(tests, line_ends_and_other_keys_do_not_matter);
     tcase_add_loop_test(tests, bad_answers_are_the_backends_fault, 0, COUNT(bad));
     tcase_add_test(tests, rows_that_are_not_those_put_aside_give_no_score);
     tcase_add_test(tests, a_bad_answer_names_its_backend_and_line);
-    tcase_add_test(tests, reading_ends_when_it_is_told_to);
+    tcase_add_test(tests, reading_ends_on_request);
     tcase_add_test(tests, answers_without_end_are_not_read_to_the_end);
     tcase_add_test(tests, a_long_foreign_id_is_cut_between_characters);
     tcase_add_test(tests, answers_that_are_no_file_are_refused);
@@ -480,7 +480,7 @@ int main(void) {
     tcase_add_test(tests, both_gates_must_be_reached);
     tcase_add_test(tests, the_interval_is_wilsons);
     tcase_add_loop_test(tests, a_model_is_better_than_one_answer_or_not, 0, (int)COUNT(standings));
-    tcase_add_test(tests, labels_that_nobody_answers_are_named);
+    tcase_add_test(tests, labels_that_are_never_answered_are_named);
     tcase_add_test(tests, texts_stay_out_of_the_manifest);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -42,7 +42,7 @@ START_TEST(events_reach_the_sink) {
 }
 END_TEST
 
-START_TEST(without_a_sink_nothing_is_said_and_every_answer_is_no) {
+START_TEST(without_a_sink_nothing_is_shown_and_every_answer_is_no) {
     kolm_session session;
     volatile sig_atomic_t stop = 0;
     session_init(&session, &stop, (session_sink){0});
@@ -145,7 +145,7 @@ int main(void) {
     Suite *suite = suite_create("session");
     TCase *tests = tcase_create("session");
     tcase_add_test(tests, events_reach_the_sink);
-    tcase_add_test(tests, without_a_sink_nothing_is_said_and_every_answer_is_no);
+    tcase_add_test(tests, without_a_sink_nothing_is_shown_and_every_answer_is_no);
     tcase_add_test(tests, lines_are_shown_by_level_and_name);
     tcase_add_test(tests, a_warning_is_shown_once_and_an_error_always);
     tcase_add_test(tests, a_log_setting_that_is_wrong_is_quoted);

@@ -309,7 +309,7 @@ class Slurm(unittest.TestCase):
         wait_for(lambda: not self.active(), "the job to end")
         self.assertEqual(os.listdir(self.shared), [])
 
-    def test_somebody_cancels_the_job(self):
+    def test_another_client_cancels_the_job(self):
         go = self.gate()
         before = len(self.cluster.jobs())
         process = self.start(*self.COMPILE, "--backend", "slurm")
@@ -337,7 +337,7 @@ class Slurm(unittest.TestCase):
         text, _ = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, "".join(lines) + text)
 
-    def test_two_that_ask_the_same(self):
+    def test_two_with_the_same_request(self):
         both = [self.start(*self.COMPILE, "--backend", "slurm", "--out", name) for name in ("one.kolm", "two.kolm")]
         for process in both:
             text, _ = process.communicate(timeout=200)

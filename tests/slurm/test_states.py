@@ -154,7 +154,7 @@ class States(unittest.TestCase):
 
     # ---- States that are not an end
 
-    def test_states_that_go_on(self):
+    def test_states_that_continue(self):
         self.scenario({"looks": ["CONFIGURING", "STOPPED", {"state": "SPECIAL_EXIT", "Reason": "job_requeued_in_held_state"}, "LATER_INVENTED", "COMPLETING", "COMPLETED"]}, {})
         text = self.compile()
         self.contains(text, "does not start by itself (job_requeued_in_held_state)", "scontrol release 100", "LATER_INVENTED, a state that this backend does not know")
@@ -217,7 +217,7 @@ class States(unittest.TestCase):
                 for name in os.listdir(self.shared):
                     shutil.rmtree(os.path.join(self.shared, name), ignore_errors=True)
 
-    def test_time_runs_out_and_the_next_start_goes_on_from_the_checkpoint(self):
+    def test_time_runs_out_and_the_next_start_continues_from_the_checkpoint(self):
         """The trainer cleans up on the signal and exits successfully: the state decides."""
         self.trainer(INTERRUPTED)
         self.scenario({"looks": [{"state": "TIMEOUT", "ExitCode": "0:0"}]}, {}, {})
@@ -229,7 +229,7 @@ class States(unittest.TestCase):
         self.assertEqual(len(self.submitted()), 3)
         self.assertEqual(os.listdir(self.shared), [])
 
-    def test_a_job_that_ended_while_nobody_followed_it(self):
+    def test_a_job_that_ended_while_it_was_not_followed(self):
         self.trainer(INTERRUPTED)
         self.killed({"looks": ["RUNNING"]})
         self.scenario({"looks": [{"state": "TIMEOUT"}]}, {}, {})
@@ -362,7 +362,7 @@ class States(unittest.TestCase):
         self.scenario({"sbatch": [{"err": "sbatch: error: invalid partition specified: nowhere\n", "code": 1}]})
         self.contains(self.compile("--seed", "7", "--version", "2.0.0", code=5), "correct SBATCH_PARTITION in the environment ('nowhere')")
 
-    def test_settings_that_are_none(self):
+    def test_invalid_settings(self):
         self.configure(partiton="main")
         process = self.start()
         text, _ = process.communicate(timeout=60)

@@ -64,7 +64,7 @@ class HostKeys(Case):
         err = self.bad("FAILED_PRECONDITION", "--trust", "yes", "facts", known=self.know(self.sshd, key=other))
         self.assertIn("only its ssh-rsa key is known", err)
 
-    def test_known_type_is_asked_for(self):
+    def test_known_type_is_requested(self):
         ecdsa = keygen(self.mine("ecdsa"), "ecdsa")
         server = self.serve(host_key=[self.host_key, ecdsa])
         self.good("facts", server=server, known=self.know(server, key=ecdsa))

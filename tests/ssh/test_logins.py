@@ -279,7 +279,7 @@ class Certificates(Case):
         config = write(self.mine("config"), f"IdentityFile {self.user_key}.pub\nCertificateFile {self.mine('elsewhere.pub')}\n")
         self.good("--config", config, "--agent", agent.socket, "facts", key="", server=self.server, known=self.server_known)
 
-    def test_beside_the_key(self):
+    def test_next_to_the_key(self):
         """FILE-cert.pub is used only if there is no CertificateFile."""
         self.certify(self.user_key, "-5m:+1h")
         config = write(self.mine("config"), f"IdentityFile {self.user_key}\nCertificateFile /absent\n")

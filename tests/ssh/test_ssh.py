@@ -87,7 +87,7 @@ class Ways(Case):
         config = self.config("Host box.example\n ProxyJump other\n")
         self.bad("INVALID_ARGUMENT", "--config", config, "--pin", "127.0.0.1", "facts", target="box.example", known=known)
 
-    def test_nobody_there(self):
+    def test_nothing_listens(self):
         with Closed() as port:
             self.assertIn("refused", self.bad("UNAVAILABLE", "facts", target=f"127.0.0.1:{port}"))
         nowhere = "n" * 64 + ".invalid"  # no resolver asks for so long a label

@@ -97,7 +97,7 @@ START_TEST(places_in_the_home) {
 }
 END_TEST
 
-START_TEST(no_home_is_said_with_a_remedy) {
+START_TEST(no_home_is_reported_with_a_remedy) {
     store_home *found = NULL;
     unsetenv("HOME");
     unsetenv("KOLM_HOME");
@@ -265,7 +265,7 @@ START_TEST(a_lock_excludes_and_is_released) {
 }
 END_TEST
 
-START_TEST(a_token_is_found_and_its_source_said) {
+START_TEST(a_token_is_found_and_its_source_reported) {
     store_credentials *set = NULL;
     store_secret_source source = STORE_SECRET_NONE;
     unsetenv("KOLM_T1");
@@ -367,7 +367,7 @@ static ino_t inode_of(const char *name) {
     return st.st_ino;
 }
 
-START_TEST(an_equal_entry_is_left_alone) {
+START_TEST(an_equal_entry_is_not_rewritten) {
     cJSON *value = cJSON_CreateObject();
     ck_assert(kit_json_put_u64(value, "n", 7));
     ck_assert(store_cache_write(home, "detect", value));
@@ -412,7 +412,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, home_is_found_in_order);
     tcase_add_test(tests, places_in_the_home);
-    tcase_add_test(tests, no_home_is_said_with_a_remedy);
+    tcase_add_test(tests, no_home_is_reported_with_a_remedy);
     tcase_add_test(tests, a_missing_config_is_empty_and_reading_creates_nothing);
     tcase_add_test(tests, an_update_keeps_what_it_does_not_know);
     tcase_add_test(tests, a_failed_edit_leaves_the_file);
@@ -421,13 +421,13 @@ int main(void) {
     tcase_add_test(tests, two_writers_lose_nothing);
     tcase_add_test(tests, an_unusable_home_is_an_error_for_writing_and_no_cache);
     tcase_add_test(tests, a_lock_excludes_and_is_released);
-    tcase_add_test(tests, a_token_is_found_and_its_source_said);
+    tcase_add_test(tests, a_token_is_found_and_its_source_reported);
     tcase_add_test(tests, credentials_that_others_can_read_are_refused);
     tcase_add_loop_test(tests, a_bad_credentials_line_is_named_and_not_quoted, 0, 4);
     tcase_add_test(tests, no_credentials_file_is_an_empty_set);
     tcase_add_test(tests, only_long_secrets_show_their_tail);
     tcase_add_test(tests, the_cache_forgives_everything);
-    tcase_add_test(tests, an_equal_entry_is_left_alone);
+    tcase_add_test(tests, an_equal_entry_is_not_rewritten);
     tcase_add_test(tests, digests_are_keyed_per_home);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

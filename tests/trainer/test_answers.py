@@ -22,7 +22,7 @@ class Streams(Case):
         self.addCleanup(os.close, reading)
         return Lines(f"/proc/self/fd/{reading}"), writing
 
-    def test_a_file_comes_in_batches_of_the_size_asked(self):
+    def test_a_file_comes_in_batches_of_the_requested_size(self):
         path = self.write("lines", b"".join(b"%d\n" % i for i in range(150)))
         lines, found = Lines(path), []
         while batch := lines.batch(64):
@@ -51,7 +51,7 @@ class Streams(Case):
         self.assertEqual(lines.batch(64), [b"a", b"b"])
         self.assertEqual(lines.batch(64), [])
 
-    def test_a_pipe_is_answered_as_soon_as_it_says_something(self):
+    def test_a_pipe_is_answered_as_soon_as_something_arrives(self):
         lines, writing = self.pipe()
         os.write(writing, b"a\nb\nc")
         self.assertEqual(lines.batch(64), [b"a", b"b"])  # does not wait for more, nor reads an incomplete line
@@ -242,14 +242,14 @@ class Structure(Case):
         rendering.prompts([self.question(), self.question(self.TALK[1:]), "plain"])
         self.assertEqual([m[0]["content"] for m, _ in tokenizer.asked], ["Which team?", "Be brief.", "Be brief."])
 
-    def test_developers_are_systems_where_nobody_knows_them(self):
+    def test_developer_becomes_system_where_it_is_unknown(self):
         messages = says(("developer", "Which team?"), ("user", "late"))
         for chat, role in (("a template", "system"), ("{{ developer }}", "developer")):
             tokenizer = Talker(all_of_it, chat)
             self.choose(tokenizer).prompts([self.question(messages)])
             self.assertEqual(tokenizer.asked[0][0][0]["role"], role)
 
-    def test_a_template_that_refuses_has_its_say(self):
+    def test_the_message_of_a_template_that_refuses_is_shown(self):
         def write(messages, _tools):
             if messages[0]["role"] == "system":
                 raise ValueError("System role not supported\nline 7")

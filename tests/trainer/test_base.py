@@ -136,7 +136,7 @@ class Base(Case):
         os.remove(os.path.join(self.base, "model-2.safetensors"))
         self.bad(NOT_FOUND, "is missing model-2.safetensors")
 
-    def test_a_stale_index_beside_whole_weights(self):
+    def test_a_stale_index_next_to_complete_weights(self):
         """As in transformers, model.safetensors is loaded, whatever an index or shards next to it contain."""
         for content in ({"weight_map": {"a": "model-00001-of-00002.safetensors"}}, b"{", {"weight_map": {"a": "../x"}}):
             with self.subTest(content):
@@ -147,7 +147,7 @@ class Base(Case):
         with base.look(self.base).alone() as path:
             self.assertNotIn("model-00001-of-00002.safetensors", os.listdir(path))  # mlx-lm reads all files that it finds
 
-    def test_an_adapter_beside_the_base(self):
+    def test_an_adapter_next_to_the_base(self):
         """An adapter is not part of the base: neither of its weights nor of the files that transformers sees; and it is reported."""
         self.assertFalse(base.look(self.base).adapter)
         self.write("base/adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "/elsewhere"})

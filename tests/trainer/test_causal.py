@@ -95,7 +95,7 @@ class Teaches(real.Case):
         said = [greedy(model, tokenizer, prompt_of(tokenizer, row["input"]), job.report()["labels"]) for row in NEW_TEAMS]
         self.assertEqual(said, [a["output"] for a in answers])
 
-    def test_a_writer_that_chooses(self):
+    def test_a_causal_base_that_classifies(self):
         """task=classify adds a head to a causal base."""
         job = self.trained(TEAMS, task="classify", epochs="20", learning_rate="5e-3")
         done, answers = job.infer([row["input"] for row in NEW_TEAMS])
@@ -150,14 +150,14 @@ class Repeats(real.Case):
         self.assertEqual([events[0]["event"], events[-1]["event"]], ["progress", "result"])
         self.same_as_whole(job)
 
-    def test_threads_are_told_apart(self):
+    def test_thread_counts_are_distinguished(self):
         job = self.trained(TEAMS, threads=2, **{**self.OPTIONS, "epochs": "0.1"})
         words = [done.result["toolchain"] for done in (job.done, self.whole_done)]
         self.assertIn("x2", words[0])
         self.assertIn("x1", words[1])
         self.assertIn("torch " + torch.__version__, words[1])
 
-    def test_a_killed_run_goes_on(self):
+    def test_a_killed_run_continues(self):
         """SIGKILL at three moments; the result is the same as without."""
         job = self.job(TEAMS, **self.OPTIONS)
         for step in (3, 8, 13):
@@ -171,7 +171,7 @@ class Repeats(real.Case):
         self.assertTrue(any("continuing from step" in text for text in done.logs()), done.logs())
         self.same_as_whole(job)
 
-    def test_a_stopped_run_goes_on(self):
+    def test_a_stopped_run_continues(self):
         """SIGTERM at every kind of step: between evaluations, at one, and at the last."""
         total, every = self.whole.report()["steps_planned"], 4
         job = self.job(TEAMS, **self.OPTIONS)
@@ -183,7 +183,7 @@ class Repeats(real.Case):
         self.good(job.train())
         self.same_as_whole(job)
 
-    def test_a_damaged_checkpoint_is_none(self):
+    def test_a_damaged_checkpoint_is_ignored(self):
         options = {**self.OPTIONS, "epochs": "0.5"}  # a short job, because it runs once for each kind of damage
         undisturbed, job = self.trained(TEAMS, **options), self.job(TEAMS, **options)
         self.refused(job.train(real.stop_after(3)), 1, "stopped")
@@ -231,7 +231,7 @@ class Repeats(real.Case):
         for parts in ("4", "16", "auto"):
             self.assertLess(max(abs(a - b) for a, b in zip(losses["1"], losses[parts])), 1e-5, parts)
 
-    def test_two_processes_are_as_one(self):
+    def test_two_processes_give_the_result_of_one(self):
         options = {"epochs": "2", "batch": "16", "valid": "0.2", "rank": "4"}
         one, two = self.trained(TEAMS, **options), self.job(TEAMS, **options)
         done = self.good(two.train(as_two))
@@ -283,7 +283,7 @@ def out_of_memory_from(step, tokens=0):
 
 
 class Memory(real.Case):
-    def test_it_goes_on_with_less_at_once(self):
+    def test_it_continues_with_less_at_once(self):
         plain = self.trained(TEAMS, **QUICK)
         for step in (1, 7):
             with self.subTest(step=step):
@@ -292,7 +292,7 @@ class Memory(real.Case):
                 self.assertEqual(len(job.done.losses), len(plain.done.losses))
                 self.assertLess(max(abs(a - b) for a, b in zip(plain.done.losses, job.done.losses)), 1e-4)
 
-    def test_when_nothing_helps_the_job_can_go_on_elsewhere(self):
+    def test_when_nothing_helps_the_job_can_continue_elsewhere(self):
         plain = self.trained(TEAMS, **QUICK)
         for step in (1, 7):
             with self.subTest(step=step):
@@ -376,7 +376,7 @@ class Serving(real.Case):
         self.good(done)
         self.assertGreaterEqual(self.share_right(answers, [row for _, row in new]), 0.95)
 
-    def test_a_template_that_knows_no_system_is_refused(self):
+    def test_a_template_without_system_messages_is_refused(self):
         rows = [{"id": str(i), "input": row["input"], "output": row["output"],
                  "messages": [{"role": "system", "content": "Name the team."}, {"role": "user", "content": row["input"]},
                               {"role": "assistant", "content": row["output"]}]} for i, row in enumerate(TEAMS)]
@@ -412,7 +412,7 @@ class Serving(real.Case):
             self.assertEqual(says.readline(), "")
         self.assertEqual(self.good(running.wait()).result["answers"], 4)
 
-    def test_a_question_that_is_none(self):
+    def test_an_invalid_question(self):
         job = self.trained(TEAMS, **QUICK)
         job.write(kind="infer", model_files=job.model_files())
         path = os.path.join(self.dir, "questions")

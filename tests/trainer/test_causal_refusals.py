@@ -105,7 +105,7 @@ class Refusals(real.Case):
                 self.assertEqual(answers, plain.infer([row["input"] for row in NEW_TEAMS[:8]])[1])
         self.refused(self.job(TEAMS, base=based([entry("rag"), entry("agent")]), **QUICK).train(), 3, "agent, rag")
 
-    def test_an_adapter_beside_the_base(self):
+    def test_an_adapter_next_to_the_base(self):
         """transformers would apply it to the base; here it is ignored, and this is reported. Merging works."""
         plain = self.trained(TEAMS, **QUICK)
         base = self.changed_base()
@@ -127,7 +127,7 @@ class Refusals(real.Case):
             wholes.append(load_file(os.path.join(target, "model.safetensors")))
         self.assertTrue(all(torch.equal(tensor, wholes[1][name]) for name, tensor in wholes[0].items()))
 
-    def test_a_stale_index_beside_the_weights(self):
+    def test_a_stale_index_next_to_the_weights(self):
         base = self.changed_base()
         real.write_json(os.path.join(base, "model.safetensors.index.json"), {"weight_map": {"x": "model-00001-of-00002.safetensors"}})
         self.assertEqual(self.trained(TEAMS, base=base, **QUICK).model(), self.trained(TEAMS, **QUICK).model())
@@ -169,10 +169,10 @@ class Refusals(real.Case):
         else:  # the version of local-directml, with which transformers reads no pickles
             self.refused(self.job(TEAMS, base=base, allow_pickle="true", **QUICK).train(), 3, "torch to at least v2.6")
 
-    def test_an_architecture_nobody_knows(self):
+    def test_an_unknown_architecture(self):
         self.refused(self.job(TEAMS, base=self.changed_base(model_type="unheard_of"), **QUICK).train(), 3, "cannot be loaded")
 
-    def test_a_tokenizer_that_is_none(self):
+    def test_an_invalid_tokenizer(self):
         base = self.changed_base()
         real.write_json(os.path.join(base, "tokenizer.json"), {"version": "1.0"})
         self.refused(self.job(TEAMS, base=base, **QUICK).train(), 3, "tokenizer")

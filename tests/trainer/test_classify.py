@@ -88,7 +88,7 @@ class Banking(real.Case):
                 self.assertEqual([label for label, _ in found], [a["output"] for a in self.answers])
                 self.assertLess(max(abs(share - a["confidence"]) for (_, share), a in zip(found, self.answers)), 1e-3)
 
-    def test_a_killed_run_goes_on(self):
+    def test_a_killed_run_continues(self):
         options = {"epochs": "1", "dropout": "0.1"}
         whole, job = self.trained(FEW, **options), self.job(FEW, **options)
         running = job.start(real.each_step_saved)
