@@ -388,8 +388,8 @@ class Encoder(Case):
         self.assertIn(changed.encode(), err)
         self.assertNotIn(b"signal", err)
         self.write(os.path.join(self.base, "model.safetensors"), whole)
-        # During training: when the first batch is noted, a hundred are left.
-        self.write("long.jsonl", jsonl(dict(row, input=row["input"] + " please help" * 20) for row in tickets(30000)))
+        # During training: when the first batch is noted, a hundred are left, or with sanitizers, which make each slower, twenty.
+        self.write("long.jsonl", jsonl(dict(row, input=row["input"] + " please help" * 20) for row in tickets(6000 if harness.SANITIZED else 30000)))
         train = self.start("compile", "-t", "router", "-d", "long.jsonl", "--base", "sentences", "--effort", "quick", "--force")
         noted = os.path.join(self.home, "jobs", "*", "job", "checkpoint", "embedded")
         self.wait_for(lambda: glob.glob(noted) or train.poll() is not None, "the first batch", 240)
