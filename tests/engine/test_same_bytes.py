@@ -24,7 +24,7 @@ import tiny_models  # noqa: E402
 # The version that stands for the bytes of recipe encoder, and a digest of some. Those of recipe linear are in test_golden.c.
 GOLDEN = ("kolm-encoder 3", "22041b83f1c7a0d174073bfb5cc330588b41009d5278405c21ba22fbaa4d0d38")
 PARTS = "text rows rows_read solver l1 pool rule trials choose calibrate fit model train".split()
-KIT_PARTS = "status buf text json_validate json_tree json json_walk lines hash file lock process".split()
+KIT_PARTS = "status buf text json_validate json_tree json json_walk lines hash file lock process thread".split()
 
 
 def read(path):
