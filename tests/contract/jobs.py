@@ -180,7 +180,8 @@ class Jobs:
 
     def wait_for(self, kolm, condition):
         while not condition():
-            self.assertIsNone(kolm.poll(), "it ended before")
+            if kolm.poll() is not None:
+                self.fail("it ended before: " + kolm.communicate()[0])
             self.provider.server.over.wait(0.005)
 
     def test_status(self):
