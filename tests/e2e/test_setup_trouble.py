@@ -247,11 +247,11 @@ class Trouble(Case):
         wheel = self.wheel()
         address, asked, _ = self.serve()
         self.lock(wheel, head="# kolm: summary tiny things\n# kolm: python >=3.6 <4.0\n# kolm: index-url %s\n# kolm: index-url https://127.0.0.1:9/extra\n" % address)
-        done = self.fails(5, "could not be downloaded", "https://127.0.0.1:9/extra is away: Connection refused", "--from DIR", offline=False)
+        done = self.fails(5, "could not be downloaded", "https://127.0.0.1:9/extra is unavailable: Connection refused", "--from DIR", offline=False)
         self.assertNotIn(address, done.err)
         self.assertEqual(asked, [])
         self.assertFalse(os.path.exists(os.path.join(self.home, "runtimes", ".%s.partial" % NAME, "venv")))
-        self.fails(5, "http://127.0.0.1:9/simple is away", words=("--index-url", "http://me:secret@127.0.0.1:9/simple"), offline=False)
+        self.fails(5, "http://127.0.0.1:9/simple is unavailable", words=("--index-url", "http://me:secret@127.0.0.1:9/simple"), offline=False)
         self.assertNotIn("secret", self.setup("--index-url", "http://me:secret@127.0.0.1:9/simple", code=5, offline=False).err)
 
     def test_what_an_index_may_answer(self):

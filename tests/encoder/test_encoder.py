@@ -147,7 +147,7 @@ class Refusals(Case):
         self.change(lambda m: m.files.pop("embeddings.word_embeddings.weight"), "lacks the tensor embeddings.word_embeddings.weight")
         self.change(put(query, "F32", [20, 19], bytes(20 * 19 * 4)), "is not of 20 x 20 numbers")
         self.change(put(query, "F32", [400], bytes(1600)), "is not of 20 x 20 numbers")
-        self.change(put(query, "I8", [20, 20], bytes(400)), "has numbers of I8")
+        self.change(put(query, "I8", [20, 20], bytes(400)), "has numbers of type I8")
         self.change(put("embeddings.LayerNorm.bias", "F32", [], bytes(4)), "is not of 1 x 20 numbers")
         self.change(put("embeddings.LayerNorm.bias", "F32", [20], b"\xff" * 80), "numbers that are not finite")
         self.change(lambda m: setattr(m, "vocabulary", 51), "is not of 51 x 20 numbers")
