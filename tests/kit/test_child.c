@@ -104,8 +104,11 @@ START_TEST(its_input_and_descriptors) {
 }
 END_TEST
 
-/* Prints something and then waits for ever; the time limit of the test is much longer. */
-#define WAITS "print('ready', flush=True)\nsignal.pause()\n"
+/* Prints something and then waits for ever; the time limit of the test is much longer. A signal that arrives just before
+ * pause() would interrupt nothing, and its handler would not run: so the first one also ends a read. */
+#define WAITS                                                                                                          \
+    "import os\nr, w = os.pipe()\nos.set_blocking(w, False)\nsignal.set_wakeup_fd(w)\n"                                \
+    "print('ready', flush=True)\nos.read(r, 1)\nsignal.pause()\n"
 
 START_TEST(asked_to_stop) {
     wish = KIT_CHILD_CANCELLED;
