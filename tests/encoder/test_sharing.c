@@ -99,6 +99,15 @@ static void embed(encoder *e, const enc_text *texts, uint32_t count, uint32_t th
     ck_assert_msg(enc_embed(e, texts, count, threads, out, &err) == KOLM_OK, "%s", err.text);
 }
 
+/* An encoder whose kernels note what is attended to. */
+static void make_watched(encoder *e, enc_layer *layer, enc_kernels *out_kernels) {
+    make(e, layer);
+    real = enc_kernels_find(0);
+    *out_kernels = *real;
+    out_kernels->attend = note_and_attend;
+    enc_use(e, out_kernels);
+}
+
 START_TEST(heads_of_texts_that_share_vectors_stay_together) {
     static const uint32_t lanes[] = {16, 8, 4};
     enc_text texts[TEXTS];
@@ -137,11 +146,7 @@ START_TEST(heads_of_a_single_text_are_shared) {
     enc_layer layer;
     enc_kernels watched;
     make_texts(texts);
-    make(&e, &layer);
-    real = enc_kernels_find(0);
-    watched = *real;
-    watched.attend = note_and_attend;
-    enc_use(&e, &watched);
+    make_watched(&e, &layer, &watched);
     embed(&e, texts + TEXTS - 1, 1, 1, one);
     ck_assert_uint_eq(atomic_load(&parts), 0);
     embed(&e, texts + TEXTS - 1, 1, THREADS, shared);
@@ -172,11 +177,7 @@ START_TEST(fewer_share_if_memory_is_short) {
     enc_kernels watched;
     kolm_error_t err = KIT_ERROR_INIT;
     make_texts(texts);
-    make(&e, &layer);
-    real = enc_kernels_find(0);
-    watched = *real;
-    watched.attend = note_and_attend;
-    enc_use(&e, &watched);
+    make_watched(&e, &layer, &watched);
     for (uint32_t threads = 1; threads <= 4; threads++) {
         largest = 0;
         embed(&e, texts + TEXTS - 1, 1, threads, threads == 1 ? wanted : got);
